@@ -1,0 +1,66 @@
+"""CTN1-HMAC-SHA256: the signature of a Catenis API request, as a pure function.
+
+Catenis, "API authentication": a conformed request is hashed into a string to sign, which is
+signed with a key that is good for a scope of days. Nothing here reads a clock or sends anything.
+
+Two things decide whether a signature is taken: the target and the Host must be, byte for byte,
+what goes on the wire; and the sign date must not lie in the server's future nor seven days back.
+Keeping a key for seven days from its first use, as the official clients do, is refused on the
+last day; taking "today" is refused at midnight by a server whose clock is behind. The date of five
+minutes ago, taken anew for each request, is right at every clock that the timestamp check lets pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+
+from opwatch.auth import utc
+
+ALGORITHM = "CTN1-HMAC-SHA256"
+SCOPE = "ctn1_request"
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the server lets a timestamp be off its own clock."""
+_EMPTY_HASH = hashlib.sha256(b"").hexdigest()
+
+
+def sign(
+    *,
+    method: str,
+    target: str,
+    host: str,
+    body: bytes,
+    device_id: str,
+    secret: str,
+    timestamp: datetime,
+    sign_date: date | None = None,
+) -> dict[str, str]:
+    """The headers that authenticate one request: `X-BCoT-Timestamp` and `Authorization`.
+
+    `target` is the path and query exactly as sent, `host` the `Host` header exactly as sent, with
+    the port where one is sent. `timestamp` is an aware datetime, cut to the second. `sign_date`
+    defaults to the UTC date of five minutes before it. Raises `ConfigurationError` for a
+    `timestamp` without a time zone.
+    """
+    when = utc(timestamp)
+    stamp = when.strftime("%Y%m%dT%H%M%SZ")
+    day = (sign_date or (when - CLOCK_TOLERANCE).date()).strftime("%Y%m%d")
+    digest = hashlib.sha256(body).hexdigest() if body else _EMPTY_HASH
+    conformed = f"{method}\n{target}\nhost:{host}\nx-bcot-timestamp:{stamp}\n\n{digest}\n"
+    scope = f"{day}/{SCOPE}"
+    hashed = hashlib.sha256(conformed.encode()).hexdigest()
+    to_sign = f"{ALGORITHM}\n{stamp}\n{scope}\n{hashed}\n"
+    signature = hmac.digest(_key(secret, day), to_sign.encode(), "sha256").hex()
+    return {
+        "X-BCoT-Timestamp": stamp,
+        "Authorization": f"{ALGORITHM} Credential={device_id}/{scope}, Signature={signature}",
+    }
+
+
+@lru_cache(maxsize=64)
+def _key(secret: str, day: str) -> bytes:
+    """The key of one secret for one day: the same for every request of the day."""
+    dated = hmac.digest(b"CTN1" + secret.encode(), day.encode(), "sha256")
+    return hmac.digest(dated, SCOPE.encode(), "sha256")

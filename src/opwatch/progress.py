@@ -1,0 +1,74 @@
+"""The vocabulary: what a user is told about a job.
+
+Plain frozen values. Nothing here knows a service, a clock or a network.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import attrs
+
+W = TypeVar("W")
+
+
+class Phase(enum.StrEnum):
+    """Where a job stands, in the same words for every service."""
+
+    PENDING = "pending"
+    """Known to the service and not begun."""
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    """The service said that it succeeded. Never guessed."""
+    FAILED = "failed"
+    """The service said that it failed; `Progress.fault` has its reason where it gave one."""
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+    """Over, and the service did not say how."""
+    UNKNOWN = "unknown"
+    """A state that this version does not know. Not an end: waiting goes on."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job is over, however it ended."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.ENDED})
+
+
+@attrs.frozen
+class Fault:
+    """Why a job failed, in the service's own words."""
+
+    code: str | None = None
+    """The service's code as text: `"APIC.9218"`, `"500"`."""
+    message: str | None = None
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.code, self.message) if part) or "no reason given"
+
+
+@attrs.frozen(kw_only=True)
+class Progress(Generic[W]):
+    """One answer to "how far is my job?"."""
+
+    service: str
+    """`"catenis"`, `"itwin"` or `"apig"`."""
+    job_id: str
+    phase: Phase
+    percent: float | None = None
+    """0 to 100; None where the service gave none, or none that makes sense."""
+    step: str | None = None
+    """What the job is doing, in the service's own words (iTwin `step`, Catenis `action`)."""
+    bytes_processed: int | None = None
+    """Bytes of the message processed so far (Catenis)."""
+    fault: Fault | None = None
+    started_at: datetime | None = None
+    """UTC, aware."""
+    finished_at: datetime | None = None
+    """UTC, aware; only once the job is over."""
+    wire: W = attrs.field(repr=False)
+    """The generated model, exactly as received."""
