@@ -1,0 +1,204 @@
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from ... import errors
+from ...client import AuthenticatedClient, Client
+from ...models.error_response import ErrorResponse
+from ...models.message_progress_response import MessageProgressResponse
+from ...types import Response
+
+
+def _get_kwargs(
+    ephemeral_message_id: str,
+) -> dict[str, Any]:
+
+    _kwargs: dict[str, Any] = {
+        "method": "get",
+        "url": "/messages/{ephemeral_message_id}/progress".format(
+            ephemeral_message_id=quote(str(ephemeral_message_id), safe=""),
+        ),
+    }
+
+    return _kwargs
+
+
+def _parse_response(
+    *, client: AuthenticatedClient | Client, response: httpx.Response
+) -> ErrorResponse | MessageProgressResponse | None:
+    if response.status_code == 200:
+        response_200 = MessageProgressResponse.from_dict(response.json())
+
+        return response_200
+
+    if response.status_code == 400:
+        response_400 = ErrorResponse.from_dict(response.json())
+
+        return response_400
+
+    if response.status_code == 401:
+        response_401 = ErrorResponse.from_dict(response.json())
+
+        return response_401
+
+    if response.status_code == 500:
+        response_500 = ErrorResponse.from_dict(response.json())
+
+        return response_500
+
+    if response.status_code == 503:
+        response_503 = ErrorResponse.from_dict(response.json())
+
+        return response_503
+
+    if client.raise_on_unexpected_status:
+        raise errors.UnexpectedStatus(response.status_code, response.content)
+    else:
+        return None
+
+
+def _build_response(
+    *, client: AuthenticatedClient | Client, response: httpx.Response
+) -> Response[ErrorResponse | MessageProgressResponse]:
+    return Response(
+        status_code=HTTPStatus(response.status_code),
+        content=response.content,
+        headers=response.headers,
+        parsed=_parse_response(client=client, response=response),
+    )
+
+
+def sync_detailed(
+    ephemeral_message_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+) -> Response[ErrorResponse | MessageProgressResponse]:
+    """Retrieve Message Progress
+
+     Retrieves the current status of the asynchronous processing of a message.
+
+    Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
+    notification event.
+
+    A message whose processing failed is answered with status 200 and an `error` in its `progress`.
+
+    Args:
+        ephemeral_message_id (str):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Response[ErrorResponse | MessageProgressResponse]
+    """
+
+    kwargs = _get_kwargs(
+        ephemeral_message_id=ephemeral_message_id,
+    )
+
+    response = client.get_httpx_client().request(
+        **kwargs,
+    )
+
+    return _build_response(client=client, response=response)
+
+
+def sync(
+    ephemeral_message_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+) -> ErrorResponse | MessageProgressResponse | None:
+    """Retrieve Message Progress
+
+     Retrieves the current status of the asynchronous processing of a message.
+
+    Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
+    notification event.
+
+    A message whose processing failed is answered with status 200 and an `error` in its `progress`.
+
+    Args:
+        ephemeral_message_id (str):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        ErrorResponse | MessageProgressResponse
+    """
+
+    return sync_detailed(
+        ephemeral_message_id=ephemeral_message_id,
+        client=client,
+    ).parsed
+
+
+async def asyncio_detailed(
+    ephemeral_message_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+) -> Response[ErrorResponse | MessageProgressResponse]:
+    """Retrieve Message Progress
+
+     Retrieves the current status of the asynchronous processing of a message.
+
+    Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
+    notification event.
+
+    A message whose processing failed is answered with status 200 and an `error` in its `progress`.
+
+    Args:
+        ephemeral_message_id (str):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Response[ErrorResponse | MessageProgressResponse]
+    """
+
+    kwargs = _get_kwargs(
+        ephemeral_message_id=ephemeral_message_id,
+    )
+
+    response = await client.get_async_httpx_client().request(**kwargs)
+
+    return _build_response(client=client, response=response)
+
+
+async def asyncio(
+    ephemeral_message_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+) -> ErrorResponse | MessageProgressResponse | None:
+    """Retrieve Message Progress
+
+     Retrieves the current status of the asynchronous processing of a message.
+
+    Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
+    notification event.
+
+    A message whose processing failed is answered with status 200 and an `error` in its `progress`.
+
+    Args:
+        ephemeral_message_id (str):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        ErrorResponse | MessageProgressResponse
+    """
+
+    return (
+        await asyncio_detailed(
+            ephemeral_message_id=ephemeral_message_id,
+            client=client,
+        )
+    ).parsed

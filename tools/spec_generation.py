@@ -1,0 +1,111 @@
+"""Write generated/ from specs/, the same bytes on every machine.
+
+For each spec: a typed client (openapi-python-client) in `opwatch_api/{service}/`, and strict pydantic models
+(datamodel-code-generator) in `opwatch_api/wire/{service}.py`. Both generators, and the ruff that formats the
+clients, come from the environment of the running interpreter; what is in the caller's environment does not reach
+them, so that no setting, locale or other version can change the output.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SPECS = ROOT / "specs"
+GENERATED = ROOT / "generated"
+PACKAGE = "opwatch_api"
+CLIENT_SETTINGS = ROOT / "tools" / "openapi-python-client.yaml"
+
+PACKAGE_DOCSTRINGS = {
+    "__init__.py": "The typed clients and models of the three services. Generated from specs/: never edit.",
+    "wire/__init__.py": "Strict models of what goes over the wire. Generated from specs/: never edit.",
+}
+
+
+class GenerationError(Exception):
+    """A generator failed; the text is what it printed."""
+
+
+def specs(folder: Path = SPECS) -> list[Path]:
+    """The specs, one a service, in the order of their names."""
+    return sorted(folder.glob("*.yaml"))
+
+
+def write(target: Path = GENERATED) -> None:
+    """Replace `target` by a fresh generation; if a generator fails, `target` stays as it is."""
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh = Path(temporary) / "generated"
+        _generate(fresh, home=Path(temporary))
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(fresh, target)
+
+
+def drift(target: Path = GENERATED) -> list[str]:
+    """One line for each file of `target` that a fresh generation would change, remove or add."""
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh_folder = Path(temporary) / "generated"
+        write(fresh_folder)
+        return compare(fresh_folder, target)
+
+
+def compare(fresh_folder: Path, target: Path) -> list[str]:
+    """One line for each file that differs, is only in `target`, or is only in `fresh_folder`."""
+    fresh, present = dict(_contents(fresh_folder)), dict(_contents(target))
+    lines = []
+    for name in sorted(fresh.keys() | present.keys()):
+        if name not in present:
+            lines.append(f"deleted: {name}")
+        elif name not in fresh:
+            lines.append(f"new: {name}")
+        elif fresh[name] != present[name]:
+            lines.append(f"changed: {name}")
+    return lines
+
+
+def _contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in folder.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path.relative_to(folder).as_posix(), path.read_bytes()
+
+
+def _generate(target: Path, home: Path) -> None:
+    package = target / PACKAGE
+    for name, docstring in PACKAGE_DOCSTRINGS.items():
+        file = package / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f'"""{docstring}"""\n', encoding="utf-8")
+    (package / "py.typed").touch()
+    for spec in specs():
+        _generate_client(spec, package / spec.stem, home)
+        _generate_wire_models(spec, package / "wire" / f"{spec.stem}.py", home)
+
+
+def _generate_client(spec: Path, output: Path, home: Path) -> None:
+    arguments = ["generate", "--path", str(spec), "--output-path", str(output), "--meta", "none"]
+    arguments += ["--config", str(CLIENT_SETTINGS), "--fail-on-warning"]
+    _run("openapi_python_client", arguments, home)
+
+
+def _generate_wire_models(spec: Path, output: Path, home: Path) -> None:
+    # Its settings are in pyproject.toml, which it finds from ROOT.
+    _run("datamodel_code_generator", ["--input", str(spec), "--output", str(output)], home)
+
+
+def _run(module: str, arguments: list[str], home: Path) -> None:
+    # -P and -s: neither the current folder nor the user's own packages can stand in for a generator.
+    command = [sys.executable, "-P", "-s", "-m", module, *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=_environment(home), capture_output=True, encoding="utf-8", check=False
+    )
+    if done.returncode != 0:
+        raise GenerationError(f"{module} {' '.join(arguments)}\n{done.stdout}{done.stderr}".rstrip())
+
+
+def _environment(home: Path) -> dict[str, str]:
+    # The folder of the interpreter comes first: that is where the pinned ruff is.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+    return {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
