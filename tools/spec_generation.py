@@ -1,9 +1,9 @@
 """Write generated/ from specs/, the same bytes on every machine.
 
-For each spec: a typed client (openapi-python-client) in `opwatch_api/{service}/`, and strict pydantic models
-(datamodel-code-generator) in `opwatch_api/wire/{service}.py`. Both generators, and the ruff that formats the
-clients, come from the environment of the running interpreter; what is in the caller's environment does not reach
-them, so that no setting, locale or other version can change the output.
+For each spec: a typed client (openapi-python-client) in `opwatch_api/{service}/`, and strict
+pydantic models (datamodel-code-generator) in `opwatch_api/wire/{service}.py`. Both generators, and
+the ruff that formats the clients, come from the environment of the running interpreter; nothing of
+the caller's reaches them, so that no setting, locale or other version can change the output.
 """
 
 import os
@@ -20,9 +20,9 @@ GENERATED = ROOT / "generated"
 PACKAGE = "opwatch_api"
 CLIENT_SETTINGS = ROOT / "tools" / "openapi-python-client.yaml"
 
-PACKAGE_DOCSTRINGS = {
-    "__init__.py": "The typed clients and models of the three services. Generated from specs/: never edit.",
-    "wire/__init__.py": "Strict models of what goes over the wire. Generated from specs/: never edit.",
+DOCSTRINGS = {
+    "__init__.py": "Typed clients and models of the services. Generated from specs/: never edit.",
+    "wire/__init__.py": "Strict models of the services. Generated from specs/: never edit.",
 }
 
 
@@ -36,12 +36,13 @@ def specs(folder: Path = SPECS) -> list[Path]:
 
 
 def write(target: Path = GENERATED) -> None:
-    """Replace `target` by a fresh generation; if a generator fails, `target` stays as it is."""
+    """Replace `target` by a fresh generation. It stays as it is if it is that, or on an error."""
     with tempfile.TemporaryDirectory() as temporary:
         fresh = Path(temporary) / "generated"
         _generate(fresh, home=Path(temporary))
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(fresh, target)
+        if compare(fresh, target):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(fresh, target)
 
 
 def drift(target: Path = GENERATED) -> list[str]:
@@ -74,7 +75,7 @@ def _contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 def _generate(target: Path, home: Path) -> None:
     package = target / PACKAGE
-    for name, docstring in PACKAGE_DOCSTRINGS.items():
+    for name, docstring in DOCSTRINGS.items():
         file = package / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'"""{docstring}"""\n', encoding="utf-8")
@@ -96,16 +97,23 @@ def _generate_wire_models(spec: Path, output: Path, home: Path) -> None:
 
 
 def _run(module: str, arguments: list[str], home: Path) -> None:
-    # -P and -s: neither the current folder nor the user's own packages can stand in for a generator.
+    # -P, -s: neither the current folder nor the user's own packages can stand in for a generator.
     command = [sys.executable, "-P", "-s", "-m", module, *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env=_environment(home), capture_output=True, encoding="utf-8", check=False
+        command,
+        cwd=ROOT,
+        env=_environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
     )
     if done.returncode != 0:
-        raise GenerationError(f"{module} {' '.join(arguments)}\n{done.stdout}{done.stderr}".rstrip())
+        raise GenerationError(f"{module} {' '.join(arguments)}\n{done.stdout}".rstrip())
 
 
 def _environment(home: Path) -> dict[str, str]:
     # The folder of the interpreter comes first: that is where the pinned ruff is.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
-    return {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
+    python = {"PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
+    return {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", **python}

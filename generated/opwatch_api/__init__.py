@@ -1,1 +1,1 @@
-"""The typed clients and models of the three services. Generated from specs/: never edit."""
+"""Typed clients and models of the services. Generated from specs/: never edit."""

@@ -1,1 +1,1 @@
-"""Strict models of what goes over the wire. Generated from specs/: never edit."""
+"""Strict models of the services. Generated from specs/: never edit."""

@@ -18,7 +18,7 @@ class ErrorResponse(BaseModel):
     )
     error_code: StrictStr | None = None
     """
-    Error code.
+    Error code. See Error Codes.
     """
     error_msg: StrictStr | None = None
     """

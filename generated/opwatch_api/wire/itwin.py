@@ -146,7 +146,7 @@ class Error(BaseModel):
 
 class JobProgressResponse(BaseModel):
     """
-    jobProgress response
+    The answer about a job's progress.
     """
 
     model_config = ConfigDict(
@@ -224,7 +224,7 @@ class ErrorResponse(BaseModel):
 
 class JobResponse(BaseModel):
     """
-    job response
+    The answer about a job's details.
     """
 
     model_config = ConfigDict(

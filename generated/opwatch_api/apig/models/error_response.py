@@ -16,7 +16,7 @@ class ErrorResponse:
     """What every HTTP error carries.
 
     Attributes:
-        error_code (None | str | Unset): Error code.
+        error_code (None | str | Unset): Error code. See Error Codes.
         error_msg (None | str | Unset): Error message.
         request_id (None | str | Unset): The service's id of the request, for its support.
     """

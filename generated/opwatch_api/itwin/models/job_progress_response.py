@@ -15,7 +15,7 @@ T = TypeVar("T", bound="JobProgressResponse")
 
 @_attrs_define
 class JobProgressResponse:
-    """jobProgress response
+    """The answer about a job's progress.
 
     Attributes:
         job_progress (JobProgress): Job progress, state and current step

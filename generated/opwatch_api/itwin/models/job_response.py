@@ -15,7 +15,7 @@ T = TypeVar("T", bound="JobResponse")
 
 @_attrs_define
 class JobResponse:
-    """job response
+    """The answer about a job's details.
 
     Attributes:
         job (Job): What a job is, and how it ended.

@@ -102,7 +102,8 @@ def sync_detailed(
 
      This API is used to query the creation progress of a dedicated gateway.
 
-    A creation that failed is answered with status 200, `status` failed, and the reason in `error_code`.
+    A creation that failed is answered with status 200 too: `status` is failed, and `error_code` says
+    why.
 
     Args:
         project_id (str):
@@ -138,7 +139,8 @@ def sync(
 
      This API is used to query the creation progress of a dedicated gateway.
 
-    A creation that failed is answered with status 200, `status` failed, and the reason in `error_code`.
+    A creation that failed is answered with status 200 too: `status` is failed, and `error_code` says
+    why.
 
     Args:
         project_id (str):
@@ -169,7 +171,8 @@ async def asyncio_detailed(
 
      This API is used to query the creation progress of a dedicated gateway.
 
-    A creation that failed is answered with status 200, `status` failed, and the reason in `error_code`.
+    A creation that failed is answered with status 200 too: `status` is failed, and `error_code` says
+    why.
 
     Args:
         project_id (str):
@@ -203,7 +206,8 @@ async def asyncio(
 
      This API is used to query the creation progress of a dedicated gateway.
 
-    A creation that failed is answered with status 200, `status` failed, and the reason in `error_code`.
+    A creation that failed is answered with status 200 too: `status` is failed, and `error_code` says
+    why.
 
     Args:
         project_id (str):

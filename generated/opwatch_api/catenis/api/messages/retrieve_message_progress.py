@@ -82,7 +82,8 @@ def sync_detailed(
     Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
     notification event.
 
-    A message whose processing failed is answered with status 200 and an `error` in its `progress`.
+    A message whose processing failed is answered with status 200 too: look at `done`, then at
+    `success`.
 
     Args:
         ephemeral_message_id (str):
@@ -118,7 +119,8 @@ def sync(
     Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
     notification event.
 
-    A message whose processing failed is answered with status 200 and an `error` in its `progress`.
+    A message whose processing failed is answered with status 200 too: look at `done`, then at
+    `success`.
 
     Args:
         ephemeral_message_id (str):
@@ -149,7 +151,8 @@ async def asyncio_detailed(
     Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
     notification event.
 
-    A message whose processing failed is answered with status 200 and an `error` in its `progress`.
+    A message whose processing failed is answered with status 200 too: look at `done`, then at
+    `success`.
 
     Args:
         ephemeral_message_id (str):
@@ -183,7 +186,8 @@ async def asyncio(
     Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
     notification event.
 
-    A message whose processing failed is answered with status 200 and an `error` in its `progress`.
+    A message whose processing failed is answered with status 200 too: look at `done`, then at
+    `success`.
 
     Args:
         ephemeral_message_id (str):

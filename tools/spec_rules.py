@@ -1,0 +1,327 @@
+"""What must hold of a spec, rule by rule.
+
+A spec is a transcription by hand. `openapi-spec-validator` sees that it is OpenAPI; the other rules
+see that it agrees with its document and its README, and that the generators make of it what the
+rest of the code relies on. A rule is a function from a spec to its problems, each a place in the
+spec and what is wrong there.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+Place = tuple[str | int, ...]
+"""The keys that lead from the root of a spec to a node of it."""
+Problem = tuple[Place, str]
+Rule = Callable[["Spec"], Iterator[Problem]]
+
+MARKS = ("x-inferred", "x-addition", "x-deviation")
+# What the client sends by itself; a parameter of that name would become an argument.
+OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bcot-timestamp"}
+SCHEMAS = ("components", "schemas")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One spec, and what it must agree with: its document and its part of the README."""
+
+    name: str
+    content: dict[str, Any]
+    lines: Mapping[Place, int]
+    document: str
+    readme: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that a spec breaks, and where."""
+
+    spec: str
+    line: int
+    place: str
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"specs/{self.spec}:{self.line}: {self.place}: {self.rule}: {self.text}"
+
+
+def read(path: Path) -> Spec:
+    """Read a spec, its document `documents/{name}.txt`, and its part of `README.md`."""
+    with path.open(encoding="utf-8") as stream:  # a stream, so that YAML's errors name the file
+        root = yaml.compose(stream)
+    document = path.parent / "documents" / f"{path.stem}.txt"
+    readme = path.parent / "README.md"
+    return Spec(
+        name=path.name,
+        content=yaml.safe_load(path.read_bytes()),
+        lines=dict(_lines(root, ())),
+        document=document.read_text(encoding="utf-8") if document.exists() else "",
+        readme=_section(readme.read_text(encoding="utf-8"), path.name),
+    )
+
+
+def check(spec: Spec) -> list[Finding]:
+    """Everything that is wrong with a spec. One that is not OpenAPI is not looked at further."""
+    return _apply("structure", structure, spec) or [
+        finding for name, rule in RULES.items() for finding in _apply(name, rule, spec)
+    ]
+
+
+def pointer(place: Place) -> str:
+    """The place as a JSON pointer."""
+    return "#" + "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in place)
+
+
+def samples(document: str) -> list[Any]:
+    """The JSON objects of a document, in its order, without those that are schemas."""
+    return [block for block in json_blocks(document) if "type" not in block and "enum" not in block]
+
+
+def json_blocks(document: str) -> Iterator[dict[str, Any]]:
+    """Each JSON object of a document that begins a line."""
+    end = 0
+    for start in re.finditer(r"^[ ]*(?=\{)", document, re.MULTILINE):
+        if start.end() >= end:
+            try:
+                block, end = json.JSONDecoder().raw_decode(document, start.end())
+            except ValueError:  # a brace of a program's text
+                continue
+            yield block
+
+
+def structure(spec: Spec) -> Iterator[Problem]:
+    """The spec is OpenAPI 3.1."""
+    for error in OpenAPIV31SpecValidator(spec.content).iter_errors():
+        yield tuple(error.absolute_path), error.message
+
+
+def examples_fit(spec: Spec) -> Iterator[Problem]:
+    """Each example is valid by the schema it stands beside."""
+    for place, schema, value in examples(spec):
+        # References in the schema begin at the root of the spec.
+        validator = OAS31Validator(schema | {"components": spec.content["components"]})
+        for error in validator.iter_errors(value):
+            yield (*place, *error.absolute_path), error.message
+
+
+def samples_are_kept(spec: Spec) -> Iterator[Problem]:
+    """Each JSON sample of the document is an example of the spec, value for value."""
+    present = {_canonical(value) for _, _, value in examples(spec)}
+    for sample in samples(spec.document):
+        if _canonical(sample) not in present:
+            yield (), f"this sample of the document is no example: {json.dumps(sample)}"
+
+
+def no_own_headers(spec: Spec) -> Iterator[Problem]:
+    """No parameter is a header that the client sets itself."""
+    for place, node in _objects(spec.content):
+        if node.get("in") == "header" and "securitySchemes" not in place:
+            name = str(node.get("name"))
+            if name.lower() in OWN_HEADERS:
+                yield place, f"{name} must not be a parameter: it would become an argument"
+
+
+def security_for_all(spec: Spec) -> Iterator[Problem]:
+    """Security stands at the root alone, or the functions would demand a client with a token."""
+    if not spec.content.get("security"):
+        yield (), "no security at the root"
+    for place, node in _objects(spec.content):
+        if place and "security" in node:
+            yield (*place, "security"), "security must stand at the root alone"
+
+
+def schemas_are_named(spec: Spec) -> Iterator[Problem]:
+    """Each object is a component, and no title gives it another name."""
+    for place, node in _schemas(spec.content):
+        named = place[:2] == SCHEMAS and len(place) == 3
+        if not named and ("properties" in node or "object" in _types(node)):
+            yield place, "an object without a name: make it a component"
+        if "title" in node:
+            yield place, "a title would rename the class: use x-title"
+    for place, node in _objects(spec.content):
+        if "content" in place and "schema" in node and "$ref" not in node["schema"]:
+            yield (*place, "schema"), "the schema of a body must be a component"
+
+
+def enums_are_open(spec: Spec) -> Iterator[Problem]:
+    """An enumeration is a component, and beside it any string is allowed."""
+    enums = set()
+    for place, node in _schemas(spec.content):
+        if "const" in node:
+            yield place, "a constant would raise on another value: use a string"
+        if "enum" in node:
+            enums.add(pointer(place))
+            if place[:2] != SCHEMAS or len(place) != 3:
+                yield place, "an enumeration without a name: make it a component"
+    for place, node in _schemas(spec.content):
+        if node.get("$ref") in enums:
+            beside = _at(spec.content, place[:-1])
+            if place[-2] != "anyOf" or {"type": "string"} not in beside:
+                yield place, "an enumeration that is not open: anyOf it and {type: string}"
+
+
+def marks_are_listed(spec: Spec) -> Iterator[Problem]:
+    """The README lists each mark with its text, and no other."""
+    present = {(pointer(place), mark): text for place, mark, text in marks(spec)}
+    rows = re.findall(r"^\| `(#\S*)` \| (x-\S+) \| (.+) \|$", spec.readme, re.MULTILINE)
+    listed = {(place, mark): text for place, mark, text in rows}
+    for (place, mark), text in present.items():
+        if listed.get((place, mark)) != text:
+            row = f"| `{place}` | {mark} | {text} |"
+            yield _place(place), f"README.md lacks this row: {row}"
+    for place, mark in listed.keys() - present.keys():
+        yield (), f"README.md lists a mark that is not there: {place} {mark}"
+
+
+def readme_places_exist(spec: Spec) -> Iterator[Problem]:
+    """Each place that the README names is in the spec."""
+    for place in re.findall(r"`(#/\S*)`", spec.readme):
+        try:
+            _at(spec.content, _place(place))
+        except (LookupError, ValueError, TypeError):
+            yield (), f"README.md names a place that is not there: {place}"
+
+
+def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
+    """The README says of each line of the document where it went."""
+    if not spec.document:
+        yield (), f"documents/{Path(spec.name).stem}.txt is missing"
+    rows = re.findall(r"^\| (\d+)(?:–(\d+))? \|", spec.readme, re.MULTILINE)
+    covered = {line for first, last in rows for line in range(int(first), int(last or first) + 1)}
+    lines = enumerate(spec.document.splitlines(), start=1)
+    missed = [str(number) for number, line in lines if line.strip() and number not in covered]
+    if missed:
+        yield (), f"README.md does not say where these lines went: {', '.join(missed)}"
+
+
+RULES: dict[str, Rule] = {
+    "example": examples_fit,
+    "sample": samples_are_kept,
+    "own-header": no_own_headers,
+    "security": security_for_all,
+    "named-schema": schemas_are_named,
+    "open-enum": enums_are_open,
+    "mark": marks_are_listed,
+    "readme-place": readme_places_exist,
+    "document-line": lines_are_accounted_for,
+}
+
+
+def examples(spec: Spec) -> Iterator[tuple[Place, dict[str, Any], Any]]:
+    """Each example of a spec: its place, its schema, its value."""
+    for place, node in _objects(spec.content):
+        if isinstance(node.get("schema"), dict):
+            if "example" in node:
+                yield (*place, "example"), node["schema"], node["example"]
+            for name, example in node.get("examples", {}).items():
+                yield (*place, "examples", name, "value"), node["schema"], example["value"]
+    for place, node in _schemas(spec.content):
+        for index, value in enumerate(node.get("examples", [])):
+            yield (*place, "examples", index), node, value
+
+
+def marks(spec: Spec) -> Iterator[tuple[Place, str, str]]:
+    """Each mark of a spec: its place, its kind, its text on one line."""
+    for place, node in _objects(spec.content):
+        for mark in MARKS:
+            if mark in node:
+                yield place, mark, " ".join(str(node[mark]).split())
+
+
+def _apply(name: str, rule: Rule, spec: Spec) -> list[Finding]:
+    return [
+        Finding(spec.name, _line(spec, place), pointer(place), name, text)
+        for place, text in rule(spec)
+    ]
+
+
+def _objects(node: Any, place: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Each mapping of a spec except those inside the values of examples."""
+    if isinstance(node, dict):
+        yield place, node
+        for key, child in node.items():
+            if not _holds_example((*place, key), child):
+                yield from _objects(child, (*place, key))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _objects(child, (*place, index))
+
+
+def _holds_example(place: Place, child: Any) -> bool:
+    key, parents = place[-1], place[:-1]
+    if parents[-1:] == ("properties",):  # a property of that name
+        return False
+    in_list = key == "examples" and isinstance(child, list)
+    return in_list or key == "example" or (key == "value" and parents[-2:-1] == ("examples",))
+
+
+def _schemas(content: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Each schema of a spec: the components, those beside an example, and all inside them."""
+    for place, node in _objects(content):
+        parent = place[:-1]
+        if parent == SCHEMAS or place[-1:] == ("schema",):
+            yield from _subschemas(node, place)
+
+
+def _subschemas(node: dict[str, Any], place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
+    yield place, node
+    for key in ("properties", "patternProperties"):
+        for name, child in node.get(key, {}).items():
+            yield from _subschemas(child, (*place, key, name))
+    for key in ("anyOf", "oneOf", "allOf"):
+        for index, child in enumerate(node.get(key, [])):
+            yield from _subschemas(child, (*place, key, index))
+    for key in ("items", "additionalProperties", "not"):
+        if isinstance(node.get(key), dict):
+            yield from _subschemas(node[key], (*place, key))
+
+
+def _types(schema: dict[str, Any]) -> list[str]:
+    types = schema.get("type", [])
+    return [types] if isinstance(types, str) else types
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _place(text: str) -> Place:
+    return tuple(key.replace("~1", "/").replace("~0", "~") for key in text.split("/")[1:])
+
+
+def _at(content: Any, place: Place) -> Any:
+    for key in place:
+        content = content[int(key)] if isinstance(content, list) else content[key]
+    return content
+
+
+def _section(readme: str, name: str) -> str:
+    """The part of the README under the heading that names the spec."""
+    parts = re.split(r"^## ", readme, flags=re.MULTILINE)
+    return "".join(part for part in parts if part.startswith(name))
+
+
+def _line(spec: Spec, place: Place) -> int:
+    """The line of the nearest node at or above a place."""
+    while place and place not in spec.lines:
+        place = place[:-1]
+    return spec.lines.get(place, 1)
+
+
+def _lines(node: yaml.Node | None, place: Place) -> Iterator[tuple[Place, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            yield (*place, key.value), key.start_mark.line + 1
+            yield from _lines(child, (*place, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            yield (*place, index), child.start_mark.line + 1
+            yield from _lines(child, (*place, index))
