@@ -1,0 +1,27 @@
+"""Compile requirements/*.in to *.txt: exact versions with hashes, for every platform, no address.
+
+What is pinned stays as it is; `python tools/lock.py --upgrade` takes the newest. The others are
+constrained by dev.txt, since all of them are installed into one environment.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
+UV = [sys.executable, "-m", "uv", "--quiet", "--no-config", "pip", "compile"]
+OPTIONS = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
+OPTIONS += ["--no-emit-find-links", "--no-header", "--no-annotate"]
+
+
+def main() -> None:
+    """Compile dev.in first, then the others."""
+    for source in sorted(REQUIREMENTS.glob("*.in"), key=lambda path: path.stem != "dev"):
+        constraints = [] if source.stem == "dev" else ["--constraint", "dev.txt"]
+        files = [source.name, "--output-file", f"{source.stem}.txt"]
+        command = [*UV, *OPTIONS, *constraints, *sys.argv[1:], *files]
+        subprocess.run(command, cwd=REQUIREMENTS, check=True)
+
+
+if __name__ == "__main__":
+    main()
