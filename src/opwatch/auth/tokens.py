@@ -1,0 +1,479 @@
+"""Tokens: where they come from, how long they are kept, and who fetches.
+
+One `TokenSource` a client. However many callers need a token, one fetches it and the others wait
+for that request (single flight); a token is renewed before it ends; a 401 clears that very token,
+not the one that somebody else has fetched since. What fetches differs: OAuth2 client credentials
+(iTwin), the identity service (Open Telekom Cloud, Huawei Cloud), a callable, or nothing at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode
+
+import attrs
+
+from opwatch.auth.flows import Ask, Auth, Flight, Flow, require
+from opwatch.clock import Clock
+from opwatch.errors import (
+    AuthenticationError,
+    BadResponse,
+    ConfigurationError,
+    NotFound,
+    OpwatchError,
+    RateLimited,
+    ServiceError,
+    Unavailable,
+)
+from opwatch.reading import (
+    any_json,
+    bad_response,
+    http_date,
+    json_object,
+    parse_time,
+    printable,
+    retry_after,
+)
+from opwatch.transport import address
+from opwatch.wire import Address, Answer, Outgoing, Secret
+
+RENEW_BEFORE = 60.0
+"""Seconds of life left at which a token is renewed; half its life where that is less."""
+DEFAULT_LIFE = 3600.0
+"""Seconds, for a token endpoint that does not say."""
+
+
+@attrs.frozen
+class Token:
+    """A token, and until when it is good on the clock that only goes forward."""
+
+    secret: Secret
+    life: float | None = None
+    """Seconds; None where nobody said: then it is kept until it is refused."""
+    project_id: str | None = None
+
+
+class Fetcher(Protocol):
+    """Where tokens come from."""
+
+    def fetch(self, clock: Clock) -> Flow[Token]: ...
+
+
+class TokenSource:
+    """Hands out one fetcher's token to any number of callers."""
+
+    def __init__(self, fetcher: Fetcher, clock: Clock) -> None:
+        self._fetcher = fetcher
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        self._renew_at: float | None = None
+        self._end: float | None = None
+        self._flight: Flight | None = None
+
+    def get(self) -> Flow[Token]:
+        """A token that is good now."""
+        while True:
+            with self._lock:
+                token, flight = self._token, self._flight
+                if token is not None and not self._is_past(self._renew_at):
+                    return token
+                if leads := flight is None:
+                    flight = self._flight = Flight()
+            if leads:
+                return (yield from self._fetch(flight))
+            yield flight
+            if flight.failure is not None and not self._is_good():
+                raise copy.copy(flight.failure)
+
+    def clear(self, token: Token) -> None:
+        """Forget this very token: it was refused."""
+        with self._lock:
+            if self._token is token:
+                self._token = None
+
+    def _fetch(self, flight: Flight) -> Flow[Token]:
+        token: Token | None = None
+        failure: OpwatchError | None = None
+        try:
+            token = yield from self._fetcher.fetch(self._clock)
+        except OpwatchError as error:
+            failure = error
+        finally:
+            # Also where this caller was cancelled: then one of those who wait takes over.
+            kept = self._land(flight, token, failure)
+        if failure is not None:
+            if failure.transient and kept is not None:
+                return kept
+            raise failure
+        assert token is not None
+        return token
+
+    def _land(
+        self, flight: Flight, token: Token | None, failure: OpwatchError | None
+    ) -> Token | None:
+        """End a flight; what is left of the old token where there is no new one."""
+        with self._lock:
+            self._flight = None
+            if token is not None:
+                self._keep(token)
+            elif self._is_past(self._end):
+                self._token = None
+            kept = self._token
+        flight.failure = failure
+        flight.landed.set_result(None)
+        return kept
+
+    def _keep(self, token: Token) -> None:
+        self._token, self._renew_at, self._end = token, None, None
+        if token.life is not None:
+            now = self._clock.now()
+            self._end = now + token.life
+            self._renew_at = self._end - min(RENEW_BEFORE, token.life / 2)
+
+    def _is_good(self) -> bool:
+        return self._token is not None and not self._is_past(self._end)
+
+    def _is_past(self, time: float | None) -> bool:
+        return time is not None and self._clock.now() >= time
+
+
+class TokenAuth:
+    """Sends each request with a token in one header, and once more where the token had ended."""
+
+    def __init__(
+        self,
+        source: TokenSource,
+        *,
+        header: str,
+        prefix: str = "",
+        is_expired: Callable[[Answer], bool] = lambda answer: True,
+        project_id: str | None = None,
+    ) -> None:
+        self._source = source
+        self._project_id = project_id
+        self._header = header
+        self._prefix = prefix
+        self._is_expired = is_expired
+
+    def flow(self, request: Outgoing) -> Flow[Answer]:
+        token = yield from self._source.get()
+        answer: Answer = yield self._with(request, token)
+        if answer.status == 401 and self._is_expired(answer):
+            self._source.clear(token)
+            fresh = yield from self._source.get()
+            if fresh.secret != token.secret:
+                answer = yield self._with(request, fresh)
+        return answer
+
+    def project_id(self) -> Flow[str | None]:
+        if self._project_id is None:
+            token = yield from self._source.get()
+            self._project_id = token.project_id
+        return self._project_id
+
+    def _with(self, request: Outgoing, token: Token) -> Outgoing:
+        return request.with_headers(
+            [(self._header, self._prefix + token.secret.reveal())], token.secret
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self._header} token>"
+
+
+def token_auth(
+    auth: object,
+    clock: Clock,
+    *,
+    header: str,
+    prefix: str = "",
+    is_expired: Callable[[Answer], bool] = lambda answer: True,
+    project_id: str | None = None,
+) -> Auth:
+    """`auth` as it was given to a client: credentials, a token, or a callable that returns one."""
+    fetcher: Fetcher
+    if isinstance(auth, (str, Secret)):
+        fetcher = _Fixed(bare(Secret(auth)))
+    elif isinstance(auth, (ClientCredentials, IamPassword)):
+        fetcher = auth
+    elif callable(auth):
+        fetcher = _Asked(auth)
+    else:
+        raise ConfigurationError(
+            "auth must be credentials, a token as text, or a callable that returns one, "
+            f"not {type(auth).__name__}"
+        )
+    return TokenAuth(
+        TokenSource(fetcher, clock),
+        header=header,
+        prefix=prefix,
+        is_expired=is_expired,
+        project_id=project_id,
+    )
+
+
+def bare(token: Secret) -> Secret:
+    """A token without the `Bearer ` that some helpers hand it out with."""
+    require(token=token)
+    text = token.reveal().strip()
+    return Secret(text[7:].strip() if text[:7].lower() == "bearer " else text)
+
+
+@attrs.frozen
+class _Fixed:
+    token: Secret
+
+    def fetch(self, clock: Clock) -> Flow[Token]:
+        return Token(self.token)
+        yield
+
+
+@attrs.frozen
+class _Asked:
+    function: Callable[[], Any] = attrs.field(repr=False)
+
+    def fetch(self, clock: Clock) -> Flow[Token]:
+        secret: Secret = yield Ask(self.function)
+        if fault := secret.fault():
+            raise AuthenticationError(f"what the token callable returned {fault}")
+        return Token(bare(secret))
+
+
+# --- OAuth2 client credentials (iTwin) ------------------------------------------------------------
+
+
+TOKEN_URL = "https://ims.bentley.com/connect/token"  # noqa: S105 (an address)
+SCOPE = "itwin-platform"
+
+
+class ClientCredentials:
+    """OAuth2 client credentials of an iTwin service application.
+
+    Asks `token_url` for a token of `scope` and asks again before it ends. `basic=True` sends the
+    client's id and secret as Basic authentication instead of form fields. Raises
+    `ConfigurationError` for what is empty, not text, or not https.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        *,
+        scope: str = SCOPE,
+        token_url: str = TOKEN_URL,
+        basic: bool = False,
+    ) -> None:
+        client_secret = Secret(client_secret)  # type: ignore[assignment]
+        require(client_id=client_id, client_secret=client_secret, scope=scope)
+        self.client_id = client_id
+        self.scope = scope
+        self._secret: Secret = client_secret  # type: ignore[assignment]
+        self._address = address(token_url, "token_url")
+        self._basic = basic
+
+    def fetch(self, clock: Clock) -> Flow[Token]:
+        answer: Answer = yield self._request()
+        if answer.status != 200:
+            raise oauth_error(answer.redacted(), clock.epoch())
+        return _oauth_token(answer)
+
+    def _request(self) -> Outgoing:
+        form = {"grant_type": "client_credentials", "scope": self.scope}
+        headers = [
+            ("Accept", "application/json"),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ]
+        secrets = [self._secret]
+        if self._basic:
+            pair = f"{quote(self.client_id, safe='')}:{quote(self._secret.reveal(), safe='')}"
+            secrets.append(Secret(_base64(pair)))
+            headers.append(("Authorization", f"Basic {_base64(pair)}"))
+        else:
+            form |= {"client_id": self.client_id, "client_secret": self._secret.reveal()}
+        return _post(self._address, "", headers, urlencode(form).encode(), *secrets)
+
+    def __repr__(self) -> str:
+        return f"ClientCredentials({self.client_id!r}, '***', scope={self.scope!r})"
+
+
+def _oauth_token(answer: Answer) -> Token:
+    fields = _Veiled(json_object_or_none(answer))
+    secret = fields.secret("access_token")
+    if secret is None:
+        raise BadResponse("the token endpoint's answer has no access_token", status=answer.status)
+    return Token(secret, fields.life("expires_in"))
+
+
+def oauth_error(answer: Answer, epoch: float) -> OpwatchError:
+    """What a token endpoint's refusal means (RFC 6749, section 5.2)."""
+    fields = any_json(answer.body)
+    fields = fields if isinstance(fields, dict) else {}
+    code, message = _text(fields.get("error")), _text(fields.get("error_description"))
+    if code in ("temporarily_unavailable", "server_error"):
+        return Unavailable(f"token endpoint: {message or code}", status=answer.status, code=code)
+    return refusal(answer, epoch, "token endpoint", code, message)
+
+
+# --- the identity service (Open Telekom Cloud, Huawei Cloud) --------------------------------------
+
+
+class IamPassword:
+    """A user of the identity service, for `Apig`.
+
+    `auth_url` ends in `/v3`: `https://iam.eu-de.otc.t-systems.com/v3`. Give either the project's
+    name or its id. The token lasts 24 hours and is asked for anew when it ends, or dies before, as
+    it does when the password or the rights change. Raises `ConfigurationError` for what is
+    missing, not text, or not https.
+    """
+
+    def __init__(
+        self,
+        auth_url: str,
+        username: str,
+        password: str,
+        *,
+        domain_name: str,
+        project_name: str | None = None,
+        project_id: str | None = None,
+    ) -> None:
+        password = Secret(password)  # type: ignore[assignment]
+        require_text(auth_url=auth_url, username=username, domain_name=domain_name)
+        if not isinstance(password.reveal(), str) or not password.reveal():  # type: ignore[attr-defined]
+            raise ConfigurationError("password must be text, and not empty")
+        if (project_name is None) == (project_id is None):
+            given = "neither" if project_id is None else "both"
+            raise ConfigurationError(f"give project_name or project_id, not {given}")
+        require_text(project=project_name if project_id is None else project_id)
+        self.username = username
+        self.domain_name = domain_name
+        self.project_name = project_name
+        self.project_id = project_id
+        self._password: Secret = password  # type: ignore[assignment]
+        self._address = address(auth_url, "auth_url")
+
+    def fetch(self, clock: Clock) -> Flow[Token]:
+        answer: Answer = yield self._request()
+        if answer.status != 201:
+            raise iam_error(answer.redacted(), clock.epoch())
+        return self._token(answer, clock)
+
+    def _request(self) -> Outgoing:
+        scope = {"name": self.project_name} if self.project_id is None else {"id": self.project_id}
+        user = {
+            "name": self.username,
+            "password": self._password.reveal(),
+            "domain": {"name": self.domain_name},
+        }
+        identity = {"methods": ["password"], "password": {"user": user}}
+        body = json.dumps({"auth": {"identity": identity, "scope": {"project": scope}}}).encode()
+        headers = [
+            ("Accept", "application/json"),
+            ("Content-Type", "application/json;charset=utf8"),
+        ]
+        target = "/auth/tokens?nocatalog=true"
+        return _post(self._address, target, headers, body, self._password, veil="X-Subject-Token")
+
+    def _token(self, answer: Answer, clock: Clock) -> Token:
+        if answer.veiled is None or answer.veiled.fault():
+            raise BadResponse(
+                "the identity service's answer has no X-Subject-Token", status=answer.status
+            )
+        token = json_object(answer).get("token")
+        fields = token if isinstance(token, dict) else {}
+        project = fields.get("project")
+        project_id = project.get("id") if isinstance(project, dict) else None
+        end = parse_time(fields.get("expires_at"))
+        now = http_date(answer.header("date")) or clock.epoch()
+        life = DEFAULT_LIFE if end is None else max(end.timestamp() - now, 0.0)
+        return Token(answer.veiled, life, _text(project_id) or self.project_id)
+
+    def __repr__(self) -> str:
+        project = self.project_name if self.project_id is None else self.project_id
+        return f"IamPassword({self.username!r}, '***', {self.domain_name!r}, {project!r})"
+
+
+def iam_error(answer: Answer, epoch: float) -> OpwatchError:
+    """What the identity service's refusal means (`{"error": {code, message, title}}`)."""
+    fields = any_json(answer.body)
+    error = fields.get("error") if isinstance(fields, dict) else None
+    error = error if isinstance(error, dict) else {}
+    code = _text(error.get("title")) or _text(error.get("code"))
+    return refusal(answer, epoch, "identity service", code, _text(error.get("message")))
+
+
+# --- shared ---------------------------------------------------------------------------------------
+
+
+def refusal(
+    answer: Answer, epoch: float, who: str, code: str | None, message: str | None
+) -> ServiceError | BadResponse:
+    """The error of a token request that was answered with something else than a token."""
+    status = answer.status
+    if status < 400:
+        return bad_response(answer, f"{who}: not a token's answer")
+    kind: type[ServiceError] = AuthenticationError
+    if status == 429:
+        kind = RateLimited
+    elif status >= 500 or status in (408, 425):
+        kind = Unavailable
+    elif status == 404:
+        kind = NotFound
+    text = message or code or f"refused with {status}"
+    return kind(f"{who}: {text}", status=status, code=code, retry_after=retry_after(answer, epoch))
+
+
+class _Veiled:
+    """The fields of an answer that holds a token: they do not show."""
+
+    def __init__(self, fields: dict[str, Any] | None) -> None:
+        self._fields = fields or {}
+
+    def secret(self, name: str) -> Secret | None:
+        value = Secret(self._fields.get(name))
+        return None if value.fault() else bare(value)
+
+    def life(self, name: str) -> float:
+        try:
+            life = float(self._fields[name])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return DEFAULT_LIFE
+        return life if 0 <= life < float("inf") else DEFAULT_LIFE
+
+
+def json_object_or_none(answer: Answer) -> dict[str, Any] | None:
+    value = any_json(answer.body)
+    return value if isinstance(value, dict) else None
+
+
+def require_text(**values: Any) -> None:
+    """Refuse by name what is no text or empty."""
+    for name, value in values.items():
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigurationError(f"{name} must be text, and not empty")
+
+
+def _post(
+    where: Address,
+    target: str,
+    headers: list[tuple[str, str]],
+    body: bytes,
+    *secrets: Secret,
+    veil: str | None = None,
+) -> Outgoing:
+    path = where.prefix + target or "/"
+    return Outgoing("POST", where, path, tuple(headers), body, secrets, veil)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, (dict, list)):
+        return None
+    return printable(str(value)) or None
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")

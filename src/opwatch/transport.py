@@ -1,0 +1,556 @@
+"""The wire: one request out, one bounded answer in, and what a bad answer becomes.
+
+The only file that knows httpx. It sends what it is given to the one origin it is for and follows
+nothing; every limit is explicit, and every failure is one of our errors with no trace of the
+request in it. It does not know services, tokens or waiting.
+
+How a limit on a whole request is kept
+--------------------------------------
+httpcore hands the timeout of a request, as it is, to each read and write of the network. `_Limit`
+is that number and also knows when its request has to be over, so each read is given only what is
+left: a server that drips a byte a second is cut off in time. The same object sees whether the
+request had to open a connection and whether anything came back. From that follows the one silent
+repetition there is: a kept connection that turns out dead before a single byte came is replaced.
+
+Why a token in a response header is taken out on the way in
+-----------------------------------------------------------
+httpcore logs the response headers at DEBUG. A token that a service sends as a header
+(`X-Subject-Token`) is therefore replaced in the bytes before httpcore sees them, and handed over
+beside them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import ssl
+import threading
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+import attrs
+import httpcore
+import httpx
+from anyio.lowlevel import RunVar
+
+from opwatch.errors import BadResponse, ConfigurationError, OpwatchError, TransportError
+from opwatch.reading import printable
+from opwatch.wire import Address, Answer, Outgoing, Secret, is_loopback
+
+LONGEST_ANSWER = 1024 * 1024
+"""Bytes of a decoded body."""
+CONNECT_TIMEOUT = 10.0
+KEEPALIVE_EXPIRY = 300.0
+"""Seconds a connection is kept: more than the longest rung of any schedule."""
+_LONGEST_HEAD = 100 * 1024
+
+
+# --- addresses ------------------------------------------------------------------------------------
+
+
+def address(url: str, name: str) -> Address:
+    """`url` as the address of a service; `name` is what the caller calls it.
+
+    Raises `ConfigurationError` for anything but an absolute https URL (http to loopback) without
+    user information, query or fragment.
+    """
+    if not isinstance(url, str) or "@" in url:
+        kind = "text" if not isinstance(url, str) else "an address without user information"
+        raise ConfigurationError(f"{name} must be {kind}")
+    try:
+        parsed = httpx.URL(url if "://" in url else f"https://{url}")
+        host = parsed.netloc.decode("ascii")
+    except (httpx.InvalidURL, UnicodeError, ValueError):
+        parsed, host = httpx.URL(), ""
+    if not parsed.host or parsed.scheme not in ("https", "http"):
+        raise ConfigurationError(f"{name} must be an https address, not {url!r}")
+    if parsed.query or parsed.fragment or "?" in url or "#" in url:
+        raise ConfigurationError(f"{name} must have no query and no fragment: {url!r}")
+    if parsed.scheme == "http" and not is_loopback(parsed.host):
+        raise ConfigurationError(
+            f"{name} must be https: {url!r} would send credentials in the clear "
+            "(plain http is for loopback only)"
+        )
+    prefix = parsed.raw_path.decode("ascii").rstrip("/")
+    return Address(f"{parsed.scheme}://{host}", host, prefix)
+
+
+# --- limits on a request in flight ----------------------------------------------------------------
+
+
+class _Limit(float):
+    """The seconds of one request, and what became of it so far."""
+
+    end: float
+    connected: bool
+    received: bool
+    veil: re.Pattern[bytes] | None
+    veiled: Secret | None
+
+    def __new__(cls, seconds: float, request: Outgoing) -> _Limit:
+        limit = super().__new__(cls, seconds)
+        limit.end = time.monotonic() + seconds
+        limit.connected = limit.received = False
+        limit.veil = _veil(request.veil) if request.veil else None
+        limit.veiled = None
+        return limit
+
+    def left(self, most: float = math.inf) -> float:
+        left = min(self.end - time.monotonic(), most)
+        if left <= 0:
+            raise httpcore.ReadTimeout("the time of the whole request is up")
+        return left
+
+    def take(self, data: bytes) -> bytes:
+        """Note that something came."""
+        self.received = self.received or bool(data)
+        return data
+
+    def takes_head(self, head: bytes) -> bool:
+        """Whether `head` is still too short to take the veiled header out."""
+        return b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) < _LONGEST_HEAD
+
+    def unveil(self, head: bytes) -> bytes:
+        """Take the veiled header's value out of a response's head."""
+        assert self.veil is not None
+        found = self.veil.search(head)
+        if found:
+            self.veiled = Secret(found[1].decode("latin-1"))
+            head = head[: found.start(1)] + b"-" + head[found.end(1) :]
+        if found or not head.startswith(b"HTTP/1.1 1"):  # an interim answer comes before the answer
+            self.veil = None
+        return head
+
+
+@functools.cache
+def _veil(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?im)^%s[ \t]*:[ \t]*([^\r\n]+?)[ \t]*\r?$" % re.escape(name.encode()))
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection whose reads and writes are given what is left of a request's time."""
+
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if not isinstance(timeout, _Limit):
+            return self._inner.read(max_bytes, timeout)
+        data = timeout.take(self._inner.read(max_bytes, timeout.left()))
+        if timeout.veil is None:
+            return data
+        while timeout.takes_head(data) and (more := self._inner.read(max_bytes, timeout.left())):
+            data += more
+        return timeout.unveil(data)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, timeout.left() if isinstance(timeout, _Limit) else timeout)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        left = timeout.left(CONNECT_TIMEOUT) if isinstance(timeout, _Limit) else timeout
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Backend(httpcore.SyncBackend):
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        left = timeout
+        if isinstance(timeout, _Limit):
+            timeout.connected = True
+            left = timeout.left(CONNECT_TIMEOUT)
+        return _Stream(super().connect_tcp(host, port, left, local_address, socket_options))
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    """As `_Stream`; the time of the whole request is kept by a cancel scope around it."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = await self._inner.read(max_bytes, timeout)
+        if not isinstance(timeout, _Limit):
+            return data
+        timeout.take(data)
+        if timeout.veil is None:
+            return data
+        while timeout.takes_head(data) and (more := await self._inner.read(max_bytes, timeout)):
+            data += more
+        return timeout.unveil(data)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        left = timeout.left(CONNECT_TIMEOUT) if isinstance(timeout, _Limit) else timeout
+        return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _AsyncBackend(httpcore.AnyIOBackend):
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        left = timeout
+        if isinstance(timeout, _Limit):
+            timeout.connected = True
+            left = timeout.left(CONNECT_TIMEOUT)
+        return _AsyncStream(
+            await super().connect_tcp(host, port, left, local_address, socket_options)
+        )
+
+
+class _HTTP(httpx.HTTPTransport):
+    """httpx's transport on a pool of ours."""
+
+    def __init__(self, pool: httpcore.ConnectionPool) -> None:
+        self._pool = pool
+
+
+class _AsyncHTTP(httpx.AsyncHTTPTransport):
+    def __init__(self, pool: httpcore.AsyncConnectionPool) -> None:
+        self._pool = pool
+
+
+# --- what sync and async share --------------------------------------------------------------------
+
+
+@attrs.frozen
+class Limits:
+    """How a client uses the network."""
+
+    request_timeout: float = 30.0
+    """Seconds for one whole request."""
+    max_in_flight: int = 16
+    ssl_context: ssl.SSLContext | None = None
+
+
+@functools.cache
+def _default_tls() -> ssl.SSLContext:
+    """Costs 20 to 40 ms, so all clients share it."""
+    return httpx.create_ssl_context()
+
+
+def _pool_options(limits: Limits, https: bool) -> dict[str, Any]:
+    return {
+        "ssl_context": (limits.ssl_context or _default_tls()) if https else None,
+        "max_connections": limits.max_in_flight,
+        "max_keepalive_connections": limits.max_in_flight,
+        "keepalive_expiry": KEEPALIVE_EXPIRY,
+    }
+
+
+def _proxy(address: Address) -> httpx.Proxy | None:
+    """The proxy that the environment names for an address (HTTPS_PROXY, NO_PROXY)."""
+    base = _base(address)
+    host = base.host
+    if is_loopback(host):
+        return None
+    url = urllib.request.getproxies().get(base.scheme)
+    if not url or urllib.request.proxy_bypass(host):
+        return None
+    return httpx.Proxy(url if "://" in url else f"http://{url}")
+
+
+def _proxy_options(proxy: httpx.Proxy) -> dict[str, Any]:
+    return {
+        "proxy_url": httpcore.URL(
+            scheme=proxy.url.raw_scheme,
+            host=proxy.url.raw_host,
+            port=proxy.url.port,
+            target=proxy.url.raw_path,
+        ),
+        "proxy_auth": proxy.raw_auth,
+        "proxy_headers": proxy.headers.raw,
+    }
+
+
+@functools.lru_cache(maxsize=64)
+def _base(address: Address) -> httpx.URL:
+    return httpx.URL(address.origin)
+
+
+@functools.lru_cache(maxsize=4096)
+def _url(address: Address, target: str) -> httpx.URL:
+    """The URL of a target, for certain with the same bytes."""
+    url = _base(address).copy_with(raw_path=target.encode("ascii"))
+    if url.raw_path.decode("ascii") != target:
+        raise ConfigurationError(f"this path would be rewritten on its way: {target!r:.120}")
+    return url
+
+
+def _request(outgoing: Outgoing, limit: _Limit) -> httpx.Request:
+    return httpx.Request(
+        outgoing.method,
+        _url(outgoing.address, outgoing.target),
+        headers=[
+            ("Host", outgoing.address.host),
+            ("Accept-Encoding", "identity"),
+            *outgoing.headers,
+        ],
+        content=outgoing.body or None,
+        extensions={"timeout": {"connect": limit, "read": limit, "write": limit, "pool": limit}},
+    )
+
+
+class _Body:
+    """Collects a body and says when it is too long."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._encoding = response.headers.get("content-encoding", "").strip().lower()
+
+    def add(self, chunk: bytes) -> bool:
+        """Whether there is room for more."""
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        return self._size <= LONGEST_ANSWER
+
+    def whole(self) -> bytes | None:
+        """The decoded bytes; None where they are too many or no decoder fits."""
+        raw = b"".join(self._chunks)
+        if self._encoding in ("gzip", "x-gzip", "deflate"):
+            try:
+                raw = zlib.decompressobj(wbits=47).decompress(raw, LONGEST_ANSWER + 1)
+            except zlib.error:
+                return None
+        elif self._encoding not in ("", "identity"):
+            return None
+        return raw if len(raw) <= LONGEST_ANSWER else None
+
+
+def _answer(
+    response: httpx.Response, body: _Body, limit: _Limit, request: Outgoing
+) -> Answer | OpwatchError:
+    whole = body.whole()
+    if whole is None:
+        return BadResponse(
+            f"the answer is longer than {LONGEST_ANSWER} bytes, or encoded in a way not asked for",
+            status=response.status_code,
+        )
+    elapsed = time.monotonic() - (limit.end - limit)
+    raw = tuple(response.headers.raw)
+    return Answer(response.status_code, raw, whole, elapsed, limit.veiled, request.secrets)
+
+
+_NETWORK_ERRORS = (httpx.HTTPError, httpx.StreamError, httpcore.ReadTimeout, OSError, ValueError)
+"""What a network may do to a request; ValueError is h11's and httpx's word for impossible bytes."""
+
+
+def _failure(error: Exception, outgoing: Outgoing, limit: _Limit) -> TransportError:
+    """What went wrong, in words. The exception is left behind: its frames hold the request."""
+    origin = outgoing.address.origin
+    if isinstance(error, httpx.PoolTimeout):
+        return TransportError(f"no free connection to {origin} within {limit:g} s")
+    if isinstance(error, httpx.ConnectTimeout):
+        return TransportError(f"no connection to {origin} within {min(limit, CONNECT_TIMEOUT):g} s")
+    if isinstance(error, (httpx.TimeoutException, httpcore.ReadTimeout, TimeoutError)):
+        return TransportError(f"no whole answer from {origin} within {limit:g} s")
+    if isinstance(error, httpx.ConnectError):
+        return TransportError(f"no connection to {origin}: {printable(str(error), 200)}")
+    if isinstance(error, (httpx.ProxyError, httpx.UnsupportedProtocol)):
+        return TransportError(f"no way to {origin} through the proxy: {printable(str(error), 200)}")
+    if isinstance(error, httpx.RemoteProtocolError):
+        return TransportError(f"{origin} broke off or does not speak HTTP")
+    return TransportError(f"the connection to {origin} broke ({type(error).__name__})")
+
+
+def _is_stale(error: Exception, limit: _Limit) -> bool:
+    """Whether a kept connection turned out to be dead before anything came back on it."""
+    if limit.connected or limit.received:
+        return False
+    return isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError))
+
+
+def _unseen(error: BaseException) -> BaseException:
+    """An interrupt without the frames that hold the request."""
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
+# --- the two transports ---------------------------------------------------------------------------
+
+
+class Transport:
+    """Sends requests and blocks for the answer. Thread-safe."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._pools: dict[str, _HTTP] = {}
+        self._places = threading.BoundedSemaphore(limits.max_in_flight)
+
+    def send(self, outgoing: Outgoing) -> Answer:
+        """The answer, whatever its status; `TransportError` or `BadResponse` where none came."""
+        with self._places:
+            outcome = self._try(outgoing)
+            if outcome is None:
+                outcome = self._try(outgoing, last=True)
+        if isinstance(outcome, Answer):
+            return outcome
+        assert outcome is not None
+        raise outcome
+
+    def close(self) -> None:
+        while self._pools:
+            self._pools.popitem()[1].close()
+
+    def _try(self, outgoing: Outgoing, *, last: bool = False) -> Answer | OpwatchError | None:
+        """One attempt; None where its connection was dead before it began."""
+        limit = _Limit(self.limits.request_timeout, outgoing)
+        try:
+            request = _request(outgoing, limit)
+            response = self._pool(outgoing.address).handle_request(request)
+            body = _Body(response)
+            try:
+                for chunk in response.stream:  # type: ignore[union-attr]
+                    if not body.add(chunk):
+                        break
+            finally:
+                response.stream.close()  # type: ignore[union-attr]
+            return _answer(response, body, limit, outgoing)
+        except OpwatchError as error:
+            return error
+        except _NETWORK_ERRORS as error:
+            if not last and _is_stale(error, limit):
+                return None
+            return _failure(error, outgoing, limit)
+        except BaseException as error:  # noqa: BLE001 (raised again)
+            raise _unseen(error)  # noqa: B904 (its context holds the request)
+
+    def _pool(self, address: Address) -> _HTTP:
+        pool = self._pools.get(address.origin)
+        if pool is None:
+            options = _pool_options(self.limits, address.is_https)
+            options["network_backend"] = _Backend()
+            if proxy := _proxy(address):
+                made: httpcore.ConnectionPool = httpcore.HTTPProxy(
+                    **_proxy_options(proxy), **options
+                )
+            else:
+                made = httpcore.ConnectionPool(**options)
+            pool = self._pools.setdefault(address.origin, _HTTP(made))
+        return pool
+
+
+@attrs.frozen
+class _Loop:
+    pools: dict[str, _AsyncHTTP]
+    places: anyio.Semaphore
+
+
+class AsyncTransport:
+    """Sends requests from any event loop, asyncio or trio; each has connections of its own."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._loops: RunVar[_Loop] = RunVar(f"opwatch {id(self)}")
+
+    async def send(self, outgoing: Outgoing) -> Answer:
+        """As `Transport.send`."""
+        async with self._here().places:
+            outcome = await self._try(outgoing)
+            if outcome is None:
+                outcome = await self._try(outgoing, last=True)
+        if isinstance(outcome, Answer):
+            return outcome
+        assert outcome is not None
+        raise outcome
+
+    async def aclose(self) -> None:
+        pools = self._here().pools
+        while pools:
+            await pools.popitem()[1].aclose()
+
+    async def _try(self, outgoing: Outgoing, *, last: bool = False) -> Answer | OpwatchError | None:
+        limit = _Limit(self.limits.request_timeout, outgoing)
+        try:
+            with anyio.fail_after(limit):
+                request = _request(outgoing, limit)
+                response = await self._pool(outgoing.address).handle_async_request(request)
+                body = _Body(response)
+                try:
+                    async for chunk in response.stream:  # type: ignore[union-attr]
+                        if not body.add(chunk):
+                            break
+                finally:
+                    await response.stream.aclose()  # type: ignore[union-attr]
+            return _answer(response, body, limit, outgoing)
+        except OpwatchError as error:
+            return error
+        except _NETWORK_ERRORS as error:
+            if not last and _is_stale(error, limit):
+                return None
+            return _failure(error, outgoing, limit)
+        except BaseException as error:  # noqa: BLE001 (raised again)
+            raise _unseen(error)  # noqa: B904 (its context holds the request)
+
+    def _pool(self, address: Address) -> _AsyncHTTP:
+        pools = self._here().pools
+        pool = pools.get(address.origin)
+        if pool is None:
+            options = _pool_options(self.limits, address.is_https)
+            options["network_backend"] = _AsyncBackend()
+            if proxy := _proxy(address):
+                made: httpcore.AsyncConnectionPool = httpcore.AsyncHTTPProxy(
+                    **_proxy_options(proxy), **options
+                )
+            else:
+                made = httpcore.AsyncConnectionPool(**options)
+            pool = pools[address.origin] = _AsyncHTTP(made)
+        return pool
+
+    def _here(self) -> _Loop:
+        """What belongs to the running event loop."""
+        loop = self._loops.get(None)
+        if loop is None:
+            loop = _Loop({}, anyio.Semaphore(self.limits.max_in_flight, fast_acquire=True))
+            self._loops.set(loop)
+        return loop
+
+
+open_blocking: ContextVar[Callable[[Limits], Transport]] = ContextVar(
+    "opwatch transport", default=Transport
+)
+"""What opens the transport of the clients made from here on; tests set another."""
+open_async: ContextVar[Callable[[Limits], AsyncTransport]] = ContextVar(
+    "opwatch async transport", default=AsyncTransport
+)
