@@ -30,14 +30,16 @@ class GenerationError(Exception):
     """A generator failed; the text is what it printed."""
 
 
-def specs(folder: Path = SPECS) -> list[Path]:
+def specs() -> list[Path]:
     """The specs, one a service, in the order of their names."""
-    return sorted(folder.glob("*.yaml"))
+    return sorted(SPECS.glob("*.yaml"))
 
 
 def write(target: Path = GENERATED) -> None:
     """Replace `target` by a fresh generation. It stays as it is if it is that, or on an error."""
     with tempfile.TemporaryDirectory() as temporary:
+        # The formatter of the models looks for settings from its output upwards: here it stops.
+        (Path(temporary) / "pyproject.toml").touch()
         fresh = Path(temporary) / "generated"
         _generate(fresh, home=Path(temporary))
         if compare(fresh, target):

@@ -14,7 +14,7 @@ class ErrorResponse(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     error_code: StrictStr | None = None
     """
@@ -36,7 +36,7 @@ class InstanceProgress(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     progress: Annotated[StrictInt | None, Field(ge=0, le=100)] = None
     """
@@ -46,7 +46,7 @@ class InstanceProgress(BaseModel):
 
     Enumeration values: 30, 50, 80, 90, 100
     """
-    status: StrictStr | Literal['creating', 'success', 'failed'] | None = None
+    status: StrictStr | Literal["creating", "success", "failed"] | None = None
     """
     Gateway creation status.
 

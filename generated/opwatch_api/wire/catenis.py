@@ -5,15 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-)
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 
 class ProcessingError(BaseModel):
@@ -22,7 +14,7 @@ class ProcessingError(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     code: StrictInt
     """
@@ -40,15 +32,13 @@ class ProcessingResult(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
-    message_id: Annotated[StrictStr, Field(alias='messageId')]
+    message_id: Annotated[StrictStr, Field(alias="messageId")]
     """
     ID of the Catenis message. When logging or sending — `action` equals to `log` or `send`—, it is the ID of the resulting message. When reading — `action` equals to `read`—, it references the message being read.
     """
-    continuation_token: Annotated[
-        StrictStr | None, Field(alias='continuationToken')
-    ] = None
+    continuation_token: Annotated[StrictStr | None, Field(alias="continuationToken")] = None
     """
     (only returned if reading message — `action` equals to `read`) The token that should be used to complete the read of the message.
     """
@@ -60,9 +50,9 @@ class ErrorResponse(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
-    status: Annotated[StrictStr, Field(examples=['error'])]
+    status: Annotated[StrictStr, Field(examples=["error"])]
     """
     The value `error`.
     """
@@ -78,9 +68,9 @@ class MessageProgress(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
-    bytes_processed: Annotated[StrictInt, Field(alias='bytesProcessed', ge=0)]
+    bytes_processed: Annotated[StrictInt, Field(alias="bytesProcessed", ge=0)]
     """
     Total number of bytes of message that had already been processed.
     """
@@ -96,9 +86,7 @@ class MessageProgress(BaseModel):
     """
     (only returned if processing finished with error) Error information.
     """
-    finish_date: Annotated[
-        AwareDatetime | StrictStr | None, Field(alias='finishDate')
-    ] = None
+    finish_date: Annotated[AwareDatetime | StrictStr | None, Field(alias="finishDate")] = None
     """
     (only returned if processing has already been finished) ISO 8601 formatted date and time when processing was finalized.
     """
@@ -110,13 +98,13 @@ class FinalMessageProgressEvent(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
-    ephemeral_message_id: Annotated[StrictStr, Field(alias='ephemeralMessageId')]
+    ephemeral_message_id: Annotated[StrictStr, Field(alias="ephemeralMessageId")]
     """
     ID of the ephemeral message, as given to Retrieve Message Progress.
     """
-    action: StrictStr | Literal['log', 'send', 'read']
+    action: StrictStr | Literal["log", "send", "read"]
     """
     The action that was to be performed on the message. One of: `log`, `send`, or `read`.
     """
@@ -133,9 +121,9 @@ class MessageProgressData(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
-    action: StrictStr | Literal['log', 'send', 'read']
+    action: StrictStr | Literal["log", "send", "read"]
     """
     The action that was to be performed on the message. One of: `log`, `send`, or `read`.
     """
@@ -152,9 +140,9 @@ class MessageProgressResponse(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
-    status: Annotated[StrictStr, Field(examples=['success'])]
+    status: Annotated[StrictStr, Field(examples=["success"])]
     """
     The value `success`, indicating that the request was successful.
     """

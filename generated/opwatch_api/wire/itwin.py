@@ -14,7 +14,7 @@ class JobIssue(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     code: StrictStr | None = None
     """
@@ -40,7 +40,7 @@ class ErrorDetail(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     code: StrictStr | None = None
     """
@@ -62,13 +62,13 @@ class JobProgress(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     percentage: StrictFloat | None = None
     """
     Job progress percentage
     """
-    state: StrictStr | Literal['Unsubmitted', 'Active', 'Over'] | None = None
+    state: StrictStr | Literal["Unsubmitted", "Active", "Over"] | None = None
     """
     Job current state
     """
@@ -84,27 +84,27 @@ class ExecutionInformation(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     submitted_date_time: Annotated[
-        AwareDatetime | StrictStr | None, Field(alias='submittedDateTime')
+        AwareDatetime | StrictStr | None, Field(alias="submittedDateTime")
     ] = None
     """
     When the job was submitted.
     """
     started_date_time: Annotated[
-        AwareDatetime | StrictStr | None, Field(alias='startedDateTime')
+        AwareDatetime | StrictStr | None, Field(alias="startedDateTime")
     ] = None
     """
     When the job began to run.
     """
-    ended_date_time: Annotated[
-        AwareDatetime | StrictStr | None, Field(alias='endedDateTime')
-    ] = None
+    ended_date_time: Annotated[AwareDatetime | StrictStr | None, Field(alias="endedDateTime")] = (
+        None
+    )
     """
     When the job ended.
     """
-    estimated_units: Annotated[StrictFloat | None, Field(alias='estimatedUnits')] = None
+    estimated_units: Annotated[StrictFloat | None, Field(alias="estimatedUnits")] = None
     """
     What the job is estimated to cost, in units.
     """
@@ -124,7 +124,7 @@ class Error(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     code: StrictStr | None
     """
@@ -150,9 +150,9 @@ class JobProgressResponse(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
-    job_progress: Annotated[JobProgress, Field(alias='jobProgress')]
+    job_progress: Annotated[JobProgress, Field(alias="jobProgress")]
     """
     Job progression details
     """
@@ -164,7 +164,7 @@ class Job(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     id: StrictStr | None = None
     """
@@ -178,30 +178,30 @@ class Job(BaseModel):
     """
     What the job does.
     """
-    state: StrictStr | Literal['unsubmitted', 'active', 'success', 'failed', 'cancelled'] | None = (
+    state: StrictStr | Literal["unsubmitted", "active", "success", "failed", "cancelled"] | None = (
         None
     )
     """
     Job current state; the last three say how it ended.
     """
     created_date_time: Annotated[
-        AwareDatetime | StrictStr | None, Field(alias='createdDateTime')
+        AwareDatetime | StrictStr | None, Field(alias="createdDateTime")
     ] = None
     """
     When the job was created.
     """
     last_modified_date_time: Annotated[
-        AwareDatetime | StrictStr | None, Field(alias='lastModifiedDateTime')
+        AwareDatetime | StrictStr | None, Field(alias="lastModifiedDateTime")
     ] = None
     """
     When the job was last changed.
     """
-    i_twin_id: Annotated[StrictStr | None, Field(alias='iTwinId')] = None
+    i_twin_id: Annotated[StrictStr | None, Field(alias="iTwinId")] = None
     """
     The iTwin the job belongs to.
     """
     execution_information: Annotated[
-        ExecutionInformation | None, Field(alias='executionInformation')
+        ExecutionInformation | None, Field(alias="executionInformation")
     ] = None
     """
     Absent before the job was submitted.
@@ -214,7 +214,7 @@ class ErrorResponse(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     error: Error | None
     """
@@ -228,6 +228,6 @@ class JobResponse(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra='forbid',
+        extra="forbid",
     )
     job: Job

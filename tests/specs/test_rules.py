@@ -1,0 +1,199 @@
+"""Each rule for a spec: the real specs keep it, and a change that breaks it is found by it."""
+
+import copy
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spec_generation
+import spec_rules
+
+import specs as command_line
+
+SPECS = {path.stem: spec_rules.read(path) for path in spec_generation.specs()}
+Change = Callable[[Any], Any]
+
+CATENIS = "paths /messages/{ephemeralMessageId}/progress get"
+ITWIN = "paths /jobs/{id}/progress get"
+APIG = "paths /v2/{project_id}/apigw/instances/{instance_id}/progress get"
+WEBHOOK = "webhooks final-msg-progress post"
+SCHEMAS = "components schemas"
+CATENIS_BODY = f"{CATENIS} responses 200 content application/json"
+ITWIN_BODY = f"{ITWIN} responses 200 content application/vnd.bentley.itwin-platform.v1+json"
+APIG_BODY = f"{APIG} responses 200 content application/json"
+NAMELESS = {"type": "object", "properties": {"a": {"type": "string"}}}
+ACTION = {"$ref": "#/components/schemas/MessageAction"}
+STATE = {"$ref": "#/components/schemas/JobProgressState"}
+
+
+def node(content: Any, keys: str) -> Any:
+    for key in keys.split():
+        content = content[int(key) if isinstance(content, list) else key]
+    return content
+
+
+def put(keys: str, value: Any) -> Change:
+    """A change that puts a value at the end of these keys."""
+    above, _, last = keys.rpartition(" ")
+    return lambda content: node(content, above).update({last: value})
+
+
+def drop(keys: str) -> Change:
+    """A change that removes what is at the end of these keys."""
+    above, _, last = keys.rpartition(" ")
+    return lambda content: node(content, above).pop(last)
+
+
+def add_header(operation: str, name: str) -> Change:
+    parameter = {"name": name, "in": "header", "schema": {"type": "string"}}
+    return lambda content: node(content, operation)["parameters"].append(parameter)
+
+
+CHANGES: list[tuple[str, str, Change]] = [
+    ("structure", "catenis", drop("info")),
+    ("structure", "itwin", put("paths /jobs/{id} get operationId", "getJobProgress")),
+    ("structure", "apig", put(f"{APIG} parameters", [])),
+    ("structure", "apig", put(f"{SCHEMAS} ErrorResponse type", "record")),
+    ("example", "catenis", put(f"{CATENIS_BODY} examples notDone value data progress done", "no")),
+    ("example", "catenis", drop(f"{CATENIS_BODY} examples failed value data progress error code")),
+    ("example", "catenis", put(f"{CATENIS} parameters 0 example", 5)),
+    ("example", "catenis", put(f"{SCHEMAS} ErrorResponse properties status examples", [1])),
+    (
+        "example",
+        "catenis",
+        drop(f"{WEBHOOK} requestBody content application/json examples read value action"),
+    ),
+    ("example", "apig", put(f"{SCHEMAS} InstanceProgress properties progress maximum", 99)),
+    ("example", "apig", put(f"{SCHEMAS} InstanceProgress properties error_code type", "string")),
+    ("sample", "catenis", put(f"{CATENIS_BODY} examples read value data action", "send")),
+    ("sample", "itwin", put(f"{ITWIN_BODY} examples active value jobProgress percentage", 57)),
+    ("sample", "itwin", put(f"{ITWIN_BODY} examples active value jobProgress percentage", 56.0)),
+    ("sample", "itwin", put(f"{ITWIN_BODY} examples", {})),
+    ("sample", "apig", put(f"{APIG_BODY} examples otherReasons value error_msg", "failed")),
+    ("own-header", "catenis", add_header(CATENIS, "X-BCoT-Timestamp")),
+    ("own-header", "itwin", add_header(ITWIN, "Accept")),
+    ("own-header", "itwin", add_header("paths /jobs/{id} get", "AUTHORIZATION")),
+    ("own-header", "apig", add_header(APIG, "x-auth-token")),
+    (
+        "own-header",
+        "apig",
+        put(
+            "components parameters",
+            {"Accept": {"name": "Accept", "in": "header", "schema": {"type": "string"}}},
+        ),
+    ),
+    ("security", "catenis", put("security", [])),
+    ("security", "itwin", put(f"{ITWIN} security", [{"oauth2": ["itwin-platform"]}])),
+    ("security", "apig", put(f"{APIG} security", [])),
+    ("security", "catenis", put(f"{WEBHOOK} security", [])),
+    ("named-schema", "itwin", put(f"{ITWIN_BODY} schema", {"type": "object"})),
+    ("named-schema", "apig", put(f"{APIG_BODY} schema", {"type": ["object", "null"]})),
+    ("named-schema", "apig", put(f"{APIG_BODY} schema", {"description": "Anything."})),
+    ("named-schema", "itwin", put(f"{SCHEMAS} Job properties owner", NAMELESS)),
+    ("named-schema", "itwin", put(f"{SCHEMAS} Job properties owners", {"items": NAMELESS})),
+    ("named-schema", "itwin", put(f"{SCHEMAS} Job title", "A job")),
+    (
+        "open-enum",
+        "itwin",
+        put(
+            f"{SCHEMAS} JobProgress properties state anyOf",
+            [STATE],
+        ),
+    ),
+    ("open-enum", "catenis", put(f"{SCHEMAS} MessageProgressData properties kind", ACTION)),
+    ("open-enum", "apig", put(f"{SCHEMAS} ErrorResponse properties kind", {"enum": ["a", "b"]})),
+    ("open-enum", "catenis", put(f"{SCHEMAS} ErrorResponse properties status const", "error")),
+    ("mark", "itwin", drop("servers 0 x-inferred")),
+    ("mark", "catenis", put("servers 1 x-inferred", "Somebody said so.")),
+    ("mark", "apig", put(f"{APIG} x-addition", "No reason given.")),
+]
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_specs_keep_every_rule(name: str) -> None:
+    """The specs as they are break no rule."""
+    assert [str(finding) for finding in spec_rules.check(SPECS[name])] == []
+
+
+@pytest.mark.parametrize(("rule", "name", "change"), CHANGES)
+def test_a_rule_finds_what_breaks_it(rule: str, name: str, change: Change) -> None:
+    """A change that breaks a rule is found by that rule, and by no other."""
+    content = copy.deepcopy(SPECS[name].content)
+    change(content)
+    findings = spec_rules.check(dataclasses.replace(SPECS[name], content=content))
+    assert {finding.rule for finding in findings} == {rule}
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize(
+    ("rule", "old", "new"),
+    [
+        ("document-line", "| 1", "| 9000"),
+        ("readme-place", "| place |", "| `#/components/schemas/Gone` |"),
+        ("mark", "| x-inferred | ", "| x-inferred | As everybody knows: "),
+        ("mark", "| place |", "| `#/info` | x-addition | Not marked in the spec. |\n|"),
+    ],
+)
+def test_a_rule_finds_another_readme(rule: str, old: str, new: str, name: str) -> None:
+    """A change of the README that the spec does not follow is found."""
+    readme = SPECS[name].readme.replace(old, new, 1)
+    findings = spec_rules.check(dataclasses.replace(SPECS[name], readme=readme))
+    assert {finding.rule for finding in findings} == {rule}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_rule_finds_another_document(name: str) -> None:
+    """A sample of the document that the spec does not hold is found."""
+    lines = SPECS[name].document.splitlines()
+    document = "\n".join(['{"status": "a sample nobody transcribed"}', *lines[1:]])
+    findings = spec_rules.check(dataclasses.replace(SPECS[name], document=document))
+    assert {finding.rule for finding in findings} == {"sample"}
+
+
+def test_a_spec_has_its_document(tmp_path: Path) -> None:
+    """A spec whose document is missing is found."""
+    shutil.copytree(spec_generation.SPECS, tmp_path / "specs")
+    (tmp_path / "specs" / "documents" / "apig.txt").unlink()
+    (finding,) = spec_rules.check(spec_rules.read(tmp_path / "specs" / "apig.yaml"))
+    assert (finding.rule, finding.text) == ("document-line", "documents/apig.txt is missing")
+
+
+def test_every_rule_is_broken_by_a_change() -> None:
+    """No rule is without a change that breaks it."""
+    shown = {rule for rule, _, _ in CHANGES} | {"readme-place", "document-line"}
+    assert shown == spec_rules.RULES.keys() | {"structure"}
+
+
+def test_a_finding_names_file_line_place_and_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`validate` fails on a broken spec, and says which line of which file breaks which rule."""
+    shutil.copytree(spec_generation.SPECS, tmp_path / "specs")
+    file = tmp_path / "specs" / "itwin.yaml"
+    text = file.read_text(encoding="utf-8").replace("percentage: 56", "percentage: fifty-six")
+    file.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(spec_generation, "SPECS", tmp_path / "specs")
+    assert command_line.validate() == 1
+    line = text[: text.index("fifty-six")].count("\n") + 1
+    place = (
+        "#/paths/~1jobs~1{id}~1progress/get/responses/200/content"
+        "/application~1vnd.bentley.itwin-platform.v1+json/examples/active/value"
+        "/jobProgress/percentage"
+    )
+    printed = capsys.readouterr().err
+    assert f"specs/itwin.yaml:{line}: {place}: example: 'fifty-six' is not of type" in printed
+
+
+def test_a_file_that_is_no_yaml_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A spec that cannot be read at all is an error with its name, not a traceback."""
+    shutil.copytree(spec_generation.SPECS, tmp_path / "specs")
+    (tmp_path / "specs" / "itwin.yaml").write_text("openapi: [", encoding="utf-8")
+    monkeypatch.setattr(spec_generation, "SPECS", tmp_path / "specs")
+    monkeypatch.setattr("sys.argv", ["specs.py", "validate"])
+    assert command_line.main() == 1
+    assert "itwin.yaml" in capsys.readouterr().err
