@@ -1,0 +1,219 @@
+"""For tests of code that waits: a clock that nobody sleeps by, and a service by script.
+
+    with FakeClock() as clock, Script({"/jobs/j1/progress": [reply(200, {...}), ...]}) as script:
+        client = ITwin("a token")
+        client.wait("j1", timeout=3600)
+    assert [sent.time for sent in script.sent] == [0, 15, 45]
+
+Both work for the clients that are made inside the `with` block, blocking and async. Neither knows a
+service; a real server on loopback is `opwatch.simulator`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import Token as Reset
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.lowlevel
+import attrs
+
+from opwatch import clock as clocks
+from opwatch import transport
+from opwatch.clock import AsyncCancel, Cancel, Clock
+from opwatch.errors import OpwatchError
+from opwatch.transport import Limits
+from opwatch.wire import Answer, Outgoing
+
+__all__ = ["FakeClock", "Reply", "Script", "Sent", "reply"]
+
+_IDLE_TURNS = 25
+"""Turns of the event loop in which nothing happens, after which the time is moved on."""
+
+
+class FakeClock(Clock):
+    """A clock that stands still until somebody sleeps, and then moves on at once.
+
+    `now` begins at 0. `epoch` is the wall clock's time at that moment, and `jump` moves it alone, as
+    an operator would. `jitter` is 0, or drawn from `seed`. Several sleepers wake in the order of
+    their times.
+    """
+
+    def __init__(self, *, epoch: float = 1_800_000_000.0, seed: int | None = None) -> None:
+        self._now = 0.0
+        self._offset = epoch
+        self._random = None if seed is None else random.Random(seed)  # noqa: S311 (for tests)
+        self._lock = threading.Lock()
+        self._sleepers: list[tuple[float, int]] = []
+        self._count = 0
+        self._reset: Reset[Clock] | None = None
+        self.slept: list[float] = []
+        """Every sleep, in seconds."""
+
+    def now(self) -> float:
+        return self._now
+
+    def epoch(self) -> float:
+        return self._offset + self._now
+
+    def jitter(self) -> float:
+        return 0.0 if self._random is None else self._random.random()
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward, or back where `seconds` is negative."""
+        self._offset += seconds
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._move_to(self._now + seconds)
+
+    def sleep(self, seconds: float, cancel: Cancel | None = None) -> None:
+        if cancel is not None and cancel.is_set():
+            return
+        self.slept.append(seconds)
+        self._move_to(self._now + seconds)
+
+    async def asleep(self, seconds: float, until: AsyncCancel | None = None) -> None:
+        self.slept.append(seconds)
+        self._count += 1
+        place = (self._now + seconds, self._count)
+        heapq.heappush(self._sleepers, place)
+        try:
+            while self._now < place[0] and not (until is not None and until.is_set()):
+                if await self._is_idle(until) and self._sleepers[0] == place:
+                    self._move_to(place[0])
+        finally:
+            self._sleepers.remove(place)
+            heapq.heapify(self._sleepers)
+        await anyio.lowlevel.checkpoint()
+
+    async def _is_idle(self, until: AsyncCancel | None) -> bool:
+        """Whether everybody else had their turns and nobody began to sleep meanwhile."""
+        seen = (self._count, self._now)
+        for _ in range(_IDLE_TURNS):
+            await anyio.lowlevel.checkpoint()
+            if until is not None and until.is_set():
+                return False
+        return (self._count, self._now) == seen
+
+    def _move_to(self, time: float) -> None:
+        with self._lock:
+            self._now = max(self._now, time)
+
+    def __enter__(self) -> Self:
+        self._reset = clocks.current.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._reset is not None
+        clocks.current.reset(self._reset)
+
+
+@attrs.frozen
+class Reply:
+    """What a script answers."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def reply(status: int, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
+    """A reply; `body` is bytes as they are, None for nothing, or anything else as JSON."""
+    raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    return Reply(status, raw, tuple((headers or {}).items()))
+
+
+@attrs.frozen
+class Sent:
+    """A request that a script was sent."""
+
+    time: float
+    method: str
+    target: str
+
+
+Handler = Callable[[Outgoing], "Reply | OpwatchError"]
+
+
+class Script:
+    """A service by script, in place of the network.
+
+    `replies` maps the end of a request's target to what it is answered with, one after another, the
+    last one for ever: replies, or errors to raise (a `TransportError`, say). Or it is a function
+    of the request.
+    """
+
+    def __init__(self, replies: Mapping[str, Iterable[Reply | OpwatchError]] | Handler) -> None:
+        self._handler = replies if callable(replies) else None
+        self._replies = {} if callable(replies) else {k: list(v) for k, v in replies.items()}
+        self._resets: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self.sent: list[Sent] = []
+        """Every request, in order."""
+
+    def answer(self, request: Outgoing, time: float) -> Answer:
+        """The answer to a request made at `time`; raises where the script says so."""
+        with self._lock:
+            self.sent.append(Sent(time, request.method, request.target))
+            found = self._handler(request) if self._handler else self._next(request.target)
+        if isinstance(found, OpwatchError):
+            raise found
+        headers = tuple((name.encode(), value.encode()) for name, value in found.headers)
+        return Answer(found.status, headers, found.body, secrets=request.secrets)
+
+    def _next(self, target: str) -> Reply | OpwatchError:
+        for end, replies in self._replies.items():
+            if target.endswith(end):
+                return replies.pop(0) if len(replies) > 1 else replies[0]
+        raise AssertionError(f"the script has no reply for {target}; it has {[*self._replies]}")
+
+    def __enter__(self) -> Self:
+        blocking = transport.open_blocking.set(lambda limits: _Scripted(limits, self))
+        asynchronous = transport.open_async.set(lambda limits: _AsyncScripted(limits, self))
+        self._resets = [
+            lambda: transport.open_blocking.reset(blocking),
+            lambda: transport.open_async.reset(asynchronous),
+        ]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for reset in self._resets:
+            reset()
+
+
+class _Scripted(transport.Transport):
+    def __init__(self, limits: Limits, script: Script) -> None:
+        super().__init__(limits)
+        self._script = script
+        self._clock = clocks.current.get()
+
+    def send(self, outgoing: Outgoing) -> Answer:
+        return self._script.answer(outgoing, self._clock.now())
+
+
+class _AsyncScripted(transport.AsyncTransport):
+    def __init__(self, limits: Limits, script: Script) -> None:
+        super().__init__(limits)
+        self._script = script
+        self._clock = clocks.current.get()
+
+    async def send(self, outgoing: Outgoing) -> Answer:
+        await anyio.lowlevel.checkpoint()
+        return self._script.answer(outgoing, self._clock.now())
