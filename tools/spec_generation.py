@@ -38,8 +38,6 @@ def specs() -> list[Path]:
 def write(target: Path = GENERATED) -> None:
     """Replace `target` by a fresh generation. It stays as it is if it is that, or on an error."""
     with tempfile.TemporaryDirectory() as temporary:
-        # The formatter of the models looks for settings from its output upwards: here it stops.
-        (Path(temporary) / "pyproject.toml").touch()
         fresh = Path(temporary) / "generated"
         _generate(fresh, home=Path(temporary))
         if compare(fresh, target):

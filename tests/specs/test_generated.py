@@ -23,7 +23,7 @@ PYPROJECT_TOML = """
 line-length = 40
 [tool.black]
 line-length = 40
-skip-string-normalization = false
+skip-string-normalization = true
 [tool.isort]
 known_first_party = ['pydantic']
 """
@@ -61,6 +61,9 @@ def test_nothing_near_changes_the_output(tmp_path: Path) -> None:
     for name, text in near.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     (root / "ruff.toml").write_text(RUFF_TOML, encoding="utf-8")
+    (tmp_path / ".git").mkdir()
+    scratch = tmp_path / "dist"
+    scratch.mkdir()
     fake = tmp_path / "bin" / "ruff"
     fake.parent.mkdir()
     fake.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
@@ -73,7 +76,7 @@ def test_nothing_near_changes_the_output(tmp_path: Path) -> None:
         PYTHONHASHSEED="2",
         LC_ALL="C",
         TZ="Asia/Tokyo",
-        TMPDIR=str(tmp_path),
+        TMPDIR=str(scratch),
         COLUMNS="40",
     )
     assert (done.returncode, done.stderr) == (0, "")
