@@ -40,9 +40,9 @@ _IDLE_TURNS = 25
 class FakeClock(Clock):
     """A clock that stands still until somebody sleeps, and then moves on at once.
 
-    `now` begins at 0. `epoch` is the wall clock's time at that moment, and `jump` moves it alone, as
-    an operator would. `jitter` is 0, or drawn from `seed`. Several sleepers wake in the order of
-    their times.
+    `now` begins at 0. `epoch` is the wall clock's time at that moment, and `jump` moves it alone,
+    as an operator would. `jitter` is 0, or drawn from `seed`. Several sleepers wake in the order
+    of their times.
     """
 
     def __init__(self, *, epoch: float = 1_800_000_000.0, seed: int | None = None) -> None:
