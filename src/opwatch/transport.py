@@ -1,8 +1,10 @@
 """The wire: one request out, one bounded answer in, and what a bad answer becomes.
 
-The only file that knows httpx. It sends what it is given to the one origin it is for and follows
-nothing; every limit is explicit, and every failure is one of our errors with no trace of the
-request in it. It does not know services, tokens or waiting.
+The only file that knows httpx: its addresses, its TLS settings, and the connections of its own
+engine, httpcore, without the client layer on top. That layer would rewrite what was signed, follow
+and decode what we refuse, and cost as much again as the request. This file sends what it is given
+to the one origin it is for and follows nothing; every limit is explicit, and every failure is one
+of our errors with no trace of the request in it. It does not know services, tokens or waiting.
 
 How a limit on a whole request is kept
 --------------------------------------
@@ -238,18 +240,6 @@ class _AsyncBackend(httpcore.AnyIOBackend):
         )
 
 
-class _HTTP(httpx.HTTPTransport):
-    """httpx's transport on a pool of ours."""
-
-    def __init__(self, pool: httpcore.ConnectionPool) -> None:
-        self._pool = pool
-
-
-class _AsyncHTTP(httpx.AsyncHTTPTransport):
-    def __init__(self, pool: httpcore.AsyncConnectionPool) -> None:
-        self._pool = pool
-
-
 # --- what sync and async share --------------------------------------------------------------------
 
 
@@ -309,23 +299,26 @@ def _base(address: Address) -> httpx.URL:
 
 
 @functools.lru_cache(maxsize=4096)
-def _url(address: Address, target: str) -> httpx.URL:
-    """The URL of a target, for certain with the same bytes."""
-    url = _base(address).copy_with(raw_path=target.encode("ascii"))
-    if url.raw_path.decode("ascii") != target:
-        raise ConfigurationError(f"this path would be rewritten on its way: {target!r:.120}")
-    return url
+def _url(address: Address, target: str) -> httpcore.URL:
+    base = _base(address)
+    return httpcore.URL(
+        scheme=base.raw_scheme, host=base.raw_host, port=base.port, target=target.encode("ascii")
+    )
 
 
-def _request(outgoing: Outgoing, limit: _Limit) -> httpx.Request:
-    return httpx.Request(
+def _request(outgoing: Outgoing, limit: _Limit) -> httpcore.Request:
+    """The request as it goes on the wire: nothing below this changes its target or its headers."""
+    headers = [
+        (b"Host", outgoing.address.host.encode("ascii")),
+        (b"Accept-Encoding", b"identity"),
+    ]
+    headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in outgoing.headers]
+    if outgoing.body:
+        headers.append((b"Content-Length", b"%d" % len(outgoing.body)))
+    return httpcore.Request(
         outgoing.method,
         _url(outgoing.address, outgoing.target),
-        headers=[
-            ("Host", outgoing.address.host),
-            ("Accept-Encoding", "identity"),
-            *outgoing.headers,
-        ],
+        headers=headers,
         content=outgoing.body or None,
         extensions={"timeout": {"connect": limit, "read": limit, "write": limit, "pool": limit}},
     )
@@ -334,10 +327,9 @@ def _request(outgoing: Outgoing, limit: _Limit) -> httpx.Request:
 class _Body:
     """Collects a body and says when it is too long."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self) -> None:
         self._chunks: list[bytes] = []
         self._size = 0
-        self._encoding = response.headers.get("content-encoding", "").strip().lower()
 
     def add(self, chunk: bytes) -> bool:
         """Whether there is room for more."""
@@ -345,51 +337,65 @@ class _Body:
         self._size += len(chunk)
         return self._size <= LONGEST_ANSWER
 
-    def whole(self) -> bytes | None:
+    def whole(self, encoding: str) -> bytes | None:
         """The decoded bytes; None where they are too many or no decoder fits."""
         raw = b"".join(self._chunks)
-        if self._encoding in ("gzip", "x-gzip", "deflate"):
+        if encoding in ("gzip", "x-gzip", "deflate"):
             try:
                 raw = zlib.decompressobj(wbits=47).decompress(raw, LONGEST_ANSWER + 1)
             except zlib.error:
                 return None
-        elif self._encoding not in ("", "identity"):
+        elif encoding not in ("", "identity"):
             return None
         return raw if len(raw) <= LONGEST_ANSWER else None
 
 
 def _answer(
-    response: httpx.Response, body: _Body, limit: _Limit, request: Outgoing
+    response: httpcore.Response, body: _Body, limit: _Limit, request: Outgoing
 ) -> Answer | OpwatchError:
-    whole = body.whole()
+    elapsed = time.monotonic() - (limit.end - limit)
+    answer = Answer(
+        response.status,
+        tuple(response.headers),
+        elapsed=elapsed,
+        veiled=limit.veiled,
+        secrets=request.secrets,
+    )
+    whole = body.whole((answer.header("content-encoding") or "").lower())
     if whole is None:
         return BadResponse(
             f"the answer is longer than {LONGEST_ANSWER} bytes, or encoded in a way not asked for",
-            status=response.status_code,
+            status=response.status,
         )
-    elapsed = time.monotonic() - (limit.end - limit)
-    raw = tuple(response.headers.raw)
-    return Answer(response.status_code, raw, whole, elapsed, limit.veiled, request.secrets)
+    return attrs.evolve(answer, body=whole)
 
 
-_NETWORK_ERRORS = (httpx.HTTPError, httpx.StreamError, httpcore.ReadTimeout, OSError, ValueError)
-"""What a network may do to a request; ValueError is h11's and httpx's word for impossible bytes."""
+_NETWORK_ERRORS = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+    OSError,
+    ValueError,
+)
+"""What a network may do to a request; ValueError is h11's word for impossible bytes."""
 
 
 def _failure(error: Exception, outgoing: Outgoing, limit: _Limit) -> TransportError:
     """What went wrong, in words. The exception is left behind: its frames hold the request."""
     origin = outgoing.address.origin
-    if isinstance(error, httpx.PoolTimeout):
+    if isinstance(error, httpcore.PoolTimeout):
         return TransportError(f"no free connection to {origin} within {limit:g} s")
-    if isinstance(error, httpx.ConnectTimeout):
+    if isinstance(error, httpcore.ConnectTimeout):
         return TransportError(f"no connection to {origin} within {min(limit, CONNECT_TIMEOUT):g} s")
-    if isinstance(error, (httpx.TimeoutException, httpcore.ReadTimeout, TimeoutError)):
+    if isinstance(error, (httpcore.TimeoutException, TimeoutError)):
         return TransportError(f"no whole answer from {origin} within {limit:g} s")
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, httpcore.ConnectError):
         return TransportError(f"no connection to {origin}: {printable(str(error), 200)}")
-    if isinstance(error, (httpx.ProxyError, httpx.UnsupportedProtocol)):
+    if isinstance(error, (httpcore.ProxyError, httpcore.UnsupportedProtocol)):
         return TransportError(f"no way to {origin} through the proxy: {printable(str(error), 200)}")
-    if isinstance(error, httpx.RemoteProtocolError):
+    if isinstance(error, httpcore.RemoteProtocolError):
         return TransportError(f"{origin} broke off or does not speak HTTP")
     return TransportError(f"the connection to {origin} broke ({type(error).__name__})")
 
@@ -398,7 +404,7 @@ def _is_stale(error: Exception, limit: _Limit) -> bool:
     """Whether a kept connection turned out to be dead before anything came back on it."""
     if limit.connected or limit.received:
         return False
-    return isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError))
+    return isinstance(error, (httpcore.NetworkError, httpcore.RemoteProtocolError))
 
 
 def _unseen(error: BaseException) -> BaseException:
@@ -415,7 +421,7 @@ class Transport:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._pools: dict[str, _HTTP] = {}
+        self._pools: dict[str, httpcore.ConnectionPool] = {}
         self._places = threading.BoundedSemaphore(limits.max_in_flight)
 
     def send(self, outgoing: Outgoing) -> Answer:
@@ -439,13 +445,13 @@ class Transport:
         try:
             request = _request(outgoing, limit)
             response = self._pool(outgoing.address).handle_request(request)
-            body = _Body(response)
+            body = _Body()
             try:
-                for chunk in response.stream:  # type: ignore[union-attr]
+                for chunk in response.iter_stream():
                     if not body.add(chunk):
                         break
             finally:
-                response.stream.close()  # type: ignore[union-attr]
+                response.close()
             return _answer(response, body, limit, outgoing)
         except OpwatchError as error:
             return error
@@ -456,24 +462,22 @@ class Transport:
         except BaseException as error:  # noqa: BLE001 (raised again)
             raise _unseen(error)  # noqa: B904 (its context holds the request)
 
-    def _pool(self, address: Address) -> _HTTP:
+    def _pool(self, address: Address) -> httpcore.ConnectionPool:
         pool = self._pools.get(address.origin)
         if pool is None:
             options = _pool_options(self.limits, address.is_https)
             options["network_backend"] = _Backend()
             if proxy := _proxy(address):
-                made: httpcore.ConnectionPool = httpcore.HTTPProxy(
-                    **_proxy_options(proxy), **options
-                )
+                pool = httpcore.HTTPProxy(**_proxy_options(proxy), **options)
             else:
-                made = httpcore.ConnectionPool(**options)
-            pool = self._pools.setdefault(address.origin, _HTTP(made))
+                pool = httpcore.ConnectionPool(**options)
+            pool = self._pools.setdefault(address.origin, pool)
         return pool
 
 
 @attrs.frozen
 class _Loop:
-    pools: dict[str, _AsyncHTTP]
+    pools: dict[str, httpcore.AsyncConnectionPool]
     places: anyio.Semaphore
 
 
@@ -506,13 +510,13 @@ class AsyncTransport:
             with anyio.fail_after(limit):
                 request = _request(outgoing, limit)
                 response = await self._pool(outgoing.address).handle_async_request(request)
-                body = _Body(response)
+                body = _Body()
                 try:
-                    async for chunk in response.stream:  # type: ignore[union-attr]
+                    async for chunk in response.aiter_stream():
                         if not body.add(chunk):
                             break
                 finally:
-                    await response.stream.aclose()  # type: ignore[union-attr]
+                    await response.aclose()
             return _answer(response, body, limit, outgoing)
         except OpwatchError as error:
             return error
@@ -523,19 +527,17 @@ class AsyncTransport:
         except BaseException as error:  # noqa: BLE001 (raised again)
             raise _unseen(error)  # noqa: B904 (its context holds the request)
 
-    def _pool(self, address: Address) -> _AsyncHTTP:
+    def _pool(self, address: Address) -> httpcore.AsyncConnectionPool:
         pools = self._here().pools
         pool = pools.get(address.origin)
         if pool is None:
             options = _pool_options(self.limits, address.is_https)
             options["network_backend"] = _AsyncBackend()
             if proxy := _proxy(address):
-                made: httpcore.AsyncConnectionPool = httpcore.AsyncHTTPProxy(
-                    **_proxy_options(proxy), **options
-                )
+                pool = httpcore.AsyncHTTPProxy(**_proxy_options(proxy), **options)
             else:
-                made = httpcore.AsyncConnectionPool(**options)
-            pool = pools[address.origin] = _AsyncHTTP(made)
+                pool = httpcore.AsyncConnectionPool(**options)
+            pools[address.origin] = pool
         return pool
 
     def _here(self) -> _Loop:

@@ -13,7 +13,7 @@ from typing import Any, Self, Unpack
 
 import attrs
 from opwatch_api.itwin.api.jobs import get_job, get_job_progress
-from opwatch_api.itwin.models import ExecutionInformation, Job, JobProgressResponse
+from opwatch_api.itwin.models import ExecutionInformation, Job, JobIssue, JobProgressResponse
 
 from opwatch.auth.flows import Flow, environment
 from opwatch.auth.tokens import SCOPE, TOKEN_URL, ClientCredentials, IamPassword, token_auth
@@ -115,7 +115,8 @@ def _ended(
 
 def _fault(information: ExecutionInformation) -> Fault | None:
     """All errors of a job as one fault: the first one's code, every one's words."""
-    errors = information.errors if isinstance(information.errors, list) else []
+    found = information.errors if isinstance(information.errors, list) else []
+    errors = [error for error in found if isinstance(error, JobIssue)]
     if not errors:
         return None
     words = [_words(text(error.title), text(error.message)) for error in errors]
