@@ -139,7 +139,8 @@ class Core(Generic[W]):
     def _step_of(self, run: Run[W], progress: Progress[W] | None) -> Step[W]:
         if run.error is not None:
             raise run.error
-        return Step(progress, run.token, None if run.is_over else run.delay())
+        delay = None if run.is_over else run.delay()
+        return Step(progress, run.token, delay, run.trouble)
 
     @property
     def _limits(self) -> Limits:

@@ -252,6 +252,8 @@ class Step(Generic[W]):
     """Give it to `step` after `delay`."""
     delay: float | None
     """Seconds until the next turn; None when the wait has ended."""
+    trouble: OpwatchError | None = None
+    """Why this turn brought no answer, where the wait lives through it."""
 
 
 class Run(Generic[W]):
@@ -266,6 +268,7 @@ class Run(Generic[W]):
         "job_id",
         "last",
         "state",
+        "trouble",
         "verdict",
     )
 
@@ -282,6 +285,8 @@ class Run(Generic[W]):
         self.last: Progress[W] | None = None
         self.error: OpwatchError | None = None
         """What the wait ended with, where it ended without the job's end."""
+        self.trouble: OpwatchError | None = None
+        """What the last turn was in trouble with."""
 
     @property
     def is_over(self) -> bool:
@@ -330,6 +335,7 @@ class Run(Generic[W]):
             self._over = progress if error is not None else None
         now = session.clock.now()
         self._gate.learn(error, now)
+        self.trouble = error
         event: Reading | Trouble
         if error is not None:
             wait = error.retry_after if isinstance(error, ServiceError) else None
