@@ -235,8 +235,11 @@ class _AsyncBackend(httpcore.AnyIOBackend):
         if isinstance(timeout, _Limit):
             timeout.connected = True
             left = timeout.left(CONNECT_TIMEOUT)
+        # To pyright the base may be httpcore's stand-in for where anyio is missing.
         return _AsyncStream(
-            await super().connect_tcp(host, port, left, local_address, socket_options)
+            await super().connect_tcp(  # pyright: ignore[reportAttributeAccessIssue]
+                host, port, left, local_address, socket_options
+            )
         )
 
 
