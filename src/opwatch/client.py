@@ -81,21 +81,17 @@ class Core(Generic[W]):
         self._gate = SharedGate()
         self._schedule = options.get("schedule") or service.schedule
         self._max_failures = options.get("max_failures", 10)
-        self._begin("-", 0.0)  # refuses a schedule or a count that cannot be, before any wait
+        self._limits = _limits(options)
+        self._begin(timeout=None)  # refuses a schedule or a count that cannot be, before any wait
         agent = _user_agent(options.get("user_agent"))
         self._session = Session(service, address, auth(self._clock), self._clock, agent)
-        self._transport = self._connect(_limits(options))
-
-    def _connect(self, limits: Limits) -> Any:
-        raise NotImplementedError
 
     def _run(self, job_id: str, timeout: float | None, **how: Any) -> Run[W]:
         job_id = self._session.check_id(job_id)
-        return Run(self._session, self._gate, job_id, self._begin(job_id, timeout, **how))
+        return Run(self._session, self._gate, job_id, self._begin(timeout, **how))
 
     def _begin(
         self,
-        job_id: str,
         timeout: float | None,
         *,
         stall_timeout: float | None = None,
@@ -116,7 +112,7 @@ class Core(Generic[W]):
         if isinstance(job_ids, str):
             raise ConfigurationError(f"job_ids must be several ids, not the text {job_ids!r:.80}")
         ids = list(dict.fromkeys(map(self._session.check_id, job_ids)))
-        first = self._begin("-", timeout, **how)
+        first = self._begin(timeout, **how)
         plan, now, at_once = first.plan, self._clock.now(), self._limits.max_in_flight
         spread = plan.schedule.delays[0] / max(len(ids), 1)
         return [
@@ -141,11 +137,6 @@ class Core(Generic[W]):
             raise run.error
         delay = None if run.is_over else run.delay()
         return Step(progress, run.token, delay, run.trouble)
-
-    @property
-    def _limits(self) -> Limits:
-        limits: Limits = self._transport.limits
-        return limits
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._session.address.origin}>"
@@ -236,7 +227,9 @@ class Watch(Generic[W], Iterator[Progress[W]]):
 class Client(Core[W]):
     """A blocking client of one service. Thread-safe; a context manager."""
 
-    _transport: transport.Transport
+    def _open(self, *arguments: Any) -> None:
+        super()._open(*arguments)
+        self._transport = transport.open_blocking.get()(self._limits)
 
     def progress(self, job_id: str) -> Progress[W]:
         """Ask once. A failed job is an answer, not an exception.
@@ -347,9 +340,6 @@ class Client(Core[W]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _connect(self, limits: Limits) -> transport.Transport:
-        return transport.open_blocking.get()(limits)
 
     def _step(self, run: Run[W]) -> Step[W]:
         if run.delay() or run.error is not None:
@@ -499,7 +489,9 @@ class AsyncWatch(Generic[W], AsyncIterator[Progress[W]]):
 class AsyncClient(Core[W]):
     """`Client` with `await`, on asyncio and trio. Usable from several event loops."""
 
-    _transport: transport.AsyncTransport
+    def _open(self, *arguments: Any) -> None:
+        super()._open(*arguments)
+        self._transport = transport.open_async.get()(self._limits)
 
     async def progress(self, job_id: str) -> Progress[W]:
         """As `Client.progress`."""
@@ -589,9 +581,6 @@ class AsyncClient(Core[W]):
     ) -> None:
         with anyio.CancelScope(shield=True):
             await self.aclose()
-
-    def _connect(self, limits: Limits) -> transport.AsyncTransport:
-        return transport.open_async.get()(limits)
 
     async def _step(self, run: Run[W]) -> Step[W]:
         if run.delay() or run.error is not None:
