@@ -26,6 +26,8 @@ from __future__ import annotations
 import functools
 import math
 import re
+import select
+import socket
 import ssl
 import threading
 import time
@@ -36,10 +38,13 @@ from contextvars import ContextVar
 from typing import Any
 
 import anyio
+import anyio.abc
 import attrs
 import httpcore
 import httpx
+from anyio.abc import SocketAttribute
 from anyio.lowlevel import RunVar
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 from opwatch.errors import BadResponse, ConfigurationError, OpwatchError, TransportError
 from opwatch.reading import printable
@@ -187,27 +192,41 @@ class _Backend(httpcore.SyncBackend):
 
 
 class _AsyncStream(httpcore.AsyncNetworkStream):
-    """As `_Stream`; the time of the whole request is kept by a cancel scope around it."""
+    """A connection of anyio's. One cancel scope around a whole request keeps its time, so reading
+    and writing have no timers of their own, which cost as much as the reading."""
 
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
-        self._inner = inner
+    def __init__(self, stream: anyio.abc.ByteStream) -> None:
+        self._stream = stream
+        self._socket = stream.extra(SocketAttribute.raw_socket, None)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data = await self._inner.read(max_bytes, timeout)
+        data = await self._receive(max_bytes)
         if not isinstance(timeout, _Limit):
             return data
         timeout.take(data)
         if timeout.veil is None:
             return data
-        while timeout.takes_head(data) and (more := await self._inner.read(max_bytes, timeout)):
+        while timeout.takes_head(data) and (more := await self._receive(max_bytes)):
             data += more
         return timeout.unveil(data)
 
+    async def _receive(self, max_bytes: int) -> bytes:
+        try:
+            return await self._stream.receive(max_bytes)
+        except anyio.EndOfStream:
+            return b""
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise httpcore.ReadError(str(error)) from error
+
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._inner.write(buffer, timeout)
+        try:
+            if buffer:
+                await self._stream.send(buffer)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise httpcore.WriteError(str(error)) from error
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        await self._stream.aclose()
 
     async def start_tls(
         self,
@@ -215,14 +234,46 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        left = timeout.left(CONNECT_TIMEOUT) if isinstance(timeout, _Limit) else timeout
-        return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, left))
+        try:
+            with anyio.fail_after(_to_connect(timeout)):
+                return _AsyncStream(
+                    await TLSStream.wrap(
+                        self._stream,
+                        ssl_context=ssl_context,
+                        hostname=server_hostname,
+                        standard_compatible=False,
+                        server_side=False,
+                    )
+                )
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(self._stream)
+            if isinstance(error, TimeoutError):
+                raise httpcore.ConnectTimeout(str(error)) from error
+            if isinstance(error, (anyio.BrokenResourceError, anyio.EndOfStream, ssl.SSLError)):
+                raise httpcore.ConnectError(str(error)) from error
+            raise
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        if info == "ssl_object":
+            return self._stream.extra(TLSAttribute.ssl_object, None)
+        if info == "is_readable":
+            return _is_readable(self._socket)
+        return self._socket if info == "socket" else None
 
 
-class _AsyncBackend(httpcore.AnyIOBackend):
+def _is_readable(sock: socket.socket | None) -> bool:
+    """Whether a read would not block: on a kept connection, whether its other end has closed it."""
+    if sock is None or sock.fileno() < 0:
+        return True
+    if not hasattr(select, "poll"):
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class _AsyncBackend(httpcore.AsyncNetworkBackend):
     async def connect_tcp(
         self,
         host: str,
@@ -231,16 +282,20 @@ class _AsyncBackend(httpcore.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        left = timeout
         if isinstance(timeout, _Limit):
             timeout.connected = True
-            left = timeout.left(CONNECT_TIMEOUT)
-        # To pyright the base may be httpcore's stand-in for where anyio is missing.
-        return _AsyncStream(
-            await super().connect_tcp(  # pyright: ignore[reportAttributeAccessIssue]
-                host, port, left, local_address, socket_options
-            )
-        )
+        try:
+            with anyio.fail_after(_to_connect(timeout)):
+                return _AsyncStream(await anyio.connect_tcp(host, port, local_host=local_address))
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except (OSError, anyio.BrokenResourceError) as error:
+            raise httpcore.ConnectError(str(error)) from error
+
+
+def _to_connect(timeout: float | None) -> float | None:
+    """Seconds left to connect."""
+    return timeout.left(CONNECT_TIMEOUT) if isinstance(timeout, _Limit) else timeout
 
 
 # --- what sync and async share --------------------------------------------------------------------
