@@ -32,6 +32,7 @@ import ssl
 import threading
 import time
 import urllib.request
+import weakref
 import zlib
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -481,6 +482,8 @@ class Transport:
         self.limits = limits
         self._pools: dict[str, httpcore.ConnectionPool] = {}
         self._places = threading.BoundedSemaphore(limits.max_in_flight)
+        # A client that is used in one line and dropped leaves no connection open.
+        weakref.finalize(self, _close, self._pools)
 
     def send(self, outgoing: Outgoing) -> Answer:
         """The answer, whatever its status; `TransportError` or `BadResponse` where none came."""
@@ -494,8 +497,7 @@ class Transport:
         raise outcome
 
     def close(self) -> None:
-        while self._pools:
-            self._pools.popitem()[1].close()
+        _close(self._pools)
 
     def _try(self, outgoing: Outgoing, *, last: bool = False) -> Answer | OpwatchError | None:
         """One attempt; None where its connection was dead before it began."""
@@ -531,6 +533,11 @@ class Transport:
                 pool = httpcore.ConnectionPool(**options)
             pool = self._pools.setdefault(address.origin, pool)
         return pool
+
+
+def _close(pools: dict[str, httpcore.ConnectionPool]) -> None:
+    while pools:
+        pools.popitem()[1].close()
 
 
 @attrs.frozen
