@@ -1,0 +1,100 @@
+"""Build the package and use it as a stranger would: the wheel, in an empty environment, no extras.
+
+Shows what the source tree cannot: that the wheel holds all it needs, that the core runs without
+what the extras bring, and that a user's type checkers understand it. Every dependency is pinned
+(requirements/core.txt); the build itself uses the hatchling of this environment and no network.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DIST = ROOT / "dist"
+CONSUMER = ROOT / "tests" / "house" / "consumer.py"
+PYRIGHT = ROOT / "node_modules" / ".bin" / "pyright"
+
+IMPORTS = """
+import sys
+import opwatch, opwatch.errors
+from opwatch_api.itwin.models import JobProgressResponse
+for name in opwatch.__all__:
+    getattr(opwatch, name)
+assert opwatch.__file__.startswith(sys.prefix), opwatch.__file__
+from opwatch.services import names
+assert names() == ["apig", "catenis", "itwin"], names()
+"""
+PYRIGHT_CONFIG = {"typeCheckingMode": "strict", "reportUnnecessaryTypeIgnoreComment": True}
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> None:
+    """Show a command and run it; what it prints is shown, and its failure is ours."""
+    print("  $", " ".join(map(str, command)).replace("\n", " "), flush=True)
+    if code := subprocess.run(command, cwd=cwd, env=environment(), check=False).returncode:
+        sys.exit(f"failed with {code}")
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what would let another Python find the source tree."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def build() -> Path:
+    """The wheel, built from the source distribution."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", DIST)
+    run(sys.executable, "-m", "twine", "check", "--strict", *sorted(DIST.iterdir()))
+    (wheel,) = DIST.glob("*.whl")
+    return wheel
+
+
+def install(wheel: Path, where: Path) -> Path:
+    """The Python of a new environment that has the wheel and what it depends on."""
+    venv.create(where, with_pip=True)
+    python = where / "bin" / "python"
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    run(*pip, "install", "--require-hashes", "-r", ROOT / "requirements" / "core.txt")
+    run(*pip, "install", "--no-deps", "--no-index", wheel)
+    run(*pip, "check")
+    return python
+
+
+def check_command(python: Path, cwd: Path) -> None:
+    """Without its extra the command says what to install."""
+    command = (python.with_name("opwatch"), "--help")
+    done = subprocess.run(
+        command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+    )
+    print(f"  $ opwatch --help\n{done.stderr.strip()}", flush=True)
+    if done.returncode != 2 or "opwatch[cli]" not in done.stderr or "Traceback" in done.stderr:
+        sys.exit(f"without its extra, `opwatch` must name it and exit with 2: {done}")
+
+
+def check_types(python: Path, folder: Path) -> None:
+    """A user's file passes both type checkers at their strictest."""
+    shutil.copy(CONSUMER, folder)
+    (folder / "pyrightconfig.json").write_text(json.dumps(PYRIGHT_CONFIG), encoding="utf-8")
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", "cache")
+    run(*mypy, "--python-executable", python, CONSUMER.name, cwd=folder)
+    run(PYRIGHT, "--pythonpath", python, cwd=folder)
+
+
+def main() -> None:
+    """Build, install, import, run, type-check."""
+    wheel = build()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        python = install(wheel, folder / "venv")
+        run(python, "-I", "-W", "error", "-c", IMPORTS, cwd=folder)
+        check_command(python, folder)
+        (folder / "user").mkdir()
+        check_types(python, folder / "user")
+
+
+if __name__ == "__main__":
+    main()
