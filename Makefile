@@ -1,13 +1,16 @@
 # Everything runs in .venv, which each target makes for itself: Python 3.11 or newer and make suffice.
-# `check` and `contract` also use Node (pyright, a mock server): package.json pins both.
+# `check` and `contract` also use Node (pyright, a mock server, a linter): package.json pins them.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
-SHELL := /bin/bash -eu -o pipefail
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+# The first of these that runs and is new enough; a name alone says neither.
+PYTHONS := python3.11 python3.12 python3.13 python3 python
+PYTHON ?= $(firstword $(foreach name,$(PYTHONS),$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
+NODE_BIN := node_modules/.bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help
@@ -15,8 +18,8 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; say which: make PYTHON=/path/to/python"; exit 1; }
 	@echo "Making $(VENV) with $(PYTHON)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "opwatch needs Python 3.11 or newer; say which: make PYTHON=/path/to/python")'
 	@$(PYTHON) -m venv $(VENV)
 
 # Two sets of pins in one environment; dev holds all of demo, at the same versions.
@@ -32,7 +35,9 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/demo.stamp
 	@touch $@
 
 node_modules/stamp: package.json package-lock.json
-	@npm ci --silent --no-fund --no-audit
+	@command -v npm >/dev/null || { echo "This needs Node 20.19 or newer, with npm."; exit 1; }
+	@echo "Installing package-lock.json"
+	@npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
 	@touch $@
 
 .PHONY: demo
@@ -42,6 +47,37 @@ demo: $(VENV)/demo.stamp ## Watch one simulated job of each service to its end
 .PHONY: test
 test: $(VENV)/dev.stamp ## Run every test
 	$(BIN)/python -m pytest -n auto
+
+.PHONY: nox
+nox: $(VENV)/dev.stamp ## Run every test of the built wheel on Python 3.11, 3.12 and 3.13
+	$(BIN)/nox
+
+.PHONY: check
+check: style types layers wheel ## Check all that tests don't (the four below); needs Node
+
+.PHONY: style
+style: $(VENV)/dev.stamp ## Check lint and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(VENV)/dev.stamp node_modules/stamp ## Check types, with mypy and pyright
+	$(BIN)/mypy
+	$(BIN)/mypy tools noxfile.py
+	$(NODE_BIN)/pyright --pythonpath $(BIN)/python
+
+.PHONY: layers
+layers: $(VENV)/dev.stamp ## Check that each file imports only what lies below it
+	$(BIN)/lint-imports --no-cache --no-logo
+
+.PHONY: wheel
+wheel: $(VENV)/dev.stamp node_modules/stamp ## Build into dist/, and use the wheel as a stranger would
+	$(BIN)/python tools/check_wheel.py
+
+.PHONY: contract
+contract: $(VENV)/dev.stamp node_modules/stamp ## Call a mock server that knows only specs/; needs Node
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(NODE_BIN)/redocly lint specs/*.yaml
+	$(BIN)/python -m pytest -m contract tests/contract
 
 .PHONY: validate
 validate: $(VENV)/dev.stamp ## Check specs/: structure, examples, and our own rules
