@@ -1,0 +1,28 @@
+"""The pytest fixture `opwatch_simulator`, for anybody's tests.
+
+pytest imports this file at every start, so it imports nothing of ours before the fixture is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from opwatch.simulator.server import Simulator
+
+
+@pytest.fixture
+def opwatch_simulator() -> Iterator[Simulator]:
+    """A running simulator without jobs; the test fails if what it answered broke its spec.
+
+    Fails where the extra `simulator` is not installed.
+    """
+    try:
+        from opwatch.simulator import Simulator
+    except ModuleNotFoundError as error:
+        pytest.fail(f"opwatch_simulator: {error}", pytrace=False)
+    with Simulator() as simulator:
+        yield simulator

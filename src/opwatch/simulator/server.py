@@ -1,0 +1,379 @@
+"""`Simulator`: a real server on loopback, and the handles by which a test plays with it.
+
+It serves from a thread of this process until its `with` block ends. It knows no service: those come
+through the entry points `opwatch.simulators`, another package's too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from importlib.metadata import entry_points
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from starlette.applications import Starlette
+
+from opwatch import services
+from opwatch.client import AsyncClient, Client
+from opwatch.clock import Clock
+from opwatch.errors import ConfigurationError
+from opwatch.simulator.app import application, fault
+from opwatch.simulator.simulation import Simulation
+from opwatch.simulator.state import Disturbance, Job, Request, State
+from opwatch.simulator.timeline import Frame, Script
+
+GROUP = "opwatch.simulators"
+HOST = "127.0.0.1"
+KEEP_ALIVE = 600
+"""Seconds an idle connection is kept: longer than any client's longest delay."""
+_START_LIMIT = 30.0
+
+
+class SimulatorProblem(AssertionError):
+    """The simulator answered what its service's spec does not allow, or failed by itself."""
+
+
+def installed() -> list[Simulation]:
+    """The simulations that are installed, ours and other packages'."""
+    return [entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)]
+
+
+class Simulator:
+    """The services on this machine, at a port of their own.
+
+    `port` 0 takes any that is free. `clock` tells timelines, tokens and signatures the time; a
+    test may give it `opwatch.testing.FakeClock`. `extra` simulations are served beside those that
+    are installed. `on_request` is called with each `Request`, from the serving thread.
+
+    A context manager: ready when it is entered, gone when it is left. Leaving raises
+    `SimulatorProblem` where anything in `problems` went unnoticed.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        clock: Clock | None = None,
+        extra: Iterable[Simulation] = (),
+        on_request: Callable[[Request], object] | None = None,
+    ) -> None:
+        self._port = port
+        self._simulations = {one.name: one for one in [*installed(), *extra]}
+        self._clients: list[Client[Any]] = []
+        self._thread: _Thread | None = None
+        self.state = State(clock or Clock(), on_request)
+
+    # --- running ---
+
+    def start(self) -> None:
+        """Serve, from a thread of this process. Raises `OSError` where the port is taken."""
+        if self._thread is not None:
+            raise ConfigurationError("the simulator runs already")
+        self._thread = _Thread(
+            self._port, lambda closing: application(self.state, self._simulations.values(), closing)
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close every connection and the clients that `client` made, and end the thread."""
+        while self._clients:
+            self._clients.pop().close()
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        if self.problems and error is None:
+            raise SimulatorProblem("\n".join(self.problems))
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`. Raises `ConfigurationError` where it does not run."""
+        if self._thread is None:
+            raise ConfigurationError("the simulator does not run; use it in a with block")
+        return f"http://{HOST}:{self._thread.port}"
+
+    # --- reaching it ---
+
+    @property
+    def services(self) -> list[str]:
+        """The names of the services it simulates."""
+        return sorted(self._simulations)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment variables with which every client's `from_env` reaches it."""
+        found: dict[str, str] = {}
+        for simulation in self._simulations.values():
+            found |= simulation.environ(self.url)
+        return found
+
+    def arguments(self, service: str) -> dict[str, Any]:
+        """The arguments of a service's clients that reach it, with made-up credentials."""
+        return self.simulation(service).arguments(self.url)
+
+    def client(self, service: str, **options: Any) -> Client[Any]:
+        """A blocking client of it; closed when the simulator stops.
+
+        `options` are any arguments of the client's own, also instead of the credentials.
+        """
+        arguments = {**self.arguments(service), **options}
+        made = services.find(service).client(**arguments)
+        self._clients.append(made)
+        return made
+
+    def async_client(self, service: str, **options: Any) -> AsyncClient[Any]:
+        """As `client`; the caller closes it, in the event loop it was used in."""
+        arguments = {**self.arguments(service), **options}
+        return services.find(service).async_client(**arguments)
+
+    def simulation(self, service: str) -> Simulation:
+        """The simulation of that name; `ConfigurationError` lists those there are."""
+        if (found := self._simulations.get(service)) is None:
+            raise ConfigurationError(
+                f"no simulation of {service!r}; there are {', '.join(self.services)}"
+            )
+        return found
+
+    # --- jobs ---
+
+    def add(self, service: str, job_id: str, timeline: Script) -> Job:
+        """A job, and what it does: frames by time (a list), `Polls`, or one `Frame` for ever.
+
+        Raises `ConfigurationError` for an id there is already, and for a frame that the service's
+        document does not allow (but for `raw` ones, which are sent as they are).
+        """
+        simulation = self.simulation(service)
+        job = self.state.add(service, job_id, timeline)
+        try:
+            for frame in job.frames:
+                fault(simulation, self.state, frame, "progress", job)
+                if frame.lookup is not None:
+                    fault(simulation, self.state, frame.lookup, "job", job)
+        except ConfigurationError:
+            self.state.remove(service, job_id)
+            raise
+        return job
+
+    def job(self, service: str, job_id: str) -> Job:
+        """The job of that id; `ConfigurationError` where it was not added."""
+        if (found := self.state.job(service, job_id)) is None:
+            raise ConfigurationError(f"{service} has no job {job_id!r}")
+        return found
+
+    # --- what came ---
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every request so far."""
+        with self.state.lock:
+            return list(self.state.requests)
+
+    @property
+    def problems(self) -> list[str]:
+        """What the simulator itself did wrong so far."""
+        with self.state.lock:
+            return list(self.state.problems)
+
+    def wait_for_requests(
+        self, count: int, *, service: str | None = None, timeout: float = 30.0
+    ) -> list[Request]:
+        """Block until that many requests came (of a service); all of them.
+
+        Raises `TimeoutError` after `timeout` seconds.
+        """
+        found = self.state.wait_for(count, service, timeout)
+        if len(found) < count:
+            raise TimeoutError(f"{len(found)} of {count} requests came within {timeout:g} s")
+        return found
+
+    # --- playing with it ---
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which the services' clocks are ahead of `clock`."""
+        return self.state.skew
+
+    @skew.setter
+    def skew(self, seconds: float) -> None:
+        self.state.skew = seconds
+
+    def set_token_life(self, seconds: float, *, service: str | None = None) -> None:
+        """How long the tokens last that are issued from here on."""
+        for name in self._names(service):
+            self.state.token_life[name] = seconds
+
+    def revoke_tokens(self, service: str | None = None) -> None:
+        """Refuse every token issued so far, by a service or by all."""
+        self.state.revoke(service)
+
+    def disturb(
+        self,
+        service: str,
+        frame: Frame,
+        *,
+        times: int | None = 1,
+        seconds: float | None = None,
+        operation: str | None = None,
+    ) -> None:
+        """Answer the next `times` requests to a service, or all for `seconds`, with `frame`.
+
+        `operation` is `"progress"`, `"job"` or `"token"`; None is everything but tokens.
+        """
+        operations = frozenset({"progress", "job"} if operation is None else {operation})
+        until = None if seconds is None else self.state.clock.now() + seconds
+        left = None if seconds is not None else times
+        self.simulation(service)
+        self.state.disturb(Disturbance(service, operations, frame, left, until))
+
+    def rate_limit(
+        self,
+        service: str,
+        *,
+        times: int = 1,
+        retry_after: float | timedelta | str | None = None,
+    ) -> None:
+        """Answer the next `times` requests with the service's 429.
+
+        `retry_after` is in seconds; a timedelta sends it as an HTTP-date, a text goes as it is.
+        """
+        import attrs
+
+        frame = self.simulation(service).rate_limit("progress")
+        self.disturb(service, attrs.evolve(frame, retry_after=retry_after), times=times)
+
+    def limit(self, service: str, requests: int, *, seconds: float) -> None:
+        """Let a service take that many requests in each `seconds` and refuse the others."""
+        self.simulation(service)
+        self.state.limit(service, requests, seconds)
+
+    def fail_tokens(
+        self,
+        service: str,
+        *,
+        times: int | None = 1,
+        seconds: float | None = None,
+        status: int = 503,
+    ) -> None:
+        """Let the token endpoint of a service fail, that many times or for so many seconds."""
+        self.disturb(service, Frame(status=status), times=times, seconds=seconds, operation="token")
+
+    def calm(self, service: str | None = None) -> None:
+        """End every disturbance, rate limit and token failure, of a service or of all."""
+        self.state.calm(service)
+
+    def _names(self, service: str | None) -> list[str]:
+        return self.services if service is None else [self.simulation(service).name]
+
+    def __repr__(self) -> str:
+        return f"<Simulator at {self.url}>" if self._thread else "<Simulator, not running>"
+
+
+# --- the thread that serves -----------------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, told by events: when it is up, and when to end."""
+
+    def __init__(self, config: uvicorn.Config, up: threading.Event, closing: asyncio.Event) -> None:
+        super().__init__(config)
+        self._up = up
+        self._closing = closing
+
+    async def main_loop(self) -> None:
+        self._up.set()
+        await self._closing.wait()
+
+
+class _Quiet(logging.Filter):
+    """Drops what one thread logs."""
+
+    def __init__(self, thread: threading.Thread) -> None:
+        super().__init__()
+        self._thread = thread
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread != self._thread.ident
+
+
+class _Thread:
+    """A server in a thread, from a bound socket to the last closed connection."""
+
+    def __init__(self, port: int, application: Callable[[asyncio.Event], Starlette]) -> None:
+        self._application = application
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((HOST, port))
+        except OSError:
+            self._socket.close()
+            raise
+        self.port: int = self._socket.getsockname()[1]
+        self._up = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Event | None = None
+        self._thread = threading.Thread(
+            target=self._run, name=f"opwatch simulator {self.port}", daemon=True
+        )
+        self._quiet = _Quiet(self._thread)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._up.wait(_START_LIMIT)
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        if self._loop is not None and self._closing is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        logger = logging.getLogger("uvicorn.error")
+        logger.addFilter(self._quiet)
+        try:
+            asyncio.run(self._serve())
+        except BaseException as failure:  # noqa: BLE001 (raised by the thread that waits)
+            self._failure = failure
+        finally:
+            logger.removeFilter(self._quiet)
+            self._socket.close()
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        config = uvicorn.Config(
+            self._application(self._closing),
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=1,
+        )
+        await _Server(config, self._up, self._closing).serve(sockets=[self._socket])

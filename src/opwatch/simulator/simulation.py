@@ -1,0 +1,126 @@
+"""What a simulation of one service must say, and the values it is said with.
+
+A service is simulated by one object of the form `Simulation`, found through the entry points
+`opwatch.simulators`. It puts frames in the service's words and checks what it is sent; the rest
+(serving, rate limits, failures, records, checking every body against the wire models) is the
+simulator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import attrs
+
+from opwatch.progress import Phase
+from opwatch.simulator.state import Job, State
+from opwatch.simulator.timeline import Frame, Timeline
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from starlette.routing import BaseRoute
+
+
+@attrs.frozen
+class Exchange:
+    """A request as it came."""
+
+    method: str
+    target: str
+    """Path and query, byte for byte."""
+    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    """Names in lower case."""
+    body: bytes = attrs.field(repr=False)
+    params: Mapping[str, str]
+    """The parts of the path, decoded."""
+
+    def header(self, name: str) -> str | None:
+        """All headers of that name, joined by a comma; None where there is none."""
+        found = [value for key, value in self.headers if key == name.lower()]
+        return ", ".join(found) if found else None
+
+    @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """What a request is answered with."""
+
+    status: int
+    body: Any = None
+    """A JSON value."""
+    model: type[BaseModel] | None = None
+    """What `body` must be; None where it is deliberately anything."""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    raw: bytes | None = None
+    """Bytes to send instead of `body`."""
+    cut: bool = False
+    silent: bool = False
+    job_id: str | None = None
+
+
+class Refused(Exception):
+    """Raised by a handler: the request is answered with this refusal."""
+
+    def __init__(self, frame: Frame, *, job_id: str | None = None) -> None:
+        super().__init__(frame.error or str(frame.status))
+        self.frame = frame
+        self.job_id = job_id
+
+
+@attrs.frozen
+class Demo:
+    """The job of a service that `make demo` watches."""
+
+    job_id: str
+    timeline: Timeline
+    ending: Phase
+    """What it comes to."""
+
+
+Handler: TypeAlias = Callable[[Exchange], Reply]
+
+
+class Simulation(Protocol):
+    """One service, simulated: the value of an entry point `opwatch.simulators`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def demo(self) -> Demo: ...
+
+    def routes(self, state: State) -> Sequence[BaseRoute]:
+        """What it serves; `opwatch.simulator.app.Endpoint` does what all have in common."""
+        ...
+
+    def environ(self, url: str) -> dict[str, str]:
+        """The environment variables with which the client's `from_env` reaches it at `url`."""
+        ...
+
+    def arguments(self, url: str) -> dict[str, Any]:
+        """The arguments of the service's clients that reach it at `url`."""
+        ...
+
+    def body(self, frame: Frame, job: Job | None, operation: str) -> Any:
+        """The JSON value of a 200 answer; `ConfigurationError` for a state it doesn't have."""
+        ...
+
+    def refusal(self, frame: Frame, operation: str) -> tuple[int, Any]:
+        """Status and JSON value of an error answer; `ConfigurationError` for an unknown code."""
+        ...
+
+    def rate_limit(self, operation: str) -> Frame:
+        """How it says that requests were too many."""
+        ...
+
+    def model(self, operation: str, status: int) -> type[BaseModel] | None:
+        """The strict wire model of an answer of that status."""
+        ...
+
+    def headers(self, operation: str, status: int) -> dict[str, str]:
+        """What it adds to an answer of that status."""
+        ...

@@ -1,0 +1,295 @@
+"""What a running simulator remembers: the jobs, the tokens, what came, what went wrong, the time.
+
+Shared by the thread that serves and the threads that test, so everything here is behind one lock.
+It knows no service and no HTTP.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from opwatch.clock import Clock
+from opwatch.errors import ConfigurationError
+from opwatch.progress import Fault, Phase
+from opwatch.simulator.timeline import Frame, Script, Timeline, timeline
+
+TOKEN_LIFE = 3600.0
+"""Seconds a token lasts where nobody says."""
+
+
+@attrs.frozen
+class Request:
+    """A request that came."""
+
+    time: float
+    """Seconds since 1970 by the simulator's clock."""
+    service: str | None
+    """None where no service has such a path."""
+    operation: str | None
+    """`"progress"`, `"job"` or `"token"`."""
+    job_id: str | None
+    method: str
+    target: str
+    """Path and query as they came."""
+    status: int | None
+    """What it was answered with; None where there was no answer."""
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """By lower-case name; credentials are `***`."""
+
+
+class Job:
+    """A simulated job: where it stands, and how often it was asked for."""
+
+    def __init__(self, service: str, job_id: str, script: Script, state: State) -> None:
+        self.service = service
+        self.id = job_id
+        self._state = state
+        self.play(script)
+
+    def play(self, script: Script) -> None:
+        """Begin anew, with another timeline."""
+        found = timeline(script)
+        with self._state.lock:
+            self._timeline: Timeline = found
+            self.restart()
+
+    def restart(self) -> None:
+        """Begin anew: as if nobody had asked yet."""
+        with self._state.lock:
+            self._met = [0] * len(self._timeline.frames)
+            self._began: float | None = None
+            self._index: int | None = None
+            self.polls = 0
+            """How often it was asked for."""
+            self.started_at: float | None = None
+            """When it was first asked for, in seconds since 1970 by the simulator's clock."""
+            self.ended_at: float | None = None
+            """When it came to its end, as far as anybody asked."""
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        return self._timeline.frames
+
+    def poll(self) -> Frame:
+        """The frame that a poll now meets."""
+        state = self._state
+        with state.lock:
+            if self._began is None:
+                self._began, self.started_at = state.clock.now(), state.epoch()
+            elapsed = state.clock.now() - self._began
+            index = self._timeline.pick(elapsed, self._met)
+            self._met[index] += 1
+            self.polls += 1
+            frame = self._timeline.frames[index]
+            if frame.is_state:
+                self._index = index
+                self._note_end(index, frame)
+            return frame
+
+    def now(self) -> Frame | None:
+        """The state that the job is in, without counting as a poll; None where it has none."""
+        with self._state.lock:
+            frames = self._timeline.frames
+            if self._index is not None and self._timeline.start(self._index) is None:
+                return frames[self._index]
+            if self._began is None:
+                return next((frame for frame in frames if frame.is_state), None)
+            elapsed = self._state.clock.now() - self._began
+            spent = [frame.times or 0 for frame in frames]
+            index = self._timeline.pick(elapsed, spent)
+            if not frames[index].is_state:
+                return None if self._index is None else frames[self._index]
+            self._note_end(index, frames[index])
+            return frames[index]
+
+    def _note_end(self, index: int, frame: Frame) -> None:
+        if frame.phase is None or not frame.phase.is_final or self.ended_at is not None:
+            return
+        start = self._timeline.start(index)
+        assert self.started_at is not None
+        self.ended_at = self._state.epoch() if start is None else self.started_at + start
+
+    def __repr__(self) -> str:
+        return f"<simulated {self.service} job {self.id!r}, polls: {self.polls}>"
+
+
+@attrs.define(eq=False)
+class Token:
+    """A token that was issued."""
+
+    service: str
+    text: str = attrs.field(repr=False)
+    ends: float
+    """On the clock that only goes forward."""
+    claims: Mapping[str, Any]
+    """What the service remembers about it: its scope, its project."""
+    is_revoked: bool = False
+
+
+@attrs.define(eq=False)
+class Disturbance:
+    """Something that the next requests of a service meet instead of its answer."""
+
+    service: str
+    operations: frozenset[str]
+    frame: Frame
+    left: int | None
+    """Requests; None for as long as `until` says."""
+    until: float | None
+
+
+@attrs.define(eq=False)
+class Limit:
+    """A rate limit: so many requests in a window of so many seconds."""
+
+    requests: int
+    seconds: float
+    window: float = 0.0
+    count: int = 0
+
+
+class State:
+    """Everything a simulator remembers."""
+
+    def __init__(self, clock: Clock, on_request: Callable[[Request], object] | None) -> None:
+        self.lock = threading.RLock()
+        self.clock = clock
+        self.skew = 0.0
+        self.token_life: dict[str, float] = {}
+        self.problems: list[str] = []
+        self.requests: list[Request] = []
+        self._arrived = threading.Condition(self.lock)
+        self._jobs: dict[tuple[str, str], Job] = {}
+        self._tokens: dict[tuple[str, str], Token] = {}
+        self._disturbances: list[Disturbance] = []
+        self._limits: dict[str, Limit] = {}
+        self._on_request = on_request
+
+    def epoch(self) -> float:
+        """Seconds since 1970 by the simulator's clock, which may be set wrong on purpose."""
+        return self.clock.epoch() + self.skew
+
+    # --- jobs ---
+
+    def add(self, service: str, job_id: str, script: Script) -> Job:
+        job = Job(service, job_id, script, self)
+        with self.lock:
+            if (service, job_id) in self._jobs:
+                raise ConfigurationError(f"{service} has a job {job_id!r} already; use job.play()")
+            self._jobs[service, job_id] = job
+        return job
+
+    def job(self, service: str, job_id: str) -> Job | None:
+        with self.lock:
+            return self._jobs.get((service, job_id))
+
+    def remove(self, service: str, job_id: str) -> None:
+        with self.lock:
+            self._jobs.pop((service, job_id), None)
+
+    # --- tokens ---
+
+    def issue(
+        self, service: str, *, size: int = 32, life: float = TOKEN_LIFE, **claims: Any
+    ) -> Token:
+        """A new token of that many random bytes."""
+        life = self.token_life.get(service, life)
+        text = f"simulated-{secrets.token_urlsafe(size)}"
+        with self.lock:
+            token = Token(service, text, self.clock.now() + life, claims)
+            self._tokens[service, text] = token
+        return token
+
+    def token(self, service: str, text: str) -> Token | None:
+        with self.lock:
+            return self._tokens.get((service, text))
+
+    def is_good(self, token: Token) -> bool:
+        return not token.is_revoked and self.clock.now() < token.ends
+
+    def revoke(self, service: str | None) -> None:
+        with self.lock:
+            for token in self._tokens.values():
+                if service in (None, token.service):
+                    token.is_revoked = True
+
+    # --- disturbances ---
+
+    def disturb(self, disturbance: Disturbance) -> None:
+        with self.lock:
+            self._disturbances.append(disturbance)
+
+    def limit(self, service: str, requests: int, seconds: float) -> None:
+        with self.lock:
+            self._limits[service] = Limit(requests, seconds, self.clock.now())
+
+    def calm(self, service: str | None) -> None:
+        """End every disturbance and limit of a service, or of all."""
+        with self.lock:
+            self._disturbances = [
+                one for one in self._disturbances if service not in (None, one.service)
+            ]
+            for name in list(self._limits):
+                if service in (None, name):
+                    del self._limits[name]
+
+    def disturbance(self, service: str, operation: str) -> Frame | None:
+        """What a request meets instead of an answer, if anything."""
+        with self.lock:
+            now = self.clock.now()
+            for one in self._disturbances:
+                if one.service != service or operation not in one.operations:
+                    continue
+                if one.left == 0 or (one.until is not None and now >= one.until):
+                    continue
+                one.left = None if one.left is None else one.left - 1
+                return one.frame
+            return None
+
+    def excess(self, service: str) -> float | None:
+        """Count a request; where it is one too many, the seconds until the window ends."""
+        with self.lock:
+            limit = self._limits.get(service)
+            if limit is None:
+                return None
+            now = self.clock.now()
+            if now >= limit.window + limit.seconds:
+                limit.window, limit.count = now, 0
+            limit.count += 1
+            return limit.window + limit.seconds - now if limit.count > limit.requests else None
+
+    # --- what came ---
+
+    def note(self, request: Request) -> None:
+        with self._arrived:
+            self.requests.append(request)
+            self._arrived.notify_all()
+        if self._on_request is not None:
+            self._on_request(request)
+
+    def wait_for(self, count: int, service: str | None, timeout: float) -> list[Request]:
+        with self._arrived:
+            self._arrived.wait_for(lambda: len(self._of(service)) >= count, timeout)
+            return self._of(service)
+
+    def _of(self, service: str | None) -> list[Request]:
+        return [request for request in self.requests if service in (None, request.service)]
+
+    def problem(self, text: str) -> None:
+        with self.lock:
+            self.problems.append(text)
+
+
+def fault_of(frame: Frame, code: str, message: str) -> Fault:
+    """Why a frame's job failed: what the frame says, else the service's own reason."""
+    fault = frame.fault or Fault()
+    return Fault(fault.code or code, fault.message or message)
+
+
+def has_failed(frame: Frame) -> bool:
+    return frame.phase is Phase.FAILED

@@ -1,0 +1,188 @@
+"""What a simulated job does, as a script: frames, by time or by poll.
+
+A `Frame` is one answer: a state of the job in the words of `Progress`, or something that goes
+wrong. A timeline says which frame a poll meets. `Timed` (what a plain list of frames is) goes by
+seconds since the job was first asked for; `Polls` goes by the number of polls. Either way the last
+frame repeats. Plain values; nothing here knows a service or a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+
+from opwatch.errors import ConfigurationError
+from opwatch.progress import Fault, Phase
+
+
+def _phase(value: str | None) -> Phase | None:
+    try:
+        return None if value is None else Phase(value)
+    except ValueError:
+        names = ", ".join(Phase)
+        raise ConfigurationError(f"unknown phase {value!r}; there are {names}") from None
+
+
+def _frozen(value: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(value))
+
+
+@attrs.frozen
+class Frame:
+    """One answer of a simulated job. It is one of these:
+
+    - a state of the job: `phase`, with `percent`, `step`, `bytes_processed` and `fault` as in
+      `Progress`; each service puts it in its own words (`state` overrides its word)
+    - a refusal: `error` is the service's own code (Catenis: its message), or `status` alone; the
+      rest of the documented answer is filled in
+    - `body`: any JSON value; it must still be one the service's document allows
+    - `raw`: any bytes at all, not checked: a proxy's HTML, say
+    - `silent`: no answer, until the simulator stops
+
+    `ConfigurationError` for what is none of them, or several.
+    """
+
+    phase: Phase | None = attrs.field(default=None, converter=_phase)
+    at: float = attrs.field(default=0.0, kw_only=True)
+    """Seconds after the job was first asked for; of no meaning in `Polls`."""
+    times: int | None = attrs.field(default=None, kw_only=True)
+    """How many polls meet it. None: by time, until the next frame; in `Polls`, one."""
+    percent: float | None = attrs.field(default=None, kw_only=True)
+    step: str | None = attrs.field(default=None, kw_only=True)
+    """What the job is doing (iTwin), or which action it is (Catenis: log, send or read)."""
+    bytes_processed: int | None = attrs.field(default=None, kw_only=True)
+    fault: Fault | None = attrs.field(default=None, kw_only=True)
+    """Why it failed; each service has a reason of its own where none is given."""
+    state: str | None = attrs.field(default=None, kw_only=True)
+    """The service's word for the state, instead of the one that `phase` stands for."""
+    error: str | None = attrs.field(default=None, kw_only=True)
+    message: str | None = attrs.field(default=None, kw_only=True)
+    """The text of a refusal, instead of the documented one."""
+    status: int | None = attrs.field(default=None, kw_only=True)
+    """The HTTP status, instead of the documented one."""
+    retry_after: float | timedelta | str | None = attrs.field(default=None, kw_only=True)
+    """`Retry-After`: seconds, or a timedelta to send it as an HTTP-date, or any text as it is."""
+    headers: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen, kw_only=True)
+    """Added to the answer's, or instead of them."""
+    body: Any = attrs.field(default=None, kw_only=True)
+    raw: bytes | None = attrs.field(default=None, kw_only=True)
+    cut: bool = attrs.field(default=False, kw_only=True)
+    """Break the connection off halfway through the answer."""
+    silent: bool = attrs.field(default=False, kw_only=True)
+    lookup: Frame | None = attrs.field(default=None, kw_only=True)
+    """What a question for the job itself meets meanwhile (iTwin), where it isn't simply the job."""
+
+    def __attrs_post_init__(self) -> None:
+        kinds = {
+            "phase": self.phase is not None,
+            "error or status": self.is_refusal,
+            "body": self.body is not None,
+            "raw": self.raw is not None,
+            "silent": self.silent,
+        }
+        given = [name for name, is_given in kinds.items() if is_given]
+        if len(given) != 1:
+            raise ConfigurationError(
+                f"a frame is one of {', '.join(kinds)}; given: {', '.join(given) or 'nothing'}"
+            )
+        if self.times is not None and self.times < 1:
+            raise ConfigurationError(f"times must be above 0, not {self.times!r}")
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it is an error of the service, in its envelope."""
+        exact = self.body is not None or self.raw is not None or self.phase is not None
+        return self.error is not None or (self.status is not None and not exact)
+
+    @property
+    def is_state(self) -> bool:
+        return self.phase is not None
+
+
+class Timeline(Protocol):
+    """Which frame a poll meets. Pure: what was met so far is an argument."""
+
+    @property
+    def frames(self) -> tuple[Frame, ...]: ...
+
+    def pick(self, elapsed: float, met: Sequence[int]) -> int:
+        """The index of the frame at `elapsed` seconds, where frame n was met `met[n]` times."""
+        ...
+
+    def start(self, index: int) -> float | None:
+        """Seconds to the beginning of that frame; None where it is not by time."""
+        ...
+
+
+def _frames(frames: Iterable[Frame]) -> tuple[Frame, ...]:
+    found = tuple(frames)
+    if not found or not all(isinstance(frame, Frame) for frame in found):
+        raise ConfigurationError(f"a timeline is one Frame or more, not {found!r:.200}")
+    return found
+
+
+@attrs.frozen
+class Timed:
+    """Frames by time. A frame with `times` is met by that many polls, the first after its time.
+
+    Raises `ConfigurationError` for frames that are not in order, or that have the same time.
+    """
+
+    frames: tuple[Frame, ...] = attrs.field(converter=_frames)
+
+    def __attrs_post_init__(self) -> None:
+        if self.frames[0].at != 0:
+            raise ConfigurationError("the first frame must be at 0")
+        lasting = [frame.at for frame in self.frames if frame.times is None]
+        if [frame.at for frame in self.frames] != sorted(frame.at for frame in self.frames):
+            raise ConfigurationError("the frames must be in the order of their times")
+        if len(set(lasting)) != len(lasting):
+            raise ConfigurationError("two frames at the same time; for one frame a poll, use Polls")
+
+    def pick(self, elapsed: float, met: Sequence[int]) -> int:
+        reached = [n for n, frame in enumerate(self.frames) if frame.at <= elapsed] or [0]
+        for index in reached:
+            times = self.frames[index].times
+            if times is not None and met[index] < times:
+                return index
+        lasting = [n for n in reached if self.frames[n].times is None]
+        return lasting[-1] if lasting else reached[-1]
+
+    def start(self, index: int) -> float | None:
+        return self.frames[index].at
+
+
+@attrs.frozen
+class Polls:
+    """Frames by poll: each is met once, or `times` times; the last one for ever."""
+
+    frames: tuple[Frame, ...] = attrs.field(converter=_frames)
+
+    def pick(self, elapsed: float, met: Sequence[int]) -> int:
+        for index, frame in enumerate(self.frames[:-1]):
+            if met[index] < (frame.times or 1):
+                return index
+        return len(self.frames) - 1
+
+    def start(self, index: int) -> float | None:
+        return None
+
+
+Script: TypeAlias = Timeline | Iterable[Frame] | Frame
+
+
+def timeline(script: Script) -> Timeline:
+    """A timeline from what a caller gave: one, a list of frames by time, or one frame."""
+    if isinstance(script, (Timed, Polls)):
+        return script
+    if isinstance(script, Frame):
+        return Polls((script,))
+    if hasattr(script, "pick"):
+        return script
+    if not isinstance(script, Iterable):
+        raise ConfigurationError(f"a timeline is made of Frames, not {script!r:.200}")
+    return Timed(tuple(script))
