@@ -59,7 +59,7 @@ class Agenda(Generic[W]):
         """Put a job back after its turn, or note how its wait ended."""
         if run.error is not None:
             self.errors[run.job_id] = run.error
-            logger.warning("%s", run.error)
+            logger.info("%s", run.error)
         elif not run.is_over:
             self._put(run.state.due, run)
 
