@@ -33,7 +33,7 @@ def json_object(answer: Answer) -> dict[str, Any]:
 def any_json(body: bytes) -> Any:
     """The JSON value that is the body; None where it is none."""
     try:
-        return json.loads(body, object_pairs_hook=_unique)
+        return _DECODER.decode(body.decode(json.detect_encoding(body)))
     except (ValueError, RecursionError):
         return None
 
@@ -44,6 +44,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("duplicate key")
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)  # json.loads would build one each time
 
 
 def bad_response(answer: Answer, message: str) -> BadResponse:
