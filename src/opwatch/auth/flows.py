@@ -90,16 +90,17 @@ class Ctn1Auth:
         self._skew = 0.0
 
     def flow(self, request: Outgoing) -> Flow[Answer]:
-        answer: Answer = yield self._signed(request)
-        if answer.status == 401 and self._learns_from(answer):
-            answer = yield self._signed(request)
+        skew = self._skew  # another caller may correct it before this request is answered
+        answer: Answer = yield self._signed(request, skew)
+        if answer.status == 401 and self._learns_from(answer, skew):
+            answer = yield self._signed(request, self._skew)
         return answer
 
     def project_id(self) -> Flow[str | None]:
         return None
         yield
 
-    def _signed(self, request: Outgoing) -> Outgoing:
+    def _signed(self, request: Outgoing, skew: float) -> Outgoing:
         added = ctn1.sign(
             method=request.method,
             target=request.target,
@@ -107,15 +108,16 @@ class Ctn1Auth:
             body=request.body,
             device_id=self._device_id,
             secret=self._secret.reveal(),
-            timestamp=datetime.fromtimestamp(self._clock.epoch() + self._skew, UTC),
+            timestamp=datetime.fromtimestamp(self._clock.epoch() + skew, UTC),
         )
         return request.with_headers(added.items(), Secret(added["Authorization"]), self._secret)
 
-    def _learns_from(self, answer: Answer) -> bool:
-        """Whether a refusal shows that the clock was off by more than the server takes."""
+    def _learns_from(self, answer: Answer, used: float) -> bool:
+        """Whether a refusal shows that the clock, corrected by `used`, was off by more than the
+        server takes."""
         skew = measured_skew(answer, self._clock.epoch())
         tolerance = ctn1.CLOCK_TOLERANCE.total_seconds() - 1
-        if skew is None or abs(skew) > LONGEST_SKEW or abs(skew - self._skew) < tolerance:
+        if skew is None or abs(skew) > LONGEST_SKEW or abs(skew - used) < tolerance:
             return False
         self._skew = skew if abs(skew) >= tolerance else 0.0
         return True
