@@ -90,6 +90,8 @@ The gate
 A rate limit is the client's, not the job's. `Gate` holds every job of a client until a 429 has run
 out, then lets them go spread over a while, not in a burst: the n-th job held goes at a fraction of
 the spread that is evenly distributed whatever the number of jobs (the golden ratio's multiples).
+A 429 without `Retry-After` shuts it for a backoff of our own. Like any backoff that is cut at a
+wait's deadline; what the service asked for never is.
 
 Tokens
 ======
@@ -125,6 +127,8 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
 HELD_LOOK = 5
 """Readings that stood still on the last rung before a service is asked to look closer."""
+LONGEST = 10 * 365 * 86_400.0
+"""Seconds: more is a mistake, and would not fit the times of a token."""
 
 
 # --- what a wait is given -------------------------------------------------------------------------
@@ -134,13 +138,14 @@ def seconds(value: object, name: str, *, least: float = 0.0) -> float:
     """`value` as seconds; a `ConfigurationError` that names it where it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
-    if not math.isfinite(value) or value < least:
-        raise ConfigurationError(f"{name} must be finite and at least {least:g}, not {value!r}")
+    if not least <= value <= LONGEST:
+        most = f"{LONGEST:.0f} seconds"
+        raise ConfigurationError(f"{name} must be from {least:g} to {most}, not {value!r}")
     return float(value)
 
 
 def _delays(delays: Any) -> tuple[float, ...]:
-    if isinstance(delays, str) or not isinstance(delays, Iterable):
+    if isinstance(delays, (str, bytes)) or not isinstance(delays, Iterable):
         raise ConfigurationError(f"delays must be a sequence of seconds, not {delays!r}")
     return tuple(seconds(delay, "each delay of a schedule") for delay in delays)
 
@@ -155,7 +160,7 @@ class Schedule:
 
     `delays` are the rungs; `restart_on_change` goes back to the first when the job moves; `jitter`
     is the fraction of a delay that is added to it at most. Raises `ConfigurationError` for an
-    empty list and for delays that are negative, infinite, or not numbers.
+    empty list, for delays that are negative, infinite, or not numbers, and the like.
     """
 
     delays: tuple[float, ...] = attrs.field(converter=_delays)
@@ -165,6 +170,10 @@ class Schedule:
     def __attrs_post_init__(self) -> None:
         if not self.delays:
             raise ConfigurationError("a schedule needs at least one delay, not ()")
+        if not isinstance(self.restart_on_change, bool):
+            raise ConfigurationError(
+                f"restart_on_change must be True or False, not {self.restart_on_change!r}"
+            )
 
 
 @attrs.frozen
@@ -410,6 +419,8 @@ class Gate:
 
     until: float = -math.inf
     """No query before this."""
+    asked: float = -math.inf
+    """How much of that the service asked for; the rest is a backoff of our own."""
     spread: float = 0.0
     """Those held go within this many seconds after it."""
     held: int = 0
@@ -422,9 +433,10 @@ def shut(gate: Gate, now: float, retry_after: float | None) -> Gate:
     """The gate after a rate limit. Without a `Retry-After` it backs off by itself."""
     hold = _backoff(gate.strikes, 0.0) if retry_after is None else retry_after
     spread = min(max(hold, _SHORTEST_SPREAD), _LONGEST_SPREAD)
+    asked = gate.asked if retry_after is None else max(gate.asked, now + retry_after)
     if now + hold <= gate.until:
-        return attrs.evolve(gate, strikes=gate.strikes + 1)
-    return Gate(now + hold, spread, 0, gate.strikes + 1)
+        return attrs.evolve(gate, asked=asked, strikes=gate.strikes + 1)
+    return Gate(now + hold, asked, spread, 0, gate.strikes + 1)
 
 
 def opened(gate: Gate, now: float) -> Gate:
@@ -456,7 +468,7 @@ def dump(state: PollState, *, service: str, job_id: str, now: float, epoch: floa
         "v": TOKEN_VERSION,
         "service": service,
         "job": job_id,
-        "at": wall(now),
+        "at": _number(math.floor(epoch * 1000) / 1000),
         "due": wall(state.due),
         "deadline": None if plan.deadline is None else wall(plan.deadline),
         "changed": wall(state.changed),
@@ -515,7 +527,11 @@ def load(token: str, *, service: str, now: float, epoch: float) -> tuple[str, Po
 
 def _is_number(value: object) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
+    return number and abs(value) < math.inf  # type: ignore[arg-type]
+
+
+def _is_time(value: object) -> bool:
+    return _is_number(value) and abs(value) < 1e12  # type: ignore[arg-type]
 
 
 def _is_count(value: object) -> bool:
@@ -531,20 +547,20 @@ def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
 
 
 def _is_delay(value: object) -> bool:
-    return _is_number(value) and value >= 0  # type: ignore[operator]
+    return _is_number(value) and 0 <= value <= LONGEST  # type: ignore[operator]
 
 
 _CHECKS: dict[str, Callable[[object], bool]] = {
     "service": _is_text,
     "job": _is_text,
-    "at": _is_number,
-    "due": _is_number,
-    "deadline": _or_none(_is_number),
-    "changed": _is_number,
+    "at": _is_time,
+    "due": _is_time,
+    "deadline": _or_none(_is_time),
+    "changed": _is_time,
     "rung": _is_count,
     "held": _is_count,
     "marker": lambda value: value is None or isinstance(value, str) or _is_number(value),
-    "phase": _or_none(lambda value: value in set(Phase)),
+    "phase": _or_none(lambda value: isinstance(value, str) and value in set(Phase)),
     "failures": _is_count,
     "polls": _is_count,
     "delays": lambda value: isinstance(value, list) and value != [] and all(map(_is_delay, value)),
@@ -588,4 +604,6 @@ def _checksum(fields: dict[str, Any]) -> str:
 
 def _number(value: Any) -> Any:
     """A whole float as an integer, as JSON stores may write it back."""
+    if isinstance(value, list):
+        return [_number(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
