@@ -1,0 +1,147 @@
+"""What needs no network, side by side in one process: signing, the machine, many jobs.
+
+`pure.py CASE` prints the seconds of one turn of each contender, a line of JSON for each round.
+"""
+
+import json
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+PROJECT = "73d69ae0cfcf460190522d06b60f05ad"
+PATH = f"/v2/{PROJECT}/apigw/instances/eddc4d25480b4cd6b512f270a1b8b341/progress"
+HOST = "apig.eu-de.otc.t-systems.com"
+SAMPLE = '{ "jobProgress": { "percentage": 56, "state": "Active", "step": "Reconstruction" } }'
+JOBS = 10_000
+ROUNDS = 21
+
+
+def timed(contenders: dict[str, Callable[[], object]], turns: int) -> None:
+    for _ in range(ROUNDS):
+        line = {}
+        for name, contender in contenders.items():
+            begin = time.process_time()
+            for _ in range(turns):
+                contender()
+            line[name] = (time.process_time() - begin) / turns
+        print(json.dumps(line), flush=True)
+
+
+def signing() -> None:
+    from huaweicloudsdkcore.auth.credentials import BasicCredentials
+    from huaweicloudsdkcore.sdk_request import SdkRequest
+    from huaweicloudsdkcore.signer.signer import Signer
+
+    from opwatch.auth import aksk, ctn1
+
+    signer = Signer(BasicCredentials("AK", "SK", PROJECT))
+
+    def official() -> object:
+        request = SdkRequest(
+            method="GET",
+            schema="https",
+            host=HOST,
+            resource_path=PATH,
+            uri=PATH,
+            query_params=[],
+            header_params={"X-Project-Id": PROJECT},
+            body="",
+        )
+        return signer.sign(request)
+
+    now = datetime.now(UTC)
+    timed(
+        {
+            "huaweicloudsdkcore": official,
+            "aksk": lambda: aksk.sign(
+                method="GET",
+                target=PATH,
+                host=HOST,
+                headers={},
+                body=b"",
+                access_key="AK",
+                secret_key="SK",
+                timestamp=now,
+                project_id=PROJECT,
+            ),
+            "ctn1": lambda: ctn1.sign(
+                method="GET",
+                target="/api/0.7/messages/hfHtyPCS68toB9FjA8rM/progress",
+                host="sandbox.catenis.io",
+                body=b"",
+                device_id="d" * 20,
+                secret="made-up",
+                timestamp=now,
+            ),
+        },
+        2000,
+    )
+
+
+def machine() -> None:
+    from opwatch.polling import Plan, Reading, Schedule, advance, begin
+    from opwatch.progress import Phase
+
+    state = begin(Plan(Schedule((15, 30, 60, 120)), deadline=3600.0), 0.0)
+    state, _ = advance(state, Reading(Phase.RUNNING, 55.0), 0.0)
+    reading = Reading(Phase.RUNNING, 56.0)
+    timed(
+        {
+            "json.loads": lambda: json.loads(SAMPLE),
+            "advance": lambda: advance(state, reading, 15.0, 0.5),
+        },
+        20_000,
+    )
+
+
+def many() -> None:
+    """The CPU of a poll in `watch_many`, and of the same poll by itself, both without a network."""
+    from opwatch import ITwin
+    from opwatch.testing import FakeClock, Script, reply
+
+    answer = reply(200, json.loads(SAMPLE))
+    for _ in range(5):
+        with FakeClock(seed=1), Script(lambda _: answer):
+            client = ITwin("t")
+            begin = time.process_time()
+            for n in range(JOBS):
+                client.progress(f"job-{n}")
+            alone = (time.process_time() - begin) / JOBS
+        with FakeClock(seed=1), Script(lambda _: answer):
+            client = ITwin("t")
+            watch = client.watch_many([f"job-{n}" for n in range(JOBS)], timeout=None)
+            begin = time.process_time()
+            for _ in range(3 * JOBS):
+                next(watch)
+            together = (time.process_time() - begin) / (3 * JOBS)
+        print(json.dumps({"alone": alone, "watch_many": together}), flush=True)
+
+
+def memory() -> None:
+    """Bytes a watched job, after each has been asked for once."""
+    from opwatch import ITwin
+    from opwatch.testing import FakeClock, Script, reply
+
+    answer = reply(200, json.loads(SAMPLE))
+    ids = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(JOBS)]
+    with FakeClock(), Script(lambda _: answer) as script:
+        client = ITwin("t")
+        for _ in client.watch_many(ids[:100], timeout=0.0):
+            pass
+        script.sent.clear()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        watch = client.watch_many(ids, timeout=None)
+        for _ in range(JOBS):
+            next(watch)
+        script.sent.clear()
+        after = tracemalloc.get_traced_memory()[0]
+    print(json.dumps({"bytes": (after - before) / JOBS}), flush=True)
+
+
+CASES = {"signing": signing, "machine": machine, "many": many, "memory": memory}
+
+if __name__ == "__main__":
+    CASES[sys.argv[1]]()

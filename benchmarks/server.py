@@ -1,0 +1,69 @@
+"""A server that answers every request with a service's documented sample, as cheaply as it can.
+
+Run by `run.py` in a process and on a core of its own. Prints its port. With `--tls FILE` it speaks
+TLS with the certificate and key in FILE. On the path /counts it says how many connections and how
+many requests there were. Ends with its standard input.
+"""
+
+import os
+import socket
+import ssl
+import sys
+import threading
+
+SAMPLES = {
+    b"/api/": b'{"status":"success","data":{"action":"read","progress":{"bytesProcessed":28,'
+    b'"done":true,"success":true,"finishDate":"2019-03-13T14:09:10.121Z"},"result":{"messageId":'
+    b'"mt7ZYbBYpM3zcgAf3H8X","continuationToken":"kjXP2CZaSdkTKCi2jDi2"}}}',
+    b"/v2/": b'{"end_time":1597390224911,"error_code":null,"error_msg":null,"progress":50,'
+    b'"start_time":1597389901161,"status":"creating"}',
+    b"": b'{ "jobProgress": { "percentage": 56, "state": "Active", "step": "Reconstruction" } }',
+}
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+counts = {"connections": 0, "requests": 0}
+
+
+def answer(head: bytes) -> bytes:
+    if b" /counts " in head:
+        body = b"%(connections)d %(requests)d" % {k.encode(): v for k, v in counts.items()}
+    else:
+        counts["requests"] += 1
+        body = next(sample for path, sample in SAMPLES.items() if b" " + path in head)
+    return HEAD % len(body) + body
+
+
+def serve(connection: socket.socket, context: ssl.SSLContext | None) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if context is not None:
+        connection = context.wrap_socket(connection, server_side=True)
+    counts["connections"] += 1
+    pending = b""
+    while received := connection.recv(65536):
+        pending += received
+        while b"\r\n\r\n" in pending:
+            head, pending = pending.split(b"\r\n\r\n", 1)
+            connection.sendall(answer(head))
+
+
+def main() -> None:
+    context = None
+    if "--tls" in sys.argv:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[sys.argv.index("--tls") + 1])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    print(listener.getsockname()[1], flush=True)
+
+    def accept() -> None:
+        while True:
+            connection = listener.accept()[0]
+            threading.Thread(target=serve, args=(connection, context), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
