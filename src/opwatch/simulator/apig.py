@@ -24,10 +24,10 @@ from starlette.routing import BaseRoute, Route
 from opwatch.auth import aksk
 from opwatch.auth.tokens import IamPassword
 from opwatch.errors import ConfigurationError
-from opwatch.progress import Phase
+from opwatch.progress import Fault, Phase
 from opwatch.simulator.app import Endpoint, answer
 from opwatch.simulator.simulation import Demo, Exchange, Handler, Refused, Reply
-from opwatch.simulator.state import Job, State, fault_of
+from opwatch.simulator.state import Job, State, Token
 from opwatch.simulator.timeline import Frame, Timed
 
 USERNAME = "simulated-user"
@@ -211,8 +211,9 @@ class _Apig:
         code: str | None = None
         message: str | None = None
         if frame.phase is Phase.FAILED:
-            code = (frame.fault and frame.fault.code) or "APIC.9218"
-            message = fault_of(frame, code, CREATION_ERRORS.get(code, "create failed")).message
+            given = frame.fault or Fault()
+            code = given.code or "APIC.9218"
+            message = given.message or CREATION_ERRORS.get(code, "create failed")
         started = 0.0 if job is None else job.started_at or 0.0
         ended = None if job is None else job.ended_at
         return {
@@ -230,13 +231,20 @@ class _Apig:
     def refusal(self, frame: Frame, operation: str) -> tuple[int, Any]:
         table = IAM_ERRORS if operation == "token" else ERRORS
         code = frame.error or _code(table, frame.status)
-        status, message = table.get(code, (None, "An error of the service's own"))
-        if (status := frame.status or status) is None:
+        known = table.get(code)
+        status = frame.status or (known and known[0])
+        if status is None:
             raise ConfigurationError(f"APIG documents no error {code!r}; give its status too")
-        message = frame.message or message
+        message = frame.message or (known[1] if known else "An error of the service's own")
         if operation == "token":
             return status, {"error": {"code": status, "message": message, "title": code}}
         return status, {"error_code": code, "error_msg": message}
+
+    def token(self, state: State) -> str:
+        return self._issue(state).text
+
+    def _issue(self, state: State) -> Token:
+        return state.issue(self.name, size=TOKEN_BYTES, life=TOKEN_LIFE, project_id=PROJECT_ID)
 
     def rate_limit(self, operation: str) -> Frame:
         return Frame(error="APIG.0308")
@@ -258,6 +266,7 @@ class _Apig:
         def handle(exchange: Exchange) -> Reply:
             if exchange.method != "GET":
                 return _nothing_there(exchange)
+            project_id: str | None
             if exchange.header("x-auth-token") is not None:
                 project_id = self._project_of_token(exchange, state)
             else:
@@ -283,12 +292,11 @@ class _Apig:
     def _token(self, state: State) -> Handler:
         def handle(exchange: Exchange) -> Reply:
             _check_login(exchange)
-            token = state.issue(self.name, size=TOKEN_BYTES, life=TOKEN_LIFE, project_id=PROJECT_ID)
-            life = token.ends - state.clock.now()
+            token = self._issue(state)
             catalog = "nocatalog" not in parse_qs(exchange.query)
             return Reply(
                 status=201,
-                body={"token": _token_body(state.epoch(), life, catalog)},
+                body={"token": _token_body(state.epoch(), token.life, catalog)},
                 model=TokenAnswer,
                 headers={**self.headers("token", 201), "X-Subject-Token": token.text},
             )

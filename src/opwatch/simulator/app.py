@@ -12,13 +12,11 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from email.utils import formatdate
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
-from pydantic import ValidationError
-from starlette.applications import Starlette
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from opwatch.errors import ConfigurationError
 from opwatch.simulator.simulation import Exchange, Handler, Refused, Reply, Simulation
@@ -26,10 +24,11 @@ from opwatch.simulator.state import Job, Request, State
 from opwatch.simulator.timeline import Frame
 
 _SECRET_HEADERS = frozenset({"authorization", "x-auth-token", "x-security-token", "cookie"})
+_CLOSING = "opwatch.closing"
 
 
 class Closing(Protocol):
-    """What a silent frame waits for."""
+    """An event that is set when the simulator stops; a silent frame waits for it."""
 
     async def wait(self) -> object: ...
 
@@ -44,27 +43,33 @@ def answer(
     headers = dict(frame.headers)
     if frame.retry_after is not None:
         headers.setdefault("Retry-After", _retry_after(frame.retry_after, state))
-    status, body, raw = frame.status or 200, frame.body, frame.raw
-    if raw is not None:
+    job_id = None if job is None else job.id
+    if frame.silent or frame.raw is not None:
         headers.setdefault("Content-Type", "text/html; charset=utf-8")
-    elif frame.is_refusal:
+        return Reply(
+            status=frame.status or 200,
+            raw=frame.raw or b"",
+            headers=headers,
+            cut=frame.cut,
+            silent=frame.silent,
+            job_id=job_id,
+        )
+    status, body = frame.status or 200, frame.body
+    if frame.is_refusal:
         status, body = simulation.refusal(frame, operation)
     elif frame.is_state:
         body = simulation.body(frame, job, operation)
-    exact = raw is not None or frame.silent
     return Reply(
         status=status,
         body=body,
-        model=None if exact else simulation.model(operation, status),
-        headers={**({} if exact else simulation.headers(operation, status)), **headers},
-        raw=raw,
+        model=simulation.model(operation, status),
+        headers={**simulation.headers(operation, status), **headers},
         cut=frame.cut,
-        silent=frame.silent,
-        job_id=None if job is None else job.id,
+        job_id=job_id,
     )
 
 
-def fault(simulation: Simulation, state: State, frame: Frame, operation: str, job: Job) -> None:
+def check(simulation: Simulation, state: State, frame: Frame, operation: str, job: Job) -> None:
     """`ConfigurationError` for a frame that the service's document does not allow."""
     try:
         content(answer(simulation, state, frame, operation, job))
@@ -102,34 +107,24 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = await _exchange(scope, receive)
-        reply = self._checked(exchange)
-        if not reply.silent:
-            await _send(reply, self.state, send, lambda: self._note(exchange, reply, reply.status))
-            return
-        self._note(exchange, reply, None)
-        closing: Closing = scope["app"].state.closing
-        await closing.wait()
-
-    def _checked(self, exchange: Exchange) -> Reply:
-        try:
-            reply = self._reply(exchange)
-            content(reply)
-        except ValidationError as error:
-            return self._problem(exchange, f"an answer that breaks its spec: {error}")
-        except Exception as error:  # noqa: BLE001 (reported when the simulator stops)
-            return self._problem(exchange, f"{type(error).__name__}: {error}")
-        return reply
+        reply = self._reply(exchange)
+        body = content(reply)
+        job_id = reply.job_id or exchange.params.get("job_id")
+        name, status = self.simulation.name, None if reply.silent else reply.status
+        self.state.note(_record(exchange, self.state, name, self.operation, job_id, status))
+        if reply.silent:
+            await scope[_CLOSING].wait()
+        else:
+            await _send(reply, body, self.state, send)
 
     def _reply(self, exchange: Exchange) -> Reply:
-        frame, job_id = self._disturbance(), exchange.params.get("job_id")
+        frame = self._disturbance()
         if frame is None:
             try:
                 return self.handler(exchange)
             except Refused as refused:
-                frame, job_id = refused.frame, refused.job_id or job_id
-        return attrs.evolve(
-            answer(self.simulation, self.state, frame, self.operation), job_id=job_id
-        )
+                frame = refused.frame
+        return answer(self.simulation, self.state, frame, self.operation)
 
     def _disturbance(self) -> Frame | None:
         name = self.simulation.name
@@ -140,43 +135,60 @@ class Endpoint:
                 return attrs.evolve(self.simulation.rate_limit(self.operation), retry_after=left)
         return frame
 
-    def _problem(self, exchange: Exchange, text: str) -> Reply:
-        where = f"{self.simulation.name} {exchange.method} {exchange.target}"
-        self.state.problem(f"{where}: {text}")
-        return Reply(
-            status=500,
-            raw=f"The simulator has a problem. {where}: {text}\n".encode(),
-            headers={"Content-Type": "text/plain; charset=utf-8"},
-        )
-
-    def _note(self, exchange: Exchange, reply: Reply, status: int | None) -> None:
-        job_id = reply.job_id or exchange.params.get("job_id")
-        name = self.simulation.name
-        self.state.note(_record(exchange, self.state, name, self.operation, job_id, status))
-
 
 @attrs.frozen(eq=False)
-class Nowhere:
+class _Nowhere:
     """An ASGI application: a path that no service has."""
 
     state: State
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = await _exchange(scope, receive)
+        self.state.note(_record(exchange, self.state, None, None, None, 404))
         reply = Reply(status=404, body={"detail": "no service has this path"})
-        note = _record(exchange, self.state, None, None, None, 404)
-        await _send(reply, self.state, send, lambda: self.state.note(note))
+        await _send(reply, content(reply), self.state, send)
 
 
-def application(
-    state: State, simulations: Iterable[Simulation], closing: Closing | None = None
-) -> Starlette:
+@attrs.frozen(eq=False)
+class _Guard:
+    """An ASGI application: another one, whose exceptions are problems that a test is told."""
+
+    app: ASGIApp
+    state: State
+    closing: Closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app({**scope, _CLOSING: self.closing}, receive, watched)
+        except Exception as error:  # noqa: BLE001 (reported when the simulator stops)
+            text = f"{scope['method']} {scope['path']}: {type(error).__name__}: {error}"
+            self.state.problem(text)
+            if not has_begun:
+                await _send(_broken(text), _broken(text).raw or b"", self.state, send)
+
+
+def _broken(text: str) -> Reply:
+    return Reply(
+        status=500,
+        raw=f"the simulator has a problem: {text}\n".encode(),
+        headers={"Content-Type": "text/plain; charset=utf-8"},
+    )
+
+
+def application(state: State, simulations: Iterable[Simulation], closing: Closing) -> ASGIApp:
     """The application that serves the simulations."""
     routes = [route for simulation in simulations for route in simulation.routes(state)]
-    app = Starlette(routes=[*routes, Route("/{path:path}", Nowhere(state))])
-    app.router.redirect_slashes = False
-    app.state.closing = closing
-    return app
+    return _Guard(Router(routes, redirect_slashes=False, default=_Nowhere(state)), state, closing)
+
+
+# --- in and out -----------------------------------------------------------------------------------
 
 
 async def _exchange(scope: Scope, receive: Receive) -> Exchange:
@@ -190,13 +202,8 @@ async def _exchange(scope: Scope, receive: Receive) -> Exchange:
     headers = (
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
     )
-    return Exchange(
-        scope["method"],
-        target.decode("latin-1"),
-        tuple(headers),
-        body,
-        scope.get("path_params", {}),
-    )
+    params = scope.get("path_params", {})
+    return Exchange(scope["method"], target.decode("latin-1"), tuple(headers), body, params)
 
 
 def _record(
@@ -228,21 +235,18 @@ def _hidden(value: str) -> str:
     return f"{scheme} ***" if space else "***"
 
 
-async def _send(reply: Reply, state: State, send: Send, note: Any) -> None:
-    body = content(reply)
+async def _send(reply: Reply, body: bytes, state: State, send: Send) -> None:
     headers = {
-        "Date": formatdate(state.epoch(), usegmt=True),
-        "Content-Type": "application/json; charset=utf-8",
-        "Content-Length": str(len(body)),
-        **reply.headers,
+        "date": formatdate(state.epoch(), usegmt=True),
+        "content-type": "application/json; charset=utf-8",
+        "content-length": str(len(body)),
+        **{name.lower(): value for name, value in reply.headers.items()},
     }
-    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-    note()
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": reply.status, "headers": raw})
     if reply.cut:
         # Less than was announced: the server closes the connection.
-        await send(
-            {"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True}
-        )
-        return
-    await send({"type": "http.response.body", "body": body})
+        half = body[: len(body) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+    else:
+        await send({"type": "http.response.body", "body": body})

@@ -7,6 +7,7 @@ and the texts of the refusals are those of its server.
 from __future__ import annotations
 
 import hmac
+import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -46,12 +47,16 @@ ERRORS = {
     "System currently not available; please try again at a later time": 503,
 }
 _TEXTS = {
-    status: text
-    for text, status in reversed(ERRORS.items())
-    if status in (400, 500, 503) or text.startswith("You")
+    400: "Invalid parameters",
+    401: "You must be logged in to do this.",
+    500: "Internal server error",
+    503: "System currently not available; please try again at a later time",
 }
+"""What a status alone says."""
 KEY_LIFE = timedelta(days=7)
 """How long a signature's date is good for; whole days, UTC."""
+KEPT = {"p": 24 * 3600.0, "h": 3600.0}
+"""Seconds a processed message is kept: provisional ones, and cached ones that nobody read."""
 _VERSIONS = frozenset(f"0.{minor}" for minor in range(2, 14))
 _AUTHORIZATION = re.compile(
     rf"{ctn1.ALGORITHM}\s+Credential=(\w{{20}})/([^/,]+)/{ctn1.SCOPE}\s*,\s*Signature=([0-9a-f]{{64}})",
@@ -110,8 +115,11 @@ class _Catenis:
             raise ConfigurationError(f"Catenis documents no error {text!r}; give its status too")
         return status, {"status": "error", "message": frame.message or text}
 
+    def token(self, state: State) -> str:
+        raise ConfigurationError("Catenis has no tokens: each request is signed")
+
     def rate_limit(self, operation: str) -> Frame:
-        """None is documented."""
+        """As a proxy before it might: Catenis documents none."""
         return Frame(status=429, message="Too many requests")
 
     def model(self, operation: str, status: int) -> type[BaseModel]:
@@ -127,7 +135,7 @@ class _Catenis:
             if (refusal := check_signature(exchange, state)) is not None:
                 raise Refused(Frame(error=refusal))
             job = state.job(self.name, exchange.params["job_id"])
-            if job is None:
+            if job is None or job.has_ended_for(KEPT.get(job.id[:1], math.inf)):
                 raise Refused(Frame(error="Invalid or expired ephemeral message"))
             return answer(self, state, job.poll(), "progress", job)
 

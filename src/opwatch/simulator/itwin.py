@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import math
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,13 +25,15 @@ from opwatch.errors import ConfigurationError
 from opwatch.progress import Phase
 from opwatch.simulator.app import Endpoint, answer
 from opwatch.simulator.simulation import Demo, Exchange, Handler, Refused, Reply
-from opwatch.simulator.state import TOKEN_LIFE, Job, State, fault_of
+from opwatch.simulator.state import Job, State, fault_of
 from opwatch.simulator.timeline import Frame, Timed
 
 CLIENT_ID = "simulated-service-client"
 CLIENT_SECRET = "simulated client secret"  # noqa: S105 (made up)
 SCOPE = "itwin-platform"
 ACCEPT = "application/vnd.bentley.itwin-platform.v1+json"
+KEPT = 30 * 86_400.0
+"""Seconds after which a job's progress is no longer available (Remarks)."""
 
 ERRORS = {
     "HeaderNotFound": (401, "Header Authorization was not found in the request. Access denied."),
@@ -40,8 +43,10 @@ ERRORS = {
     "ResourceNotFound": (404, "Requested resource was not found."),
     "RateLimitExceeded": (
         429,
-        "The client sent more requests than allowed by this API for the current tier of the"
-        " client.",
+        (
+            "The client sent more requests than allowed by this API for the current tier of the"
+            " client."
+        ),
     ),
     "TooManyRequests": (429, "More requests were received than the subscription allows."),
     "InternalServerError": (500, "An unexpected error happened."),
@@ -148,13 +153,17 @@ class _ITwin:
     def refusal(self, frame: Frame, operation: str) -> tuple[int, Any]:
         table = TOKEN_ERRORS if operation == "token" else ERRORS
         code = frame.error or _code(table, frame.status)
-        status, message = table.get(code, (None, "An error of the service's own."))
-        if (status := frame.status or status) is None:
+        known = table.get(code)
+        status = frame.status or (known and known[0])
+        if status is None:
             raise ConfigurationError(f"iTwin documents no error {code!r}; give its status too")
-        message = frame.message or message
+        message = frame.message or (known[1] if known else "An error of the service's own.")
         if operation == "token":
             return status, {"error": code, "error_description": message}
         return status, {"error": {"code": code, "message": message}}
+
+    def token(self, state: State) -> str:
+        return state.issue(self.name, scope=SCOPE).text
 
     def rate_limit(self, operation: str) -> Frame:
         return Frame(error="RateLimitExceeded")
@@ -180,6 +189,8 @@ class _ITwin:
     def _progress(self, state: State) -> Handler:
         def handle(exchange: Exchange) -> Reply:
             job = self._authorized(exchange, state)
+            if job.has_run_for(KEPT):
+                raise Refused(Frame(error="JobNotFound"))
             return answer(self, state, job.poll(), "progress", job)
 
         return handle
@@ -217,12 +228,11 @@ class _ITwin:
                 raise _refused("unsupported_grant_type" if known else "invalid_request")
             if form.get("scope", SCOPE) != SCOPE:
                 raise _refused("invalid_scope")
-            life = state.token_life.get(self.name, TOKEN_LIFE)
             token = state.issue(self.name, scope=SCOPE)
             body = {
                 "access_token": token.text,
                 "token_type": "Bearer",
-                "expires_in": int(life),
+                "expires_in": math.ceil(token.life),
                 "scope": SCOPE,
             }
             headers = self.headers("token", 200)

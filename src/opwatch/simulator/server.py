@@ -16,14 +16,16 @@ from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Any, Self
 
+import attrs
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from opwatch import clock as clocks
 from opwatch import services
 from opwatch.client import AsyncClient, Client
 from opwatch.clock import Clock
 from opwatch.errors import ConfigurationError
-from opwatch.simulator.app import application, fault
+from opwatch.simulator.app import application, check
 from opwatch.simulator.simulation import Simulation
 from opwatch.simulator.state import Disturbance, Job, Request, State
 from opwatch.simulator.timeline import Frame, Script
@@ -47,9 +49,10 @@ def installed() -> list[Simulation]:
 class Simulator:
     """The services on this machine, at a port of their own.
 
-    `port` 0 takes any that is free. `clock` tells timelines, tokens and signatures the time; a
-    test may give it `opwatch.testing.FakeClock`. `extra` simulations are served beside those that
-    are installed. `on_request` is called with each `Request`, from the serving thread.
+    `port` 0 takes any that is free. `clock` tells timelines, tokens and signatures the time; it is
+    the clock of the clients made here, so inside an `opwatch.testing.FakeClock` nobody sleeps.
+    `extra` simulations are served beside those that are installed. `on_request` is called with
+    each `Request`, from the serving thread.
 
     A context manager: ready when it is entered, gone when it is left. Leaving raises
     `SimulatorProblem` where anything in `problems` went unnoticed.
@@ -67,7 +70,7 @@ class Simulator:
         self._simulations = {one.name: one for one in [*installed(), *extra]}
         self._clients: list[Client[Any]] = []
         self._thread: _Thread | None = None
-        self.state = State(clock or Clock(), on_request)
+        self.state = State(clock or clocks.current.get(), on_request)
 
     # --- running ---
 
@@ -151,6 +154,13 @@ class Simulator:
             )
         return found
 
+    def token(self, service: str) -> str:
+        """A token that a service takes, as if it had been asked for; it lasts as long as others.
+
+        Raises `ConfigurationError` where the service has no tokens.
+        """
+        return self.simulation(service).token(self.state)
+
     # --- jobs ---
 
     def add(self, service: str, job_id: str, timeline: Script) -> Job:
@@ -163,9 +173,9 @@ class Simulator:
         job = self.state.add(service, job_id, timeline)
         try:
             for frame in job.frames:
-                fault(simulation, self.state, frame, "progress", job)
+                check(simulation, self.state, frame, "progress", job)
                 if frame.lookup is not None:
-                    fault(simulation, self.state, frame.lookup, "job", job)
+                    check(simulation, self.state, frame.lookup, "job", job)
         except ConfigurationError:
             self.state.remove(service, job_id)
             raise
@@ -253,8 +263,6 @@ class Simulator:
 
         `retry_after` is in seconds; a timedelta sends it as an HTTP-date, a text goes as it is.
         """
-        import attrs
-
         frame = self.simulation(service).rate_limit("progress")
         self.disturb(service, attrs.evolve(frame, retry_after=retry_after), times=times)
 
@@ -315,9 +323,10 @@ class _Quiet(logging.Filter):
 class _Thread:
     """A server in a thread, from a bound socket to the last closed connection."""
 
-    def __init__(self, port: int, application: Callable[[asyncio.Event], Starlette]) -> None:
+    def __init__(self, port: int, application: Callable[[asyncio.Event], ASGIApp]) -> None:
         self._application = application
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # Named as TCP, or asyncio would leave Nagle's algorithm on: 40 ms on every second answer.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((HOST, port))
@@ -336,7 +345,8 @@ class _Thread:
 
     def start(self) -> None:
         self._thread.start()
-        self._up.wait(_START_LIMIT)
+        if not self._up.wait(_START_LIMIT):
+            raise TimeoutError(f"the simulator did not start within {_START_LIMIT:g} s")
         if self._failure is not None:
             self._thread.join()
             raise self._failure
@@ -373,6 +383,7 @@ class _Thread:
             access_log=False,
             date_header=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=1,
         )

@@ -105,6 +105,10 @@ class Simulation(Protocol):
         """The arguments of the service's clients that reach it at `url`."""
         ...
 
+    def token(self, state: State) -> str:
+        """A token that is good; `ConfigurationError` where it has none."""
+        ...
+
     def body(self, frame: Frame, job: Job | None, operation: str) -> Any:
         """The JSON value of a 200 answer; `ConfigurationError` for a state it doesn't have."""
         ...

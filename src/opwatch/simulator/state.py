@@ -15,7 +15,7 @@ import attrs
 
 from opwatch.clock import Clock
 from opwatch.errors import ConfigurationError
-from opwatch.progress import Fault, Phase
+from opwatch.progress import Fault
 from opwatch.simulator.timeline import Frame, Script, Timeline, timeline
 
 TOKEN_LIFE = 3600.0
@@ -87,32 +87,45 @@ class Job:
             self.polls += 1
             frame = self._timeline.frames[index]
             if frame.is_state:
-                self._index = index
-                self._note_end(index, frame)
+                self._stand_at(index)
             return frame
 
     def now(self) -> Frame | None:
         """The state that the job is in, without counting as a poll; None where it has none."""
         with self._state.lock:
             frames = self._timeline.frames
-            if self._index is not None and self._timeline.start(self._index) is None:
-                return frames[self._index]
             if self._began is None:
                 return next((frame for frame in frames if frame.is_state), None)
-            elapsed = self._state.clock.now() - self._began
-            spent = [frame.times or 0 for frame in frames]
-            index = self._timeline.pick(elapsed, spent)
-            if not frames[index].is_state:
-                return None if self._index is None else frames[self._index]
-            self._note_end(index, frames[index])
-            return frames[index]
+            if self._timeline.start(0) is not None:
+                self._move_on(self._state.clock.now() - self._began)
+            return None if self._index is None else frames[self._index]
 
-    def _note_end(self, index: int, frame: Frame) -> None:
-        if frame.phase is None or not frame.phase.is_final or self.ended_at is not None:
+    def has_run_for(self, seconds: float) -> bool:
+        """Whether it was first asked for longer ago than that."""
+        return self.started_at is not None and self._state.epoch() - self.started_at > seconds
+
+    def has_ended_for(self, seconds: float) -> bool:
+        """Whether it is over, longer than that."""
+        self.now()
+        return self.ended_at is not None and self._state.epoch() - self.ended_at > seconds
+
+    def _move_on(self, elapsed: float) -> None:
+        """What time alone has made of the job since its last poll."""
+        frames = self._timeline.frames
+        index = self._timeline.pick(elapsed, [frame.times or 0 for frame in frames])
+        if frames[index].is_state:
+            self._stand_at(index)
+
+    def _stand_at(self, index: int) -> None:
+        self._index = index
+        phase = self._timeline.frames[index].phase
+        if phase is None or not phase.is_final or self.ended_at is not None:
             return
         start = self._timeline.start(index)
-        assert self.started_at is not None
-        self.ended_at = self._state.epoch() if start is None else self.started_at + start
+        if start is None or self.started_at is None:
+            self.ended_at = self._state.epoch()
+        else:
+            self.ended_at = self.started_at + start
 
     def __repr__(self) -> str:
         return f"<simulated {self.service} job {self.id!r}, polls: {self.polls}>"
@@ -124,6 +137,8 @@ class Token:
 
     service: str
     text: str = attrs.field(repr=False)
+    life: float
+    """Seconds, from its issue."""
     ends: float
     """On the clock that only goes forward."""
     claims: Mapping[str, Any]
@@ -201,7 +216,7 @@ class State:
         life = self.token_life.get(service, life)
         text = f"simulated-{secrets.token_urlsafe(size)}"
         with self.lock:
-            token = Token(service, text, self.clock.now() + life, claims)
+            token = Token(service, text, life, self.clock.now() + life, claims)
             self._tokens[service, text] = token
         return token
 
@@ -289,7 +304,3 @@ def fault_of(frame: Frame, code: str, message: str) -> Fault:
     """Why a frame's job failed: what the frame says, else the service's own reason."""
     fault = frame.fault or Fault()
     return Fault(fault.code or code, fault.message or message)
-
-
-def has_failed(frame: Frame) -> bool:
-    return frame.phase is Phase.FAILED

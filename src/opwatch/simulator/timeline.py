@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -103,6 +103,7 @@ class Frame:
         return self.phase is not None
 
 
+@runtime_checkable
 class Timeline(Protocol):
     """Which frame a poll meets. Pure: what was met so far is an argument."""
 
@@ -177,12 +178,10 @@ Script: TypeAlias = Timeline | Iterable[Frame] | Frame
 
 def timeline(script: Script) -> Timeline:
     """A timeline from what a caller gave: one, a list of frames by time, or one frame."""
-    if isinstance(script, (Timed, Polls)):
+    if isinstance(script, Timeline):
         return script
     if isinstance(script, Frame):
         return Polls((script,))
-    if hasattr(script, "pick"):
-        return script
     if not isinstance(script, Iterable):
         raise ConfigurationError(f"a timeline is made of Frames, not {script!r:.200}")
     return Timed(tuple(script))
