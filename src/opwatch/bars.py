@@ -1,0 +1,444 @@
+"""Bars at a terminal, lines elsewhere: `client.wait(job_id, timeout=3600, on_progress=bars.bar())`.
+
+A board has one row for each job, drawn anew a few times a second by rich (extra `cli`, imported
+only when there is a terminal or a notebook to draw on). In a pipe, in a log of a CI run and on a
+dumb terminal, `bar()` writes one line for each change. Nothing here asks a service anything, and
+what a service sent is made printable before it is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+import attrs
+
+from opwatch.progress import Phase, Progress
+from opwatch.reading import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.live import Live
+    from rich.text import Text
+
+__all__ = ["Bar", "Board", "bar"]
+
+REFRESH = 8
+"""Drawings a second: enough for a countdown and a pulse."""
+_DUMB = frozenset({"", "dumb", "unknown"})
+
+
+def bar(file: TextIO | None = None) -> Bar:
+    """What `on_progress` takes to show a job as a bar, or several, each in its row.
+
+    On a terminal and in a notebook it needs rich (`pip install 'opwatch[cli]'`, else ImportError);
+    anywhere else it writes lines to `file` (default: standard output). The bar is left standing
+    when its job is over, or when nobody holds it any more; `with bar() as on_progress:` or
+    `close()` ends it at a moment of your own.
+    """
+    return Bar(file if file is not None else sys.stdout)
+
+
+def is_live(file: TextIO) -> bool:
+    """Whether bars can be drawn: a terminal that moves its cursor, and no log of a CI run."""
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        return False
+    if os.environ.get("TERM", "") in _DUMB and os.name != "nt":
+        return False
+    return bool(getattr(file, "isatty", lambda: False)())
+
+
+class Bar:
+    """See `bar`. Thread-safe."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._shown: dict[tuple[str, str], str] = {}
+        self._drawing: Drawing | None = None
+        if is_live(file) or _in_notebook():
+            self._drawing = Drawing(Board(), console(file))
+            # A wait that raises tells nobody here; once it lets go of this, the bar is closed.
+            weakref.finalize(self, self._drawing.stop)
+
+    def __call__(self, progress: Progress[Any]) -> None:
+        """Show an answer."""
+        job = (progress.service, progress.job_id)
+        with self._lock:
+            if self._drawing is not None:
+                self._drawing.board.answered(job, progress)
+                self._drawing.start()
+                if self._drawing.board.is_over:
+                    self._drawing.stop()
+                return
+            text = f"{progress.service} {printable(progress.job_id)} {stand(progress)}"
+            if self._shown.get(job) != text:
+                self._shown[job] = text
+                print(text, file=self._file, flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        with self._lock:
+            if self._drawing is not None:
+                self._drawing.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _in_notebook() -> bool:
+    """Whether this runs in a notebook's kernel, which has IPython loaded."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def stand(progress: Progress[Any]) -> str:
+    """Where a job stands: "running, 62 %, Reconstruction"."""
+    parts = [str(progress.phase), amount(progress)]
+    if progress.step and not progress.phase.is_final:
+        parts.append(printable(progress.step, 120))
+    if progress.phase is Phase.ENDED:
+        parts.append("the service does not say how it ended")
+    text = ", ".join(filter(None, parts))
+    return f"{text}: {printable(str(progress.fault), 500)}" if progress.fault else text
+
+
+def amount(progress: Progress[Any]) -> str:
+    """How much is done, "62 %" or "12.3 kB"; empty where it is not known."""
+    if progress.percent is not None:
+        return f"{progress.percent:.4g} %"
+    return "" if progress.bytes_processed is None else size(progress.bytes_processed)
+
+
+def size(count: int) -> str:
+    """Bytes in the nearest unit of 1000."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:30`, `1:02:03`."""
+    minutes, secs = divmod(max(int(seconds), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
+
+
+def shortened(text: str, width: int) -> str:
+    """`text` in at most `width` characters: the middle left out, as ids differ at their ends."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+# --- the board ------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Row:
+    """What is shown of one job."""
+
+    service: str
+    job_id: str
+    began: float
+    progress: Progress[Any] | None = None
+    due: float | None = None
+    """When the next query is made."""
+    notice: str | None = None
+    """Why there is no answer at the moment."""
+    queries: int = 0
+    ended: float | None = None
+    outcome: str | None = None
+    reason: str | None = None
+
+    @property
+    def style(self) -> str:
+        if self.outcome is not None:
+            return {"succeeded": "green", "ended": "yellow"}.get(self.outcome, "red")
+        return "yellow" if self.notice else "cyan"
+
+    @property
+    def mark(self) -> str:
+        if self.outcome is not None:
+            return {"succeeded": "✓", "ended": "?"}.get(self.outcome, "✗")
+        return "!" if self.notice else " "
+
+    @property
+    def words(self) -> str:
+        """What stands beside the bar."""
+        if self.outcome is not None or self.notice:
+            return self.outcome or self.notice or ""
+        if self.progress is None:
+            return "first query"
+        if self.progress.step and self.progress.phase is Phase.RUNNING:
+            return printable(self.progress.step, 120)
+        return str(self.progress.phase)
+
+
+class Board:
+    """The rows of all jobs. `now` gives seconds on a clock that only goes forward."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self.rows: dict[tuple[str, str], Row] = {}
+
+    def row(self, job: tuple[str, str]) -> Row:
+        """The row of a job, which begins now where it is new."""
+        row = self.rows.get(job)
+        if row is None:
+            service, job_id = job
+            row = self.rows[job] = Row(printable(service), printable(job_id), self._now())
+        return row
+
+    def answered(
+        self, job: tuple[str, str], progress: Progress[Any], delay: float | None = None
+    ) -> None:
+        """A query was answered; the next is made in `delay` seconds."""
+        row = self.row(job)
+        row.progress, row.notice = progress, None
+        row.queries += 1
+        self._next(row, delay)
+        if progress.phase.is_final:
+            fault = printable(str(progress.fault)) if progress.fault else None
+            self.ended(job, str(progress.phase), fault)
+
+    def troubled(self, job: tuple[str, str], notice: str, delay: float | None) -> None:
+        """A query was not answered, and the wait lives through it."""
+        row = self.row(job)
+        row.notice = printable(notice, 120)
+        row.queries += 1
+        self._next(row, delay)
+
+    def held(self, job: tuple[str, str], notice: str, delay: float | None) -> None:
+        """Nothing is asked for a while."""
+        row = self.row(job)
+        row.notice = printable(notice, 120)
+        self._next(row, delay)
+
+    def ended(self, job: tuple[str, str], outcome: str, reason: str | None) -> None:
+        """The job or its wait is over."""
+        row = self.row(job)
+        row.due = row.notice = None
+        row.outcome = outcome
+        row.reason = None if reason is None else printable(reason, 1000)
+        if row.ended is None:
+            row.ended = self._now()
+
+    @property
+    def is_over(self) -> bool:
+        return all(row.outcome is not None for row in self.rows.values())
+
+    def _next(self, row: Row, delay: float | None) -> None:
+        row.due = None if delay is None else self._now() + delay
+
+    # Drawing; rich calls the first.
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        rows = list(self.rows.values())
+        room = max(console.size.height - 2, 2)
+        hidden: list[Row] = []
+        if len(rows) > room:
+            rows.sort(key=lambda row: row.outcome is not None)
+            rows, hidden = rows[: room - 1], rows[room - 1 :]
+        columns = Columns.fit(rows, options.max_width)
+        now = self._now()
+        for row in rows:
+            yield columns.line(row, now, ascii_only=options.ascii_only)
+        if hidden:
+            yield Text(f"  and {len(hidden)} more: {counted(hidden)}", style="dim")
+
+    def summary(self) -> RenderableType:
+        """How each job ended, and why."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+        table.add_column("")
+        for name in ("service", "job", "outcome", "took", "queries"):
+            right = name in ("took", "queries")
+            table.add_column(
+                name,
+                justify="right" if right else "left",
+                no_wrap=name != "job",
+                overflow="fold",
+            )
+        reasons = any(row.reason for row in self.rows.values())
+        if reasons:
+            table.add_column("reason", overflow="fold", ratio=1)
+        for row in self.rows.values():
+            took = duration((row.ended if row.ended is not None else self._now()) - row.began)
+            cells = [
+                Text(row.mark, style=row.style),
+                Text(row.service),
+                Text(row.job_id),
+                Text(row.outcome or "", style=row.style),
+                Text(took),
+                Text(str(row.queries)),
+            ]
+            table.add_row(*cells, *([Text(row.reason or "")] if reasons else []))
+        return table
+
+
+def counted(rows: Iterable[Row]) -> str:
+    """How many rows stand where: "30 running, 12 succeeded"."""
+    counts = Counter(
+        row.outcome or str(row.progress.phase if row.progress else Phase.PENDING) for row in rows
+    )
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
+
+
+@attrs.frozen
+class Columns:
+    """How wide each part of a row is."""
+
+    service: int
+    job: int
+    bar: int
+    words: int
+    times: bool
+    """Whether there is room for the time that passed and the time to the next query."""
+
+    AMOUNT = 7
+    ELAPSED = 7
+    NEXT = 10
+
+    @classmethod
+    def fit(cls, rows: list[Row], width: int) -> Columns:
+        """What fits into `width` cells; one row never takes two lines."""
+        service = min(max((len(row.service) for row in rows), default=0), 12)
+        longest = max((len(row.job_id) for row in rows), default=0)
+        times = width >= 72
+        fixed = 2 + service + 1 + 1 + 1 + cls.AMOUNT + 1
+        if times:
+            fixed += cls.ELAPSED + 1 + cls.NEXT + 1
+        left = max(width - 1 - fixed, 12)  # a full last column makes some terminals wrap
+        job = min(longest, max(left * 3 // 10, 4))
+        left -= job
+        words = max(left * 6 // 10, 4)
+        return cls(service, job, max(min(left - words, 40), 4), words, times)
+
+    def line(self, row: Row, now: float, *, ascii_only: bool) -> RenderableType:
+        """One row as one line of cells."""
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+        widths = [1, self.service, self.job, self.bar, self.AMOUNT, self.words]
+        widths += [self.ELAPSED, self.NEXT] if self.times else []
+        for n, width in enumerate(widths):
+            right = n in (4, 6)
+            grid.add_column(
+                width=width, no_wrap=True, overflow="ellipsis", justify="right" if right else "left"
+            )
+        grid.add_row(*self._cells(row, now, ascii_only=ascii_only))
+        return grid
+
+    def _cells(self, row: Row, now: float, *, ascii_only: bool) -> list[RenderableType]:
+        from rich.text import Text
+
+        mark = row.mark if not ascii_only else {"✓": "+", "✗": "x"}.get(row.mark, row.mark)
+        cells: list[RenderableType] = [
+            Text(mark, style=row.style),
+            Text(row.service),
+            Text(shortened(row.job_id, self.job), style="dim"),
+            self._bar(row),
+            Text(amount(row.progress) if row.progress else ""),
+            Text(row.words, style=row.style if row.outcome or row.notice else ""),
+        ]
+        if self.times:
+            elapsed = (row.ended if row.ended is not None else now) - row.began
+            cells += [Text(duration(elapsed), style="dim"), _countdown(row, now)]
+        return cells
+
+    def _bar(self, row: Row) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+
+        percent = row.progress.percent if row.progress else None
+        over = row.outcome is not None
+        if over and percent is None:
+            percent = 100.0 if row.outcome == "succeeded" else 0.0
+        return ProgressBar(
+            total=100.0 if percent is not None else None,
+            completed=percent or 0.0,
+            width=self.bar,
+            complete_style=row.style,
+            finished_style=row.style,
+            pulse_style=row.style,
+        )
+
+
+def _countdown(row: Row, now: float) -> Text:
+    from rich.text import Text
+
+    if row.outcome is not None or (row.due is None and row.queries):
+        return Text("")
+    left = (row.due or now) - now
+    return Text(f"next {left:.0f} s" if left >= 0.5 else "asking", style="dim")
+
+
+# --- drawing it -----------------------------------------------------------------------------------
+
+
+def console(file: TextIO, *, color: bool = True) -> Console:
+    """A console of rich on `file`; `NO_COLOR` is heeded."""
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError as error:
+        raise ImportError("bars need rich: pip install 'opwatch[cli]'", name="rich") from error
+    return Console(file=file, no_color=None if color else True, highlight=False)
+
+
+class Drawing:
+    """A board kept up to date at the bottom of a terminal."""
+
+    def __init__(self, board: Board, console: Console, *, leave: bool = True) -> None:
+        self.board = board
+        self.console = console
+        self._leave = leave
+        """Whether the last drawing stays."""
+        self._live: Live | None = None
+
+    def start(self) -> None:
+        """Begin to draw; nothing where it has begun."""
+        if self._live is not None:
+            return
+        from rich.live import Live
+
+        self._live = Live(
+            self.board,
+            console=self.console,
+            refresh_per_second=REFRESH,
+            transient=not self._leave,
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        self._live.start(refresh=True)
+
+    def stop(self) -> None:
+        """Draw a last time and give the terminal back."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()

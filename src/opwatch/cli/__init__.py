@@ -1,0 +1,102 @@
+"""The command `opwatch`: where it begins and how it ends.
+
+What an error, an interrupt or a closed pipe becomes: one line on standard error and an exit code.
+The commands themselves stand in `commands`. Nothing is imported here before it is known to be
+needed, so that `--version` and `--help` cost little more than importing click.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+
+from opwatch.cli import exits
+
+_MISSING = "the command line needs click and rich, the extra cli: pip install 'opwatch[cli]'"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `opwatch` with these arguments (default: those of the process); the exit code."""
+    if find_spec("click") is None or find_spec("rich") is None:
+        complain(_MISSING)
+        return exits.USAGE
+    _tolerate_any_text()
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = exits.INTERRUPTED
+        _close_quietly()
+    except KeyboardInterrupt:
+        complain("interrupted")
+        code = exits.INTERRUPTED
+    return code
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    with suppress(OSError):  # nobody reads it
+        print(f"opwatch: {message}", file=sys.stderr, flush=True)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    import click
+
+    from opwatch.cli.commands import opwatch
+
+    try:
+        code = opwatch.main(argv, "opwatch", standalone_mode=False)
+    except click.UsageError as error:
+        complain(_usage(error))
+        return exits.USAGE
+    except click.ClickException as error:
+        complain(error.format_message())
+        return exits.USAGE
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        from opwatch.errors import OpwatchError  # here, since it costs more than all of --version
+
+        if not isinstance(error, OpwatchError):
+            raise
+        complain(_one_line(error))
+        return exits.of_error(error)
+    return code if isinstance(code, int) else exits.SUCCEEDED
+
+
+def _usage(error: object) -> str:
+    """What was wrong with the arguments, in one line, and where to read on."""
+    import click
+
+    assert isinstance(error, click.UsageError)
+    message = " ".join(error.format_message().split()).rstrip(".")
+    path = error.ctx.command_path if error.ctx is not None else "opwatch"
+    return f"{message}; see '{path} --help'"
+
+
+def _one_line(error: Exception) -> str:
+    from opwatch.reading import printable
+
+    return printable(str(error), 1000)
+
+
+def _tolerate_any_text() -> None:
+    """A terminal that cannot show a character shows another; it ends nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _close_quietly() -> None:
+    """Whoever read standard output is gone: what is still buffered has nowhere to go."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

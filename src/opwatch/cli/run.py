@@ -1,0 +1,255 @@
+"""`opwatch watch`: from the options to the exit code.
+
+Everything that can be refused is refused before the first query: services, ids, credentials, the
+state file. Then `watching` watches; here is who shows it, and what an interrupt becomes.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from opwatch import bars
+from opwatch.cli import complain, exits, values
+from opwatch.cli.events import Event, Sink, to_json
+from opwatch.cli.lines import JsonLines, Lines, Quiet, in_short
+from opwatch.cli.state import StateFile
+from opwatch.cli.values import Job
+from opwatch.cli.watching import Crew, Limits
+from opwatch.client import AsyncClient, Options
+from opwatch.errors import ConfigurationError
+from opwatch.polling import Schedule
+from opwatch.reading import printable
+from opwatch.services import find, names
+
+
+def run(
+    words: Sequence[str],
+    *,
+    timeout: float | None,
+    stall_timeout: float | None,
+    schedule: tuple[float, ...] | None,
+    state: Path | None,
+    as_json: bool,
+    quiet: bool,
+    report: Path | None,
+    env_file: Path | None,
+    no_color: bool,
+    verbose: bool,
+) -> int:
+    """Watch, and give the exit code of all jobs."""
+    if as_json and quiet:
+        raise click.UsageError("--json and --quiet exclude each other")
+    if env_file is not None:
+        values.load_environment(env_file)
+    kept = StateFile(state)
+    jobs = _jobs(words, kept, state)
+    if verbose:
+        from opwatch.cli.wirelog import log_requests
+
+        log_requests()
+    options = _options(schedule)
+    clients = {name: _client(name, options) for name in {name: None for name, _ in jobs}}
+    kept.write()
+    sinks = [shown(as_json=as_json, quiet=quiet, color=not no_color)]
+    if report is not None:
+        sinks.append(Report(report))
+    crew = Crew(kept, *sinks)
+    return watch(crew, jobs, clients, Limits(timeout, stall_timeout), _resume(state, env_file))
+
+
+def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job]:
+    known = names()
+    if words:
+        return values.jobs(words, known)
+    if state is None:
+        raise click.UsageError("no job; give SERVICE ID..., or --state FILE of an earlier run")
+    if not kept.jobs:
+        raise click.UsageError(f"the state file {state} holds no job; give SERVICE ID...")
+    for service, _ in kept.jobs:
+        if service not in known:
+            raise ConfigurationError(values.unknown("service", service, known))
+    return kept.jobs
+
+
+def _options(schedule: tuple[float, ...] | None) -> Options:
+    return {} if schedule is None else {"schedule": Schedule(schedule)}
+
+
+def _client(service: str, options: Options) -> AsyncClient[Any]:
+    maker: Any = find(service).async_client  # from_env is each service's own
+    client: AsyncClient[Any] = maker.from_env(**options)
+    return client
+
+
+def _resume(state: Path | None, env_file: Path | None) -> str:
+    """How to go on after an interrupt."""
+    if state is None:
+        return "watch again with the same command (with --state FILE it goes on where it stopped)"
+    words = ["opwatch", "watch", "--state", str(state)]
+    if env_file is not None:
+        words += ["--env-file", str(env_file)]
+    return f"to go on: {shlex.join(words)}"
+
+
+# --- who shows it ---------------------------------------------------------------------------------
+
+
+class Bars:
+    """Bars while jobs go on, a table of outcomes at the end."""
+
+    def __init__(self, *, color: bool) -> None:
+        self._board = bars.Board()
+        self._drawing = bars.Drawing(
+            self._board, bars.console(sys.stdout, color=color), leave=False
+        )
+
+    def on_event(self, event: Event) -> None:
+        board, job, delay = self._board, event.job, event.next_query_in
+        board.row(job)
+        self._drawing.start()
+        if event.kind == "progress" and event.last is not None:
+            board.answered(job, event.last, delay)
+        elif event.kind == "trouble" and event.error is not None:
+            board.troubled(job, in_short(event.error), delay)
+        elif event.kind == "held":
+            board.held(job, "held by a rate limit", delay)
+        elif event.kind == "result":
+            board.ended(job, event.outcome, event.reason)
+
+    def close(self) -> None:
+        self._drawing.stop()
+        if self._board.rows:
+            self._drawing.console.print(self._board.summary())
+
+
+class Report:
+    """Keeps the events, and makes a page of them at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._events: list[dict[str, Any]] = []
+        self.close()  # a place that cannot be written to is refused before any query
+
+    def on_event(self, event: Event) -> None:
+        self._events.append(to_json(event))
+
+    def close(self) -> None:
+        from opwatch.cli.report import save
+
+        save(self._events, self._path)
+
+
+def shown(*, as_json: bool = False, quiet: bool = False, color: bool = True) -> Sink:
+    """Bars at a terminal, lines elsewhere, or what was asked for."""
+    if as_json:
+        return JsonLines(sys.stdout)
+    if quiet:
+        return Quiet(sys.stderr)
+    return Bars(color=color) if bars.is_live(sys.stdout) else Lines(sys.stdout, sys.stderr)
+
+
+# --- watching -------------------------------------------------------------------------------------
+
+
+def watch(
+    crew: Crew,
+    jobs: list[Job],
+    clients: Mapping[str, AsyncClient[Any]],
+    limits: Limits,
+    resume: str,
+) -> int:
+    """Watch to the end or to an interrupt; the exit code of all jobs."""
+    try:
+        with _warnings_shown():
+            interrupted = anyio.run(_until_signal, crew, jobs, clients, limits)
+    except KeyboardInterrupt:
+        interrupted = True
+    except BaseExceptionGroup as group:
+        raise _leaf(group) from None
+    finally:
+        crew.close()
+    if interrupted:
+        complain(f"interrupted; {_going_on(crew, jobs)}; {resume}")
+        return exits.INTERRUPTED
+    return exits.of_all(event.exit_code for event in crew.results.values())
+
+
+async def _until_signal(
+    crew: Crew, jobs: list[Job], clients: Mapping[str, AsyncClient[Any]], limits: Limits
+) -> bool:
+    """Watch; whether SIGINT or SIGTERM ended it."""
+    interrupts: list[int] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(_stop_at_signal, group.cancel_scope, interrupts)
+        await crew.watch(jobs, clients, limits)
+        group.cancel_scope.cancel()
+    return bool(interrupts)
+
+
+async def _stop_at_signal(scope: anyio.CancelScope, interrupts: list[int]) -> None:
+    wanted = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    try:
+        with anyio.open_signal_receiver(*wanted) as signals:
+            async for number in signals:
+                interrupts.append(number)
+                scope.cancel()
+                return
+    except (NotImplementedError, ValueError):
+        return  # Windows, or not the main thread: a KeyboardInterrupt comes instead
+
+
+def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception that ended a group of tasks; the group where there is no telling."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+        found = found.exceptions[0]
+    return found
+
+
+def _going_on(crew: Crew, jobs: list[Job]) -> str:
+    """Which jobs go on: "itwin j1 and 2 more jobs go on"."""
+    left = [
+        job
+        for job in jobs
+        if job not in crew.results or crew.results[job].exit_code == exits.INTERRUPTED
+    ]
+    if not left:
+        return "no job goes on"
+    service, job_id = left[0]
+    name = f"{service} {printable(job_id)}"
+    if len(left) == 1:
+        return f"{name} goes on"
+    more = len(left) - 1
+    return f"{name} and {more} more {'job' if more == 1 else 'jobs'} go on"
+
+
+class _Complaints(logging.Handler):
+    """The library's warnings as lines of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(printable(record.getMessage(), 1000))
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    handler = _Complaints(logging.WARNING)
+    logger = logging.getLogger("opwatch")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

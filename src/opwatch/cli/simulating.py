@@ -1,0 +1,93 @@
+"""`opwatch simulate` and `opwatch demo`: the services on this machine, and their jobs watched."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from opwatch.cli import complain, exits
+from opwatch.cli.events import Event
+from opwatch.cli.run import shown, watch
+from opwatch.cli.state import StateFile
+from opwatch.cli.watching import Crew, Limits
+from opwatch.errors import ConfigurationError
+from opwatch.polling import Schedule
+
+if TYPE_CHECKING:
+    from opwatch.simulator import Demo, Simulator
+
+_SCHEDULE = Schedule((1, 2))
+"""Far below the services' own: their demonstration jobs are over within half a minute."""
+_LIMIT = 60.0
+
+
+def simulate(port: int) -> int:
+    """Serve until a signal; exit code 0, as this is how it ends."""
+    simulator, jobs = _simulator(port)
+    with simulator:
+        print(f"# The services listen on {simulator.url} until Ctrl-C. In another shell:")
+        for name, value in simulator.environ.items():
+            print(f"export {name}={shlex.quote(value)}")
+        words = [f"{service}:{job_id}" for service, job_id in jobs.items()]
+        print(f"# opwatch watch --schedule 1s {shlex.join(words)}", flush=True)
+        _until_signal()
+    return exits.SUCCEEDED
+
+
+def demo(*, no_color: bool) -> int:
+    """Watch one job of each service; 0 when each ended as its script says, 1 otherwise."""
+    simulator, found = _simulator(0)
+    with simulator:
+        clients = {
+            service: simulator.async_client(service, schedule=_SCHEDULE) for service in found
+        }
+        crew = Crew(StateFile(None), shown(color=not no_color))
+        jobs = list(found.items())
+        code = watch(crew, jobs, clients, Limits(_LIMIT), "start again with: opwatch demo")
+    if code == exits.INTERRUPTED:
+        return code
+    wrong = [
+        service
+        for service, job_id in jobs
+        if not _as_scripted(simulator, service, crew.results[service, job_id])
+    ]
+    for service in wrong:
+        complain(f"the {service} job did not end as its script says")
+    if not wrong:
+        print("Each job ended as its script says.")
+    return exits.FAILED if wrong else exits.SUCCEEDED
+
+
+def _simulator(port: int) -> tuple[Simulator, dict[str, str]]:
+    """A simulator with its demonstration jobs."""
+    try:
+        from opwatch.simulator import Simulator, demo_jobs
+
+        simulator = Simulator(port=port)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(str(error)) from None
+    return simulator, demo_jobs(simulator)
+
+
+def _as_scripted(simulator: Simulator, service: str, result: Event) -> bool:
+    """Whether a job came to the end of its script, by way of the refusals that stand there."""
+    demo: Demo = simulator.simulation(service).demo
+    last = result.last
+    if result.error is not None or last is None or last.phase is not demo.ending:
+        return False
+    frames = demo.timeline.frames
+    if frames[-1].fault is not None and last.fault != frames[-1].fault:
+        return False
+    refused = [one.status for one in simulator.requests if one.service == service]
+    return not any(frame.is_refusal for frame in frames) or 429 in refused
+
+
+def _until_signal() -> None:
+    """Block until SIGINT or SIGTERM."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    while not over.wait(3600):
+        pass

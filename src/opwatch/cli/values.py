@@ -1,0 +1,176 @@
+"""What stands on the command line, as values: durations, jobs, files of variables.
+
+Each refusal is one line that says what was meant to stand there. A value of a file of variables
+may be a credential, so no message shows one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+# --- durations ------------------------------------------------------------------------------------
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def seconds(text: str) -> float:
+    """`"90s"`, `"15m"`, `"1h30m"` or `"3600"` in seconds; ValueError for anything else."""
+    text = text.strip().lower()
+    if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
+        total = float(text)
+    elif re.fullmatch(f"(?:{_PART.pattern})+", text, re.ASCII):
+        total = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    else:
+        raise ValueError(text)
+    if not math.isfinite(total):
+        raise ValueError(text)
+    return total
+
+
+def duration(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
+    """The callback of an option: seconds, or None for "none"."""
+    if value.strip().lower() == "none":
+        return None
+    try:
+        return seconds(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r:.40} is no duration; give 90s, 15m, 2h, 1h30m, 3600, or none for no limit",
+            ctx,
+            param,
+        ) from None
+
+
+def delays(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    """The callback of an option: the delays of a schedule, None where it is not given."""
+    if value is None:
+        return None
+    try:
+        return tuple(seconds(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r:.80} is no list of durations; give 5s,10s,30s say", ctx, param
+        ) from None
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+Job = tuple[str, str]
+"""A service's name and the id of one of its jobs."""
+
+
+def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The words a shell offers where a job stands: the services; an id only its owner knows."""
+    from opwatch.services import names
+
+    given = ctx.params.get(param.name or "") or ()
+    if given and ":" not in given[0]:
+        return []
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def jobs(words: Sequence[str], known: Iterable[str]) -> list[Job]:
+    """The jobs that `SERVICE ID...` or `SERVICE:ID...` names, each once, in their order.
+
+    Raises `click.UsageError` for a service that is not among `known`, or where no id stands.
+    """
+    services = list(known)
+    first, *ids = words
+    if ":" in first:
+        pairs = [_pair(word, services) for word in words]
+    else:
+        _check_service(first, services)
+        if not ids:
+            raise click.UsageError(f"no job id after {first!r}; give {first} ID")
+        pairs = [(first, job_id) for job_id in ids]
+        for job_id in ids:
+            if job_id.partition(":")[0] in services:
+                raise click.UsageError(
+                    f"{job_id!r} after {first!r} mixes two forms; "
+                    "give SERVICE ID... or SERVICE:ID for every job"
+                )
+    return list(dict.fromkeys(_checked(pair) for pair in pairs))
+
+
+def _pair(word: str, services: list[str]) -> Job:
+    service, colon, job_id = word.partition(":")
+    if not colon:
+        raise click.UsageError(f"{word!r} names no service; give SERVICE:{word}")
+    _check_service(service, services)
+    return service, job_id
+
+
+def _check_service(name: str, services: list[str]) -> None:
+    if name not in services:
+        raise click.UsageError(unknown("service", name, services))
+
+
+def _checked(job: Job) -> Job:
+    from opwatch.errors import ConfigurationError
+    from opwatch.wire import check_id
+
+    try:
+        check_id(job[1], f"a job id of {job[0]}")
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
+    return job
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is not known: the near ones, then all."""
+    import difflib
+
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"unknown {kind} {name!r:.80}; {meant}there are {', '.join(names)}"
+
+
+# --- files of variables ---------------------------------------------------------------------------
+
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+
+
+def load_environment(path: Path) -> None:
+    """Set the variables of a file: `NAME=value` lines, `#` comments, quotes around a whole value.
+
+    What the file says wins over the environment, since it was named on purpose. Raises
+    `ConfigurationError` with the number of a line that is no such line, and sets nothing then.
+    """
+    from opwatch.errors import ConfigurationError
+
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigurationError(f"cannot read the env file {path}: {reason}") from None
+    os.environ.update(_variables(lines, path))
+
+
+def _variables(lines: list[str], path: Path) -> dict[str, str]:
+    from opwatch.errors import ConfigurationError
+
+    found = {}
+    for number, raw in enumerate(lines, 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None or "\0" in line:
+            raise ConfigurationError(f"{path}, line {number}: not of the form NAME=value")
+        found[match[1]] = _unquoted(match[2])
+    return found
+
+
+def _unquoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value
