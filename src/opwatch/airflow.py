@@ -1,0 +1,539 @@
+"""Airflow 3 waits: one deferrable sensor for all services, and the trigger that it defers to.
+
+>>> from opwatch.airflow import OpwatchSensor
+>>> OpwatchSensor(  # doctest: +SKIP
+...     task_id="model", service="itwin", conn_id="itwin", job_id="{{ ti.xcom_pull('submit') }}",
+...     timeout=6 * 3600,
+... )
+
+It needs the extra `airflow`. The sensor makes the first query in a worker and hands the wait to the
+triggerer, where a waiting job costs a sleeping coroutine. Nothing here decides when to ask or what
+an answer means: that is `start` and `step` of the clients. Services are found by name.
+
+What is kept, and what a restart can do
+=======================================
+
+Airflow keeps the trigger as it was when the task was deferred: a connection id, a service and the
+first token. It cannot be changed while the task is deferred, so the token in it grows old: its
+rung, its marker and the time of its next query are those of the first answer. A triggerer that took
+the wait up from there would ask too early. Deferring anew after each answer would keep the token
+fresh and cost a worker process each time, which is what deferring is meant to save.
+
+So the trigger writes the newest token down after each answer, before it sleeps: as an XCom of the
+task that waits (key `opwatch_wait`), which the triggerer can write. Who takes the wait up goes on
+with it: same rung, marker, failures, `Retry-After` and deadline. Airflow clears it when the task
+is run again from its beginning, and it names the first token it belongs to, so that the wait of
+an earlier try is never taken for this one's.
+
+Between an answer and its note a triggerer can be killed. Who takes up a wait whose query is overdue
+cannot tell that from a triggerer that was down for long, so it counts that query as made and lost,
+and lets the next delay pass, from now, before it asks. Hence:
+
+- no query is made before the schedule, or a noted `Retry-After`, allows it, however often and
+  whenever triggerers end;
+- the deadline stays, and one last query is made at it, or as soon as a triggerer runs again;
+- a restart makes a wait later by one delay at most (120 s for iTwin, 20 s for APIG, 15 s for
+  Catenis), beside the time in which no triggerer ran;
+- where a kill fell between an answer and its note, what that answer alone said is forgotten: the
+  schedule may go on one rung lower than it would have, and a `Retry-After` in that very answer is
+  not known.
+
+Where Airflow gives a trigger no task (`dag.test()` does), nothing is written down.
+
+The connection
+==============
+
+The type of an Airflow connection is of no meaning here. `host` is the address, with `https://`
+where it has none (with `http` as `schema`, `http://`, which is taken for this machine alone), and
+with `port` where there is one.
+
+=========  ================  ==========================  ================  =======================
+service    login             password                    host              extra
+=========  ================  ==========================  ================  =======================
+catenis    device id         API access secret           base URL          environment, version
+itwin      client id         client secret               base URL          scope, token_url, basic,
+           (none)            an access token             base URL          resolve_outcome
+apig       user              password                    endpoint (must)   auth_url, domain_name,
+                                                                           project_name, project_id
+           access key        secret key                  endpoint (must)   project_id (must),
+                                                                           security_token
+           (none)            an X-Auth-Token             endpoint (must)   project_id (must)
+=========  ================  ==========================  ================  =======================
+
+For apig, `auth_url` in extra says that login and password are a user's. Every service also takes
+`request_timeout`, `max_failures`, `max_in_flight` and `user_agent` in extra. A service of another
+package is given its extra as the keyword arguments of its client.
+
+The jobs of one connection share one client in a triggerer: one rate limit, one token, one pool.
+"""
+
+# Airflow has an environment of its own; where types are checked it is not installed.
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+
+try:
+    from airflow.sdk import BaseSensorOperator
+    from airflow.sdk.bases.hook import BaseHook
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+    )
+    from airflow.sdk.execution_time.xcom import XCom
+    from airflow.triggers.base import BaseTrigger, TriggerEvent
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.partition(".")[0] != "airflow":
+        raise
+    missing = "opwatch.airflow needs Airflow 3: pip install 'opwatch[airflow]'"
+    raise ModuleNotFoundError(f"{missing} ({error})", name=error.name) from error
+
+from opwatch import clock as clocks
+from opwatch import polling, services
+from opwatch.auth.flows import AkSk
+from opwatch.auth.tokens import ClientCredentials, IamPassword
+from opwatch.client import AsyncClient, Watch
+from opwatch.clock import Clock
+from opwatch.errors import ConfigurationError, OpwatchError, WaitStalled, WaitTimeout
+from opwatch.polling import Schedule, Trouble
+from opwatch.progress import Fault, Phase, Progress
+from opwatch.waiting import Step
+from opwatch.wire import Secret
+
+__all__ = [
+    "OpwatchFailure",
+    "OpwatchGaveUp",
+    "OpwatchJobFailed",
+    "OpwatchOutcomeUnknown",
+    "OpwatchRefused",
+    "OpwatchSensor",
+    "OpwatchStalled",
+    "OpwatchTimeout",
+    "OpwatchTrigger",
+]
+
+NOTE = "opwatch_wait"
+"""The key of the XCom in which a trigger keeps its newest token."""
+GRACE = 600.0
+"""Seconds after the wait's own deadline at which Airflow ends a task that no triggerer woke."""
+
+
+# --- how a task fails -----------------------------------------------------------------------------
+
+
+class OpwatchFailure(AirflowException):
+    """What a sensor raises where the job did not succeed, or the wait ended without its end.
+
+    `phase` is that of the job's last answer, `fault` the service's reason where it gave one,
+    `token` resumes the wait (`client.resume`), where there is one to resume.
+    """
+
+    phase: Phase | None = None
+    fault: Fault | None = None
+    token: str | None = None
+
+
+class OpwatchJobFailed(OpwatchFailure, AirflowFailException):
+    """The job failed or was cancelled. Waiting again would not change it: not retried."""
+
+
+class OpwatchOutcomeUnknown(OpwatchFailure, AirflowFailException):
+    """The job is over and the service did not say how. Not retried."""
+
+
+class OpwatchTimeout(OpwatchFailure, AirflowSensorTimeout):
+    """The sensor's `timeout` passed; the job goes on. Not retried, as for any sensor."""
+
+
+class OpwatchStalled(OpwatchFailure, AirflowSensorTimeout):
+    """The job did not move for `stall_timeout` seconds; it goes on. Not retried."""
+
+
+class OpwatchRefused(OpwatchFailure, AirflowFailException):
+    """No retry mends it: refused credentials, an unknown id, a wrong address or argument."""
+
+
+class OpwatchGaveUp(OpwatchFailure):
+    """Too many troubles in a row, each of which might have passed. The task's `retries` hold."""
+
+
+# --- what passes between trigger and sensor: plain JSON -------------------------------------------
+
+
+def _report(progress: Progress[Any]) -> dict[str, Any]:
+    """A progress as JSON: the task's XCom. `wire` is what the service sent, by its own names."""
+
+    def plain(_: Any, __: Any, value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        return value.value if isinstance(value, Phase) else value
+
+    def is_ours(field: attrs.Attribute[Any], _: Any) -> bool:
+        return field.name != "wire"
+
+    fields = attrs.asdict(progress, filter=is_ours, value_serializer=plain)
+    to_dict = getattr(progress.wire, "to_dict", None)
+    return fields | {"wire": None if to_dict is None else to_dict()}
+
+
+def _ended(step: Step[Any]) -> dict[str, Any]:
+    assert step.progress is not None
+    return {"progress": _report(step.progress), "token": step.token}
+
+
+def _waited(watch: Watch[Any]) -> dict[str, Any]:
+    for _ in watch:
+        pass
+    assert watch.last is not None
+    return {"progress": _report(watch.last), "token": watch.token}
+
+
+def _broken(error: OpwatchError) -> dict[str, Any]:
+    last = None if error.last is None else _report(error.last)
+    kind: type[OpwatchFailure] = OpwatchGaveUp if error.transient else OpwatchRefused
+    if isinstance(error, WaitTimeout):
+        kind = OpwatchTimeout
+    elif isinstance(error, WaitStalled):
+        kind = OpwatchStalled
+    message = f"{type(error).__name__}: {error}"
+    return {"progress": last, "token": error.token, "failure": kind.__name__, "message": message}
+
+
+_FAILURES: dict[str, type[OpwatchFailure]] = {
+    kind.__name__: kind for kind in (OpwatchGaveUp, OpwatchRefused, OpwatchTimeout, OpwatchStalled)
+}
+
+
+def _conclude(event: Mapping[str, Any], *, allow_unknown_outcome: bool) -> dict[str, Any]:
+    """The task's result, or an `OpwatchFailure`."""
+    progress: dict[str, Any] | None = event["progress"]
+    phase = None if progress is None else Phase(progress["phase"])
+    if event.get("failure"):
+        raise _failure(_FAILURES[event["failure"]], event["message"], event, phase)
+    assert progress is not None
+    name = f"{progress['service']} {progress['job_id']}"
+    if phase in (Phase.FAILED, Phase.CANCELLED):
+        fault = _fault(progress)
+        reason = f"{name}: {phase}{f': {fault}' if fault else ''}"
+        raise _failure(OpwatchJobFailed, reason, event, phase)
+    if phase is Phase.ENDED and not allow_unknown_outcome:
+        reason = f"{name}: over, and the service did not say how; allow_unknown_outcome takes it"
+        raise _failure(OpwatchOutcomeUnknown, reason, event, phase)
+    return progress
+
+
+def _failure(
+    kind: type[OpwatchFailure], message: str, event: Mapping[str, Any], phase: Phase | None
+) -> OpwatchFailure:
+    failure = kind(message)
+    failure.phase, failure.fault, failure.token = phase, _fault(event["progress"]), event["token"]
+    return failure
+
+
+def _fault(progress: Mapping[str, Any] | None) -> Fault | None:
+    fault = None if progress is None else progress["fault"]
+    return None if fault is None else Fault(**fault)
+
+
+# --- from a connection to a client ----------------------------------------------------------------
+
+
+@attrs.frozen
+class _Given:
+    """What an Airflow connection says."""
+
+    login: str | None
+    password: str | None = attrs.field(repr=False)
+    address: str | None
+    extra: dict[str, Any] = attrs.field(repr=False)
+
+    def take(self, *names: str) -> dict[str, Any]:
+        """Those of the extra fields that are there."""
+        return {name: self.extra[name] for name in names if self.extra.get(name) is not None}
+
+    def key(self) -> Secret:
+        """Equal for equal connections; does not show."""
+        return Secret(repr((self.login, self.password, self.address, sorted(self.extra.items()))))
+
+
+def _given(connection: Any, extra: dict[str, Any]) -> _Given:
+    return _Given(
+        connection.login or None, connection.password or None, _address(connection), extra
+    )
+
+
+def _address(connection: Any) -> str | None:
+    if not connection.host:
+        return None
+    host: str = connection.host
+    if "://" not in host:
+        host = f"{'http' if connection.schema == 'http' else 'https'}://{host}"
+    return f"{host}:{connection.port}" if connection.port else host
+
+
+def _catenis(given: _Given) -> dict[str, Any]:
+    credentials = {"device_id": given.login, "api_access_secret": given.password}
+    return credentials | {"base_url": given.address} | given.take("environment", "version")
+
+
+def _itwin(given: _Given) -> dict[str, Any]:
+    base = {} if given.address is None else {"base_url": given.address}
+    base |= given.take("resolve_outcome")
+    if given.login is None:
+        return {"auth": given.password, **base}
+    more = given.take("scope", "token_url", "basic")
+    return {"auth": ClientCredentials(given.login, given.password or "", **more), **base}
+
+
+def _apig(given: _Given) -> dict[str, Any]:
+    base = {"endpoint": given.address or "", **given.take("project_id")}
+    login, password = given.login or "", given.password or ""
+    if (auth_url := given.extra.get("auth_url")) is not None:
+        project = given.take("project_id") or given.take("project_name")
+        domain_name = given.extra.get("domain_name", "")
+        return base | {
+            "auth": IamPassword(auth_url, login, password, domain_name=domain_name, **project)
+        }
+    if given.login is None:
+        return base | {"auth": password}
+    return base | {"auth": AkSk(login, password, **given.take("security_token"))}
+
+
+_OPTIONS = ("request_timeout", "max_failures", "max_in_flight", "user_agent")
+_READ: dict[str, tuple[Callable[[_Given], dict[str, Any]], tuple[str, ...]]] = {
+    "catenis": (_catenis, ("environment", "version")),
+    "itwin": (_itwin, ("scope", "token_url", "basic", "resolve_outcome")),
+    "apig": (
+        _apig,
+        ("auth_url", "domain_name", "project_name", "project_id", "security_token"),
+    ),
+}
+
+
+def _arguments(service: str, given: _Given) -> dict[str, Any]:
+    """The arguments of a service's client; `ConfigurationError` names what cannot be."""
+    if service not in _READ:
+        return given.extra
+    read, known = _READ[service]
+    if unknown := sorted(set(given.extra) - {*known, *_OPTIONS}):
+        there = ", ".join(sorted({*known, *_OPTIONS}))
+        raise ConfigurationError(
+            f"the connection's extra has an unknown {', '.join(unknown)}; there are {there}"
+        )
+    return read(given) | given.take(*_OPTIONS)
+
+
+@attrs.define
+class _Shared:
+    client: AsyncClient[Any]
+    users: int = 0
+
+
+_shared: dict[tuple[str, str, Secret], _Shared] = {}
+
+
+@contextlib.asynccontextmanager
+async def _shared_client(service: str, conn_id: str) -> AsyncIterator[AsyncClient[Any]]:
+    """The client of a connection, one for all triggers that use it; closed by the last of them.
+
+    A connection that was edited meanwhile is another: who comes after that has a client of its own.
+    """
+    connection = await BaseHook.aget_connection(conn_id)
+    given = _given(connection, await connection.aextra_dejson())
+    key = (service, conn_id, given.key())
+    if (shared := _shared.get(key)) is None:
+        client = services.find(service).async_client(**_arguments(service, given))
+        shared = _shared[key] = _Shared(client)
+    shared.users += 1
+    try:
+        yield shared.client
+    finally:
+        shared.users -= 1
+        if not shared.users:
+            del _shared[key]
+            await shared.client.aclose()
+
+
+# --- in the triggerer -----------------------------------------------------------------------------
+
+
+class _Notes:
+    """The newest token of a wait, where the next triggerer finds it (the header says why)."""
+
+    def __init__(self, task_instance: Any, first: str) -> None:
+        self._first = first
+        self._of = hashlib.sha256(first.encode()).hexdigest()[:16]
+        self._where: dict[str, Any] | None = None
+        if task_instance is not None:
+            names = ("dag_id", "task_id", "run_id", "map_index")
+            self._where = {name: getattr(task_instance, name) for name in names}
+
+    async def read(self) -> str | None:
+        """The newest token; None where nobody began with this wait."""
+        if self._where is None:
+            return None
+        note = await XCom.aget_one(key=NOTE, **self._where)
+        is_ours = isinstance(note, dict) and note.get("of") == self._of
+        return note["token"] if is_ours else None
+
+    async def write(self, token: str) -> None:
+        if self._where is not None:
+            await XCom.aset(key=NOTE, value={"of": self._of, "token": token}, **self._where)
+
+
+def _owed(token: str, service: str, clock: Clock) -> float:
+    """Seconds to let pass where another's query may have been made and lost."""
+    now = clock.now()
+    _, state = polling.load(token, service=service, now=now, epoch=clock.epoch())
+    if now < state.due:
+        return state.due - now
+    still, _ = polling.advance(state, Trouble(transient=True), now, clock.jitter())
+    moved = polling.begin(state.plan, now, delay=state.plan.schedule.delays[0])
+    return max(still.due - now, moved.due - now, 0.0)
+
+
+class OpwatchTrigger(BaseTrigger):
+    """Waits for one job and fires one event. What Airflow keeps of it is these three texts.
+
+    Raises nothing of opwatch's: an `OpwatchError` that ends the wait is in the event, for
+    `OpwatchSensor.execute_complete` to raise.
+    """
+
+    def __init__(self, *, service: str, conn_id: str, token: str) -> None:
+        super().__init__()
+        self.service = service
+        self.conn_id = conn_id
+        self.token = token
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class and its arguments: no address and no credential."""
+        arguments = {"service": self.service, "conn_id": self.conn_id, "token": self.token}
+        return f"{__name__}.{type(self).__qualname__}", arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, asking as the schedule says, and fire the end."""
+        try:
+            event = _ended(await self._wait())
+        except OpwatchError as error:
+            event = _broken(error)
+        yield TriggerEvent(event)
+
+    async def _wait(self) -> Step[Any]:
+        clock = clocks.current.get()
+        notes = _Notes(self.task_instance, self.token)
+        async with _shared_client(self.service, self.conn_id) as client:
+            noted = await notes.read()
+            if noted is None:
+                token = self.token
+                await notes.write(token)
+            else:
+                token = noted
+                await clock.asleep(_owed(token, self.service, clock))
+            while True:
+                step = await client.step(token)
+                if step.delay is None:
+                    return step
+                if step.progress is not None or step.trouble is not None:
+                    token = step.token
+                    await notes.write(token)
+                if step.trouble is not None:
+                    self.log.warning("lived through: %s", step.trouble)
+                await clock.asleep(step.delay)
+
+
+# --- in the worker --------------------------------------------------------------------------------
+
+
+class OpwatchSensor(BaseSensorOperator):
+    """Waits until a job of any service is over; its XCom is the last `Progress` as a dict.
+
+    `service` is `"catenis"`, `"itwin"`, `"apig"`, or what another package brings. `job_id` may be a
+    template. `conn_id` is the Airflow connection (the module's header has the fields of each
+    service). `timeout` is in seconds or a timedelta and holds for the whole wait, with one last
+    query when it is up; Airflow's default for sensors is seven days. `stall_timeout` is how many
+    seconds the job may stand still. `schedule` are the seconds between queries, instead of the
+    service's own. `allow_unknown_outcome` takes a job that is over for succeeded where the service
+    did not say how it ended. Without `deferrable` the wait is made in the worker and keeps it.
+    `poke_interval`, `exponential_backoff` and `max_wait` are not used: the schedule is the
+    service's. A retry of the task begins a new wait with the whole timeout.
+
+    Raises `OpwatchJobFailed`, `OpwatchOutcomeUnknown`, `OpwatchTimeout`, `OpwatchStalled`,
+    `OpwatchRefused` or `OpwatchGaveUp`; `ConfigurationError` for a mode other than poke.
+    """
+
+    template_fields: Sequence[str] = ("job_id",)
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        job_id: str,
+        conn_id: str,
+        stall_timeout: float | None = None,
+        schedule: Sequence[float] | None = None,
+        allow_unknown_outcome: bool = False,
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if self.mode != "poke":
+            raise ConfigurationError(
+                "mode='reschedule' would lose the schedule between two queries; use deferrable=True"
+            )
+        self.service = service
+        self.job_id = job_id
+        self.conn_id = conn_id
+        self.stall_timeout = stall_timeout
+        self.schedule = schedule
+        self.allow_unknown_outcome = allow_unknown_outcome
+        self.deferrable = deferrable
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Make the first query; then defer, or wait here."""
+        try:
+            event = self._begin()
+            return self._conclude(event)
+        except OpwatchFailure as failure:
+            # For what comes after deferring, Airflow's own class does this.
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(str(failure)) from failure
+            raise
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
+        """What the trigger fired: the result, or the failure."""
+        return self._conclude(event)
+
+    def _conclude(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        return _conclude(event, allow_unknown_outcome=self.allow_unknown_outcome)
+
+    def _begin(self) -> dict[str, Any]:
+        """The event of a wait that ended here. Defers, which is an exception, where it did not."""
+        connection = BaseHook.get_connection(self.conn_id)
+        how: dict[str, Any] = {"timeout": self.timeout, "stall_timeout": self.stall_timeout}
+        try:
+            if self.schedule is not None:
+                how["schedule"] = Schedule(self.schedule)
+            arguments = _arguments(self.service, _given(connection, connection.extra_dejson))
+            with services.find(self.service).client(**arguments) as client:
+                if not self.deferrable:
+                    return _waited(client.watch(self.job_id, **how))
+                step = client.start(self.job_id, **how)
+        except OpwatchError as error:
+            return _broken(error)
+        if step.delay is None:
+            return _ended(step)
+        self.defer(
+            trigger=OpwatchTrigger(service=self.service, conn_id=self.conn_id, token=step.token),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout + GRACE),
+        )
+        raise AssertionError("defer returned")
