@@ -1,0 +1,114 @@
+"""What a user may rely on: the public names, and what importing them costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import opwatch
+from opwatch import errors
+
+PUBLIC = [
+    "AkSk",
+    "Apig",
+    "AsyncApig",
+    "AsyncCatenis",
+    "AsyncITwin",
+    "Catenis",
+    "ClientCredentials",
+    "Fault",
+    "ITwin",
+    "IamPassword",
+    "Phase",
+    "Progress",
+    "Schedule",
+    "Step",
+    "Watch",
+    "__version__",
+]
+ERRORS = [
+    "AuthenticationError",
+    "BadResponse",
+    "ConfigurationError",
+    "JobCancelled",
+    "JobFailed",
+    "JobGone",
+    "NotFound",
+    "OpwatchError",
+    "PermissionDenied",
+    "RateLimited",
+    "ServiceError",
+    "TransportError",
+    "Unavailable",
+    "WaitCancelled",
+    "WaitStalled",
+    "WaitTimeout",
+]
+HEAVY = {
+    *("httpx", "httpcore", "anyio", "attrs", "click", "rich"),
+    *("pydantic", "starlette", "uvicorn", "opwatch_api"),
+}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a statement loads in a new process."""
+    code = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_public_names() -> None:
+    """`opwatch` exports these names: one more or less is a decision, not an accident."""
+    assert opwatch.__all__ == PUBLIC
+
+
+def test_the_errors() -> None:
+    """`opwatch.errors` exports these names and has no other error."""
+    raised = [
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ]
+    assert errors.__all__ == ERRORS
+    assert sorted(raised) == ERRORS
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_each_public_name_is_there(name: str) -> None:
+    """Each exported name can be had, and is shown by `dir`."""
+    assert getattr(opwatch, name) is not None
+    assert name in dir(opwatch)
+
+
+def test_a_name_that_is_not_there() -> None:
+    """Any other name is an `AttributeError`, as of any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'Itwin'"):
+        opwatch.Itwin  # noqa: B018
+
+
+def test_importing_opwatch_loads_nothing_else() -> None:
+    """`import opwatch` loads no service, no HTTP client and none of what the extras bring."""
+    loaded = loaded_by("import opwatch")
+    assert {name for name in loaded if name.split(".")[0] == "opwatch"} == {
+        "opwatch",
+        "opwatch._version",
+    }
+    assert {name.split(".")[0] for name in loaded} & HEAVY == set()
+
+
+def test_a_service_loads_no_other() -> None:
+    """`from opwatch import ITwin` loads no other service and no part of the extras of ours."""
+    loaded = loaded_by("from opwatch import ITwin")
+    ours = {name for name in loaded if name.startswith(("opwatch.services.", "opwatch_api."))}
+    assert {name for name in ours if "itwin" not in name} == set()
+    assert "opwatch.services.itwin" in ours
+    tops = {"airflow", "bars", "cli", "simulator", "testing"}
+    assert {name for name in loaded if name.split(".")[:1] == ["opwatch"]} & {
+        f"opwatch.{top}" for top in tops
+    } == set()
+
+
+def test_the_command_loads_nothing_before_it_is_needed() -> None:
+    """The module behind the command `opwatch` loads neither click nor rich nor a service."""
+    roots = {name.split(".")[0] for name in loaded_by("import opwatch.cli")}
+    assert roots & {"click", "rich", "httpx", "opwatch_api", "starlette"} == set()
