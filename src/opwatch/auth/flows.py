@@ -33,11 +33,25 @@ class Ask:
     function: Callable[[], Any] = attrs.field(repr=False)
 
 
+@attrs.frozen
+class Token:
+    """A token, and for how long it is good."""
+
+    secret: Secret
+    life: float | None = None
+    """Seconds; None where nobody said: then it is kept until it is refused."""
+    project_id: str | None = None
+
+
 @attrs.define(eq=False)
 class Flight:
-    """A token request under way: those who need its token wait for it to land."""
+    """A token request under way: those who need its token wait for it to land.
+
+    It lands with a token, with a failure, or with neither, where whoever made it was cancelled.
+    """
 
     landed: Future[None] = attrs.field(factory=Future, repr=False)
+    token: Token | None = None
     failure: OpwatchError | None = None
     """Why it brought no token, for all who waited for it."""
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import logging
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -18,7 +20,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from opwatch.auth.flows import Ask, Auth, Flight, Flow, require
+from opwatch.auth.flows import Ask, Auth, Flight, Flow, Token, require
 from opwatch.clock import Clock
 from opwatch.errors import (
     AuthenticationError,
@@ -35,27 +37,23 @@ from opwatch.reading import (
     bad_response,
     http_date,
     json_object,
+    number,
     parse_time,
     printable,
     retry_after,
+    text,
 )
 from opwatch.transport import address
-from opwatch.wire import Address, Answer, Outgoing, Secret
+from opwatch.wire import Address, Answer, Outgoing, Secret, check_id
+
+logger = logging.getLogger("opwatch")
 
 RENEW_BEFORE = 60.0
 """Seconds of life left at which a token is renewed; half its life where that is less."""
+RENEW_AGAIN = 5.0
+"""Seconds to the next attempt where a token could not be renewed and is still good."""
 DEFAULT_LIFE = 3600.0
 """Seconds, for a token endpoint that does not say."""
-
-
-@attrs.frozen
-class Token:
-    """A token, and until when it is good on the clock that only goes forward."""
-
-    secret: Secret
-    life: float | None = None
-    """Seconds; None where nobody said: then it is kept until it is refused."""
-    project_id: str | None = None
 
 
 class Fetcher(Protocol):
@@ -80,16 +78,18 @@ class TokenSource:
         """A token that is good now."""
         while True:
             with self._lock:
-                token, flight = self._token, self._flight
-                if token is not None and not self._is_past(self._renew_at):
-                    return token
-                if leads := flight is None:
-                    flight = self._flight = Flight()
-            if leads:
-                return (yield from self._fetch(flight))
-            yield flight
-            if flight.failure is not None and not self._is_good():
-                raise copy.copy(flight.failure)
+                token, flight = self._current(), self._flight
+            if token is not None:
+                return token
+            if flight is not None:
+                yield flight
+            else:
+                flight = yield from self._fetch()
+            if flight.token is not None:
+                return flight.token
+            if flight.failure is not None:
+                raise _twin(flight.failure)
+            # The caller who fetched was cancelled, or another was quicker: one of us takes over.
 
     def clear(self, token: Token) -> None:
         """Forget this very token: it was refused."""
@@ -97,50 +97,61 @@ class TokenSource:
             if self._token is token:
                 self._token = None
 
-    def _fetch(self, flight: Flight) -> Flow[Token]:
-        token: Token | None = None
-        failure: OpwatchError | None = None
+    def _current(self) -> Token | None:
+        """The token, unless it has ended, or somebody should renew it and nobody does so yet."""
+        if self._is_past(self._end):
+            self._token = None
+        if self._flight is None and self._is_past(self._renew_at):
+            return None
+        return self._token
+
+    def _fetch(self) -> Flow[Flight]:
+        """A flight of this caller's own; an empty one where another took off a moment before."""
+        flight, asked = Flight(), self._clock.now()
         try:
-            token = yield from self._fetcher.fetch(self._clock)
+            with self._lock:
+                if self._flight is not None:
+                    return flight
+                self._flight = flight
+            flight.token = yield from self._fetcher.fetch(self._clock)
         except OpwatchError as error:
-            failure = error
+            flight.failure = error
         finally:
-            # Also where this caller was cancelled: then one of those who wait takes over.
-            kept = self._land(flight, token, failure)
-        if failure is not None:
-            if failure.transient and kept is not None:
-                return kept
-            raise failure
-        assert token is not None
-        return token
+            self._land(flight, asked)
+        return flight
 
-    def _land(
-        self, flight: Flight, token: Token | None, failure: OpwatchError | None
-    ) -> Token | None:
-        """End a flight; what is left of the old token where there is no new one."""
+    def _land(self, flight: Flight, asked: float) -> None:
+        """Keep what a flight brought, and tell those who wait for it: also that it was given up."""
         with self._lock:
+            if self._flight is not flight:
+                return
             self._flight = None
-            if token is not None:
-                self._keep(token)
-            elif self._is_past(self._end):
-                self._token = None
-            kept = self._token
-        flight.failure = failure
+            if flight.token is not None:
+                self._keep(flight.token, asked)
+            elif flight.failure is not None and not self._is_past(self._end):
+                # The old token is still good. The token endpoint is left alone for a while.
+                flight.token = self._token
+                asked_for = getattr(flight.failure, "retry_after", None) or 0.0
+                self._renew_at = self._clock.now() + max(RENEW_AGAIN, asked_for)
         flight.landed.set_result(None)
-        return kept
+        if flight.failure is not None and flight.token is not None:
+            logger.warning("a token is used to its end, since there is no new: %s", flight.failure)
 
-    def _keep(self, token: Token) -> None:
+    def _keep(self, token: Token, asked: float) -> None:
         self._token, self._renew_at, self._end = token, None, None
         if token.life is not None:
-            now = self._clock.now()
-            self._end = now + token.life
+            self._end = asked + token.life
             self._renew_at = self._end - min(RENEW_BEFORE, token.life / 2)
-
-    def _is_good(self) -> bool:
-        return self._token is not None and not self._is_past(self._end)
 
     def _is_past(self, time: float | None) -> bool:
         return time is not None and self._clock.now() >= time
+
+
+def _twin(error: OpwatchError) -> OpwatchError:
+    """The same error for one of many callers: each notes on it which wait it ended."""
+    twin = copy.copy(error)
+    twin.__cause__ = error.__cause__
+    return twin
 
 
 class TokenAuth:
@@ -198,7 +209,8 @@ def token_auth(
     """`auth` as it was given to a client: credentials, a token, or a callable that returns one."""
     fetcher: Fetcher
     if isinstance(auth, (str, Secret)):
-        fetcher = _Fixed(bare(Secret(auth)))
+        require(token=(token := bare(auth)))
+        fetcher = _Fixed(token)
     elif isinstance(auth, (ClientCredentials, IamPassword)):
         fetcher = auth
     elif callable(auth):
@@ -217,11 +229,13 @@ def token_auth(
     )
 
 
-def bare(token: Secret) -> Secret:
-    """A token without the `Bearer ` that some helpers hand it out with."""
-    require(token=token)
-    text = token.reveal().strip()
-    return Secret(text[7:].strip() if text[:7].lower() == "bearer " else text)
+_BEARER = re.compile(r"\s*(?:bearer(?:\s+|$))?", re.IGNORECASE)
+
+
+def bare(token: Any) -> Secret:
+    """A token without the `Bearer ` that some helpers hand it out with; not yet looked at."""
+    secret = Secret(token)
+    return secret if secret.fault() else Secret(_BEARER.sub("", secret.reveal(), count=1).rstrip())
 
 
 @attrs.frozen
@@ -238,10 +252,10 @@ class _Asked:
     function: Callable[[], Any] = attrs.field(repr=False)
 
     def fetch(self, clock: Clock) -> Flow[Token]:
-        secret: Secret = yield Ask(self.function)
-        if fault := secret.fault():
+        token = bare((yield Ask(self.function)))
+        if fault := token.fault():
             raise AuthenticationError(f"what the token callable returned {fault}")
-        return Token(bare(secret))
+        return Token(token)
 
 
 # --- OAuth2 client credentials (iTwin) ------------------------------------------------------------
@@ -348,7 +362,10 @@ class IamPassword:
         if (project_name is None) == (project_id is None):
             given = "neither" if project_id is None else "both"
             raise ConfigurationError(f"give project_name or project_id, not {given}")
-        require_text(project=project_name if project_id is None else project_id)
+        if project_id is None:
+            require_text(project_name=project_name)
+        else:
+            require_text(project_id=project_id)
         self.username = username
         self.domain_name = domain_name
         self.project_name = project_name
@@ -385,16 +402,26 @@ class IamPassword:
             )
         token = json_object(answer).get("token")
         fields = token if isinstance(token, dict) else {}
-        project = fields.get("project")
-        project_id = project.get("id") if isinstance(project, dict) else None
         end = parse_time(fields.get("expires_at"))
         now = http_date(answer.header("date")) or clock.epoch()
         life = DEFAULT_LIFE if end is None else max(end.timestamp() - now, 0.0)
-        return Token(answer.veiled, life, _text(project_id) or self.project_id)
+        return Token(answer.veiled, life, _project_id(fields.get("project")) or self.project_id)
 
     def __repr__(self) -> str:
         project = self.project_name if self.project_id is None else self.project_id
         return f"IamPassword({self.username!r}, '***', {self.domain_name!r}, {project!r})"
+
+
+def _project_id(project: Any) -> str | None:
+    """The project that a token says it is for."""
+    found = text(project.get("id")) if isinstance(project, dict) else None
+    if found is not None:
+        try:
+            return check_id(found, "the project id")
+        except ConfigurationError as error:
+            fault = str(error)
+        raise BadResponse(f"the identity service's answer: {fault}")
+    return None
 
 
 def iam_error(answer: Answer, epoch: float) -> OpwatchError:
@@ -414,8 +441,10 @@ def refusal(
 ) -> ServiceError | BadResponse:
     """The error of a token request that was answered with something else than a token."""
     status = answer.status
-    if status < 400:
+    if status < 300:
         return bad_response(answer, f"{who}: not a token's answer")
+    if status < 400:
+        return ServiceError(f"{who}: a redirect, which is not followed", status=status)
     kind: type[ServiceError] = AuthenticationError
     if status == 429:
         kind = RateLimited
@@ -423,8 +452,8 @@ def refusal(
         kind = Unavailable
     elif status == 404:
         kind = NotFound
-    text = message or code or f"refused with {status}"
-    return kind(f"{who}: {text}", status=status, code=code, retry_after=retry_after(answer, epoch))
+    words = message or code or f"refused with {status}"
+    return kind(f"{who}: {words}", status=status, code=code, retry_after=retry_after(answer, epoch))
 
 
 class _Veiled:
@@ -434,15 +463,12 @@ class _Veiled:
         self._fields = fields or {}
 
     def secret(self, name: str) -> Secret | None:
-        value = Secret(self._fields.get(name))
-        return None if value.fault() else bare(value)
+        value = bare(self._fields.get(name))
+        return None if value.fault() else value
 
     def life(self, name: str) -> float:
-        try:
-            life = float(self._fields[name])
-        except (KeyError, TypeError, ValueError, OverflowError):
-            return DEFAULT_LIFE
-        return life if 0 <= life < float("inf") else DEFAULT_LIFE
+        life = number(self._fields.get(name))
+        return DEFAULT_LIFE if life is None or life < 0 else life
 
 
 def json_object_or_none(answer: Answer) -> dict[str, Any] | None:
