@@ -29,7 +29,7 @@ from opwatch import transport
 from opwatch.clock import AsyncCancel, Cancel, Clock
 from opwatch.errors import OpwatchError
 from opwatch.transport import Limits
-from opwatch.wire import Answer, Outgoing
+from opwatch.wire import Answer, Outgoing, Secret
 
 __all__ = ["FakeClock", "Reply", "Script", "Sent", "reply"]
 
@@ -170,8 +170,15 @@ class Script:
             found = self._handler(request) if self._handler else self._next(request.target)
         if isinstance(found, OpwatchError):
             raise found
-        headers = tuple((name.encode(), value.encode()) for name, value in found.headers)
-        return Answer(found.status, headers, found.body, secrets=request.secrets)
+        veiled = None
+        headers = []
+        for name, value in found.headers:
+            if request.veil is not None and name.lower() == request.veil.lower():
+                veiled, value = Secret(value), "-"
+            headers.append((name.encode(), value.encode()))
+        return Answer(
+            found.status, tuple(headers), found.body, veiled=veiled, secrets=request.secrets
+        )
 
     def _next(self, target: str) -> Reply | OpwatchError:
         for end, replies in self._replies.items():
