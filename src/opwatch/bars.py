@@ -191,7 +191,7 @@ class Row:
         if self.outcome is not None or self.notice:
             return self.outcome or self.notice or ""
         if self.progress is None:
-            return "first query"
+            return "first query" if self.due is None else "watched"
         if self.progress.step and self.progress.phase is Phase.RUNNING:
             return printable(self.progress.step, 120)
         return str(self.progress.phase)
@@ -231,10 +231,10 @@ class Board:
         row.queries += 1
         self._next(row, delay)
 
-    def held(self, job: tuple[str, str], notice: str, delay: float | None) -> None:
+    def held(self, job: tuple[str, str], notice: str | None, delay: float | None) -> None:
         """Nothing is asked for a while."""
         row = self.row(job)
-        row.notice = printable(notice, 120)
+        row.notice = printable(notice, 120) if notice else None
         self._next(row, delay)
 
     def ended(self, job: tuple[str, str], outcome: str, reason: str | None) -> None:
@@ -269,39 +269,36 @@ class Board:
         for row in rows:
             yield columns.line(row, now, ascii_only=options.ascii_only)
         if hidden:
-            yield Text(f"  and {len(hidden)} more: {counted(hidden)}", style="dim")
+            yield Text(f"  and {len(hidden)} more: {counted(hidden)}", style="dim", no_wrap=True)
 
     def summary(self) -> RenderableType:
-        """How each job ended, and why."""
+        """How each job ended, in a table, and below it why where one did not succeed."""
         from rich import box
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
         table.add_column("")
-        for name in ("service", "job", "outcome", "took", "queries"):
-            right = name in ("took", "queries")
-            table.add_column(
-                name,
-                justify="right" if right else "left",
-                no_wrap=name != "job",
-                overflow="fold",
-            )
-        reasons = any(row.reason for row in self.rows.values())
-        if reasons:
-            table.add_column("reason", overflow="fold", ratio=1)
+        table.add_column("service", no_wrap=True)
+        table.add_column("job", overflow="fold", min_width=10)
+        table.add_column("outcome", no_wrap=True)
+        table.add_column("watched", no_wrap=True, justify="right")
+        table.add_column("queries", no_wrap=True, justify="right")
+        reasons = []
         for row in self.rows.values():
-            took = duration((row.ended if row.ended is not None else self._now()) - row.began)
-            cells = [
+            watched = (row.ended if row.ended is not None else self._now()) - row.began
+            table.add_row(
                 Text(row.mark, style=row.style),
                 Text(row.service),
                 Text(row.job_id),
                 Text(row.outcome or "", style=row.style),
-                Text(took),
+                Text(duration(watched)),
                 Text(str(row.queries)),
-            ]
-            table.add_row(*cells, *([Text(row.reason or "")] if reasons else []))
-        return table
+            )
+            if row.reason:
+                reasons.append(Text(f"{row.service} {row.job_id}: {row.reason}", style=row.style))
+        return Group(table, *([Text(""), *reasons] if reasons else []))
 
 
 def counted(rows: Iterable[Row]) -> str:
@@ -325,7 +322,7 @@ class Columns:
 
     AMOUNT = 7
     ELAPSED = 7
-    NEXT = 10
+    NEXT = 8
 
     @classmethod
     def fit(cls, rows: list[Row], width: int) -> Columns:
@@ -397,7 +394,11 @@ def _countdown(row: Row, now: float) -> Text:
     if row.outcome is not None or (row.due is None and row.queries):
         return Text("")
     left = (row.due or now) - now
-    return Text(f"next {left:.0f} s" if left >= 0.5 else "asking", style="dim")
+    return Text(_soon(left) if left >= 0.5 else "asking", style="dim")
+
+
+def _soon(seconds: float) -> str:
+    return f"in {seconds:.0f} s" if seconds < 1000 else f"in {seconds / 60:.0f} m"
 
 
 # --- drawing it -----------------------------------------------------------------------------------

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from opwatch.bars import stand
 from opwatch.cli import exits, values
+from opwatch.cli.clients import blocking
 from opwatch.cli.events import Event, line, utcnow
 from opwatch.reading import printable
-from opwatch.services import find, names
+from opwatch.services import names
 
 
 def ask(words: Sequence[str], *, as_json: bool, env_file: Path | None, verbose: bool) -> int:
@@ -27,8 +27,7 @@ def ask(words: Sequence[str], *, as_json: bool, env_file: Path | None, verbose: 
 
         log_requests()
     [(service, job_id)] = jobs
-    maker: Any = find(service).client  # from_env is each service's own
-    with maker.from_env() as client:
+    with blocking(service) as client:
         progress = client.progress(job_id)
     if as_json:
         what = Event(kind="progress", service=service, job_id=job_id, time=utcnow(), last=progress)

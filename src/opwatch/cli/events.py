@@ -8,7 +8,8 @@ Fields are only ever added; `v` changes when one changes its meaning.
     event       "start"     the watching of a job begins (or goes on: `resumed`)
                 "progress"  a query was answered
                 "trouble"   a query was not, and the wait lives through it: `error`
-                "held"      nothing was asked yet, since a rate limit holds the whole client
+                "held"      nothing was asked: a rate limit holds the whole client, or a state file
+                            says that the next query is not due
                 "result"    the watching of a job is over: `outcome`, `exit_code`
     service, job_id
     phase       pending running succeeded failed cancelled ended unknown; null before an answer
@@ -20,7 +21,7 @@ Fields are only ever added; `v` changes when one changes its meaning.
     error       {type, message, status, code, request_id, retry_after}, or null
     next_query_in       seconds to the next query; null where there is none
     elapsed     seconds since this process began to watch
-    resumed     whether a state file said where to go on ("start" alone)
+    resumed     whether a state file said where to go on ("start" and "held" alone)
     outcome     "succeeded" "failed" "cancelled" "ended" (over, outcome unknown) "gone" "timed out"
                 "stalled" "refused" (credentials) "misconfigured" "service error" "interrupted"
                 ("result" alone)
@@ -43,6 +44,7 @@ from opwatch.cli import exits
 from opwatch.errors import OpwatchError
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import count, parse_time, percent, text
+from opwatch.waiting import GOES_ON
 
 VERSION = 1
 Kind = Literal["start", "progress", "trouble", "held", "result"]
@@ -74,6 +76,7 @@ class Event:
     error: OpwatchError | None = None
     next_query_in: float | None = None
     resumed: bool = False
+    """Whether a state file said where to go on."""
 
     @property
     def job(self) -> tuple[str, str]:
@@ -94,10 +97,15 @@ class Event:
         return exits.of_phase(self.last.phase) if self.last is not None else exits.SUCCEEDED
 
     @property
+    def says(self) -> str:
+        """The error as a line for a person; a token is nothing that a command could take."""
+        return str(self.error).replace(GOES_ON, "the job itself goes on")
+
+    @property
     def reason(self) -> str | None:
         """Why it did not succeed."""
         if self.error is not None:
-            return self.error.message if self.kind == "result" else str(self.error)
+            return self.error.message.replace(GOES_ON, "the job itself goes on")
         if self.last is None or self.last.phase is Phase.SUCCEEDED:
             return None
         if self.last.fault is not None:
@@ -134,7 +142,7 @@ def to_json(event: Event) -> dict[str, Any]:
         "next_query_in": _rounded(event.next_query_in),
         "elapsed": _rounded(event.elapsed),
     }
-    if event.kind == "start":
+    if event.kind in ("start", "held"):
         fields["resumed"] = event.resumed
     if event.kind == "result":
         fields["outcome"] = event.outcome

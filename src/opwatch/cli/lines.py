@@ -6,7 +6,6 @@ somebody still watches, and no flood. What a service sent is made printable firs
 
 from __future__ import annotations
 
-import sys
 from typing import TextIO
 
 from opwatch.bars import stand
@@ -38,7 +37,7 @@ class Lines:
         if event.kind == "result":
             self._result(event)
             return
-        if event.kind == "progress" and event.next_query_in is None:
+        if event.kind == "progress" and _is_over(event):
             return  # the result says the same
         text = told(event)
         before, when = self._shown.get(event.job, ("", -QUIET_FOR))
@@ -54,7 +53,7 @@ class Lines:
         """An end of the job is an answer; an end of the wait is an error."""
         if event.error is None:
             self._write(self._out, event, told(event))
-        elif not isinstance(event.error, WaitCancelled):
+        elif is_complaint(event):
             complain(event, self._err)
 
     def _write(self, out: TextIO, event: Event, text: str) -> None:
@@ -65,11 +64,14 @@ class Lines:
 class JsonLines:
     """One object for each event."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, err: TextIO) -> None:
         self._out = out
+        self._err = err
 
     def on_event(self, event: Event) -> None:
         print(events.line(event), file=self._out, flush=True)
+        if is_complaint(event):
+            complain(event, self._err)
 
     def close(self) -> None:
         self._out.flush()
@@ -89,13 +91,19 @@ class Quiet:
         self._err.flush()
 
 
-def complain(event: Event, err: TextIO | None = None) -> None:
+def is_complaint(event: Event) -> bool:
+    """Whether a wait ended without the job's end, and not because somebody said so."""
+    stopped = event.error is None or isinstance(event.error, WaitCancelled)
+    return event.kind == "result" and not stopped
+
+
+def complain(event: Event, err: TextIO) -> None:
     """Why a job's watching ended, as one line."""
     if event.error is not None:
-        text = printable(str(event.error), 1000)
+        text = printable(event.says, 1000)
     else:
         text = f"{event.service} {printable(event.job_id)}: {told(event)}"
-    print(f"opwatch: {text}", file=err or sys.stderr, flush=True)
+    print(f"opwatch: {text}", file=err, flush=True)
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -109,7 +117,7 @@ def told(event: Event) -> str:
         assert event.error is not None
         return f"{in_short(event.error)}: {printable(event.error.message, 300)}"
     if event.kind == "held":
-        return "held by a rate limit"
+        return "not due yet" if event.resumed else "held by a rate limit"
     return stand(event.last) if event.last is not None else "no answer yet"
 
 
@@ -119,6 +127,10 @@ _IN_SHORT: tuple[tuple[type[OpwatchError], str], ...] = (
     (BadResponse, "not an answer"),
     (TransportError, "no answer"),
 )
+
+
+def _is_over(event: Event) -> bool:
+    return event.last is not None and event.last.phase.is_final
 
 
 def in_short(error: OpwatchError) -> str:

@@ -42,6 +42,8 @@ def write(source: Path, output: Path | None) -> int:
     if not found:
         raise ConfigurationError(f"{source} holds no event of opwatch watch --json")
     path = output or source.with_suffix(".html")
+    if path == source:
+        raise ConfigurationError(f"the page would replace {source}; give --output")
     save(found, path)
     print(path)
     return exits.SUCCEEDED
@@ -273,7 +275,7 @@ def _told(point: Point) -> str:
         status = f" ({error['status']})" if error.get("status") else ""
         text = f"{error.get('type')}{status}: {error.get('message')}"
     elif point.kind == "held":
-        text = "held by a rate limit"
+        text = "not due yet" if fields.get("resumed") else "held back by a rate limit"
     else:
         percent, count = point.number("percent"), point.number("bytes_processed")
         amount = f"{percent:g} %" if percent is not None else ""
@@ -346,7 +348,7 @@ def page(events: list[Fields]) -> str:
     """The whole page."""
     jobs, end, begin = _jobs(events)
     when = begin.strftime("%Y-%m-%d %H:%M:%S UTC") if begin is not None else "nothing yet"
-    count = f"{len(jobs)} job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+    count = _counted(len(jobs), "job")
     cards = "\n".join(_card(job, end) for job in jobs)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -367,12 +369,15 @@ def page(events: list[Fields]) -> str:
 """
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _card(job: Job, end: float) -> str:
     outcome = job.outcome
-    polls, troubles = len(job.of("progress")), len(job.of("trouble"))
-    facts = (
-        f"{polls} answered, {troubles} not, over {duration(job.points[-1].at - job.points[0].at)}"
-    )
+    answers, troubles = len(job.of("progress")), len(job.of("trouble"))
+    length = duration(job.points[-1].at - job.points[0].at)
+    facts = f"{_counted(answers, 'answer')}, {_counted(troubles, 'trouble')}, in {length}"
     reason = f"<p>{escape(job.reason)}</p>" if job.reason and outcome != "succeeded" else ""
     rows = "\n".join(
         f"<tr><td>{duration(point.at)}</td><td>{escape(point.kind)}</td>"

@@ -20,6 +20,7 @@ import click
 
 from opwatch import bars
 from opwatch.cli import complain, exits, values
+from opwatch.cli.clients import asynchronous
 from opwatch.cli.events import Event, Sink, to_json
 from opwatch.cli.lines import JsonLines, Lines, Quiet, in_short
 from opwatch.cli.state import StateFile
@@ -29,7 +30,7 @@ from opwatch.client import AsyncClient, Options
 from opwatch.errors import ConfigurationError
 from opwatch.polling import Schedule
 from opwatch.reading import printable
-from opwatch.services import find, names
+from opwatch.services import names
 
 
 def run(
@@ -58,7 +59,7 @@ def run(
 
         log_requests()
     options = _options(schedule)
-    clients = {name: _client(name, options) for name in {name: None for name, _ in jobs}}
+    clients = {name: asynchronous(name, options) for name in sorted({name for name, _ in jobs})}
     kept.write()
     sinks = [shown(as_json=as_json, quiet=quiet, color=not no_color)]
     if report is not None:
@@ -83,12 +84,6 @@ def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job
 
 def _options(schedule: tuple[float, ...] | None) -> Options:
     return {} if schedule is None else {"schedule": Schedule(schedule)}
-
-
-def _client(service: str, options: Options) -> AsyncClient[Any]:
-    maker: Any = find(service).async_client  # from_env is each service's own
-    client: AsyncClient[Any] = maker.from_env(**options)
-    return client
 
 
 def _resume(state: Path | None, env_file: Path | None) -> str:
@@ -122,7 +117,7 @@ class Bars:
         elif event.kind == "trouble" and event.error is not None:
             board.troubled(job, in_short(event.error), delay)
         elif event.kind == "held":
-            board.held(job, "held by a rate limit", delay)
+            board.held(job, None if event.resumed else "held by a rate limit", delay)
         elif event.kind == "result":
             board.ended(job, event.outcome, event.reason)
 
@@ -152,7 +147,7 @@ class Report:
 def shown(*, as_json: bool = False, quiet: bool = False, color: bool = True) -> Sink:
     """Bars at a terminal, lines elsewhere, or what was asked for."""
     if as_json:
-        return JsonLines(sys.stdout)
+        return JsonLines(sys.stdout, sys.stderr)
     if quiet:
         return Quiet(sys.stderr)
     return Bars(color=color) if bars.is_live(sys.stdout) else Lines(sys.stdout, sys.stderr)
@@ -166,9 +161,12 @@ def watch(
     jobs: list[Job],
     clients: Mapping[str, AsyncClient[Any]],
     limits: Limits,
-    resume: str,
+    resume: str | None = None,
 ) -> int:
-    """Watch to the end or to an interrupt; the exit code of all jobs."""
+    """Watch to the end or to an interrupt; the exit code of all jobs.
+
+    `resume` says how to go on after an interrupt, where the jobs do.
+    """
     try:
         with _warnings_shown():
             interrupted = anyio.run(_until_signal, crew, jobs, clients, limits)
@@ -179,7 +177,7 @@ def watch(
     finally:
         crew.close()
     if interrupted:
-        complain(f"interrupted; {_going_on(crew, jobs)}; {resume}")
+        complain(f"interrupted; {_going_on(crew, jobs)}; {resume}" if resume else "interrupted")
         return exits.INTERRUPTED
     return exits.of_all(event.exit_code for event in crew.results.values())
 

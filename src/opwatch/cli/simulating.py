@@ -45,7 +45,7 @@ def demo(*, no_color: bool) -> int:
         }
         crew = Crew(StateFile(None), shown(color=not no_color))
         jobs = list(found.items())
-        code = watch(crew, jobs, clients, Limits(_LIMIT), "start again with: opwatch demo")
+        code = watch(crew, jobs, clients, Limits(_LIMIT))
     if code == exits.INTERRUPTED:
         return code
     wrong = [

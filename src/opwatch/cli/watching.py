@@ -58,32 +58,36 @@ class _Watching:
         try:
             await self._turns()
         except OpwatchError as error:
-            self._last = error.last or self._last
             self._crew.state.dropped(self._job)
+            if error.last is not None:  # the answer to the query that was the last one
+                self._last = error.last
+                self._tell("progress")
             self._tell("result", error=error)
         except anyio.get_cancelled_exc_class():
             self._tell("result", error=WaitCancelled("the watching was stopped; the job goes on"))
             raise
 
     async def _turns(self) -> None:
-        step = await self._first()
+        step, resumed = await self._first()
         while True:
             self._keep(step)
-            self._show(step)
+            self._show(step, resumed=resumed)
+            resumed = False
             if step.delay is None:
                 break
             await self._clock.asleep(step.delay)
             step = await self._client.step(step.token)
         self._tell("result")
 
-    async def _first(self) -> Step[Any]:
+    async def _first(self) -> tuple[Step[Any], bool]:
+        """The first turn, and whether it took up a wait again."""
         token = self._crew.state.tokens.get(self._job)
         if token is None:
             self._tell("start")
             limits = attrs.asdict(self._limits)
-            return await self._client.start(self._job[1], **limits)
+            return await self._client.start(self._job[1], **limits), False
         self._tell("start", resumed=True)
-        return await self._client.step(token)
+        return await self._client.step(token), True
 
     def _keep(self, step: Step[Any]) -> None:
         """In the state file, before anybody is told."""
@@ -94,13 +98,13 @@ class _Watching:
         elif self._last is not None:
             self._crew.state.over(self._job, self._last)
 
-    def _show(self, step: Step[Any]) -> None:
+    def _show(self, step: Step[Any], *, resumed: bool) -> None:
         if step.progress is not None:
             self._tell("progress", next_query_in=step.delay)
         elif step.trouble is not None:
             self._tell("trouble", error=step.trouble, next_query_in=step.delay)
         elif step.delay is not None and step.delay > _ROUNDING:
-            self._tell("held", next_query_in=step.delay)
+            self._tell("held", next_query_in=step.delay, resumed=resumed)
 
     def _tell(self, kind: Kind, **what: Any) -> None:
         service, job_id = self._job
