@@ -1,0 +1,121 @@
+"""The README does what it says: its code runs against the simulator and prints what is shown."""
+
+import doctest
+import io
+import os
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from docs_blocks import ROOT, Block, blocks
+
+from opwatch import Apig, Catenis, ITwin
+from opwatch.cli import commands
+from opwatch.simulator import Frame, Simulator
+from opwatch.testing import FakeClock
+
+README = ROOT / "README.md"
+BLOCKS = blocks(README)
+PYTHON = [pair for pair in pairwise(BLOCKS) if pair[0].language == "python"]
+CONSOLE = [block for block in BLOCKS if block.language == "console"]
+
+GATEWAY, JOB = "eddc4d25480b4cd6b512f270a1b8b341", "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21"
+MESSAGE = "hfHtyPCS68toB9FjA8rM"
+
+
+def add_jobs(simulator: Simulator) -> None:
+    """The jobs that the README's Python waits for."""
+    running = Frame("running", percent=50)
+    done = Frame("succeeded", percent=100, at=20)
+    simulator.add("itwin", JOB, [running, done])
+    simulator.add("itwin", "bridge", [running, done])
+    simulator.add("itwin", "tower", Frame("succeeded", percent=100))
+    simulator.add(
+        "catenis",
+        MESSAGE,
+        [
+            Frame("running", bytes_processed=512_000),
+            Frame("succeeded", bytes_processed=1_310_720, at=1),
+        ],
+    )
+    simulator.add(
+        "apig", GATEWAY, [Frame("running", percent=30), Frame("succeeded", percent=100, at=324)]
+    )
+
+
+def add_console_jobs(simulator: Simulator) -> None:
+    """The jobs that its commands ask for: each at its end, so that no command waits."""
+    simulator.add("itwin", JOB, Frame("running", percent=56, step="Reconstruction"))
+    simulator.add("catenis", MESSAGE, Frame("succeeded", bytes_processed=1_310_720))
+    simulator.add("apig", "6f1c8b0e7a9d4e2fb3c5d7e9f1a2b3c4", Frame("failed", percent=0))
+
+
+def check_printed(shown: str, printed: str) -> None:
+    """Fail where something else was printed than is shown; `...` stands for anything."""
+    if not doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS):
+        pytest.fail(f"printed\n{printed}\nand not\n{shown}", pytrace=False)
+
+
+def test_there_is_code_for_every_service() -> None:
+    """One block a service, one async, and a console; each has the output that follows it."""
+    code = "\n".join(block.code for block, _ in PYTHON)
+    for name in ("ITwin", "Catenis", "Apig", "AsyncITwin"):
+        assert f"{name}.from_env()" in code
+    assert [output.language for _, output in PYTHON] == ["text"] * 4
+    assert len(CONSOLE) == 1
+
+
+@pytest.mark.parametrize(("block", "output"), PYTHON, ids=[pair[0].where for pair in PYTHON])
+def test_python_prints_what_is_shown(
+    block: Block, output: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block of Python runs by itself, against the simulator, and prints the block after it."""
+    printed = io.StringIO()
+    with FakeClock() as clock, Simulator(clock=clock) as simulator:
+        add_jobs(simulator)
+        for name, value in simulator.environ.items():
+            monkeypatch.setenv(name, value)
+        code = compile("\n" * (block.line - 1) + block.code, str(README), "exec")
+        with redirect_stdout(printed):
+            exec(code, {"__name__": "__main__"})
+    check_printed(output.code, printed.getvalue())
+
+
+@pytest.mark.parametrize("block", CONSOLE, ids=[block.where for block in CONSOLE])
+def test_commands_print_what_is_shown(block: Block, tmp_path: Path) -> None:
+    """The lines after `$` are typed one after the other; the other lines are what appears."""
+    lines = block.code.splitlines(keepends=True)
+    typed = "".join(line.removeprefix("$ ") for line in lines if line.startswith("$ "))
+    shown = "".join(line for line in lines if not line.startswith("$ "))
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with Simulator() as simulator:
+        add_console_jobs(simulator)
+        done = subprocess.run(
+            ["bash", "-c", typed],
+            cwd=tmp_path,
+            env=os.environ | simulator.environ | {"PATH": programs},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    check_printed(shown, done.stdout)
+
+
+def test_the_exit_codes_are_those_of_the_help() -> None:
+    """The README's table of exit codes says what `opwatch watch --help` says."""
+    told = re.findall(r"^ +(\d+)  (.+)$", commands.watch.epilog or "", re.MULTILINE)
+    assert re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text("utf-8"), re.MULTILINE) == told
+
+
+@pytest.mark.parametrize("client", [Catenis, ITwin, Apig])
+def test_every_environment_variable_is_named(client: type[Catenis | ITwin | Apig]) -> None:
+    """The README names the variables that `from_env` says it reads."""
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", client.from_env.__doc__ or ""))
+    assert named
+    assert named <= set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", README.read_text("utf-8")))
