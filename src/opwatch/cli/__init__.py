@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from importlib.util import find_spec
 
 from opwatch.cli import exits
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exits.USAGE
     _tolerate_any_text()
     try:
-        code = _run(argv)
+        code = copy_context().run(_run, argv)  # what a run sets for its clients ends with it
         sys.stdout.flush()
     except BrokenPipeError:
         code = exits.INTERRUPTED

@@ -1,0 +1,128 @@
+"""What the tests of the command line share: runs in processes of their own, read line by line."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+
+LIMIT = 120.0
+"""Seconds for anything that has to happen: generous, since machines are busy."""
+ANY_RUN = [sys.executable, "-m", "opwatch.cli"]
+
+
+@attrs.frozen
+class Result:
+    """What a run came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+Run = Callable[..., Result]
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a run: nothing of this machine's that opwatch would heed, and `more`."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {**kept, "PYTHONUNBUFFERED": "1", "COLUMNS": "80", **(more or {})}
+
+
+class Running:
+    """`opwatch` in a process of its own, read line by line. A context manager: killed then."""
+
+    def __init__(
+        self, *words: object, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
+        self._process = subprocess.Popen(
+            [*ANY_RUN, *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(env),
+            cwd=cwd,
+            text=True,
+        )
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._errors: list[str] = []
+        self._threads = [
+            threading.Thread(target=self._read_out, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        self._seen: list[str] = []
+        for thread in self._threads:
+            thread.start()
+
+    def until(self, text: str) -> str:
+        """The next line of standard output that holds `text`."""
+        while True:
+            line = self._lines.get(timeout=LIMIT)
+            if line is None:
+                raise AssertionError(f"no line with {text!r}; {self._seen} {self._errors}")
+            self._seen.append(line)
+            if text in line:
+                return line
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Without a chance to clean up, and until it is gone."""
+        self._process.kill()
+        self._process.wait(LIMIT)
+
+    def end(self) -> Result:
+        """Wait for the end; all that was written."""
+        code = self._process.wait(LIMIT)
+        for thread in self._threads:
+            thread.join(LIMIT)
+        while (line := self._lines.get(timeout=LIMIT)) is not None:
+            self._seen.append(line)
+        return Result(code, "".join(self._seen), "".join(self._errors))
+
+    def _read_out(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        self._errors.extend(self._process.stderr)
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait(LIMIT)
+        for thread in self._threads:
+            thread.join(LIMIT)
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+def run_apart(*words: object, env: Mapping[str, str] | None = None, code: str = "pass") -> Result:
+    """A whole run in a process of its own; `code` is run there first."""
+    start = f"import sys; {code}; sys.argv[0] = 'opwatch'; from opwatch.cli import main; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{start}sys.exit(main())", *map(str, words)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environment(env),
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,59 @@
+"""A run of the command in this process, with a clock that nobody sleeps by, against a simulator."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from cli_tools import Result, Run
+
+from opwatch.cli import main
+from opwatch.simulator import Simulator
+from opwatch.testing import FakeClock
+
+_HEEDED = ("CATENIS_", "ITWIN_", "APIG_", "OS_", "HUAWEICLOUD_", "OPWATCH_")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of this machine reaches a run, and none that a run sets outlives its test."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for name in [*os.environ]:
+        if name.startswith(_HEEDED) or name in ("CI", "NO_COLOR", "FORCE_COLOR"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `opwatch` in this process."""
+
+    def run(*words: object) -> Result:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def clock() -> Iterator[FakeClock]:
+    """A clock that nobody sleeps by, for the command and the simulator alike."""
+    with FakeClock() as clock:
+        yield clock
+
+
+@pytest.fixture
+def sim(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A simulator without jobs, which the command reaches by the environment."""
+    with Simulator() as simulator:
+        for name, value in simulator.environ.items():
+            monkeypatch.setenv(name, value)
+        yield simulator
+
+
+@pytest.fixture
+def real_sim() -> Iterator[Simulator]:
+    """A simulator whose time is the wall clock's, for runs in processes of their own."""
+    with Simulator() as simulator:
+        yield simulator
