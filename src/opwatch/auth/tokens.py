@@ -117,25 +117,31 @@ class TokenSource:
         except OpwatchError as error:
             flight.failure = error
         finally:
-            self._land(flight, asked)
+            try:
+                self._land(flight, asked)
+            finally:
+                self._land(flight, asked)  # again, should Ctrl-C have fallen into the first
+        if flight.failure is not None and flight.token is not None:
+            logger.warning("a token is used to its end, since there is no new: %s", flight.failure)
         return flight
 
     def _land(self, flight: Flight, asked: float) -> None:
         """Keep what a flight brought, and tell those who wait for it: also that it was given up."""
         with self._lock:
-            if self._flight is not flight:
-                return
-            self._flight = None
-            if flight.token is not None:
-                self._keep(flight.token, asked)
-            elif flight.failure is not None and not self._is_past(self._end):
-                # The old token is still good. The token endpoint is left alone for a while.
-                flight.token = self._token
-                asked_for = getattr(flight.failure, "retry_after", None) or 0.0
-                self._renew_at = self._clock.now() + max(RENEW_AGAIN, asked_for)
-        flight.landed.set_result(None)
-        if flight.failure is not None and flight.token is not None:
-            logger.warning("a token is used to its end, since there is no new: %s", flight.failure)
+            if self._flight is flight:
+                self._settle(flight, asked)
+                self._flight = None
+        if not flight.landed.done():
+            flight.landed.set_result(None)
+
+    def _settle(self, flight: Flight, asked: float) -> None:
+        if flight.token is not None:
+            self._keep(flight.token, asked)
+        elif flight.failure is not None and not self._is_past(self._end):
+            # The old token, if any, is still good. The endpoint is left alone for a while.
+            pause = getattr(flight.failure, "retry_after", None) or 0.0
+            self._renew_at = self._clock.now() + max(RENEW_AGAIN, pause)
+            flight.token = self._token
 
     def _keep(self, token: Token, asked: float) -> None:
         self._token, self._renew_at, self._end = token, None, None
