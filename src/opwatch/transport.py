@@ -48,7 +48,7 @@ from anyio.lowlevel import RunVar
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from opwatch.errors import BadResponse, ConfigurationError, OpwatchError, TransportError
-from opwatch.reading import printable
+from opwatch.reading import bad_response, printable
 from opwatch.wire import Address, Answer, Outgoing, Secret, is_loopback
 
 LONGEST_ANSWER = 1024 * 1024
@@ -92,33 +92,81 @@ def address(url: str, name: str) -> Address:
 # --- limits on a request in flight ----------------------------------------------------------------
 
 
+class _TooLong(httpcore.NetworkError):
+    """More came than an answer may hold."""
+
+
 class _Limit(float):
     """The seconds of one request, and what became of it so far."""
 
+    began: float
     end: float
+    repeats: bool
     connected: bool
     received: bool
+    closed: bool
+    response: httpcore.Response | None
+    chunks: list[bytes]
+    size: int
     veil: re.Pattern[bytes] | None
     veiled: Secret | None
 
     def __new__(cls, seconds: float, request: Outgoing) -> _Limit:
         limit = super().__new__(cls, seconds)
-        limit.end = time.monotonic() + seconds
-        limit.connected = limit.received = False
+        limit.began = time.monotonic()
+        limit.end = limit.began + seconds
+        limit.repeats = limit.connected = limit.received = limit.closed = False
+        limit.response = None
+        limit.chunks = []
+        limit.size = 0
         limit.veil = _veil(request.veil) if request.veil else None
         limit.veiled = None
         return limit
 
+    def again(self, request: Outgoing) -> _Limit:
+        """For the one repetition, which has what is left of the time."""
+        limit = _Limit(float(self), request)
+        limit.repeats = True
+        limit.end = self.end
+        return limit
+
     def left(self, most: float = math.inf) -> float:
-        left = min(self.end - time.monotonic(), most)
+        """Seconds left, or `most`; raises where there are none."""
+        left = self.end - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("the time of the whole request is up")
-        return left
+        return min(left, most)
+
+    def check_size(self) -> None:
+        """Raise where more has come than is wanted. Iterating the body ends in this way only:
+        left in the middle, the generators of an async one would be cleaned up too late."""
+        if self.size > LONGEST_ANSWER:
+            raise _TooLong
 
     def take(self, data: bytes) -> bytes:
-        """Note that something came."""
-        self.received = self.received or bool(data)
+        """Note that something came, or that the other end closed the connection."""
+        if data:
+            self.received = True
+        else:
+            self.closed = True
         return data
+
+    def open(self, response: httpcore.Response) -> None:
+        """Note the head of the answer.
+
+        Where nothing was read since the request was sent, it is left over from the answer before
+        on a kept connection, and not to this request.
+        """
+        if not self.received:
+            self.received = True
+            raise httpcore.RemoteProtocolError("an answer before its request")
+        self.response = response
+
+    def add(self, chunk: bytes) -> None:
+        """Note a piece of the body, or that there are too many."""
+        if self.size <= LONGEST_ANSWER:
+            self.chunks.append(chunk)
+            self.size += len(chunk)
 
     def takes_head(self, head: bytes) -> bool:
         """Whether `head` is still too short to take the veiled header out."""
@@ -150,6 +198,7 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if not isinstance(timeout, _Limit):
             return self._inner.read(max_bytes, timeout)
+        timeout.check_size()
         data = timeout.take(self._inner.read(max_bytes, timeout.left()))
         if timeout.veil is None:
             return data
@@ -201,10 +250,10 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         self._socket = stream.extra(SocketAttribute.raw_socket, None)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data = await self._receive(max_bytes)
         if not isinstance(timeout, _Limit):
-            return data
-        timeout.take(data)
+            return await self._receive(max_bytes)
+        timeout.check_size()
+        data = timeout.take(await self._receive(max_bytes))
         if timeout.veil is None:
             return data
         while timeout.takes_head(data) and (more := await self._receive(max_bytes)):
@@ -383,50 +432,55 @@ def _request(outgoing: Outgoing, limit: _Limit) -> httpcore.Request:
     )
 
 
-class _Body:
-    """Collects a body and says when it is too long."""
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self._size = 0
-
-    def add(self, chunk: bytes) -> bool:
-        """Whether there is room for more."""
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        return self._size <= LONGEST_ANSWER
-
-    def whole(self, encoding: str) -> bytes | None:
-        """The decoded bytes; None where they are too many or no decoder fits."""
-        raw = b"".join(self._chunks)
-        if encoding in ("gzip", "x-gzip", "deflate"):
-            try:
-                raw = zlib.decompressobj(wbits=47).decompress(raw, LONGEST_ANSWER + 1)
-            except zlib.error:
-                return None
-        elif encoding not in ("", "identity"):
-            return None
-        return raw if len(raw) <= LONGEST_ANSWER else None
+def _decoded(raw: bytes, encoding: str) -> tuple[bytes, bool]:
+    """A body as far as it can be read, and whether that is all of it."""
+    if encoding in ("", "identity"):
+        return raw[:LONGEST_ANSWER], len(raw) <= LONGEST_ANSWER
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        return b"", False
+    decoder = zlib.decompressobj(wbits=47)
+    try:
+        body = decoder.decompress(raw, LONGEST_ANSWER + 1)
+    except zlib.error:
+        return b"", False
+    return body[:LONGEST_ANSWER], decoder.eof and len(body) <= LONGEST_ANSWER
 
 
-def _answer(
-    response: httpcore.Response, body: _Body, limit: _Limit, request: Outgoing
-) -> Answer | OpwatchError:
-    elapsed = time.monotonic() - (limit.end - limit)
+def _answer(response: httpcore.Response, outgoing: Outgoing, limit: _Limit) -> Answer | BadResponse:
+    headers = tuple(response.headers)
+    encoding = next((value for name, value in headers if name.lower() == b"content-encoding"), b"")
+    body, is_whole = _decoded(b"".join(limit.chunks), encoding.decode("latin-1").strip().lower())
     answer = Answer(
         response.status,
-        tuple(response.headers),
-        elapsed=elapsed,
-        veiled=limit.veiled,
-        secrets=request.secrets,
+        headers,
+        body,
+        time.monotonic() - limit.began,
+        limit.veiled,
+        outgoing.secrets,
     )
-    whole = body.whole((answer.header("content-encoding") or "").lower())
-    if whole is None:
-        return BadResponse(
-            f"the answer is longer than {LONGEST_ANSWER} bytes, or encoded in a way not asked for",
-            status=response.status,
-        )
-    return attrs.evolve(answer, body=whole)
+    if is_whole or response.status >= _ERROR:
+        return answer
+    return bad_response(
+        answer,
+        f"the answer is longer than {LONGEST_ANSWER} bytes, or encoded in a way not asked for",
+    )
+
+
+_ERROR = 300
+"""From this status on an answer says enough by its head, whatever became of its body."""
+
+
+def _outcome(
+    error: Exception | None, outgoing: Outgoing, limit: _Limit
+) -> Answer | OpwatchError | None:
+    """What a request came to; None where its connection was dead before it began."""
+    response = limit.response
+    if response is not None and (error is None or response.status >= _ERROR):
+        return _answer(response, outgoing, limit)
+    assert error is not None
+    if response is not None and isinstance(error, _TooLong):
+        return _answer(response, outgoing, limit)
+    return None if _is_stale(error, limit) else _failure(error, outgoing, limit)
 
 
 _NETWORK_ERRORS = (
@@ -460,10 +514,14 @@ def _failure(error: Exception, outgoing: Outgoing, limit: _Limit) -> TransportEr
 
 
 def _is_stale(error: Exception, limit: _Limit) -> bool:
-    """Whether a kept connection turned out to be dead before anything came back on it."""
-    if limit.connected or limit.received:
+    """Whether a kept connection turned out to be dead before anything came back on it.
+
+    Then the request is repeated, once, also a POST: the only ones are for a token, and to ask for
+    a token twice does no harm.
+    """
+    if limit.connected or limit.received or limit.repeats:
         return False
-    return isinstance(error, (httpcore.NetworkError, httpcore.RemoteProtocolError))
+    return limit.closed or isinstance(error, httpcore.NetworkError)
 
 
 def _unseen(error: BaseException) -> BaseException:
@@ -488,9 +546,11 @@ class Transport:
     def send(self, outgoing: Outgoing) -> Answer:
         """The answer, whatever its status; `TransportError` or `BadResponse` where none came."""
         with self._places:
-            outcome = self._try(outgoing)
+            limit = _Limit(self.limits.request_timeout, outgoing)
+            outcome = self._try(outgoing, limit)
             if outcome is None:
-                outcome = self._try(outgoing, last=True)
+                self._drop_kept(outgoing.address)
+                outcome = self._try(outgoing, limit.again(outgoing))
         if isinstance(outcome, Answer):
             return outcome
         assert outcome is not None
@@ -499,28 +559,30 @@ class Transport:
     def close(self) -> None:
         _close(self._pools)
 
-    def _try(self, outgoing: Outgoing, *, last: bool = False) -> Answer | OpwatchError | None:
+    def _try(self, outgoing: Outgoing, limit: _Limit) -> Answer | OpwatchError | None:
         """One attempt; None where its connection was dead before it began."""
-        limit = _Limit(self.limits.request_timeout, outgoing)
         try:
             request = _request(outgoing, limit)
             response = self._pool(outgoing.address).handle_request(request)
-            body = _Body()
             try:
+                limit.open(response)
                 for chunk in response.iter_stream():
-                    if not body.add(chunk):
-                        break
+                    limit.add(chunk)
             finally:
                 response.close()
-            return _answer(response, body, limit, outgoing)
+            return _outcome(None, outgoing, limit)
         except OpwatchError as error:
             return error
         except _NETWORK_ERRORS as error:
-            if not last and _is_stale(error, limit):
-                return None
-            return _failure(error, outgoing, limit)
+            return _outcome(error, outgoing, limit)
         except BaseException as error:  # noqa: BLE001 (raised again)
             raise _unseen(error)  # noqa: B904 (its context holds the request)
+
+    def _drop_kept(self, address: Address) -> None:
+        """Close what is kept: as old as a connection that turned out dead, and likely dead too."""
+        for connection in self._pool(address).connections:
+            if connection.is_idle():
+                connection.close()
 
     def _pool(self, address: Address) -> httpcore.ConnectionPool:
         pool = self._pools.get(address.origin)
@@ -556,9 +618,11 @@ class AsyncTransport:
     async def send(self, outgoing: Outgoing) -> Answer:
         """As `Transport.send`."""
         async with self._here().places:
-            outcome = await self._try(outgoing)
+            limit = _Limit(self.limits.request_timeout, outgoing)
+            outcome = await self._try(outgoing, limit)
             if outcome is None:
-                outcome = await self._try(outgoing, last=True)
+                await self._drop_kept(outgoing.address)
+                outcome = await self._try(outgoing, limit.again(outgoing))
         if isinstance(outcome, Answer):
             return outcome
         assert outcome is not None
@@ -569,28 +633,29 @@ class AsyncTransport:
         while pools:
             await pools.popitem()[1].aclose()
 
-    async def _try(self, outgoing: Outgoing, *, last: bool = False) -> Answer | OpwatchError | None:
-        limit = _Limit(self.limits.request_timeout, outgoing)
+    async def _try(self, outgoing: Outgoing, limit: _Limit) -> Answer | OpwatchError | None:
         try:
-            with anyio.fail_after(limit):
+            with anyio.fail_after(limit.left()):
                 request = _request(outgoing, limit)
                 response = await self._pool(outgoing.address).handle_async_request(request)
-                body = _Body()
                 try:
+                    limit.open(response)
                     async for chunk in response.aiter_stream():
-                        if not body.add(chunk):
-                            break
+                        limit.add(chunk)
                 finally:
                     await response.aclose()
-            return _answer(response, body, limit, outgoing)
+            return _outcome(None, outgoing, limit)
         except OpwatchError as error:
             return error
         except _NETWORK_ERRORS as error:
-            if not last and _is_stale(error, limit):
-                return None
-            return _failure(error, outgoing, limit)
+            return _outcome(error, outgoing, limit)
         except BaseException as error:  # noqa: BLE001 (raised again)
             raise _unseen(error)  # noqa: B904 (its context holds the request)
+
+    async def _drop_kept(self, address: Address) -> None:
+        for connection in self._pool(address).connections:
+            if connection.is_idle():
+                await connection.aclose()
 
     def _pool(self, address: Address) -> httpcore.AsyncConnectionPool:
         pools = self._here().pools

@@ -1,0 +1,910 @@
+"""Everything a network or a server may do to one query, and what the user gets: the one table.
+
+The tests run each scenario for each service, blocking and async; `docs/what-happens-when.md` is
+written from the same table. Nothing here sends anything by itself: a scenario is a function that
+plays the server's side of a connection.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterable
+
+import attrs
+from fault_server import Peer
+from fault_services import Sample
+
+from opwatch import Phase
+from opwatch.errors import (
+    AuthenticationError,
+    BadResponse,
+    NotFound,
+    OpwatchError,
+    PermissionDenied,
+    RateLimited,
+    ServiceError,
+    TransportError,
+    Unavailable,
+)
+
+MIB = 1024 * 1024
+Play = Callable[[Peer, Sample], None]
+Make = Callable[[Sample], bytes]
+
+
+@attrs.frozen
+class Gives:
+    """What a user gets."""
+
+    what: Phase | type[OpwatchError]
+    status: int | None = None
+    retry_after: float | None = None
+    says: str = ""
+    """What the message has in it."""
+
+
+@attrs.frozen
+class Scenario:
+    """One thing that may happen."""
+
+    name: str
+    """For test ids."""
+    title: str
+    """For the page: what happens."""
+    play: Play | None
+    """The server's side of each connection; None: nobody listens."""
+    gives: Gives
+    slow: bool = False
+    """The server never comes to an end by itself: the client's time limit is set short."""
+    on_trio: bool = False
+    """Also run on trio."""
+    note: str = ""
+    """For the page: what else is to be said."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the user gets a `Progress`."""
+        return isinstance(self.gives.what, Phase)
+
+
+RIGHT = Gives(Phase.RUNNING)
+BROKEN = Gives(TransportError)
+BAD = Gives(BadResponse)
+
+
+# --- what a server sends --------------------------------------------------------------------------
+
+
+def http(
+    body: bytes = b"",
+    *headers: str,
+    status: int | str = 200,
+    length: bool = True,
+    version: str = "1.1",
+) -> bytes:
+    """A response. Without `length` nothing says where its body ends."""
+    lines = [f"HTTP/{version} {status} Some Reason", "Content-Type: application/json", *headers]
+    if length:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def chunks(body: bytes, size: int = 10, extension: bytes = b"", trailers: bytes = b"") -> bytes:
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    coded = b"".join(b"%x%s\r\n%s\r\n" % (len(piece), extension, piece) for piece in pieces)
+    return coded + b"0\r\n" + trailers + b"\r\n"
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+def answer(make: Make) -> Play:
+    """Answer each request on a connection so."""
+
+    def play(peer: Peer, sample: Sample) -> None:
+        while peer.request():
+            peer.send(make(sample))
+
+    return play
+
+
+def then(make: Make, end: Callable[[Peer], None]) -> Play:
+    """Answer one request so, and then do something to the connection."""
+
+    def play(peer: Peer, sample: Sample) -> None:
+        if peer.request():
+            peer.send(make(sample))
+            end(peer)
+
+    return play
+
+
+def drip(make: Make, whole_head: bool = False) -> Play:
+    """Answer so, some bytes now and then."""
+
+    def play(peer: Peer, sample: Sample) -> None:
+        if peer.request():
+            data = make(sample)
+            start = data.index(b"\r\n\r\n") + 4 if whole_head else 0
+            peer.send(data[:start])
+            peer.drip(data[start:])
+
+    return play
+
+
+def endless(head: bytes, piece: bytes) -> Play:
+    """Answer without an end, as fast as it is read."""
+
+    def play(peer: Peer, sample: Sample) -> None:
+        if peer.request():
+            peer.send(head)
+            while True:
+                peer.send(piece)
+
+    return play
+
+
+def body(make: Callable[[Sample], bytes], *headers: str, status: int = 200) -> Play:
+    """Answer with this body, well framed."""
+    return answer(lambda sample: http(make(sample), *headers, status=status))
+
+
+def just(data: bytes) -> Make:
+    return lambda sample: data
+
+
+def good(sample: Sample) -> bytes:
+    return sample.body()
+
+
+def good_answer(*headers: str) -> Make:
+    return lambda sample: http(good(sample), *headers)
+
+
+def mismeasured(error: int) -> Make:
+    """The right answer with a `Content-Length` that is wrong by so much."""
+    return lambda sample: http(
+        good(sample), f"Content-Length: {len(good(sample)) + error}", length=False
+    )
+
+
+def cut(make: Make, keep: int) -> Make:
+    return lambda sample: make(sample)[:keep]
+
+
+def padded(sample: Sample, size: int) -> bytes:
+    """The right answer, made `size` bytes long."""
+    room = size - len(sample.body(extra=',"extra":""'))
+    return sample.body(extra=f',"extra":"{"x" * room}"')
+
+
+HEAD_OF_200 = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+HEAD_OF_CHUNKED = HEAD_OF_200 + b"Transfer-Encoding: chunked\r\n\r\n"
+BOMB = gzip.compress(b'{"extra":"' + b"x" * (64 * MIB), 9)
+PAGE = b"<!doctype html><title>Sign in</title><p>Welcome to our hotel"
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+CONNECTION = (
+    Scenario("refused", "nobody listens", None, Gives(TransportError, says="no connection")),
+    Scenario(
+        "reset-at-once",
+        "the connection is reset as soon as it is made",
+        lambda peer, sample: peer.reset(),
+        BROKEN,
+    ),
+    Scenario(
+        "closed-at-once",
+        "the connection is closed as soon as it is made",
+        lambda peer, sample: peer.close(),
+        BROKEN,
+    ),
+    Scenario(
+        "reset-unanswered",
+        "the connection is reset instead of an answer",
+        then(just(b""), Peer.reset),
+        BROKEN,
+        on_trio=True,
+    ),
+    Scenario(
+        "closed-unanswered",
+        "the connection is closed instead of an answer",
+        then(just(b""), Peer.close),
+        BROKEN,
+        on_trio=True,
+    ),
+    Scenario(
+        "silent",
+        "no answer comes",
+        then(just(b""), Peer.hold),
+        Gives(TransportError, says="no whole answer"),
+        slow=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "cut-in-status-line",
+        "the answer is cut off in its first line",
+        then(just(b"HTTP/1.1 20"), Peer.close),
+        BROKEN,
+    ),
+    Scenario(
+        "cut-in-head",
+        "the answer is cut off among its headers",
+        then(just(HEAD_OF_200), Peer.close),
+        BROKEN,
+    ),
+    Scenario(
+        "reset-in-head",
+        "the connection is reset among the headers",
+        then(just(HEAD_OF_200), Peer.reset),
+        BROKEN,
+    ),
+    Scenario(
+        "cut-after-head",
+        "the answer is cut off after its headers",
+        then(just(HEAD_OF_200 + b"Content-Length: 50\r\n\r\n"), Peer.close),
+        BROKEN,
+    ),
+    Scenario(
+        "cut-in-body",
+        "the answer is cut off in its body",
+        then(cut(good_answer(), -10), Peer.close),
+        BROKEN,
+        on_trio=True,
+    ),
+    Scenario(
+        "reset-in-body",
+        "the connection is reset in the body",
+        then(cut(good_answer(), -10), Peer.reset),
+        BROKEN,
+        on_trio=True,
+    ),
+    Scenario(
+        "silent-in-body",
+        "the answer stops in its body",
+        then(cut(good_answer(), -10), Peer.hold),
+        Gives(TransportError, says="no whole answer"),
+        slow=True,
+    ),
+    Scenario(
+        "dripped-head",
+        "the headers come a byte at a time",
+        drip(good_answer("X-Filler: " + "x" * 5000)),
+        Gives(TransportError, says="no whole answer"),
+        slow=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "dripped-body",
+        "the body comes a byte at a time",
+        drip(lambda sample: http(padded(sample, 5000)), whole_head=True),
+        Gives(TransportError, says="no whole answer"),
+        slow=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "dripped-interim-answers",
+        "one interim answer comes after the other",
+        drip(just(b"HTTP/1.1 100 Continue\r\n\r\n" * 500)),
+        Gives(TransportError, says="no whole answer"),
+        slow=True,
+    ),
+    Scenario(
+        "endless-interim-answers",
+        "interim answers come without an end",
+        endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 100),
+        Gives(TransportError, says="no whole answer"),
+        slow=True,
+    ),
+)
+
+FRAMING = (
+    Scenario("plain", "a whole answer", answer(good_answer()), RIGHT, on_trio=True),
+    Scenario(
+        "length-missing",
+        "nothing says where the body ends; the connection is closed after it",
+        then(lambda sample: http(good(sample), length=False), Peer.close),
+        RIGHT,
+        on_trio=True,
+    ),
+    Scenario(
+        "length-missing-cut",
+        "nothing says where the body ends, and it ends too early",
+        then(lambda sample: http(good(sample)[:-10], length=False), Peer.close),
+        BAD,
+    ),
+    Scenario(
+        "http-1.0",
+        "an answer of HTTP/1.0",
+        then(lambda sample: http(good(sample), version="1.0"), Peer.close),
+        RIGHT,
+    ),
+    Scenario(
+        "length-too-short",
+        "`Content-Length` says less than comes",
+        then(
+            mismeasured(-9),
+            Peer.hold,
+        ),
+        BAD,
+    ),
+    Scenario(
+        "length-too-long",
+        "`Content-Length` says more than comes, and the connection is closed",
+        then(
+            mismeasured(9),
+            Peer.close,
+        ),
+        BROKEN,
+    ),
+    Scenario(
+        "length-too-long-held",
+        "`Content-Length` says more than comes, and the connection stays open",
+        then(
+            mismeasured(9),
+            Peer.hold,
+        ),
+        BROKEN,
+        slow=True,
+    ),
+    Scenario(
+        "length-twice-the-same",
+        "`Content-Length` comes twice and says the same",
+        answer(lambda sample: http(good(sample), f"Content-Length: {len(good(sample))}")),
+        RIGHT,
+    ),
+    Scenario(
+        "length-twice",
+        "`Content-Length` comes twice and says two things",
+        answer(lambda sample: http(good(sample), "Content-Length: 1")),
+        BROKEN,
+    ),
+    Scenario(
+        "length-negative",
+        "`Content-Length` is negative",
+        answer(lambda sample: http(good(sample), "Content-Length: -1", length=False)),
+        BROKEN,
+    ),
+    Scenario(
+        "length-no-number",
+        "`Content-Length` is no number",
+        answer(lambda sample: http(good(sample), "Content-Length: 0x10", length=False)),
+        BROKEN,
+    ),
+    Scenario(
+        "length-huge",
+        "`Content-Length` says exabytes",
+        then(
+            lambda sample: http(good(sample), "Content-Length: 9999999999999999999", length=False),
+            Peer.close,
+        ),
+        BROKEN,
+    ),
+    Scenario(
+        "bytes-after-the-body",
+        "more bytes come after the end of the answer",
+        answer(lambda sample: http(good(sample)) + b"\r\nand more"),
+        RIGHT,
+        note="A later query never takes them for its answer.",
+    ),
+    Scenario(
+        "second-answer",
+        "a second answer comes unasked",
+        answer(lambda sample: http(good(sample)) + http(sample.body(number="99"))),
+        RIGHT,
+        note="A later query never takes it for its own.",
+    ),
+    Scenario(
+        "chunked",
+        "the body comes in chunks",
+        answer(lambda sample: http(chunks(good(sample)), CHUNKED, length=False)),
+        RIGHT,
+        on_trio=True,
+    ),
+    Scenario(
+        "chunked-trailers",
+        "trailers follow the chunks",
+        answer(
+            lambda sample: http(
+                chunks(good(sample), trailers=b"X-Sum: 1\r\n"), CHUNKED, length=False
+            )
+        ),
+        RIGHT,
+    ),
+    Scenario(
+        "chunked-extensions",
+        "the chunks have extensions",
+        answer(lambda sample: http(chunks(good(sample), extension=b";a=b"), CHUNKED, length=False)),
+        RIGHT,
+    ),
+    Scenario(
+        "chunked-and-length",
+        "the body comes in chunks, and there is a `Content-Length`",
+        answer(lambda sample: http(chunks(good(sample)), CHUNKED)),
+        RIGHT,
+    ),
+    Scenario(
+        "chunked-cut",
+        "the chunks end before the last one",
+        then(
+            lambda sample: http(chunks(good(sample))[:-5], CHUNKED, length=False),
+            Peer.close,
+        ),
+        BROKEN,
+    ),
+    Scenario(
+        "chunked-no-size",
+        "a chunk's size is no number",
+        answer(lambda sample: http(b"zz\r\n" + good(sample), CHUNKED, length=False)),
+        BROKEN,
+    ),
+    Scenario(
+        "chunked-size-too-small",
+        "a chunk is longer than it says",
+        answer(
+            lambda sample: http(b"5\r\n" + good(sample) + b"\r\n0\r\n\r\n", CHUNKED, length=False)
+        ),
+        BROKEN,
+    ),
+    Scenario(
+        "chunked-size-huge",
+        "a chunk's size has 40 digits",
+        answer(lambda sample: http(b"f" * 40 + b"\r\n" + good(sample), CHUNKED, length=False)),
+        BROKEN,
+    ),
+    Scenario(
+        "chunked-endless-extension",
+        "a chunk's extension does not end",
+        endless(HEAD_OF_CHUNKED + b"5;", b"x" * 4096),
+        BROKEN,
+    ),
+    Scenario(
+        "chunked-endless-trailers",
+        "the trailers do not end",
+        endless(HEAD_OF_CHUNKED + b"0\r\n", b"X-More: x\r\n" * 100),
+        BROKEN,
+    ),
+    Scenario(
+        "transfer-encoding-unknown",
+        "a `Transfer-Encoding` that nobody asked for",
+        answer(lambda sample: http(good(sample), "Transfer-Encoding: gzip", length=False)),
+        BROKEN,
+    ),
+    Scenario("http-0.9", "a body without a head", then(good, Peer.close), BROKEN),
+    Scenario(
+        "http-2",
+        "the server speaks HTTP/2",
+        then(just(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"), Peer.hold),
+        BROKEN,
+    ),
+    Scenario(
+        "http-2-preface",
+        "the server sends the preface of HTTP/2",
+        then(just(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Peer.hold),
+        BROKEN,
+    ),
+    Scenario(
+        "garbage",
+        "bytes that are nothing",
+        then(just(bytes(range(256)) * 4), Peer.close),
+        BROKEN,
+    ),
+    Scenario(
+        "other-protocol",
+        "another protocol's greeting",
+        then(just(b"220 mail.invalid ESMTP\r\n"), Peer.close),
+        BROKEN,
+    ),
+    Scenario(
+        "no-reason",
+        "a status without a reason",
+        answer(lambda sample: http(good(sample)).replace(b" Some Reason", b"")),
+        RIGHT,
+    ),
+    Scenario(
+        "bare-newlines",
+        "lines that end without a carriage return",
+        answer(lambda sample: http(good(sample)).replace(b"\r\n", b"\n")),
+        RIGHT,
+    ),
+    Scenario(
+        "header-without-colon",
+        "a header line without a colon",
+        answer(good_answer("what is this")),
+        BROKEN,
+    ),
+    Scenario(
+        "header-folded",
+        "a header folded over two lines",
+        answer(good_answer("X-Folded: a", " b")),
+        RIGHT,
+    ),
+    Scenario("header-nul", "a header with a NUL", answer(good_answer("X-Nul: \0")), BROKEN),
+    Scenario(
+        "header-not-ascii",
+        "a header that is not ASCII",
+        answer(good_answer("X-Name: M\xfcller")),
+        RIGHT,
+    ),
+    Scenario(
+        "header-name-wrong",
+        "a header name with a space",
+        answer(good_answer("X Name: a")),
+        BROKEN,
+    ),
+    Scenario(
+        "headers-many",
+        "a thousand headers",
+        answer(good_answer(*(f"X-Filler-{n}: {'x' * 60}" for n in range(1000)))),
+        RIGHT,
+    ),
+    Scenario(
+        "header-flood",
+        "headers without an end",
+        endless(HEAD_OF_200, b"X-Filler: x\r\n" * 100),
+        BROKEN,
+    ),
+    Scenario(
+        "header-huge",
+        "a header of megabytes",
+        endless(HEAD_OF_200 + b"X-Filler: ", b"x" * 65536),
+        BROKEN,
+    ),
+    Scenario(
+        "continue-first",
+        "`100 Continue` comes before the answer",
+        answer(lambda sample: b"HTTP/1.1 100 Continue\r\n\r\n" + http(good(sample))),
+        RIGHT,
+    ),
+    Scenario(
+        "hints-first",
+        "`103 Early Hints` comes before the answer",
+        answer(lambda sample: b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + http(good(sample))),
+        RIGHT,
+    ),
+    Scenario(
+        "continue-only",
+        "`100 Continue` comes and nothing after it",
+        then(just(b"HTTP/1.1 100 Continue\r\n\r\n"), Peer.close),
+        BROKEN,
+    ),
+    Scenario(
+        "switching-protocols",
+        "`101 Switching Protocols`",
+        then(just(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"), Peer.hold),
+        BROKEN,
+    ),
+)
+
+
+def coded(encode: Callable[[bytes], bytes], name: str) -> Play:
+    return body(lambda sample: encode(good(sample)), f"Content-Encoding: {name}")
+
+
+ENCODING = (
+    Scenario("gzip", "gzip, although it was not asked for", coded(gzip.compress, "gzip"), RIGHT),
+    Scenario(
+        "deflate", "deflate, although it was not asked for", coded(zlib.compress, "deflate"), RIGHT
+    ),
+    Scenario("identity", "`Content-Encoding: identity`", coded(bytes, "identity"), RIGHT),
+    Scenario(
+        "gzip-twice",
+        "gzip in gzip",
+        coded(lambda data: gzip.compress(gzip.compress(data)), "gzip, gzip"),
+        BAD,
+    ),
+    Scenario("gzip-not", "plain text that is called gzip", coded(bytes, "gzip"), BAD),
+    Scenario(
+        "gzip-cut",
+        "gzip that is cut short",
+        coded(lambda data: gzip.compress(data)[:-9], "gzip"),
+        BAD,
+    ),
+    Scenario(
+        "gzip-sum-wrong",
+        "gzip whose checksum is wrong",
+        coded(lambda data: gzip.compress(data)[:-8] + b"\0" * 8, "gzip"),
+        BAD,
+    ),
+    Scenario(
+        "gzip-bomb",
+        "a gzip bomb: 64 KiB that unpack to 64 MiB",
+        body(just(BOMB), "Content-Encoding: gzip"),
+        BAD,
+    ),
+    Scenario("brotli", "brotli", coded(bytes, "br"), BAD),
+    Scenario("zstd", "zstd", coded(bytes, "zstd"), BAD),
+    Scenario("encoding-unknown", "an unknown encoding", coded(bytes, "rot13"), BAD),
+)
+
+
+def statuses(
+    codes: Iterable[int], kind: type[OpwatchError], title: str = "", says: str = ""
+) -> Iterable[Scenario]:
+    for code in codes:
+        empty = code in (204, 304)
+        yield Scenario(
+            f"status-{code}",
+            f"status {code}{title}",
+            answer(
+                lambda sample, code=code, empty=empty: http(
+                    b"" if empty else PAGE, status=code, length=not empty
+                )
+            ),
+            Gives(kind, code, says=says),
+        )
+
+
+def redirects(codes: Iterable[int]) -> Iterable[Scenario]:
+    for code in codes:
+        yield Scenario(
+            f"redirect-{code}",
+            f"status {code} to elsewhere",
+            body(just(PAGE), "Location: http://127.0.0.1:9/elsewhere", status=code),
+            Gives(ServiceError, code, says="not followed"),
+        )
+
+
+DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
+LATER = "Mon, 01 Jan 2024 00:01:30 GMT"
+
+STATUS = (
+    *statuses((201, 202, 203, 204, 205, 206, 299), BadResponse),
+    *redirects((300, 301, 302, 303, 305, 307, 308)),
+    *statuses((304,), BadResponse),
+    *statuses((400, 402, 405, 406, 409, 410, 418, 422, 431, 451, 499), ServiceError),
+    *statuses((401,), AuthenticationError),
+    *statuses((403,), PermissionDenied),
+    *statuses((404,), NotFound),
+    *statuses((408, 425), Unavailable),
+    *statuses((429,), RateLimited),
+    *statuses((500, 501, 502, 503, 504, 511, 520, 529, 599, 600, 777, 999), Unavailable),
+    Scenario(
+        "retry-after",
+        "status 429 with `Retry-After: 90`",
+        body(just(b""), "Retry-After: 90", status=429),
+        Gives(RateLimited, 429, 90.0),
+    ),
+    Scenario(
+        "retry-after-date",
+        "status 503 with `Retry-After` as a date",
+        body(just(b""), f"Date: {DATE}", f"Retry-After: {LATER}", status=503),
+        Gives(Unavailable, 503, 90.0),
+        note="The date is read against the answer's own `Date`.",
+    ),
+    Scenario(
+        "retry-after-garbage",
+        "status 429 with a `Retry-After` that is none",
+        body(just(b""), "Retry-After: soon", status=429),
+        Gives(RateLimited, 429),
+    ),
+    Scenario(
+        "retry-after-negative",
+        "status 429 with a negative `Retry-After`",
+        body(just(b""), "Retry-After: -5", status=429),
+        Gives(RateLimited, 429),
+    ),
+    Scenario(
+        "error-encoded",
+        "status 429 with a body in brotli",
+        body(just(b"\x0b\x02\x80"), "Retry-After: 90", "Content-Encoding: br", status=429),
+        Gives(RateLimited, 429, 90.0),
+    ),
+    Scenario(
+        "error-too-long",
+        "status 503 with a page of 2 MiB",
+        body(just(PAGE + b"x" * 2 * MIB), "Retry-After: 90", status=503),
+        Gives(Unavailable, 503, 90.0),
+    ),
+    Scenario(
+        "error-cut",
+        "status 429 whose body is cut off",
+        then(lambda sample: http(PAGE, "Retry-After: 90", status=429)[:-9], Peer.close),
+        Gives(RateLimited, 429, 90.0),
+    ),
+    Scenario(
+        "error-silent-in-body",
+        "status 503 whose body stops",
+        then(lambda sample: http(PAGE, "Retry-After: 90", status=503)[:-9], Peer.hold),
+        Gives(Unavailable, 503, 90.0),
+        slow=True,
+    ),
+    *(
+        Scenario(
+            f"status-{code}".replace(" ", "-"),
+            f"status {code}",
+            answer(lambda sample, code=code: http(good(sample), status=code)),
+            BROKEN,
+        )
+        for code in ("000", "099", "1000", "20", "abc", "2OO", "-1")
+    ),
+)
+
+WORDS = {
+    "boom": b'"boom"',
+    "null": b"null",
+    "list": b"[]",
+    "number": b"42",
+    "true": b"true",
+    "NaN": b"NaN",
+}
+NESTED = b"[" * 100_000 + b"]" * 100_000
+BODY = (
+    Scenario("empty", "an empty body", body(just(b"")), BAD),
+    Scenario("blank", "a body of blanks", body(just(b" \r\n\t ")), BAD),
+    Scenario("html", "an HTML page with status 200", body(just(PAGE), "X-Portal: yes"), BAD),
+    Scenario("text", "text", body(just(b"OK")), BAD),
+    *(
+        Scenario(f"json-{name}", f"the JSON value `{raw.decode()}`", body(just(raw)), BAD)
+        for name, raw in WORDS.items()
+    ),
+    Scenario("json-empty-object", "the JSON object `{}`", body(just(b"{}")), BAD),
+    Scenario(
+        "json-foreign",
+        "JSON of somebody else's",
+        body(just(b'{"message": "hello", "code": 0}')),
+        BAD,
+    ),
+    Scenario(
+        "json-listed",
+        "the right answer in a list",
+        body(lambda sample: b"[" + good(sample) + b"]"),
+        BAD,
+    ),
+    Scenario(
+        "json-in-text",
+        "the right answer as a JSON string",
+        body(lambda sample: json.dumps(good(sample).decode()).encode()),
+        BAD,
+    ),
+    Scenario("json-cut", "JSON that is cut short", body(lambda sample: good(sample)[:-1]), BAD),
+    Scenario(
+        "json-trailing",
+        "JSON with something after it",
+        body(lambda sample: good(sample) + b"}"),
+        BAD,
+    ),
+    Scenario(
+        "json-twice",
+        "two JSON objects",
+        body(lambda sample: good(sample) + b"\n" + good(sample)),
+        BAD,
+    ),
+    Scenario(
+        "json-duplicate-keys",
+        "a name that comes twice in an object",
+        body(lambda sample: sample.body(extra=',"extra":1,"extra":2')),
+        BAD,
+    ),
+    Scenario(
+        "json-nested",
+        "100,000 brackets, one in the other",
+        body(just(NESTED)),
+        BAD,
+    ),
+    Scenario(
+        "json-nested-inside",
+        "100,000 brackets in a further field",
+        body(lambda sample: sample.body(extra=f',"extra":{NESTED.decode()}')),
+        BAD,
+    ),
+    Scenario(
+        "json-nested-objects",
+        "100,000 objects, one in the other",
+        body(just(b'{"a":' * 100_000 + b"1" + b"}" * 100_000)),
+        BAD,
+    ),
+    Scenario(
+        "json-nested-a-little",
+        "200 brackets in a further field",
+        body(lambda sample: sample.body(extra=f',"extra":{"[" * 200 + "]" * 200}')),
+        RIGHT,
+    ),
+    Scenario(
+        "json-huge-integer",
+        "an integer of 5,000 digits",
+        body(lambda sample: sample.body(number="9" * 5000)),
+        BAD,
+    ),
+    Scenario(
+        "json-further-fields",
+        "fields that nobody documented",
+        body(lambda sample: sample.body(extra=',"extra":{"a":[1,null]}')),
+        RIGHT,
+    ),
+    Scenario(
+        "json-surrogate",
+        "half a surrogate pair in a text",
+        body(lambda sample: sample.body(text='"\\ud800"')),
+        RIGHT,
+        note="The text can be printed.",
+    ),
+    Scenario(
+        "json-bom", "a byte order mark", body(lambda sample: b"\xef\xbb\xbf" + good(sample)), RIGHT
+    ),
+    Scenario(
+        "utf-16", "UTF-16", body(lambda sample: good(sample).decode().encode("utf-16")), RIGHT
+    ),
+    Scenario(
+        "not-utf-8",
+        "bytes that are no UTF-8",
+        body(lambda sample: sample.body(text='"M%s"').replace(b"%s", b"\xfc")),
+        BAD,
+    ),
+    Scenario("nul-bytes", "a body of NUL", body(just(b"\0" * 100)), BAD),
+    Scenario(
+        "content-type-wrong",
+        "the right JSON called something else",
+        answer(lambda sample: http(good(sample)).replace(b"application/json", b"text/html")),
+        RIGHT,
+    ),
+    Scenario(
+        "content-type-missing",
+        "the right JSON without a `Content-Type`",
+        answer(
+            lambda sample: http(good(sample)).replace(b"Content-Type: application/json\r\n", b"")
+        ),
+        RIGHT,
+    ),
+    Scenario("just-fits", "an answer of 1 MiB", body(lambda sample: padded(sample, MIB)), RIGHT),
+    Scenario(
+        "too-long",
+        "an answer of 1 MiB and a byte",
+        body(lambda sample: padded(sample, MIB + 1)),
+        BAD,
+    ),
+    Scenario(
+        "much-too-long", "an answer of 2 MiB", body(lambda sample: padded(sample, 2 * MIB)), BAD
+    ),
+    Scenario(
+        "endless",
+        "an answer without an end",
+        endless(HEAD_OF_200 + b"\r\n", b"x" * 65536),
+        BAD,
+        on_trio=True,
+    ),
+    Scenario(
+        "endless-chunks",
+        "chunks without an end",
+        endless(HEAD_OF_CHUNKED, b"1000\r\n" + b"x" * 4096 + b"\r\n"),
+        BAD,
+    ),
+)
+
+NUMBERS = (
+    *(
+        Scenario(
+            f"number-{name}",
+            f"`{written}` where a number should be",
+            body(lambda sample, written=written: sample.body(number=written)),
+            RIGHT,
+            note="The number is `None`; `wire` has it as it came.",
+        )
+        for name, written in {
+            "nan": "NaN",
+            "infinite": "Infinity",
+            "minus-infinite": "-Infinity",
+            "1e999": "1e999",
+            "negative": "-1",
+            "null": "null",
+            "true": "true",
+            "list": "[1]",
+            "object": "{}",
+            "word": '"much"',
+        }.items()
+    ),
+)
+
+GROUPS: dict[str, tuple[Scenario, ...]] = {
+    "The connection": CONNECTION,
+    "The form of the answer": FRAMING,
+    "Its encoding": ENCODING,
+    "Its status": STATUS,
+    "Its body, with status 200": BODY,
+    "Its numbers": NUMBERS,
+}
+SCENARIOS = tuple(scenario for group in GROUPS.values() for scenario in group)
