@@ -22,11 +22,20 @@ LONGEST_RETRY_AFTER = 10 * 365 * 86_400.0
 # --- a whole answer ----------------------------------------------------------------------------
 
 
-def json_object(answer: Answer) -> dict[str, Any]:
-    """The JSON object that is the body; `BadResponse` where it is anything else."""
-    value = any_json(answer.body)
+def json_object(answer: Answer, *envelope: str) -> dict[str, Any]:
+    """The JSON object that is the body; `BadResponse` where it is anything else.
+
+    `envelope` names the objects in it, each in the one before: a generated parser would take a
+    list of pairs for an object.
+    """
+    inner = value = any_json(answer.body)
+    for name in envelope:
+        inner = inner.get(name) if isinstance(inner, dict) else None
+    if isinstance(inner, dict):
+        fields: dict[str, Any] = value
+        return fields
     if isinstance(value, dict):
-        return value
+        raise bad_response(answer, f"the answer holds no object {'.'.join(envelope)}")
     raise bad_response(answer, "the answer is not a JSON object")
 
 
@@ -60,7 +69,7 @@ def excerpt(answer: Answer) -> str:
 
 def printable(text: str, limit: int = 500) -> str:
     """`text` as one line of at most `limit` printable characters: safe to show at a terminal."""
-    line = " ".join(text.split())
+    line = " ".join(text[: 10 * limit].split())
     line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
     return line if len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
@@ -112,9 +121,11 @@ def parse_time(value: object) -> datetime | None:
 
 
 def text(value: Any) -> str | None:
-    """Text that is not empty; numbers as text."""
+    """Text that is not empty and can be written; numbers as text."""
     if isinstance(value, str):
-        return str(value) or None
+        found = str(value)
+        # JSON can hold half a surrogate pair, which no file or terminal takes.
+        return (found if found.isascii() else found.encode("utf-8", "replace").decode()) or None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     return None
@@ -146,7 +157,9 @@ def percent(value: Any) -> float | None:
 def count(value: Any) -> int | None:
     """A whole number that is not negative."""
     found = number(value)
-    return int(found) if found is not None and found >= 0 and found.is_integer() else None
+    if found is None or found < 0 or not found.is_integer():
+        return None
+    return value if isinstance(value, int) else int(found)
 
 
 def milliseconds(value: Any) -> datetime | None:

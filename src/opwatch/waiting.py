@@ -134,13 +134,16 @@ class Session(Generic[W]):
         self._headers = (("Accept", service.accept), ("User-Agent", user_agent))
         self._warned: set[str] = set()
 
-    def call(self, operation: Operation, **arguments: str) -> Flow[Any]:
-        """The parsed 200 answer of a generated operation; an `OpwatchError` for any other."""
+    def call(self, operation: Operation, *envelope: str, **arguments: str) -> Flow[Any]:
+        """The parsed 200 answer of a generated operation; an `OpwatchError` for any other.
+
+        `envelope` names the objects in it, each in the one before.
+        """
         request = outgoing(self.address, operation._get_kwargs(**arguments), self._headers)
         answer = yield from self.auth.flow(request)
         if answer.status != 200:
             raise self._error(answer.redacted())
-        fields = json_object(answer)
+        fields = json_object(answer, *envelope)
         try:
             return operation._parse_response(client=None, response=_Parsed(fields))
         except _PARSER_ERRORS:
@@ -204,8 +207,11 @@ _KINDS: dict[int, type[ServiceError]] = {
 
 
 def _kind(status: int) -> type[ServiceError] | None:
-    """What a status alone says; None where it is no error and no answer either."""
-    if status < 300:
+    """What a status alone says; None where it is no error and no answer either.
+
+    A 304 answers a condition, and none was set.
+    """
+    if status < 300 or status == 304:
         return None
     return _KINDS.get(status) or (Unavailable if status >= 500 else ServiceError)
 

@@ -13,18 +13,19 @@ from typing import Any, Self, Unpack
 
 from opwatch_api.apig.api.instances import show_details_of_instance_progress_v2
 from opwatch_api.apig.models import InstanceProgress
+from opwatch_api.apig.types import UNSET
 
-from opwatch.auth.flows import AkSk, Auth, Flow, environment
-from opwatch.auth.tokens import ClientCredentials, IamPassword, token_auth
+from opwatch.auth.flows import AkSk, Auth, Flow, environment, require
+from opwatch.auth.tokens import ClientCredentials, IamPassword, token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.clock import Clock
-from opwatch.errors import ConfigurationError, JobGone, OpwatchError, RateLimited
+from opwatch.errors import BadResponse, ConfigurationError, JobGone, OpwatchError, RateLimited
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import any_json, milliseconds, percent, state, text
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
-from opwatch.wire import Answer, Secret, check_id
+from opwatch.wire import Answer, check_id
 
 _PHASES = {
     "creating": Phase.RUNNING,
@@ -54,6 +55,9 @@ def _query(
     response = yield from session.call(
         show_details_of_instance_progress_v2, project_id=project_id, instance_id=job_id
     )
+    # No field is mandatory, but an answer with none of them is somebody else's.
+    if all(field is UNSET for field in (response.status, response.progress, response.start_time)):
+        raise BadResponse("the answer holds nothing that is documented", status=200)
     return Seen(_read(session, job_id, response))
 
 
@@ -115,6 +119,12 @@ SERVICE: Service[InstanceProgress] = Service(
 )
 
 
+_OTHER_WAYS = (
+    "OS_PROJECT_ID with OS_TOKEN, or with HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK; "
+    "for OS_PROJECT_NAME also OS_PROJECT_ID"
+)
+
+
 class _Apig(Core[InstanceProgress]):
     """Watches the creation of dedicated API gateways.
 
@@ -131,8 +141,7 @@ class _Apig(Core[InstanceProgress]):
         project_id: str | None = None,
         **options: Unpack[Options],
     ) -> None:
-        credentials = auth if not isinstance(auth, str) else Secret(auth)
-        del auth
+        auth = credentials = veiled(auth)  # type: ignore[assignment]
         if isinstance(credentials, ClientCredentials):
             raise ConfigurationError(
                 "ClientCredentials is for ITwin; Apig takes IamPassword or AkSk"
@@ -141,6 +150,8 @@ class _Apig(Core[InstanceProgress]):
             project_id = project_id or credentials.project_id
         elif project_id is None:
             raise ConfigurationError("project_id must be given with this auth")
+        elif isinstance(credentials, AkSk):
+            require(project_id=project_id)  # it is also sent as a header
         if project_id is not None:
             check_id(project_id, "project_id")
         self._open(
@@ -159,17 +170,16 @@ class _Apig(Core[InstanceProgress]):
         `OS_PASSWORD`, `OS_USER_DOMAIN_NAME` and `OS_PROJECT_NAME` or `OS_PROJECT_ID`; or
         `OS_TOKEN` and `OS_PROJECT_ID`. Raises `ConfigurationError` with all that is missing.
         """
-        env = os.environ
-        if env.get("HUAWEICLOUD_SDK_AK") or env.get("HUAWEICLOUD_SDK_SK"):
+        if os.environ.get("HUAWEICLOUD_SDK_AK") or os.environ.get("HUAWEICLOUD_SDK_SK"):
             keys = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK")
             found = environment("APIG_ENDPOINT", *keys, "OS_PROJECT_ID")
             auth = AkSk(
                 found[keys[0]],
                 found[keys[1]],
-                security_token=env.get("HUAWEICLOUD_SDK_SECURITY_TOKEN") or None,
+                security_token=os.environ.get("HUAWEICLOUD_SDK_SECURITY_TOKEN") or None,
             )
             return cls(found["APIG_ENDPOINT"], auth, project_id=found["OS_PROJECT_ID"], **options)
-        if env.get("OS_TOKEN"):
+        if os.environ.get("OS_TOKEN"):
             found = environment("APIG_ENDPOINT", "OS_TOKEN", "OS_PROJECT_ID")
             return cls(
                 found["APIG_ENDPOINT"],
@@ -177,16 +187,17 @@ class _Apig(Core[InstanceProgress]):
                 project_id=found["OS_PROJECT_ID"],
                 **options,
             )
-        project = "OS_PROJECT_ID" if env.get("OS_PROJECT_ID") else "OS_PROJECT_NAME"
+        by_id = bool(os.environ.get("OS_PROJECT_ID"))
+        project = "OS_PROJECT_ID" if by_id else "OS_PROJECT_NAME"
         user = ("OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_USER_DOMAIN_NAME")
-        found = environment("APIG_ENDPOINT", *user, project)
+        found = environment("APIG_ENDPOINT", *user, project, instead=_OTHER_WAYS)
         password = IamPassword(
             found["OS_AUTH_URL"],
             found["OS_USERNAME"],
             found["OS_PASSWORD"],
             domain_name=found["OS_USER_DOMAIN_NAME"],
-            project_id=env.get("OS_PROJECT_ID") or None,
-            project_name=None if env.get("OS_PROJECT_ID") else found[project],
+            project_id=found[project] if by_id else None,
+            project_name=None if by_id else found[project],
         )
         return cls(found["APIG_ENDPOINT"], password, **options)
 

@@ -15,10 +15,10 @@ from opwatch_api.catenis.models import MessageProgressResponse, ProcessingError
 
 from opwatch.auth.flows import Ctn1Auth, Flow, environment, require
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
-from opwatch.errors import ConfigurationError, JobGone, PermissionDenied, Unavailable
+from opwatch.errors import BadResponse, ConfigurationError, JobGone, PermissionDenied, Unavailable
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
-from opwatch.reading import count, parse_time, text
+from opwatch.reading import count, parse_time, state, text
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
 from opwatch.wire import Answer, Secret
@@ -33,7 +33,11 @@ HOSTS = {
 def _query(
     session: Session[MessageProgressResponse], job_id: str, closer: bool
 ) -> Flow[Seen[MessageProgressResponse]]:
-    response = yield from session.call(retrieve_message_progress, ephemeral_message_id=job_id)
+    response = yield from session.call(
+        retrieve_message_progress, "data", "progress", ephemeral_message_id=job_id
+    )
+    if state(response.status) != "success":
+        raise BadResponse("the answer does not call itself a success", status=200)
     return Seen(_read(session, job_id, response))
 
 
@@ -61,7 +65,7 @@ def _phase(session: Session[MessageProgressResponse], response: MessageProgressR
     if progress.done is False:
         return Phase.RUNNING
     if progress.done is not True:
-        return session.unknown(f"done: {progress.done!r}")
+        return session.unknown(f"done: {text(progress.done) or type(progress.done).__name__}")
     if progress.success is True:
         return Phase.SUCCEEDED
     return Phase.FAILED if progress.success is False else Phase.ENDED
@@ -120,9 +124,8 @@ class _Catenis(Core[MessageProgressResponse]):
         api_access_secret = Secret(api_access_secret)  # type: ignore[assignment]
         require(device_id=device_id, api_access_secret=api_access_secret)
         if not re.fullmatch(r"\w{20}", device_id, re.ASCII):
-            raise ConfigurationError(
-                f"device_id must be 20 letters and digits, not {device_id!r:.40}"
-            )
+            # Not quoted: who swaps the two arguments gives the secret here.
+            raise ConfigurationError("device_id must be 20 letters, digits or underscores")
         url = base_url if base_url is not None else _base_url(environment, version)
         secret: Secret = api_access_secret  # type: ignore[assignment]
         self._open(

@@ -15,8 +15,8 @@ import attrs
 from opwatch_api.itwin.api.jobs import get_job, get_job_progress
 from opwatch_api.itwin.models import ExecutionInformation, Job, JobIssue, JobProgressResponse
 
-from opwatch.auth.flows import Flow, environment
-from opwatch.auth.tokens import SCOPE, TOKEN_URL, ClientCredentials, IamPassword, token_auth
+from opwatch.auth.flows import AkSk, Flow, environment
+from opwatch.auth.tokens import SCOPE, TOKEN_URL, ClientCredentials, IamPassword, token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.errors import ConfigurationError, JobGone, OpwatchError, Unavailable
 from opwatch.polling import Schedule
@@ -24,7 +24,7 @@ from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import parse_time, percent, state, text
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
-from opwatch.wire import Answer, Secret
+from opwatch.wire import Answer
 
 BASE_URL = "https://api.bentley.com/contextcapture"
 
@@ -43,7 +43,7 @@ _PHASES = {
 def _query(
     session: Session[JobProgressResponse], job_id: str, closer: bool, *, resolve_outcome: bool
 ) -> Flow[Seen[JobProgressResponse]]:
-    response = yield from session.call(get_job_progress, id=job_id)
+    response = yield from session.call(get_job_progress, "jobProgress", id=job_id)
     progress = _read(session, job_id, response)
     if resolve_outcome and progress.phase is Phase.ENDED:
         return (yield from _resolve(session, progress))
@@ -72,7 +72,7 @@ def _resolve(
 ) -> Flow[Seen[JobProgressResponse]]:
     """How a job that is over ended. What can't be known now may be known later, or never."""
     try:
-        response = yield from session.call(get_job, id=progress.job_id)
+        response = yield from session.call(get_job, "job", id=progress.job_id)
     except OpwatchError as error:
         return Seen(progress, error if error.transient else None)
     job: Job = response.job
@@ -89,7 +89,7 @@ def _look_closer(
 ) -> Flow[Seen[JobProgressResponse]]:
     """Whether a job that does not move has ended: cancelled ones were seen to stay active."""
     try:
-        response = yield from session.call(get_job, id=progress.job_id)
+        response = yield from session.call(get_job, "job", id=progress.job_id)
     except OpwatchError:
         return Seen(progress)
     phase = _PHASES.get(state(response.job.state) or "")
@@ -172,10 +172,10 @@ class _ITwin(Core[JobProgressResponse]):
         resolve_outcome: bool = True,
         **options: Unpack[Options],
     ) -> None:
-        credentials = auth if not isinstance(auth, str) else Secret(auth)
-        del auth
-        if isinstance(credentials, IamPassword):
-            raise ConfigurationError("IamPassword is for Apig; ITwin takes ClientCredentials")
+        auth = credentials = veiled(auth)  # type: ignore[assignment]
+        if isinstance(credentials, (IamPassword, AkSk)):
+            name = type(credentials).__name__
+            raise ConfigurationError(f"{name} is for Apig; ITwin takes ClientCredentials")
         query = functools.partial(_query, resolve_outcome=bool(resolve_outcome))
         self._open(
             attrs.evolve(SERVICE, query=query),
@@ -194,7 +194,9 @@ class _ITwin(Core[JobProgressResponse]):
         base_url = os.environ.get("ITWIN_BASE_URL") or BASE_URL
         if os.environ.get("ITWIN_ACCESS_TOKEN"):
             return cls(os.environ["ITWIN_ACCESS_TOKEN"], base_url=base_url, **options)
-        found = environment("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET")
+        found = environment(
+            "ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET", instead="ITWIN_ACCESS_TOKEN"
+        )
         auth = ClientCredentials(
             found["ITWIN_CLIENT_ID"],
             found["ITWIN_CLIENT_SECRET"],
