@@ -31,14 +31,14 @@ from opwatch.simulator.state import Job, State, Token
 from opwatch.simulator.timeline import Frame, Timed
 
 USERNAME = "simulated-user"
-PASSWORD = "simulated password"  # noqa: S105 (made up)
+PASSWORD = "simulated-password"  # noqa: S105 (made up)
 DOMAIN_NAME = "OTC-SIMULATED-DOMAIN"
 PROJECT_NAME = "eu-de_simulated"
 PROJECT_ID = "51a0000000000000000000000000c0de"
 ACCESS_KEY = "SIMULATEDACCESSKEY00"
-SECRET_KEY = "simulated secret key"  # noqa: S105 (made up)
+SECRET_KEY = "simulated-secret-key"  # noqa: S105 (made up)
 TEMPORARY_ACCESS_KEY = "SIMULATEDTEMPORARY00"
-TEMPORARY_SECRET_KEY = "simulated temporary secret key"  # noqa: S105 (made up)
+TEMPORARY_SECRET_KEY = "simulated-temporary-secret-key"  # noqa: S105 (made up)
 SECURITY_TOKEN = "simulated-security-token"  # noqa: S105 (made up)
 
 TOKEN_LIFE = 86_400.0

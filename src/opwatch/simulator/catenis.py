@@ -26,7 +26,7 @@ from opwatch.simulator.state import Job, State, fault_of
 from opwatch.simulator.timeline import Frame, Timed
 
 DEVICE_ID = "dSimulatedDevice0001"
-API_ACCESS_SECRET = "simulated api access secret"  # noqa: S105 (made up)
+API_ACCESS_SECRET = "simulated-api-access-secret"  # noqa: S105 (made up)
 
 ERRORS = {
     "Device is deleted": 400,

@@ -29,7 +29,7 @@ from opwatch.simulator.state import Job, State, fault_of
 from opwatch.simulator.timeline import Frame, Timed
 
 CLIENT_ID = "simulated-service-client"
-CLIENT_SECRET = "simulated client secret"  # noqa: S105 (made up)
+CLIENT_SECRET = "simulated-client-secret"  # noqa: S105 (made up)
 SCOPE = "itwin-platform"
 ACCEPT = "application/vnd.bentley.itwin-platform.v1+json"
 KEPT = 30 * 86_400.0

@@ -35,6 +35,8 @@ HOST = "127.0.0.1"
 KEEP_ALIVE = 600
 """Seconds an idle connection is kept: longer than any client's longest delay."""
 _START_LIMIT = 30.0
+_LAST_ANSWERS = 0.5
+"""Seconds for the answers that are under way when the simulator stops."""
 
 
 class SimulatorProblem(AssertionError):
@@ -297,7 +299,11 @@ class Simulator:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, told by events: when it is up, and when to end."""
+    """uvicorn's server, which says when it is up, and ends at once when it is told to.
+
+    uvicorn looks every 0.1 s whether it is to end, and pauses as long while it does: too long for
+    a fixture that every test starts anew.
+    """
 
     def __init__(self, config: uvicorn.Config, up: threading.Event, closing: asyncio.Event) -> None:
         super().__init__(config)
@@ -307,6 +313,22 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         self._up.set()
         await self._closing.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Accept no more, and only then close: asyncio leaks a connection accepted in between.
+        for listener in sockets or []:
+            asyncio.get_running_loop().remove_reader(listener)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        # Answers under way, and connections that were accepted a moment ago.
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=_LAST_ANSWERS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for server in self.servers:
+            server.close()
+        while self.server_state.connections:
+            await asyncio.sleep(0)
 
 
 class _Quiet(logging.Filter):
@@ -362,7 +384,9 @@ class _Thread:
         logger = logging.getLogger("uvicorn.error")
         logger.addFilter(self._quiet)
         try:
-            asyncio.run(self._serve())
+            # The loop whose listening socket can be left alone, on every platform.
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._serve())
         except BaseException as failure:  # noqa: BLE001 (raised by the thread that waits)
             self._failure = failure
         finally:
@@ -385,6 +409,5 @@ class _Thread:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=1,
         )
         await _Server(config, self._up, self._closing).serve(sockets=[self._socket])

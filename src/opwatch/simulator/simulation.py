@@ -9,17 +9,15 @@ simulator's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import attrs
+from pydantic import BaseModel
+from starlette.routing import BaseRoute
 
 from opwatch.progress import Phase
 from opwatch.simulator.state import Job, State
 from opwatch.simulator.timeline import Frame, Timeline
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from starlette.routing import BaseRoute
 
 
 @attrs.frozen
