@@ -11,6 +11,8 @@ from pathlib import Path
 
 import attrs
 
+from opwatch.simulator import Simulator
+
 LIMIT = 120.0
 """Seconds for anything that has to happen: generous, since machines are busy."""
 ANY_RUN = [sys.executable, "-m", "opwatch.cli"]
@@ -30,6 +32,7 @@ class Result:
 
 
 Run = Callable[..., Result]
+Connect = Callable[[Simulator], None]
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from cli_tools import Result, Run
+from cli_tools import Connect, Result, Run
 
 from opwatch.cli import main
 from opwatch.simulator import Simulator
@@ -44,11 +44,21 @@ def clock() -> Iterator[FakeClock]:
 
 
 @pytest.fixture
-def sim(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """A simulator without jobs, which the command reaches by the environment."""
-    with Simulator() as simulator:
+def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Lets the command reach a simulator, by the environment."""
+
+    def connect(simulator: Simulator) -> None:
         for name, value in simulator.environ.items():
             monkeypatch.setenv(name, value)
+
+    return connect
+
+
+@pytest.fixture
+def sim(clock: FakeClock, connect: Connect) -> Iterator[Simulator]:
+    """A simulator without jobs, which the command reaches."""
+    with Simulator() as simulator:
+        connect(simulator)
         yield simulator
 
 

@@ -73,7 +73,9 @@ def _usage(error: object) -> str:
     import click
 
     assert isinstance(error, click.UsageError)
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = " ".join(error.format_message().split())
+    if message.endswith(".") and not message.endswith("..."):
+        message = message[:-1]
     path = error.ctx.command_path if error.ctx is not None else "opwatch"
     return f"{message}; see '{path} --help'"
 

@@ -210,7 +210,7 @@ def _grid(scale: Scale) -> Iterable[str]:
         yield f'<path class="grid" d="M{_LEFT:g} {y:.1f}H{_RIGHT:g}"/>'
         label = escape(scale.label(part * scale.top))
         yield f'<text x="{_LEFT - 6:g}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
-    step = next((step for step in _STEPS if scale.end / step <= 6), _STEPS[-1])
+    step = next((step for step in _STEPS if scale.end / step <= 6), scale.end / 6)
     for n in range(int(scale.end // step) + 1):
         x = scale.x(n * step)
         yield f'<path class="grid" d="M{x:.1f} {_BOTTOM:g}v4"/>'

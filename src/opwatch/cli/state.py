@@ -37,6 +37,7 @@ class StateFile:
         """What resumes each wait that goes on."""
         self.ended: dict[Job, Progress[Any]] = {}
         """The last answer of each job that is over."""
+        self._failing = False
         if self._path is not None:
             self._read(self._path)
 
@@ -65,7 +66,11 @@ class StateFile:
         try:
             self.write()
         except ConfigurationError as error:
-            logger.warning("%s; the watching goes on", error)
+            if not self._failing:
+                logger.warning("%s; the watching goes on", error)
+            self._failing = True
+        else:
+            self._failing = False
 
     def write(self) -> None:
         """Put the file in its place; `ConfigurationError` where it cannot be written."""

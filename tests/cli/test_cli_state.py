@@ -1,0 +1,310 @@
+"""The state file: another run goes on where the first was ended, and asks no earlier."""
+
+import itertools
+import json
+import shutil
+import signal
+import stat
+from pathlib import Path
+
+import attrs
+import pytest
+from cli_tools import Connect, Run, Running
+
+from opwatch.cli.state import StateFile
+from opwatch.errors import ConfigurationError
+from opwatch.progress import Fault, Phase, Progress
+from opwatch.simulator import Frame, Polls, Simulator
+from opwatch.testing import FakeClock
+
+JOB = ("itwin", "j1")
+RUNNING = Frame("running", percent=40)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.json"
+
+
+def begun(sim: Simulator, path: Path, *, timeout: float | None = None) -> None:
+    """The state file of a run that was killed after its first query."""
+    step = sim.client("itwin").start("j1", timeout=timeout)
+    StateFile(path).waits(JOB, step.token)
+
+
+# --- killed, and run again ------------------------------------------------------------------------
+
+
+def test_killed_between_two_queries(real_sim: Simulator, path: Path) -> None:
+    """A run killed between two queries is gone on with: the same outcome, no query too early."""
+    frames = [Frame("running", percent=n) for n in (10, 20, 30, 40)]
+    real_sim.add("itwin", "j1", Polls([*frames, Frame("succeeded")]))
+    words = ("watch", "--state", path, "--json")
+    with Running(*words, "itwin", "j1", "--schedule", "1s", env=real_sim.environ) as first:
+        first.until('"percent": 20.0')
+        first.kill()
+    with Running(*words, env=real_sim.environ) as second:
+        done = second.end()
+    events = [json.loads(line) for line in done.lines]
+    assert done.code == 0
+    assert (events[0]["event"], events[0]["resumed"]) == ("start", True)
+    assert events[-1]["outcome"] == "succeeded"
+    assert [event["percent"] for event in events if event["event"] == "progress"] == [30, 40, 100]
+    times = [one.time for one in real_sim.requests if one.operation == "progress"]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert len(gaps) == 4
+    assert min(gaps) >= 0.99
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(real_sim: Simulator, path: Path, number: signal.Signals) -> None:
+    """An interrupt exits with 130, says that the job goes on, and prints what goes on with it."""
+    real_sim.add("itwin", "j1", RUNNING)
+    real_sim.add("apig", "g1", RUNNING)
+    words = ("watch", "--state", path, "itwin:j1", "apig:g1")
+    with Running(*words, env=real_sim.environ) as first:
+        first.until("g1 running")
+        first.send(number)
+        done = first.end()
+    assert done.code == 130
+    assert done.err == (
+        "opwatch: interrupted; itwin j1 and 1 more job go on; "
+        f"to go on: opwatch watch --state {path}\n"
+    )
+    assert sorted(StateFile(path).tokens) == [("apig", "g1"), ("itwin", "j1")]
+
+
+def test_a_query_that_is_not_due(run: Run, sim: Simulator, clock: FakeClock, path: Path) -> None:
+    """A run that comes early waits until the next query is due, by the schedule it left off at."""
+    sim.add("itwin", "j1", Polls([RUNNING, Frame("succeeded")]))
+    begun(sim, path)
+    clock.advance(5)
+    done = run("watch", "--state", path)
+    assert done.code == 0
+    assert clock.slept == [10]
+    assert [line.partition("j1 ")[2] for line in done.lines] == [
+        "taken up from the state file",
+        "not due yet (next query in 10 s)",
+        "succeeded, 100 %",
+    ]
+
+
+def test_a_run_that_comes_late(run: Run, sim: Simulator, clock: FakeClock, path: Path) -> None:
+    """A run that comes after the next query was due asks at once."""
+    sim.add("itwin", "j1", Polls([RUNNING, Frame("succeeded")]))
+    begun(sim, path)
+    clock.advance(1000)
+    assert run("watch", "--state", path).code == 0
+    assert clock.slept == []
+
+
+def test_the_deadline_stays(run: Run, sim: Simulator, clock: FakeClock, path: Path) -> None:
+    """A wait keeps the deadline of the run that began it, whatever a later run says."""
+    sim.add("itwin", "j1", RUNNING)
+    begun(sim, path, timeout=60)
+    assert run("watch", "--state", path, "itwin", "j1", "--timeout", "10h").code == 124
+    assert clock.now() == 60
+
+
+# --- what the file holds --------------------------------------------------------------------------
+
+
+def test_the_file(run: Run, sim: Simulator, path: Path) -> None:
+    """The file is its owner's alone, holds no credential, and nothing is left beside it."""
+    sim.add("itwin", "j1", Polls([RUNNING, Frame("failed", fault=Fault("E1", "no photos"))]))
+    assert run("watch", "--state", path, "itwin", "j1").code == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["state.json"]
+    text = path.read_text("utf-8")
+    assert json.loads(text)["opwatch_state"] == 1
+    assert [value for value in sim.environ.values() if value in text] == []
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_file_follows_every_query(run: Run, connect: Connect, path: Path) -> None:
+    """When a query is made, the file holds where the wait stood after the one before."""
+    polls = []
+
+    def look(request: object) -> None:
+        tokens = StateFile(path).tokens if path.exists() else {}
+        polls.append(json.loads(tokens[JOB])["polls"] if JOB in tokens else 0)
+
+    with Simulator(on_request=look) as sim:
+        connect(sim)
+        sim.add("itwin", "j1", Polls([RUNNING, RUNNING, RUNNING, Frame("succeeded")]))
+        assert run("watch", "--state", path, "itwin", "j1").code == 0
+    assert polls == [0, 0, 1, 2, 3, 3]  # a token, four queries, and one for the outcome
+
+
+def test_an_outcome_is_repeated(run: Run, sim: Simulator, path: Path) -> None:
+    """A job that is over is not asked for again: its outcome and exit code are repeated."""
+    sim.add("itwin", "j1", [Frame("failed", percent=30, fault=Fault("E1", "no photos"))])
+    sim.add("itwin", "j2", [Frame("ended")])
+    first = run("watch", "--state", path, "itwin", "j1", "j2")
+    asked = len(sim.requests)
+    again = run("watch", "--state", path, "itwin", "j1", "j2")
+    assert (first.code, again.code) == (1, 1)
+    assert len(sim.requests) == asked
+    assert again.lines[1].endswith("j1 failed, 30 %: E1: Job failed: no photos")
+
+
+@pytest.mark.parametrize(
+    "words", [["--timeout", "60"], ["--stall-timeout", "60"]], ids=["timeout", "stall"]
+)
+def test_a_wait_that_ended_by_itself_begins_anew(
+    run: Run, sim: Simulator, clock: FakeClock, path: Path, words: list[str]
+) -> None:
+    """After a deadline or a stall the next run begins a new wait."""
+    sim.add("itwin", "j1", RUNNING)
+    assert run("watch", "--state", path, "itwin", "j1", *words).code == 124
+    sim.job("itwin", "j1").play([Frame("succeeded")])
+    assert run("watch", "--state", path, "itwin", "j1", *words).code == 0
+
+
+def test_other_jobs_stay(run: Run, sim: Simulator, path: Path) -> None:
+    """A run for some jobs of a file leaves the others in it as they are."""
+    sim.add("itwin", "j1", RUNNING)
+    sim.add("itwin", "j2", [Frame("succeeded")])
+    begun(sim, path)
+    token = StateFile(path).tokens[JOB]
+    assert run("watch", "--state", path, "itwin", "j2").code == 0
+    assert StateFile(path).tokens == {JOB: token}
+
+
+def test_what_is_kept_of_a_job_that_is_over(path: Path) -> None:
+    """Everything a person is told of a job that is over survives in the file."""
+    progress: Progress[None] = Progress(
+        service="apig",
+        job_id="g1",
+        phase=Phase.FAILED,
+        percent=12.5,
+        step="step",
+        bytes_processed=7,
+        fault=Fault("E", "why"),
+        wire=None,
+    )
+    StateFile(path).over(("apig", "g1"), progress)
+    assert StateFile(path).ended == {("apig", "g1"): progress}
+    fewer = attrs.evolve(progress, percent=None, step=None, bytes_processed=None, fault=None)
+    StateFile(path).over(("apig", "g1"), fewer)
+    assert StateFile(path).ended == {("apig", "g1"): fewer}
+
+
+# --- what may be wrong with it --------------------------------------------------------------------
+
+
+def token(sim: Simulator, job_id: str = "j1") -> str:
+    return sim.client("itwin").start(job_id, timeout=None).token
+
+
+def test_damaged_files(run: Run, sim: Simulator, path: Path) -> None:
+    """A damaged file exits with 2 and says what to do; it is left as it is, nothing is asked."""
+    sim.add("itwin", "j1", RUNNING)
+    good = token(sim)
+    asked = len(sim.requests)
+    answer = dict.fromkeys(("percent", "step", "bytes_processed", "fault"))
+    answer |= {"started_at": None, "finished_at": None, "phase": "running"}
+    entry = {"service": "itwin", "job_id": "j1", "token": good}
+    texts = [
+        *("", "not JSON", "[]", "null", "[" * 100_000),
+        '{"opwatch_state": 1',
+        '{"opwatch_state": 2, "jobs": []}',
+        '{"opwatch_state": 1}',
+        *(
+            json.dumps({"opwatch_state": 1, "jobs": [found]})
+            for found in (
+                None,
+                {"service": "itwin", "job_id": "j1"},
+                {**entry, "token": good.replace('"rung":1', '"rung":3')},
+                {**entry, "token": good[:-10]},
+                {**entry, "job_id": "j2"},
+                {**entry, "service": "apig"},
+                {"service": "itwin", "job_id": "j1", "answer": answer},
+                {"service": "itwin", "job_id": "j1", "answer": {"phase": "failed"}},
+            )
+        ),
+    ]
+    for text in texts:
+        path.write_text(text, "utf-8")
+        done = run("watch", "--state", path, "itwin", "j1")
+        assert (done.code, done.out) == (2, ""), text
+        assert done.err.startswith(f"opwatch: damaged state file {path} ("), text
+        assert done.err.endswith("); delete it to begin anew\n")
+        assert len(done.err.splitlines()) == 1
+        assert path.read_text("utf-8") == text
+    assert len(sim.requests) == asked
+
+
+def test_a_file_that_is_no_text(run: Run, path: Path) -> None:
+    """Bytes that are no text are a damaged file."""
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "damaged state file" in run("watch", "--state", path, "itwin", "j1").err
+
+
+def test_a_file_of_a_service_that_is_not_installed(run: Run, sim: Simulator, path: Path) -> None:
+    """A job of a service that this installation lacks is named, with the services there are."""
+    sim.add("itwin", "j1", RUNNING)
+    begun(sim, path)
+    fields = json.loads(path.read_text("utf-8"))
+    fields["jobs"] = [
+        {
+            "service": "itwim",
+            "job_id": "j1",
+            "answer": {
+                **dict.fromkeys(("percent", "step", "bytes_processed", "fault")),
+                **dict.fromkeys(("started_at", "finished_at")),
+                "phase": "failed",
+            },
+        }
+    ]
+    path.write_text(json.dumps(fields), "utf-8")
+    done = run("watch", "--state", path)
+    assert done.code == 2
+    assert done.err == (
+        "opwatch: unknown service 'itwim'; did you mean itwin? there are apig, catenis, itwin\n"
+    )
+
+
+def test_a_file_without_jobs(run: Run, path: Path) -> None:
+    """A file that holds no job needs jobs on the command line."""
+    StateFile(path).write()
+    done = run("watch", "--state", path)
+    assert done.code == 2
+    assert "holds no job; give SERVICE ID..." in done.err
+
+
+def test_writing_is_all_or_nothing(path: Path) -> None:
+    """A file that cannot be replaced stays, and no half of a new one is left beside it."""
+    state = StateFile(path)
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match="cannot write the state file"):
+        state.write()
+    assert [entry.name for entry in path.parent.iterdir()] == ["state.json"]
+
+
+def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
+    """A state file that is a symbolic link is written where the link points."""
+    path.symlink_to(tmp_path / "real.json")
+    StateFile(path).write()
+    assert path.is_symlink()
+    assert StateFile(tmp_path / "real.json").jobs == []
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_disk_that_fails_meanwhile(run: Run, connect: Connect, tmp_path: Path) -> None:
+    """Where the file can no longer be written, one line says so and the watching goes on."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def remove(request: object) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    with Simulator(on_request=remove) as sim:
+        connect(sim)
+        sim.add("itwin", "j1", Polls([RUNNING, RUNNING, RUNNING, Frame("succeeded")]))
+        done = run("watch", "--state", folder / "state.json", "itwin", "j1")
+    assert done.code == 0
+    assert done.err == (
+        f"opwatch: cannot write the state file {folder / 'state.json'}: "
+        "No such file or directory; the watching goes on\n"
+    )
