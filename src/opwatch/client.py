@@ -79,7 +79,8 @@ class Core(Generic[W]):
             raise ConfigurationError(f"unknown option {', '.join(unknown)}; there are {known}")
         self._clock = clocks.current.get()
         self._gate = SharedGate()
-        self._schedule = options.get("schedule") or service.schedule
+        given = options.get("schedule")
+        self._schedule = service.schedule if given is None else given
         self._max_failures = options.get("max_failures", 10)
         self._limits = _limits(options)
         self._begin(timeout=None)  # refuses a schedule or a count that cannot be, before any wait
@@ -99,7 +100,7 @@ class Core(Generic[W]):
     ) -> polling.PollState:
         now = self._clock.now()
         plan = polling.plan(
-            schedule or self._schedule,
+            self._schedule if schedule is None else schedule,
             now,
             timeout=timeout,
             stall_timeout=stall_timeout,
