@@ -230,6 +230,10 @@ class SharedGate:
     def until(self) -> float:
         return self._gate.until
 
+    @property
+    def asked(self) -> float:
+        return self._gate.asked
+
     def learn(self, error: OpwatchError | None, now: float) -> None:
         """Shut after a rate limit, open after anything else."""
         if error is None and not self._gate.strikes:
@@ -267,7 +271,6 @@ class Run(Generic[W]):
 
     __slots__ = (
         "_gate",
-        "_over",
         "_place",
         "_session",
         "error",
@@ -284,7 +287,6 @@ class Run(Generic[W]):
         self._session = session
         self._gate = gate
         self._place: float | None = None
-        self._over: Progress[W] | None = None
         self.job_id = job_id
         self.state = state
         self.verdict = Verdict.WAIT
@@ -331,6 +333,7 @@ class Run(Generic[W]):
     def turn(self) -> Flow[Progress[W] | None]:
         """One query and what follows from it: the answer, where there was one."""
         session, progress, error = self._session, None, None
+        over: Progress[W] | None = None
         closer = polling.wants_closer_look(self.state)
         try:
             seen = yield from session.query(self.job_id, closer=closer)
@@ -338,14 +341,14 @@ class Run(Generic[W]):
             error = trouble
         else:
             progress, error = seen.progress, seen.trouble
-            self._over = progress if error is not None else None
+            over = progress if error is not None else None
         now = session.clock.now()
         self._gate.learn(error, now)
         self.trouble = error
         event: Reading | Trouble
         if error is not None:
             wait = error.retry_after if isinstance(error, ServiceError) else None
-            event = Trouble(error.transient, wait, over=self._over is not None)
+            event = Trouble(error.transient, wait, over=over is not None)
             progress = None
         else:
             assert progress is not None
@@ -355,7 +358,7 @@ class Run(Generic[W]):
         if error is not None:
             logger.debug("%s %s: %s", session.service.name, self.job_id, self.verdict.value)
             if self.verdict is Verdict.ENDED:
-                progress = self.last = self._over
+                progress = self.last = over
         self.error = self._end(error)
         return progress
 
@@ -385,16 +388,16 @@ class Run(Generic[W]):
         deadline = self.state.plan.deadline
         if deadline is None or self._place is None or self._place <= deadline:
             return
-        until = self._gate.until
-        if until <= deadline:
-            self._place = max(until, deadline)
+        asked = self._gate.asked
+        if asked <= deadline:
+            self._place = deadline
             return
         self.verdict = Verdict.GAVE_UP
         self.error = self._about(
             RateLimited(
                 "a rate limit holds all jobs of this client beyond the wait's deadline",
                 status=429,
-                retry_after=until - now,
+                retry_after=asked - now,
             )
         )
 

@@ -18,7 +18,7 @@ from opwatch_api.itwin.models import ExecutionInformation, Job, JobIssue, JobPro
 from opwatch.auth.flows import AkSk, Flow, environment
 from opwatch.auth.tokens import SCOPE, TOKEN_URL, ClientCredentials, IamPassword, token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
-from opwatch.errors import ConfigurationError, JobGone, OpwatchError, Unavailable
+from opwatch.errors import ConfigurationError, JobGone, OpwatchError, RateLimited, Unavailable
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import parse_time, percent, state, text
@@ -90,6 +90,8 @@ def _look_closer(
     """Whether a job that does not move has ended: cancelled ones were seen to stay active."""
     try:
         response = yield from session.call(get_job, "job", id=progress.job_id)
+    except RateLimited:
+        raise  # its Retry-After holds the next query too
     except OpwatchError:
         return Seen(progress)
     phase = _PHASES.get(state(response.job.state) or "")
@@ -194,9 +196,7 @@ class _ITwin(Core[JobProgressResponse]):
         base_url = os.environ.get("ITWIN_BASE_URL") or BASE_URL
         if os.environ.get("ITWIN_ACCESS_TOKEN"):
             return cls(os.environ["ITWIN_ACCESS_TOKEN"], base_url=base_url, **options)
-        found = environment(
-            "ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET", instead="ITWIN_ACCESS_TOKEN"
-        )
+        found = environment("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET", instead="ITWIN_ACCESS_TOKEN")
         auth = ClientCredentials(
             found["ITWIN_CLIENT_ID"],
             found["ITWIN_CLIENT_SECRET"],
