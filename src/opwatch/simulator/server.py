@@ -7,6 +7,7 @@ through the entry points `opwatch.simulators`, another package's too.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 import threading
@@ -43,9 +44,14 @@ class SimulatorProblem(AssertionError):
     """The simulator answered what its service's spec does not allow, or failed by itself."""
 
 
-def installed() -> list[Simulation]:
+# Reading the entry points of a whole environment takes 10 ms and more, so it is done once.
+@functools.cache
+def installed() -> tuple[Simulation, ...]:
     """The simulations that are installed, ours and other packages'."""
-    return [entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)]
+    return tuple(entry.load() for entry in entry_points(group=GROUP))
+
+
+_plugin = functools.cache(services.find)
 
 
 class Simulator:
@@ -139,14 +145,14 @@ class Simulator:
         `options` are any arguments of the client's own, also instead of the credentials.
         """
         arguments = {**self.arguments(service), **options}
-        made = services.find(service).client(**arguments)
+        made = _plugin(service).client(**arguments)
         self._clients.append(made)
         return made
 
     def async_client(self, service: str, **options: Any) -> AsyncClient[Any]:
         """As `client`; the caller closes it, in the event loop it was used in."""
         arguments = {**self.arguments(service), **options}
-        return services.find(service).async_client(**arguments)
+        return _plugin(service).async_client(**arguments)
 
     def simulation(self, service: str) -> Simulation:
         """The simulation of that name; `ConfigurationError` lists those there are."""
