@@ -12,7 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, Self, TypedDict, TypeVar
+from typing import Any, Generic, Self, TypedDict, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -76,6 +76,8 @@ class Core(Generic[W]):
         """Called by the constructor of each service."""
         if unknown := sorted(set(options) - set(Options.__annotations__)):
             known = ", ".join(Options.__annotations__)
+            # What was misspelt may be a secret, and stands in the frames of this very error.
+            cast("dict[str, Any]", options).clear()
             raise ConfigurationError(f"unknown option {', '.join(unknown)}; there are {known}")
         self._clock = clocks.current.get()
         self._gate = SharedGate()

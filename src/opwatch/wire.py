@@ -30,6 +30,10 @@ class Secret:
         text: str = self._value
         return text
 
+    def encode(self) -> bytes:
+        """Its bytes. Never raises for text: the error would hold what it could not encode."""
+        return self.reveal().encode("utf-8", "surrogatepass")
+
     def fault(self) -> str | None:
         """What is wrong with it, without saying what it is."""
         if not isinstance(self._value, str):
@@ -38,6 +42,8 @@ class Secret:
             return "must not be empty"
         if not (self._value.isascii() and self._value.isprintable()):
             return "must hold printable ASCII characters only"
+        if self._value != self._value.strip():
+            return "must not begin or end with a space"
         return None
 
     def __eq__(self, other: object) -> bool:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl, quote, unquote
 
 from opwatch.auth import utc
+from opwatch.wire import Secret
 
 ALGORITHM = "SDK-HMAC-SHA256"
 _EMPTY_HASH = hashlib.sha256(b"").hexdigest()
@@ -28,10 +29,10 @@ def sign(
     headers: Mapping[str, str],
     body: bytes,
     access_key: str,
-    secret_key: str,
+    secret_key: str | Secret,
     timestamp: datetime,
     project_id: str | None = None,
-    security_token: str | None = None,
+    security_token: str | Secret | None = None,
 ) -> dict[str, str]:
     """The headers that authenticate one request: `X-Sdk-Date`, `Authorization`, and what was given
     of `X-Project-Id` and `X-Security-Token`.
@@ -40,11 +41,12 @@ def sign(
     be signed beside `Host` and the headers returned here. `timestamp` is an aware datetime.
     Raises `ConfigurationError` for a `timestamp` without a time zone.
     """
+    secret_key, security_token = Secret(secret_key), Secret(security_token or "")
     added = {"X-Sdk-Date": utc(timestamp).strftime("%Y%m%dT%H%M%SZ")}
     if project_id:
         added["X-Project-Id"] = project_id
-    if security_token:
-        added["X-Security-Token"] = security_token
+    if token := security_token.reveal():
+        added["X-Security-Token"] = token
     lines, names = canonical_headers({**headers, "Host": host, **added})
     path, _, query = target.partition("?")
     canonical = "\n".join(

@@ -18,6 +18,7 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 from opwatch.auth import utc
+from opwatch.wire import Secret
 
 ALGORITHM = "CTN1-HMAC-SHA256"
 SCOPE = "ctn1_request"
@@ -33,7 +34,7 @@ def sign(
     host: str,
     body: bytes,
     device_id: str,
-    secret: str,
+    secret: str | Secret,
     timestamp: datetime,
     sign_date: date | None = None,
 ) -> dict[str, str]:
@@ -44,6 +45,7 @@ def sign(
     defaults to the UTC date of five minutes before it. Raises `ConfigurationError` for a
     `timestamp` without a time zone.
     """
+    secret = Secret(secret)
     when = utc(timestamp)
     stamp = when.strftime("%Y%m%dT%H%M%SZ")
     day = (sign_date or (when - CLOCK_TOLERANCE).date()).strftime("%Y%m%d")
@@ -60,7 +62,7 @@ def sign(
 
 
 @lru_cache(maxsize=64)
-def _key(secret: str, day: str) -> bytes:
+def _key(secret: Secret, day: str) -> bytes:
     """The key of one secret for one day: the same for every request of the day."""
     dated = hmac.digest(b"CTN1" + secret.encode(), day.encode(), "sha256")
     return hmac.digest(dated, SCOPE.encode(), "sha256")

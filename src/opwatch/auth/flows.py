@@ -72,13 +72,24 @@ class Auth(Protocol):
         ...
 
 
-def environment(*names: str) -> dict[str, str]:
-    """Those environment variables; `ConfigurationError` names all that are missing, at once."""
-    if missing := [name for name in names if not os.environ.get(name)]:
+class Environment(dict[str, str]):
+    """Some environment variables, whose values do not show."""
+
+    def __repr__(self) -> str:
+        return f"<environment variables {', '.join(self)}>"
+
+
+def environment(*names: str, instead: str | None = None) -> Environment:
+    """Those environment variables; `ConfigurationError` names all that are missing, at once.
+
+    `instead` says what else would do.
+    """
+    if missing := [name for name in names if not os.environ.get(name, "").strip()]:
+        other = f"; or instead {instead}" if instead else ""
         raise ConfigurationError(
-            f"not set in the environment: {', '.join(missing)} (needed: {', '.join(names)})"
+            f"not set in the environment: {', '.join(missing)} (needed: {', '.join(names)}{other})"
         )
-    return {name: os.environ[name] for name in names}
+    return Environment({name: os.environ[name] for name in names})
 
 
 def require(**values: Any) -> None:
@@ -121,7 +132,7 @@ class Ctn1Auth:
             host=request.address.host,
             body=request.body,
             device_id=self._device_id,
-            secret=self._secret.reveal(),
+            secret=self._secret,
             timestamp=datetime.fromtimestamp(self._clock.epoch() + skew, UTC),
         )
         return request.with_headers(added.items(), Secret(added["Authorization"]), self._secret)
@@ -214,10 +225,10 @@ class AkSkAuth:
             headers={},
             body=request.body,
             access_key=self._access_key,
-            secret_key=self._secret_key.reveal(),
+            secret_key=self._secret_key,
             timestamp=datetime.fromtimestamp(math.floor(self._clock.epoch()), UTC),
             project_id=self._project_id,
-            security_token=None if token is None else token.reveal(),
+            security_token=token,
         )
         secrets = [Secret(added["Authorization"]), self._secret_key]
         return request.with_headers(added.items(), *secrets, *([token] if token else []))

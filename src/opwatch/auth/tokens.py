@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from opwatch.auth.flows import Ask, Auth, Flight, Flow, Token, require
+from opwatch.auth.flows import AkSk, Ask, Auth, Flight, Flow, Token, require
 from opwatch.clock import Clock
 from opwatch.errors import (
     AuthenticationError,
@@ -203,6 +203,17 @@ class TokenAuth:
         return f"<{self._header} token>"
 
 
+def veiled(auth: object) -> object:
+    """What a client was given to authenticate with, so that it shows in no traceback from here on.
+
+    Tokens become a `Secret`, and so does what makes no sense, which may be one. The repr of a
+    callable may show what it was given, as `functools.partial`'s does.
+    """
+    if isinstance(auth, (ClientCredentials, IamPassword, AkSk)):
+        return auth
+    return _Asked(auth) if callable(auth) and not isinstance(auth, type) else Secret(auth)
+
+
 def token_auth(
     auth: object,
     clock: Clock,
@@ -212,19 +223,18 @@ def token_auth(
     is_expired: Callable[[Answer], bool] = lambda answer: True,
     project_id: str | None = None,
 ) -> Auth:
-    """`auth` as it was given to a client: credentials, a token, or a callable that returns one."""
+    """`auth` as `veiled` gave it: credentials, a token, or a callable that returns one."""
     fetcher: Fetcher
-    if isinstance(auth, (str, Secret)):
-        require(token=(token := bare(auth)))
-        fetcher = _Fixed(token)
-    elif isinstance(auth, (ClientCredentials, IamPassword)):
+    if isinstance(auth, (ClientCredentials, IamPassword, _Asked)):
         fetcher = auth
-    elif callable(auth):
-        fetcher = _Asked(auth)
+    elif isinstance(auth, Secret) and isinstance(auth.reveal(), str):
+        require(auth=(token := bare(auth)))
+        fetcher = _Fixed(token)
     else:
+        given = type(auth.reveal() if isinstance(auth, Secret) else auth).__name__
         raise ConfigurationError(
             "auth must be credentials, a token as text, or a callable that returns one, "
-            f"not {type(auth).__name__}"
+            f"not {given}"
         )
     return TokenAuth(
         TokenSource(fetcher, clock),
@@ -235,13 +245,15 @@ def token_auth(
     )
 
 
-_BEARER = re.compile(r"\s*(?:bearer(?:\s+|$))?", re.IGNORECASE)
+_BEARER = re.compile(r" *(?:bearer(?: +|$))?", re.IGNORECASE)
 
 
 def bare(token: Any) -> Secret:
     """A token without the `Bearer ` that some helpers hand it out with; not yet looked at."""
     secret = Secret(token)
-    return secret if secret.fault() else Secret(_BEARER.sub("", secret.reveal(), count=1).rstrip())
+    if not isinstance(secret.reveal(), str):
+        return secret
+    return Secret(_BEARER.sub("", secret.reveal(), count=1).rstrip(" "))
 
 
 @attrs.frozen

@@ -1,0 +1,204 @@
+"""`from_env`: the ecosystem's own variables, and everything that is missing at once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from auth_support import APIG_CREATING, CATENIS_RUNNING, DEVICE, ITWIN_ACTIVE
+
+from opwatch import Apig, AsyncApig, AsyncCatenis, AsyncITwin, Catenis, ITwin
+from opwatch.errors import ConfigurationError
+from opwatch.testing import Script, reply
+from opwatch.wire import Outgoing
+
+PREFIXES = ("CATENIS_", "ITWIN_", "APIG_", "OS_", "HUAWEICLOUD_SDK_")
+
+
+@pytest.fixture
+def env(monkeypatch):
+    """Sets environment variables; none of those that matter is there before."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(PREFIXES):
+            monkeypatch.delenv(name)
+
+    def set_all(**values: str) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    return set_all
+
+
+CATENIS = {"CATENIS_DEVICE_ID": DEVICE, "CATENIS_API_ACCESS_SECRET": "made up"}
+ITWIN = {"ITWIN_CLIENT_ID": "a-client", "ITWIN_CLIENT_SECRET": "made up"}
+LOGIN = {
+    "APIG_ENDPOINT": "https://apig.example.com",
+    "OS_AUTH_URL": "https://iam.example.com/v3",
+    "OS_USERNAME": "a-user",
+    "OS_PASSWORD": "made up",
+    "OS_USER_DOMAIN_NAME": "a-domain",
+    "OS_PROJECT_NAME": "a-name",
+}
+KEYS = {
+    "APIG_ENDPOINT": "https://apig.example.com",
+    "HUAWEICLOUD_SDK_AK": "AK",
+    "HUAWEICLOUD_SDK_SK": "made up",
+    "OS_PROJECT_ID": "a-project",
+}
+TOKEN = {
+    "APIG_ENDPOINT": "https://apig.example.com",
+    "OS_TOKEN": "made-up",
+    "OS_PROJECT_ID": "a-project",
+}
+
+
+def missing(client) -> set[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        client.from_env()
+    words = str(caught.value).removeprefix("not set in the environment: ").partition(" (needed: ")
+    return set(words[0].split(", "))
+
+
+@pytest.mark.parametrize(
+    ("client", "given"),
+    [
+        (Catenis, CATENIS),
+        (AsyncCatenis, CATENIS),
+        (ITwin, ITWIN),
+        (AsyncITwin, ITWIN),
+        (Apig, LOGIN),
+        (AsyncApig, LOGIN),
+    ],
+)
+def test_everything_that_is_missing_is_listed_at_once(env, client, given):
+    """With nothing set all of it; with one set the others; a variable of spaces is not set."""
+    assert missing(client) == set(given)
+    for name, value in list(given.items())[:-1]:
+        env(**{name: value})
+        given = {key: value for key, value in given.items() if key != name}
+        assert missing(client) == set(given)
+    env(**{next(iter(given)): "  "})
+    assert missing(client) == set(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "trigger"),
+    [
+        (KEYS, "HUAWEICLOUD_SDK_AK"),
+        (KEYS, "HUAWEICLOUD_SDK_SK"),
+        (TOKEN, "OS_TOKEN"),
+    ],
+)
+def test_what_is_missing_is_that_of_the_way_begun(env, given, trigger):
+    """One variable of a way to authenticate asks for the others of that way."""
+    env(**{trigger: given[trigger]})
+    assert missing(Apig) == set(given) - {trigger}
+
+
+@pytest.mark.parametrize(
+    ("client", "other"), [(ITwin, "ITWIN_ACCESS_TOKEN"), (Apig, "OS_TOKEN"), (Apig, "SDK_AK")]
+)
+def test_the_other_ways_are_told(env, client, other):
+    """Who has set nothing learns all that would do."""
+    with pytest.raises(ConfigurationError, match=other):
+        client.from_env()
+
+
+def asked(client, job: str, **answers) -> list[Outgoing]:
+    """The requests of one query."""
+    sent: list[Outgoing] = []
+
+    def service(request: Outgoing):
+        sent.append(request)
+        if request.method == "GET":
+            return reply(200, answers["get"])
+        return answers["post"]
+
+    with Script(service):
+        client.from_env().progress(job)
+    return sent
+
+
+def test_catenis_is_taken_from_the_environment(env):
+    """Device and secret; the sandbox and version 0.7 unless told."""
+    env(**CATENIS)
+    (request,) = asked(Catenis, "m", get=CATENIS_RUNNING)
+    assert request.address.origin == "https://sandbox.catenis.io"
+    assert request.target == "/api/0.7/messages/m/progress"
+    assert f"Credential={DEVICE}/" in dict(request.headers)["Authorization"]
+    env(CATENIS_ENVIRONMENT="production", CATENIS_VERSION="0.13")
+    (request,) = asked(Catenis, "m", get=CATENIS_RUNNING)
+    assert request.address.origin == "https://catenis.io"
+    assert request.target == "/api/0.13/messages/m/progress"
+    env(CATENIS_BASE_URL="http://127.0.0.1:3000/api/0.7")
+    (request,) = asked(Catenis, "m", get=CATENIS_RUNNING)
+    assert request.address.origin == "http://127.0.0.1:3000"
+
+
+def test_itwin_is_taken_from_the_environment(env):
+    """Client id and secret, with the token endpoint, scope and address where they are set."""
+    granted = reply(200, {"access_token": "made-up", "expires_in": 3600})
+    env(**ITWIN)
+    login, query = asked(ITwin, "j", post=granted, get=ITWIN_ACTIVE)
+    assert login.address.origin == "https://ims.bentley.com"
+    assert b"scope=itwin-platform" in login.body
+    assert query.address.origin == "https://api.bentley.com"
+    env(
+        ITWIN_BASE_URL="https://qa-api.bentley.com/contextcapture",
+        ITWIN_TOKEN_URL="https://qa-ims.bentley.com/connect/token",
+        ITWIN_SCOPE="another",
+    )
+    login, query = asked(ITwin, "j", post=granted, get=ITWIN_ACTIVE)
+    assert login.address.origin == "https://qa-ims.bentley.com"
+    assert b"scope=another" in login.body
+    assert query.address.origin == "https://qa-api.bentley.com"
+    env(ITWIN_ACCESS_TOKEN="Bearer given")
+    (query,) = asked(ITwin, "j", get=ITWIN_ACTIVE)
+    assert dict(query.headers)["Authorization"] == "Bearer given"
+
+
+@pytest.mark.parametrize(
+    ("project", "scope"),
+    [
+        ({}, {"name": "a-name"}),
+        ({"OS_PROJECT_ID": "an-id"}, {"id": "an-id"}),
+    ],
+)
+def test_apig_logs_in_with_openstacks_variables(env, project, scope):
+    """The project by its id where there is one, by its name otherwise."""
+    logged_in = reply(201, {"token": {"project": {"id": "an-id"}}}, {"X-Subject-Token": "made-up"})
+    env(**(LOGIN | project))
+    login, query = asked(Apig, "g", post=logged_in, get=APIG_CREATING)
+    assert login.address.origin == "https://iam.example.com"
+    assert json.loads(login.body)["auth"]["scope"] == {"project": scope}
+    assert query.target == "/v2/an-id/apigw/instances/g/progress"
+
+
+def test_apig_signs_with_huaweis_variables(env):
+    """Access key and secret key go before a login; the security token is taken where it is set."""
+    env(**(LOGIN | KEYS))
+    (query,) = asked(Apig, "g", get=APIG_CREATING)
+    headers = dict(query.headers)
+    assert headers["Authorization"].startswith("SDK-HMAC-SHA256 Access=AK, ")
+    assert headers["X-Project-Id"] == "a-project"
+    assert "X-Security-Token" not in headers
+    env(HUAWEICLOUD_SDK_SECURITY_TOKEN="made-up")
+    (query,) = asked(Apig, "g", get=APIG_CREATING)
+    assert dict(query.headers)["X-Security-Token"] == "made-up"
+
+
+def test_apig_takes_a_token_from_the_environment(env):
+    """A token goes before a login."""
+    env(**(LOGIN | TOKEN))
+    (query,) = asked(Apig, "g", get=APIG_CREATING)
+    assert dict(query.headers)["X-Auth-Token"] == "made-up"
+
+
+def test_options_are_passed_on(env):
+    """`from_env` takes what the constructor takes by keyword."""
+    env(**CATENIS)
+    assert Catenis.from_env(max_in_flight=3)._limits.max_in_flight == 3
+    with pytest.raises(ConfigurationError, match="unknown option"):
+        Catenis.from_env(max_flights=3)
