@@ -109,6 +109,7 @@ def test_a_timestamp_may_be_five_minutes_off(
 def test_the_server_s_clock_can_be_set_wrong(sim: Simulator, clock: FakeClock, send: Send) -> None:
     """`skew` moves the server's time, which is what its `Date` says too."""
     sim.skew = -3600
+    assert sim.skew == -3600
     answer = send("GET", TARGET, signed(sim, clock))
     assert refusal(answer) == VARIATION
     late = datetime.strptime(answer.headers["date"], "%a, %d %b %Y %H:%M:%S GMT")

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from simulator_tools import SERVICES, samples, statuses
+from simulator_tools import SERVICES, Send, samples, statuses
 
 from opwatch import Fault, Phase, Schedule
 from opwatch.errors import (
@@ -189,7 +189,7 @@ def test_how_a_job_ended_may_be_in_trouble_for_a_while(sim: Simulator) -> None:
     assert statuses(sim, "job") == [503, 200]
 
 
-def test_the_job_itself_can_be_asked_before_its_progress(sim: Simulator, send: Any) -> None:
+def test_the_job_itself_can_be_asked_before_its_progress(sim: Simulator, send: Send) -> None:
     """A look at a job is not a poll: it stands at the beginning until its progress is asked."""
     job = sim.add("itwin", "job-1", Polls([Frame("pending"), Frame("succeeded")]))
     headers = {"Accept": "application/vnd.bentley.itwin-platform.v1+json"}
@@ -198,6 +198,24 @@ def test_the_job_itself_can_be_asked_before_its_progress(sim: Simulator, send: A
         found = send("GET", "/contextcapture/jobs/job-1", headers)
         assert (found.status, found.json["job"]["state"]) == (200, "unsubmitted")
     assert job.polls == 0
+
+
+def test_a_look_at_a_job_is_of_the_state_it_is_in(
+    sim: Simulator, clock: FakeClock, send: Send
+) -> None:
+    """By time, a job moves on for a look at it; while its polls fail, it is in its last state."""
+    frames = [Frame("pending"), Frame("running", at=5), Frame(status=503, at=10)]
+    sim.add("itwin", "job-1", [*frames, Frame("succeeded", at=20)])
+    client = sim.client("itwin")
+    client.progress("job-1")
+    headers = {"Accept": "application/vnd.bentley.itwin-platform.v1+json"}
+    headers["Authorization"] = f"Bearer {sim.token('itwin')}"
+    states = []
+    for _ in range(5):
+        found = send("GET", "/contextcapture/jobs/job-1", headers)
+        states.append(found.json["job"]["state"])
+        clock.advance(5)
+    assert states == ["unsubmitted", "active", "active", "active", "success"]
 
 
 # --- refusals -------------------------------------------------------------------------------------

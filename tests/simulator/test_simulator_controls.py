@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from simulator_tools import SERVICES, statuses
 
-from opwatch import Phase
+from opwatch import Fault, Phase
 from opwatch.errors import AuthenticationError, ConfigurationError, RateLimited, Unavailable
 from opwatch.simulator import Frame, Simulator, apig
 from opwatch.testing import FakeClock
@@ -293,6 +293,7 @@ def test_a_job_that_was_not_added_is_named(sim: Simulator) -> None:
         ("catenis", Frame("cancelled"), "no such state"),
         ("catenis", Frame("running", state="busy"), "no such state"),
         ("catenis", Frame("running", bytes_processed=-1), "bytesProcessed"),
+        ("catenis", Frame("failed", fault=Fault("E1")), "whole numbers, not 'E1'"),
         ("catenis", Frame(error="Odd"), "documents no error 'Odd'"),
         ("itwin", Frame("unknown"), "needs the word"),
         ("itwin", Frame("running", percent="half"), "percentage"),  # type: ignore[arg-type]

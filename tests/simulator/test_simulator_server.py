@@ -141,6 +141,19 @@ def test_its_clients_are_closed_with_it() -> None:
     assert pools == {}
 
 
+def test_a_simulation_that_cannot_be_served_is_told_at_once() -> None:
+    """Where a simulation has no routes to offer, the start fails with its own exception."""
+
+    class Cold(Kiln):
+        def routes(self, state: State) -> Sequence[BaseRoute]:
+            raise KeyError("no fire")
+
+    sim = Simulator(extra=[Cold()])
+    with pytest.raises(KeyError, match="no fire"):
+        sim.start()
+    assert repr(sim) == "<Simulator, not running>"
+
+
 # --- requests -------------------------------------------------------------------------------------
 
 
@@ -293,7 +306,7 @@ def test_a_problem_does_not_hide_what_failed_first() -> None:
     sim.state.problem("it burnt")
     error = ZeroDivisionError()
     assert sim.__exit__(ZeroDivisionError, error, None) is None
-    assert sim.problems == ["it burnt"]
+    assert error.__notes__ == ["the simulator had problems:\nit burnt"]
 
 
 # --- imports and the fixture ----------------------------------------------------------------------
@@ -317,6 +330,13 @@ def test_the_plugin_imports_nothing_heavy() -> None:
     ]
     code = f"import sys, opwatch.simulator.pytest_plugin; print(set({heavy}) & set(sys.modules))"
     assert python(code) == "set()\n"
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    """The package's names are loaded late, and a wrong one is still a wrong name."""
+    with pytest.raises(AttributeError, match="no attribute 'Simulater'"):
+        _ = opwatch.simulator.Simulater  # type: ignore[attr-defined]
+    assert set(opwatch.simulator.__all__) <= set(dir(opwatch.simulator))
 
 
 @pytest.mark.parametrize("missing", ["uvicorn", "starlette", "pydantic"])

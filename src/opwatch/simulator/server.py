@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -35,7 +36,6 @@ GROUP = "opwatch.simulators"
 HOST = "127.0.0.1"
 KEEP_ALIVE = 600
 """Seconds an idle connection is kept: longer than any client's longest delay."""
-_START_LIMIT = 30.0
 _LAST_ANSWERS = 0.5
 """Seconds for the answers that are under way when the simulator stops."""
 
@@ -86,10 +86,11 @@ class Simulator:
         """Serve, from a thread of this process. Raises `OSError` where the port is taken."""
         if self._thread is not None:
             raise ConfigurationError("the simulator runs already")
-        self._thread = _Thread(
+        thread = _Thread(
             self._port, lambda closing: application(self.state, self._simulations.values(), closing)
         )
-        self._thread.start()
+        thread.start()
+        self._thread = thread
 
     def stop(self) -> None:
         """Close every connection and the clients that `client` made, and end the thread."""
@@ -110,8 +111,11 @@ class Simulator:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
-        if self.problems and error is None:
+        if not self.problems:
+            return
+        if error is None:
             raise SimulatorProblem("\n".join(self.problems))
+        error.add_note("\n".join(["the simulator had problems:", *self.problems]))
 
     @property
     def url(self) -> str:
@@ -199,9 +203,8 @@ class Simulator:
 
     @property
     def requests(self) -> list[Request]:
-        """Every request so far."""
-        with self.state.lock:
-            return list(self.state.requests)
+        """Every request so far; of very many, the last 100,000."""
+        return self.state.requests_of(None)
 
     @property
     def problems(self) -> list[str]:
@@ -252,13 +255,13 @@ class Simulator:
     ) -> None:
         """Answer the next `times` requests to a service, or all for `seconds`, with `frame`.
 
-        `operation` is `"progress"`, `"job"` or `"token"`; None is everything but tokens.
+        With neither (`times=None`) it lasts until `calm`. `operation` is `"progress"`, `"job"` or
+        `"token"`; None is everything but tokens.
         """
-        operations = frozenset({"progress", "job"} if operation is None else {operation})
         until = None if seconds is None else self.state.clock.now() + seconds
         left = None if seconds is not None else times
         self.simulation(service)
-        self.state.disturb(Disturbance(service, operations, frame, left, until))
+        self.state.disturb(Disturbance(service, operation, frame, left, until))
 
     def rate_limit(
         self,
@@ -356,7 +359,8 @@ class _Thread:
         # Named as TCP, or asyncio would leave Nagle's algorithm on: 40 ms on every second answer.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if os.name == "posix":  # elsewhere it would share the port with its owner
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((HOST, port))
         except OSError:
             self._socket.close()
@@ -365,7 +369,7 @@ class _Thread:
         self._up = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing: asyncio.Event | None = None
+        self._closing = asyncio.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"opwatch simulator {self.port}", daemon=True
         )
@@ -373,14 +377,12 @@ class _Thread:
 
     def start(self) -> None:
         self._thread.start()
-        if not self._up.wait(_START_LIMIT):
-            raise TimeoutError(f"the simulator did not start within {_START_LIMIT:g} s")
+        self._up.wait()
         if self._failure is not None:
-            self._thread.join()
             raise self._failure
 
     def stop(self) -> None:
-        if self._loop is not None and self._closing is not None and self._thread.is_alive():
+        if self._loop is not None:
             self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
         if self._failure is not None:
@@ -396,13 +398,13 @@ class _Thread:
         except BaseException as failure:  # noqa: BLE001 (raised by the thread that waits)
             self._failure = failure
         finally:
+            self._loop = None
             logger.removeFilter(self._quiet)
             self._socket.close()
             self._up.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._closing = asyncio.Event()
         config = uvicorn.Config(
             self._application(self._closing),
             http="h11",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault
 from opwatch.simulator.timeline import Frame, Script, Timeline, timeline
 
+MOST_REQUESTS = 100_000
+"""Requests that are remembered, by a simulator that runs for days."""
 TOKEN_LIFE = 3600.0
 """Seconds a token lasts where nobody says."""
 
@@ -151,11 +154,15 @@ class Disturbance:
     """Something that the next requests of a service meet instead of its answer."""
 
     service: str
-    operations: frozenset[str]
+    operation: str | None
+    """None is any but the token endpoint."""
     frame: Frame
     left: int | None
     """Requests; None for as long as `until` says."""
     until: float | None
+
+    def concerns(self, operation: str) -> bool:
+        return operation != "token" if self.operation is None else operation == self.operation
 
 
 @attrs.define(eq=False)
@@ -177,7 +184,7 @@ class State:
         self.skew = 0.0
         self.token_life: dict[str, float] = {}
         self.problems: list[str] = []
-        self.requests: list[Request] = []
+        self.requests: deque[Request] = deque(maxlen=MOST_REQUESTS)
         self._arrived = threading.Condition(self.lock)
         self._jobs: dict[tuple[str, str], Job] = {}
         self._tokens: dict[tuple[str, str], Token] = {}
@@ -258,7 +265,7 @@ class State:
         with self.lock:
             now = self.clock.now()
             for one in self._disturbances:
-                if one.service != service or operation not in one.operations:
+                if one.service != service or not one.concerns(operation):
                     continue
                 if one.left == 0 or (one.until is not None and now >= one.until):
                     continue
@@ -289,11 +296,12 @@ class State:
 
     def wait_for(self, count: int, service: str | None, timeout: float) -> list[Request]:
         with self._arrived:
-            self._arrived.wait_for(lambda: len(self._of(service)) >= count, timeout)
-            return self._of(service)
+            self._arrived.wait_for(lambda: len(self.requests_of(service)) >= count, timeout)
+            return self.requests_of(service)
 
-    def _of(self, service: str | None) -> list[Request]:
-        return [request for request in self.requests if service in (None, request.service)]
+    def requests_of(self, service: str | None) -> list[Request]:
+        with self.lock:
+            return [request for request in self.requests if service in (None, request.service)]
 
     def problem(self, text: str) -> None:
         with self.lock:
