@@ -79,6 +79,17 @@ contract: $(VENV)/dev.stamp node_modules/stamp ## Call a mock server that knows 
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(NODE_BIN)/redocly lint specs/*.yaml
 	$(BIN)/python -m pytest -m contract tests/contract
 
+$(VENV)-docs/docs.stamp: requirements/docs.txt | $(BIN)/python
+	@echo "Installing requirements/docs.txt"
+	@$(BIN)/python -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/docs.txt
+	@touch $@
+
+.PHONY: docs
+docs: $(VENV)-docs/docs.stamp ## Build the documentation into site/, and check that it loads nothing from elsewhere
+	$(VENV)-docs/bin/mkdocs build --strict --clean --quiet
+	$(VENV)-docs/bin/python tools/check_site.py site
+
 .PHONY: validate
 validate: $(VENV)/dev.stamp ## Check specs/: structure, examples, and our own rules
 	$(BIN)/python tools/specs.py validate
@@ -97,5 +108,5 @@ lock: $(VENV)/dev.stamp ## Compile requirements/*.txt anew
 
 .PHONY: clean
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) node_modules build dist site .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-docs node_modules build dist site .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
