@@ -1,0 +1,173 @@
+"""What stands behind the code of a page while it runs: the simulator in place of the services.
+
+The code names the real addresses, and is what a reader would write. Here every request to one of
+them goes to a simulator on loopback instead, with the headers and the signature it has; to any
+other address it goes nowhere. The time is a fake clock's, kept in a file, so that the simulator and
+every process that a page starts share it and nobody sleeps.
+"""
+
+import os
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from opwatch import clock as clocks
+from opwatch import transport
+from opwatch.simulator import Frame, Simulator
+from opwatch.testing import FakeClock
+from opwatch.wire import Answer, Outgoing, is_loopback
+
+HERE = Path(__file__).resolve().parent
+ORIGINS = frozenset(
+    {
+        "https://api.bentley.com",
+        "https://ims.bentley.com",
+        "https://sandbox.catenis.io",
+        "https://catenis.io",
+        "https://apig.eu-de.otc.t-systems.com",
+        "https://iam.eu-de.otc.t-systems.com",
+    }
+)
+CLOCK, URL = "OPWATCH_DOCS_CLOCK", "OPWATCH_DOCS_URL"
+"""The variables by which the processes of a page find the stage."""
+
+MESSAGES = ("pQ8mVhfK2dTz4WxLrNcb", "pB7tYk2RzWq9sXvPnJmd")
+JOBS = (
+    "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21",
+    "b7a41c3d-90f2-4e4e-a7be-6b1de3c5f8d4",
+    "3f8e2a67-41bd-4c0a-9f6e-7d2b9c8a5e10",
+)
+FAILED_JOB = "0c9d7f52-6a0e-4f0b-8b53-2d1f4c7e9a60"
+GATEWAY, FAILED_GATEWAY = "eddc4d25480b4cd6b512f270a1b8b341", "6f1c8b0e7a9d4e2fb3c5d7e9f1a2b3c4"
+
+
+class SharedClock(FakeClock):
+    """A fake clock whose time stands in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self._number = os.open(file, os.O_RDWR | os.O_CREAT)
+        super().__init__()
+
+    @property
+    def _now(self) -> float:
+        raw = os.pread(self._number, 8, 0)
+        return struct.unpack("d", raw)[0] if len(raw) == 8 else 0.0
+
+    @_now.setter
+    def _now(self, value: float) -> None:
+        if value > self._now:
+            os.pwrite(self._number, struct.pack("d", value), 0)
+
+    def close(self) -> None:
+        os.close(self._number)
+
+
+def rerouted(outgoing: Outgoing, url: str) -> Outgoing:
+    """The same request, to the simulator at `url`; RuntimeError for any other address."""
+    address = outgoing.address
+    if address.origin in ORIGINS:
+        return attrs.evolve(outgoing, address=attrs.evolve(address, origin=url))
+    if is_loopback(address.host.rpartition(":")[0]):
+        return outgoing
+    raise RuntimeError(f"a page of the documentation asked {address.origin}")
+
+
+class _Rerouted(transport.Transport):
+    def send(self, outgoing: Outgoing) -> Answer:
+        return super().send(rerouted(outgoing, os.environ[URL]))
+
+
+class _AsyncRerouted(transport.AsyncTransport):
+    async def send(self, outgoing: Outgoing) -> Answer:
+        return await super().send(rerouted(outgoing, os.environ[URL]))
+
+
+@contextmanager
+def network() -> Iterator[None]:
+    """The clients made inside reach the simulator."""
+    blocking = transport.open_blocking.set(_Rerouted)
+    asynchronous = transport.open_async.set(_AsyncRerouted)
+    try:
+        yield
+    finally:
+        transport.open_async.reset(asynchronous)
+        transport.open_blocking.reset(blocking)
+
+
+def enter() -> None:
+    """Set this process upon the stage, for as long as it runs."""
+    transport.open_blocking.set(_Rerouted)
+    transport.open_async.set(_AsyncRerouted)
+    clock = SharedClock(Path(os.environ[CLOCK]))
+    clocks.current.set(clock)
+    time.sleep = clock.sleep
+
+
+def jobs(simulator: Simulator) -> None:
+    """The jobs that the pages name."""
+    for message_id in MESSAGES:
+        simulator.add(
+            "catenis",
+            message_id,
+            [
+                Frame("running", bytes_processed=0),
+                Frame("running", at=3, bytes_processed=512_000),
+                Frame("running", at=9, bytes_processed=1_024_000),
+                Frame("succeeded", at=14, bytes_processed=1_310_720),
+            ],
+        )
+    for job_id in JOBS:
+        simulator.add(
+            "itwin",
+            job_id,
+            [
+                Frame("running", percent=12, step="Aerotriangulation"),
+                Frame("running", at=100, percent=50, step="Reconstruction"),
+                Frame("running", at=200, percent=90, step="Production"),
+                Frame("succeeded", at=290, percent=100),
+            ],
+        )
+    simulator.add(
+        "itwin", FAILED_JOB, [Frame("running", percent=12), Frame("failed", at=60, percent=12)]
+    )
+    simulator.add(
+        "apig",
+        GATEWAY,
+        [
+            Frame("running", percent=30),
+            Frame("running", at=120, percent=50),
+            Frame("running", at=240, percent=80),
+            Frame("succeeded", at=324, percent=100),
+        ],
+    )
+    simulator.add("apig", FAILED_GATEWAY, [Frame("running", percent=30), Frame("failed", at=30)])
+
+
+def variables(simulator: Simulator) -> dict[str, str]:
+    """The credentials that the simulator takes, for the services' own addresses."""
+    found = {name: value for name, value in simulator.environ.items() if simulator.url not in value}
+    return found | {
+        "APIG_ENDPOINT": "https://apig.eu-de.otc.t-systems.com",
+        "OS_AUTH_URL": "https://iam.eu-de.otc.t-systems.com/v3",
+    }
+
+
+def child_environment(clock: Path, simulator: Simulator, *, staged: bool) -> dict[str, str]:
+    """The environment of the processes that a page starts."""
+    kept = {name: value for name, value in os.environ.items() if not _is_ours(name)}
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    found = {**kept, **variables(simulator), "PATH": programs, "COLUMNS": "80", "TERM": "dumb"}
+    if not staged:
+        return found
+    path = os.pathsep.join([str(HERE / "children"), str(HERE)])
+    return {**found, "PYTHONPATH": path, CLOCK: str(clock), URL: simulator.url}
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a variable would make a child behave as the test run it is started from."""
+    return name.startswith(("PYTEST", "COV", "CATENIS_", "ITWIN_", "APIG_", "OS_", "HUAWEICLOUD_"))
