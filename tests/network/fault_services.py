@@ -158,17 +158,30 @@ SAMPLES = (CATENIS, ITWIN, APIG)
 Outcome = Progress[Any] | OpwatchError
 
 
-def ask(sample: Sample, mode: str, url: str, *, times: int = 1, **options: Any) -> list[Outcome]:
+def ask(
+    sample: Sample,
+    mode: str,
+    url: str,
+    *,
+    times: int = 1,
+    between: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> list[Outcome]:
     """What `progress()` gives, `times` times on one client. What is not ours is raised."""
-    return _each(sample, mode, url, times, options, lambda client: client.progress(sample.job_id))
+
+    def call(client: Any) -> Any:
+        return client.progress(sample.job_id)
+
+    return _each(sample, mode, url, times, between, options, call)
 
 
 def wait(sample: Sample, mode: str, url: str, *, timeout: float = 60, **options: Any) -> Outcome:
     """What `wait()` gives. What is not ours is raised."""
-    call = _each(
-        sample, mode, url, 1, options, lambda client: client.wait(sample.job_id, timeout=timeout)
-    )
-    return call[0]
+
+    def call(client: Any) -> Any:
+        return client.wait(sample.job_id, timeout=timeout)
+
+    return _each(sample, mode, url, 1, lambda: None, options, call)[0]
 
 
 def _each(
@@ -176,13 +189,16 @@ def _each(
     mode: str,
     url: str,
     times: int,
+    between: Callable[[], None],
     options: dict[str, Any],
     call: Callable[[Any], Any],
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
     if mode == "sync":
         with sample.make(url, **options) as client:
-            for _ in range(times):
+            for turn in range(times):
+                if turn:
+                    between()
                 try:
                     outcomes.append(call(client))
                 except OpwatchError as error:
@@ -191,7 +207,9 @@ def _each(
 
     async def run() -> None:
         async with sample.make_async(url, **options) as client:
-            for _ in range(times):
+            for turn in range(times):
+                if turn:
+                    between()
                 try:
                     outcomes.append(await call(client))
                 except OpwatchError as error:

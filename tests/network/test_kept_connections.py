@@ -1,0 +1,246 @@
+"""Connections kept from one poll to the next, and what comes of it when they die in between.
+
+The rule: a request is repeated once, silently, where a kept connection turned out dead before a
+single byte came back; never to a server that answered.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from fault_scenarios import SCENARIOS, Scenario, good, http
+from fault_server import FaultServer, Peer
+from fault_services import EVERY_MODE, MODES, SAMPLES, TOKEN, Sample, ask
+
+from opwatch import ClientCredentials, ITwin, Phase, Progress
+from opwatch.errors import TransportError
+from opwatch.testing import FakeClock
+
+every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+every_mode = pytest.mark.parametrize("mode", EVERY_MODE)
+ways_to_end = pytest.mark.parametrize("end", [Peer.close, Peer.reset], ids=["close", "reset"])
+
+End = Callable[[Peer], None]
+
+
+@every_sample
+@every_mode
+def test_a_connection_is_kept(sample: Sample, mode: str) -> None:
+    """Several polls pay for one connection."""
+
+    def play(peer: Peer) -> None:
+        while peer.request():
+            peer.send(http(good(sample)))
+
+    with FaultServer(play) as server:
+        outcomes = ask(sample, mode, server.url, times=3)
+    assert [type(outcome) for outcome in outcomes] == [Progress] * 3
+    assert (server.connections, len(server.requests)) == (1, 3)
+
+
+@every_sample
+@every_mode
+@ways_to_end
+def test_a_connection_closed_between_two_polls_is_replaced(
+    sample: Sample, mode: str, end: End
+) -> None:
+    """The next poll answers on a new connection, no error shows, and it is sent once."""
+    go, gone = threading.Semaphore(0), threading.Semaphore(0)
+
+    def play(peer: Peer) -> None:
+        if peer.request():
+            peer.send(http(good(sample)))
+            go.acquire(timeout=30)
+            end(peer)
+            gone.release()
+
+    def between() -> None:
+        go.release()
+        assert gone.acquire(timeout=30)
+
+    with FaultServer(play) as server:
+        outcomes = ask(sample, mode, server.url, times=3, between=between)
+        go.release()
+    assert [type(outcome) for outcome in outcomes] == [Progress] * 3
+    assert [request.connection for request in server.requests] == [0, 1, 2]
+
+
+@every_sample
+@every_mode
+@ways_to_end
+def test_a_connection_closed_during_a_request_is_replaced_once(
+    sample: Sample, mode: str, end: End
+) -> None:
+    """Where nothing came back the request is sent once more, on a new connection."""
+
+    def play(peer: Peer) -> None:
+        if peer.request():
+            peer.send(http(good(sample)))
+        if peer.request():
+            end(peer)
+
+    with FaultServer(play) as server:
+        outcomes = ask(sample, mode, server.url, times=3)
+    assert [type(outcome) for outcome in outcomes] == [Progress] * 3
+    assert [request.connection for request in server.requests] == [0, 0, 1, 1, 2]
+
+
+@every_sample
+@every_mode
+@ways_to_end
+def test_the_repetition_is_not_repeated(sample: Sample, mode: str, end: End) -> None:
+    """A server that closes the new connection too is not asked a third time."""
+
+    def play(peer: Peer) -> None:
+        if peer.number == 0 and peer.request():
+            peer.send(http(good(sample)))
+        if peer.request():
+            end(peer)
+
+    with FaultServer(play) as server:
+        [first, second] = ask(sample, mode, server.url, times=2)
+    assert type(first) is Progress
+    assert type(second) is TransportError
+    assert [request.connection for request in server.requests] == [0, 0, 1]
+
+
+@every_sample
+@every_mode
+@ways_to_end
+def test_a_request_on_a_new_connection_is_not_repeated(sample: Sample, mode: str, end: End) -> None:
+    """Only a kept connection may have died by itself."""
+
+    def play(peer: Peer) -> None:
+        if peer.request():
+            end(peer)
+
+    with FaultServer(play) as server:
+        [outcome] = ask(sample, mode, server.url)
+    assert type(outcome) is TransportError
+    assert len(server.requests) == 1
+
+
+@every_sample
+@every_mode
+def test_what_was_answered_is_not_repeated(sample: Sample, mode: str) -> None:
+    """One byte of an answer is an answer: the server has the request."""
+
+    def play(peer: Peer) -> None:
+        if peer.request():
+            peer.send(http(good(sample)))
+        if peer.request():
+            peer.send(b"H")
+
+    with FaultServer(play) as server:
+        [first, second] = ask(sample, mode, server.url, times=2)
+    assert type(first) is Progress
+    assert type(second) is TransportError
+    assert [request.connection for request in server.requests] == [0, 0]
+
+
+@every_sample
+@every_mode
+def test_what_is_not_answered_in_time_is_not_repeated(sample: Sample, mode: str) -> None:
+    """A server that is silent on a kept connection may be at work: it is asked once."""
+
+    def play(peer: Peer) -> None:
+        if peer.request():
+            peer.send(http(good(sample)))
+        if peer.request():
+            peer.hold()
+
+    with FaultServer(play) as server:
+        [_, second] = ask(sample, mode, server.url, times=2, request_timeout=0.5)
+    assert type(second) is TransportError
+    assert "no whole answer" in str(second)
+    assert len(server.requests) == 2
+
+
+def test_the_repetition_does_not_use_another_dead_connection() -> None:
+    """Where one kept connection is dead the others are dropped: all died when the server did."""
+    [sample, *_] = SAMPLES
+    together = threading.Barrier(3)
+
+    def play(peer: Peer) -> None:
+        if peer.number < 3:
+            if peer.request():
+                together.wait(30)
+                peer.send(http(good(sample)))
+            peer.request()
+            return
+        while peer.request():
+            peer.send(http(good(sample)))
+
+    with (
+        FaultServer(play) as server,
+        sample.make(server.url) as client,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        list(pool.map(client.progress, [sample.job_id] * 3))
+        assert type(client.progress(sample.job_id)) is Progress
+    assert [request.connection for request in server.requests][3:] in ([0, 3], [1, 3], [2, 3])
+
+
+class Moving:
+    """A sample whose job moves by one with each request."""
+
+    def __init__(self, sample: Sample, server: FaultServer) -> None:
+        self._sample = sample
+        self._server = server
+
+    def body(self, number: str | None = None, text: str | None = None, extra: str = "") -> bytes:
+        moved = int(self._sample.number) + len(self._server.requests) - 1
+        return self._sample.body(str(moved) if number is None else number, text, extra)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@every_sample
+@pytest.mark.parametrize(
+    "scenario",
+    [scenario for scenario in SCENARIOS if scenario.is_answered],
+    ids=lambda scenario: scenario.name,
+)
+def test_no_poll_gets_an_answer_to_another(scenario: Scenario, sample: Sample, mode: str) -> None:
+    """However an answer ends, the next poll gets its own answer or an error, and is sent once."""
+    play: Any = scenario.play
+    with FaultServer(lambda peer: play(peer, Moving(sample, server))) as server:
+        outcomes = ask(sample, mode, server.url, times=3)
+    for moved, outcome in enumerate(outcomes):
+        if isinstance(outcome, Progress):
+            assert sample.distance(outcome) in (int(sample.number) + moved, None)
+        else:
+            assert moved == 1
+            assert type(outcome) is TransportError
+            assert scenario.name in LEAVES_BYTES
+    assert len(server.requests) == 3
+
+
+LEAVES_BYTES = ("bytes-after-the-body", "second-answer")
+
+
+def test_a_token_request_is_repeated_like_any_other() -> None:
+    """To ask for a token twice does no harm, and no poll is lost with a dead connection."""
+    token = b'{"access_token": "%s", "expires_in": 100}' % TOKEN.encode()
+    job = b'{"jobProgress":{"percentage":56,"state":"Active"}}'
+
+    def play(peer: Peer) -> None:
+        while request := peer.request():
+            if request.line.startswith(b"POST"):
+                if peer.number == 0 and len(server.requests) > 2:
+                    return
+                peer.send(http(token))
+            else:
+                peer.send(http(job))
+
+    with FaultServer(play) as server, FakeClock() as clock:
+        auth = ClientCredentials("made-up", "made-up", token_url=f"{server.url}/token")
+        with ITwin(auth, base_url=server.url) as client:
+            client.progress("j-1")
+            clock.advance(1000)
+            assert client.progress("j-1").phase is Phase.RUNNING
+    methods = [(request.connection, request.line[:4]) for request in server.requests]
+    assert methods == [(0, b"POST"), (0, b"GET "), (0, b"POST"), (1, b"POST"), (1, b"GET ")]
