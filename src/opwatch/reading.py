@@ -28,15 +28,19 @@ def json_object(answer: Answer, *envelope: str) -> dict[str, Any]:
     `envelope` names the objects in it, each in the one before: a generated parser would take a
     list of pairs for an object.
     """
-    inner = value = any_json(answer.body)
-    for name in envelope:
-        inner = inner.get(name) if isinstance(inner, dict) else None
-    if isinstance(inner, dict):
+    value = any_json(answer.body)
+    if _has(value, envelope):
         fields: dict[str, Any] = value
         return fields
-    if isinstance(value, dict):
-        raise bad_response(answer, f"the answer holds no object {'.'.join(envelope)}")
-    raise bad_response(answer, "the answer is not a JSON object")
+    fault = "holds no object " + ".".join(envelope) if _has(value, ()) else "is not a JSON object"
+    del value  # this error's frames are shown to people
+    raise bad_response(answer, f"the answer {fault}")
+
+
+def _has(value: Any, envelope: tuple[str, ...]) -> bool:
+    for name in envelope:
+        value = value.get(name) if isinstance(value, dict) else None
+    return isinstance(value, dict)
 
 
 def any_json(body: bytes) -> Any:
@@ -64,7 +68,7 @@ def bad_response(answer: Answer, message: str) -> BadResponse:
 
 def excerpt(answer: Answer) -> str:
     """The beginning of a body as one short printable line."""
-    return printable(answer.redacted().body[:2000].decode("utf-8", "replace"), 200)
+    return printable(answer.erased(answer.body.decode("utf-8", "replace")), 200)
 
 
 def printable(text: str, limit: int = 500) -> str:

@@ -142,10 +142,11 @@ class Session(Generic[W]):
         request = outgoing(self.address, operation._get_kwargs(**arguments), self._headers)
         answer = yield from self.auth.flow(request)
         if answer.status != 200:
-            raise self._error(answer.redacted())
-        fields = json_object(answer, *envelope)
+            raise self._error(answer)
+        answer = answer.redacted()
+        response = _Parsed(json_object(answer, *envelope))
         try:
-            return operation._parse_response(client=None, response=_Parsed(fields))
+            return operation._parse_response(client=None, response=response)
         except _PARSER_ERRORS:
             pass
         raise bad_response(answer, "the answer is not of the documented form")
@@ -179,19 +180,20 @@ class Session(Generic[W]):
         kind = complaint.kind or _kind(answer.status)
         if kind is None:
             return bad_response(answer, "not an answer that is documented")
-        message = printable(complaint.message or "") or f"answered: {excerpt(answer) or 'nothing'}"
+        message = printable(answer.erased(complaint.message or ""))
+        message = message or f"answered: {excerpt(answer) or 'nothing'}"
         if 300 <= answer.status < 400:
             message = f"a redirect, which is not followed; {self.service.address_help}"
         elif kind is NotFound:
             message = f"{message}; {self.service.address_help}"
-        code = printable(complaint.code or "", 80) or None
+        code = printable(answer.erased(complaint.code or ""), 80) or None
         if not issubclass(kind, ServiceError):
             return kind(f"{code}: {message}" if code else message)
         return kind(
             message,
             status=answer.status,
             code=code,
-            request_id=printable(complaint.request_id or "", 80) or None,
+            request_id=printable(answer.erased(complaint.request_id or ""), 80) or None,
             retry_after=retry_after(answer, self.clock.epoch()),
         )
 

@@ -5,11 +5,15 @@ Frozen values whose reprs show no credential. Nothing here sends anything.
 
 from __future__ import annotations
 
+import html
 import ipaddress
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
 from typing import Any, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 import attrs
 
@@ -46,6 +50,11 @@ class Secret:
             return "must not begin or end with a space"
         return None
 
+    def erased(self, text: str, tail: int = 0) -> str:
+        """`text` without this secret, however it is quoted there, and without the `tail` last
+        characters, should they belong to no echo."""
+        return _erased(text, self._value, tail)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._value == other._value
 
@@ -57,6 +66,76 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("credentials are not pickled; build them anew where they are needed")
+
+
+_SHORTEST_SKELETON = 6
+_DEEPEST = 6
+"""How often one way of quoting within another is undone."""
+_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\(.)|&#?\w{1,31};", re.DOTALL)
+
+
+def _erased(text: str, secret: str, tail: int) -> str:
+    """`text` without `secret`, whether it stands there as it is, in JSON, in a URL, in HTML, or in
+    one within another: servers echo what they were sent in all of these ways.
+
+    All of them leave letters and digits alone. So what is looked for is the letters and digits of
+    the secret, in those of the text once nothing in it is quoted any more. Of what follows the last
+    echo, `tail` characters are left out: the beginning of another, where the text was cut off.
+    """
+    wanted = _skeleton(secret)[0]
+    if len(wanted) >= _SHORTEST_SKELETON:
+        skeleton, starts, ends = _skeleton(text)
+        pieces, done, at = [], 0, skeleton.find(wanted)
+        while at >= 0:
+            pieces += [text[done : starts[at]], "***"]
+            last = at + len(wanted)
+            done, at = ends[last - 1], skeleton.find(wanted, last)
+        text = "".join([*pieces, text[done : max(done, len(text) - tail)]])
+    for form in sorted({quoted(secret) for quoted in _QUOTED}, key=len, reverse=True):
+        text = text.replace(form, "***")
+    return text
+
+
+_QUOTED: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda secret: json.dumps(secret)[1:-1],
+    lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
+    partial(quote, safe="", errors="surrogatepass"),
+    partial(quote, errors="surrogatepass"),
+    partial(quote_plus, errors="surrogatepass"),
+    html.escape,
+)
+
+
+def _skeleton(text: str) -> tuple[str, list[int], list[int]]:
+    """The ASCII letters and digits of `text`, unquoted; where each begins in it, and ends."""
+    starts, ends = list(range(len(text))), list(range(1, len(text) + 1))
+    for _ in range(_DEEPEST):
+        pieces: list[tuple[str, list[int], list[int]]] = []
+        at = 0
+        for found in _ESCAPE.finditer(text):
+            begin, end = found.span()
+            plain = _unescaped(found)
+            count = len(plain)
+            pieces.append((text[at:begin], starts[at:begin], ends[at:begin]))
+            pieces.append((plain, starts[begin : begin + 1] * count, ends[end - 1 : end] * count))
+            at = end
+        if not pieces:
+            break
+        pieces.append((text[at:], starts[at:], ends[at:]))
+        text = "".join(piece[0] for piece in pieces)
+        starts = [*chain.from_iterable(piece[1] for piece in pieces)]
+        ends = [*chain.from_iterable(piece[2] for piece in pieces)]
+    kept = [n for n, char in enumerate(text) if char.isascii() and char.isalnum()]
+    return "".join(text[n] for n in kept), [starts[n] for n in kept], [ends[n] for n in kept]
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    if code := found[1] or found[2]:
+        return chr(int(code, 16))
+    if char := found[3]:
+        return " " if char in "nrtbf" else char
+    return html.unescape(found[0])
 
 
 # --- addresses and ids ----------------------------------------------------------------------------
@@ -146,6 +225,14 @@ def outgoing(
     return Outgoing(kwargs["method"].upper(), address, target, headers)
 
 
+_LONGEST_QUOTE = 8
+"""Characters that stand for one where it is quoted."""
+LONGEST_SHOWN = 5000
+"""Characters of an answer from which a message is made."""
+SHORTEST_ECHO = 8
+"""Characters of a secret that is looked for where an answer is not read yet."""
+
+
 @attrs.frozen
 class Answer:
     """A response, whole. Its repr shows neither headers nor body."""
@@ -167,11 +254,29 @@ class Answer:
                 return value.decode("latin-1").strip()
         return None
 
+    def erased(self, text: str) -> str:
+        """The beginning of `text`, taken from this answer, without echoes of the request's secrets.
+
+        What may be the beginning of an echo that was cut off is left out too.
+        """
+        secrets = self._secrets()
+        tail = _LONGEST_QUOTE * len(secrets[0].reveal()) if secrets else 0
+        beginning = text[: LONGEST_SHOWN + 2 * tail]
+        if len(beginning) == len(text):
+            tail = 0
+        for secret in secrets:
+            beginning, tail = secret.erased(beginning, tail), 0
+        return beginning
+
+    def _secrets(self) -> list[Secret]:
+        """The longest first, since one may be part of another."""
+        return sorted(self.secrets, key=lambda secret: len(secret.reveal()), reverse=True)
+
     def redacted(self) -> Answer:
-        """The same answer with every echo of a secret taken out of its body and headers."""
-        body, headers = self.body, self.raw_headers
-        for secret in self.secrets:
-            raw = secret.reveal().encode()
-            body = body.replace(raw, b"***")
-            headers = tuple((key, value.replace(raw, b"***")) for key, value in headers)
-        return attrs.evolve(self, body=body, raw_headers=headers)
+        """The same answer without plain echoes in its body, which is not read yet: a short secret
+        could be part of anything there."""
+        body = self.body
+        for secret in self._secrets():
+            if len(secret.reveal()) >= SHORTEST_ECHO:
+                body = body.replace(secret.encode(), b"***")
+        return self if body is self.body else attrs.evolve(self, body=body)

@@ -99,6 +99,11 @@ def require(**values: Any) -> None:
             raise ConfigurationError(f"{name} {fault}")
 
 
+def _signature(headers: dict[str, str]) -> Secret:
+    """The part of a signed request's `Authorization` that must not be quoted."""
+    return Secret(headers["Authorization"].rpartition("Signature=")[2])
+
+
 # --- CTN1 -----------------------------------------------------------------------------------------
 
 LONGEST_SKEW = 86_400.0
@@ -135,7 +140,7 @@ class Ctn1Auth:
             secret=self._secret,
             timestamp=datetime.fromtimestamp(self._clock.epoch() + skew, UTC),
         )
-        return request.with_headers(added.items(), Secret(added["Authorization"]), self._secret)
+        return request.with_headers(added.items(), _signature(added), self._secret)
 
     def _learns_from(self, answer: Answer, used: float) -> bool:
         """Whether a refusal shows that the clock, corrected by `used`, was off by more than the
@@ -230,7 +235,7 @@ class AkSkAuth:
             project_id=self._project_id,
             security_token=token,
         )
-        secrets = [Secret(added["Authorization"]), self._secret_key]
+        secrets = [_signature(added), self._secret_key]
         return request.with_headers(added.items(), *secrets, *([token] if token else []))
 
     def __repr__(self) -> str:

@@ -311,7 +311,7 @@ class ClientCredentials:
     def fetch(self, clock: Clock) -> Flow[Token]:
         answer: Answer = yield self._request()
         if answer.status != 200:
-            raise oauth_error(answer.redacted(), clock.epoch())
+            raise oauth_error(answer, clock.epoch())
         return _oauth_token(answer)
 
     def _request(self) -> Outgoing:
@@ -345,10 +345,9 @@ def oauth_error(answer: Answer, epoch: float) -> OpwatchError:
     """What a token endpoint's refusal means (RFC 6749, section 5.2)."""
     fields = any_json(answer.body)
     fields = fields if isinstance(fields, dict) else {}
-    code, message = _text(fields.get("error")), _text(fields.get("error_description"))
-    if code in ("temporarily_unavailable", "server_error"):
-        return Unavailable(f"token endpoint: {message or code}", status=answer.status, code=code)
-    return refusal(answer, epoch, "token endpoint", code, message)
+    code, message = text(fields.get("error")), text(fields.get("error_description"))
+    kind = Unavailable if code in ("temporarily_unavailable", "server_error") else None
+    return refusal(answer, epoch, "token endpoint", code, message, kind)
 
 
 # --- the identity service (Open Telekom Cloud, Huawei Cloud) --------------------------------------
@@ -394,7 +393,7 @@ class IamPassword:
     def fetch(self, clock: Clock) -> Flow[Token]:
         answer: Answer = yield self._request()
         if answer.status != 201:
-            raise iam_error(answer.redacted(), clock.epoch())
+            raise iam_error(answer, clock.epoch())
         return self._token(answer, clock)
 
     def _request(self) -> Outgoing:
@@ -447,15 +446,20 @@ def iam_error(answer: Answer, epoch: float) -> OpwatchError:
     fields = any_json(answer.body)
     error = fields.get("error") if isinstance(fields, dict) else None
     error = error if isinstance(error, dict) else {}
-    code = _text(error.get("title")) or _text(error.get("code"))
-    return refusal(answer, epoch, "identity service", code, _text(error.get("message")))
+    code = text(error.get("title")) or text(error.get("code"))
+    return refusal(answer, epoch, "identity service", code, text(error.get("message")))
 
 
 # --- shared ---------------------------------------------------------------------------------------
 
 
 def refusal(
-    answer: Answer, epoch: float, who: str, code: str | None, message: str | None
+    answer: Answer,
+    epoch: float,
+    who: str,
+    code: str | None,
+    message: str | None,
+    kind: type[ServiceError] | None = None,
 ) -> ServiceError | BadResponse:
     """The error of a token request that was answered with something else than a token."""
     status = answer.status
@@ -463,15 +467,18 @@ def refusal(
         return bad_response(answer, f"{who}: not a token's answer")
     if status < 400:
         return ServiceError(f"{who}: a redirect, which is not followed", status=status)
-    kind: type[ServiceError] = AuthenticationError
-    if status == 429:
-        kind = RateLimited
-    elif status >= 500 or status in (408, 425):
-        kind = Unavailable
-    elif status == 404:
-        kind = NotFound
-    words = message or code or f"refused with {status}"
+    code = printable(answer.erased(code or ""), 80) or None
+    words = printable(answer.erased(message or "")) or code or f"refused with {status}"
+    kind = kind or _REFUSALS.get(status) or (Unavailable if status >= 500 else AuthenticationError)
     return kind(f"{who}: {words}", status=status, code=code, retry_after=retry_after(answer, epoch))
+
+
+_REFUSALS: dict[int, type[ServiceError]] = {
+    404: NotFound,
+    408: Unavailable,
+    425: Unavailable,
+    429: RateLimited,
+}
 
 
 class _Veiled:
@@ -511,12 +518,6 @@ def _post(
 ) -> Outgoing:
     path = where.prefix + target or "/"
     return Outgoing("POST", where, path, tuple(headers), body, secrets, veil)
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, (dict, list)):
-        return None
-    return printable(str(value)) or None
 
 
 def _base64(text: str) -> str:
