@@ -87,7 +87,7 @@ $(VENV)-docs/docs.stamp: requirements/docs.txt | $(BIN)/python
 
 .PHONY: docs
 docs: $(VENV)-docs/docs.stamp ## Build the documentation into site/, and check that it loads nothing from elsewhere
-	$(VENV)-docs/bin/mkdocs build --strict --clean --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --clean --quiet
 	$(VENV)-docs/bin/python tools/check_site.py site
 
 .PHONY: validate

@@ -13,11 +13,9 @@ PAGES = [page.relative_to(DOCS).as_posix() for page in pages()]
 
 
 def prose(page: Path) -> str:
-    """A page without its code."""
-    text = re.sub(
-        r"^( *)```.*?^\1```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
-    return re.sub(r"`[^`\n]*`", "", text)
+    """A page without its blocks of code."""
+    text = page.read_text("utf-8")
+    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(page: Path) -> set[str]:
