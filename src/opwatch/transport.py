@@ -35,7 +35,9 @@ import time
 import urllib.request
 import weakref
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -432,6 +434,12 @@ def _base(address: Address) -> httpx.URL:
     return httpx.URL(address.origin)
 
 
+def _origin(address: Address) -> httpcore.Origin:
+    base = _base(address)
+    port = base.port or (443 if address.is_https else 80)
+    return httpcore.Origin(base.raw_scheme, base.raw_host, port)
+
+
 @functools.lru_cache(maxsize=4096)
 def _url(address: Address, target: str) -> httpcore.URL:
     base = _base(address)
@@ -524,8 +532,6 @@ _NETWORK_ERRORS = (
 def _failure(error: Exception, outgoing: Outgoing, limit: _Limit) -> TransportError:
     """What went wrong, in words. The exception is left behind: its frames hold the request."""
     origin = outgoing.address.origin
-    if isinstance(error, httpcore.PoolTimeout):
-        return TransportError(f"no free connection to {origin} within {limit:g} s")
     if isinstance(error, httpcore.ConnectTimeout):
         return TransportError(f"no connection to {origin} within {min(limit, CONNECT_TIMEOUT):g} s")
     if isinstance(error, (httpcore.TimeoutException, TimeoutError)):
@@ -556,6 +562,83 @@ def _unseen(error: BaseException) -> BaseException:
     return error.with_traceback(None)
 
 
+# --- connections ----------------------------------------------------------------------------------
+
+
+class _Connections:
+    """The connections to one origin: those not in use are kept, the last that was used goes first.
+
+    httpcore's pool only makes them. Its bookkeeping costs a fifth of a small request, for a limit
+    that is kept by the places of the transport.
+    """
+
+    def __init__(self, pool: httpcore.ConnectionPool, origin: httpcore.Origin) -> None:
+        self._pool = pool
+        self._origin = origin
+        self._kept: deque[httpcore.ConnectionInterface] = deque()
+
+    def take(self) -> httpcore.ConnectionInterface:
+        """A connection of one's own, kept or new."""
+        with suppress(IndexError):  # another thread took the last one
+            while self._kept:
+                connection = self._kept.pop()
+                if not connection.has_expired():
+                    return connection
+                connection.close()
+        return self._pool.create_connection(self._origin)
+
+    def give(self, connection: httpcore.ConnectionInterface) -> None:
+        """Keep it where it can be used again; close it otherwise."""
+        if connection.is_idle():
+            self._kept.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Close what is kept."""
+        with suppress(IndexError):
+            while self._kept:
+                self._kept.pop().close()
+
+
+def _close(origins: dict[str, _Connections]) -> None:
+    while origins:
+        origins.popitem()[1].close()
+
+
+class _AsyncConnections:
+    """As `_Connections`, for one event loop."""
+
+    def __init__(self, pool: httpcore.AsyncConnectionPool, origin: httpcore.Origin) -> None:
+        self._pool = pool
+        self._origin = origin
+        self._kept: list[httpcore.AsyncConnectionInterface] = []
+
+    async def take(self) -> httpcore.AsyncConnectionInterface:
+        while self._kept:
+            connection = self._kept.pop()
+            if not connection.has_expired():
+                return connection
+            await _aclose(connection)
+        return self._pool.create_connection(self._origin)
+
+    async def give(self, connection: httpcore.AsyncConnectionInterface) -> None:
+        if connection.is_idle():
+            self._kept.append(connection)
+        else:
+            await _aclose(connection)
+
+    async def aclose(self) -> None:
+        while self._kept:
+            await _aclose(self._kept.pop())
+
+
+async def _aclose(connection: httpcore.AsyncConnectionInterface) -> None:
+    """Close, also where the request it was for has just been cancelled."""
+    with anyio.CancelScope(shield=True):
+        await connection.aclose()
+
+
 # --- the two transports ---------------------------------------------------------------------------
 
 
@@ -564,10 +647,10 @@ class Transport:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._pools: dict[str, httpcore.ConnectionPool] = {}
+        self._origins: dict[str, _Connections] = {}
         self._places = threading.BoundedSemaphore(limits.max_in_flight)
         # A client that is used in one line and dropped leaves no connection open.
-        weakref.finalize(self, _close, self._pools)
+        weakref.finalize(self, _close, self._origins)
 
     def send(self, outgoing: Outgoing) -> Answer:
         """The answer, whatever its status; `TransportError` or `BadResponse` where none came."""
@@ -575,7 +658,7 @@ class Transport:
             limit = _Limit(self.limits.request_timeout, outgoing)
             outcome = self._try(outgoing, limit)
             if outcome is None:
-                self._drop_kept(outgoing.address)
+                self._connections(outgoing.address).close()
                 outcome = self._try(outgoing, limit.again(outgoing))
         if isinstance(outcome, Answer):
             return outcome
@@ -583,19 +666,24 @@ class Transport:
         raise outcome
 
     def close(self) -> None:
-        _close(self._pools)
+        _close(self._origins)
 
     def _try(self, outgoing: Outgoing, limit: _Limit) -> Answer | OpwatchError | None:
         """One attempt; None where its connection was dead before it began."""
         try:
             request = _request(outgoing, limit)
-            response = self._pool(outgoing.address).handle_request(request)
+            connections = self._connections(outgoing.address)
+            connection = connections.take()
             try:
-                limit.open(response)
-                for chunk in response.iter_stream():
-                    limit.add(chunk)
+                response = connection.handle_request(request)
+                try:
+                    limit.open(response)
+                    for chunk in response.iter_stream():
+                        limit.add(chunk)
+                finally:
+                    response.close()
             finally:
-                response.close()
+                connections.give(connection)
             return _outcome(None, outgoing, limit)
         except OpwatchError as error:
             return error
@@ -604,33 +692,24 @@ class Transport:
         except BaseException as error:  # noqa: BLE001 (raised again)
             raise _unseen(error)  # noqa: B904 (its context holds the request)
 
-    def _drop_kept(self, address: Address) -> None:
-        """Close what is kept: as old as a connection that turned out dead, and likely dead too."""
-        for connection in self._pool(address).connections:
-            if connection.is_idle():
-                connection.close()
-
-    def _pool(self, address: Address) -> httpcore.ConnectionPool:
-        pool = self._pools.get(address.origin)
-        if pool is None:
+    def _connections(self, address: Address) -> _Connections:
+        found = self._origins.get(address.origin)
+        if found is None:
             options = _pool_options(self.limits, address.is_https)
             options["network_backend"] = _Backend()
             if proxy := _proxy(address):
-                pool = httpcore.HTTPProxy(**_proxy_options(proxy), **options)
+                pool: httpcore.ConnectionPool = httpcore.HTTPProxy(
+                    **_proxy_options(proxy), **options
+                )
             else:
                 pool = httpcore.ConnectionPool(**options)
-            pool = self._pools.setdefault(address.origin, pool)
-        return pool
-
-
-def _close(pools: dict[str, httpcore.ConnectionPool]) -> None:
-    while pools:
-        pools.popitem()[1].close()
+            found = self._origins.setdefault(address.origin, _Connections(pool, _origin(address)))
+        return found
 
 
 @attrs.frozen
 class _Loop:
-    pools: dict[str, httpcore.AsyncConnectionPool]
+    origins: dict[str, _AsyncConnections]
     places: anyio.Semaphore
 
 
@@ -647,7 +726,7 @@ class AsyncTransport:
             limit = _Limit(self.limits.request_timeout, outgoing)
             outcome = await self._try(outgoing, limit)
             if outcome is None:
-                await self._drop_kept(outgoing.address)
+                await self._connections(outgoing.address).aclose()
                 outcome = await self._try(outgoing, limit.again(outgoing))
         if isinstance(outcome, Answer):
             return outcome
@@ -655,21 +734,26 @@ class AsyncTransport:
         raise outcome
 
     async def aclose(self) -> None:
-        pools = self._here().pools
-        while pools:
-            await pools.popitem()[1].aclose()
+        origins = self._here().origins
+        while origins:
+            await origins.popitem()[1].aclose()
 
     async def _try(self, outgoing: Outgoing, limit: _Limit) -> Answer | OpwatchError | None:
         try:
             with anyio.fail_after(limit.left()):
                 request = _request(outgoing, limit)
-                response = await self._pool(outgoing.address).handle_async_request(request)
+                connections = self._connections(outgoing.address)
+                connection = await connections.take()
                 try:
-                    limit.open(response)
-                    async for chunk in response.aiter_stream():
-                        limit.add(chunk)
+                    response = await connection.handle_async_request(request)
+                    try:
+                        limit.open(response)
+                        async for chunk in response.aiter_stream():
+                            limit.add(chunk)
+                    finally:
+                        await response.aclose()
                 finally:
-                    await response.aclose()
+                    await connections.give(connection)
             return _outcome(None, outgoing, limit)
         except OpwatchError as error:
             return error
@@ -678,23 +762,20 @@ class AsyncTransport:
         except BaseException as error:  # noqa: BLE001 (raised again)
             raise _unseen(error)  # noqa: B904 (its context holds the request)
 
-    async def _drop_kept(self, address: Address) -> None:
-        for connection in self._pool(address).connections:
-            if connection.is_idle():
-                await connection.aclose()
-
-    def _pool(self, address: Address) -> httpcore.AsyncConnectionPool:
-        pools = self._here().pools
-        pool = pools.get(address.origin)
-        if pool is None:
+    def _connections(self, address: Address) -> _AsyncConnections:
+        origins = self._here().origins
+        found = origins.get(address.origin)
+        if found is None:
             options = _pool_options(self.limits, address.is_https)
             options["network_backend"] = _AsyncBackend()
             if proxy := _proxy(address):
-                pool = httpcore.AsyncHTTPProxy(**_proxy_options(proxy), **options)
+                pool: httpcore.AsyncConnectionPool = httpcore.AsyncHTTPProxy(
+                    **_proxy_options(proxy), **options
+                )
             else:
                 pool = httpcore.AsyncConnectionPool(**options)
-            pools[address.origin] = pool
-        return pool
+            found = origins[address.origin] = _AsyncConnections(pool, _origin(address))
+        return found
 
     def _here(self) -> _Loop:
         """What belongs to the running event loop."""

@@ -136,7 +136,7 @@ def test_its_clients_are_closed_with_it() -> None:
         sim.add("catenis", "job-1", Frame("running"))
         client = sim.client("catenis")
         client.progress("job-1")
-        pools = client._transport._pools  # type: ignore[attr-defined]
+        pools = client._transport._origins  # type: ignore[attr-defined]
         assert len(pools) == 1
     assert pools == {}
 
