@@ -202,6 +202,35 @@ def test_a_trigger_killed_before_it_noted_an_answer_lets_one_delay_pass(xcoms):
     assert polls(played) == [0, 15, 45, 46 + 60]
 
 
+def test_a_job_that_stands_still_is_noted_once_a_rung(xcoms):
+    """On the last rung there is nothing new to write down until the job moves."""
+    with FakeClock(), script(*[active(1)] * 5, active(2)):
+        fired(revived(begun()))
+    # Begun; after 30, 60, 120 s; then moved.
+    assert xcoms.writes == 1 + 3 + 1
+
+
+def test_a_restart_on_the_last_rung_lets_that_rung_pass(xcoms):
+    """What was not written down there makes no query come sooner."""
+    with FakeClock() as clock, script(*[active(1)] * 7) as played:
+        trigger = begun()
+        asleep, naps = clock.asleep, []
+
+        async def killed(seconds, until=None):
+            naps.append(seconds)
+            if len(naps) == 6:
+                raise asyncio.CancelledError
+            await asleep(seconds, until)
+
+        clock.asleep = killed
+        with pytest.raises(asyncio.CancelledError):
+            fired(revived(trigger))
+        clock.asleep = asleep
+        clock.advance(1)
+        fired(revived(trigger))
+    assert polls(played) == [0, 15, 45, 105, 225, 345, 466, 586]
+
+
 def test_a_trigger_that_nobody_began_asks_at_once_when_it_is_late(xcoms):
     """A triggerer that was slow to begin costs no further delay: nothing can have been lost."""
     with FakeClock() as clock, script(active(1)) as played:

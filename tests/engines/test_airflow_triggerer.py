@@ -16,8 +16,8 @@ import psutil
 import pytest
 from engine_checks import SERVICES, add, cases, connections, count_in, early, polls
 
-from opwatch import Phase, Schedule
-from opwatch.airflow import NOTE, OpwatchFailure, OpwatchSensor, OpwatchTrigger
+from opwatch import Schedule
+from opwatch.airflow import OpwatchFailure, OpwatchSensor, OpwatchTrigger
 from opwatch.simulator import Simulator
 
 # Airflow's own dependencies warn of each other.
@@ -124,6 +124,7 @@ class Triggerer:
         family = [parent, *parent.children(recursive=True)]
         for one in family:
             one.suspend()
+        self.cpu = [sum(one.cpu_times()[:2]) for one in family]
         for one in family:
             one.kill()
         psutil.wait_procs(family)
@@ -190,9 +191,10 @@ def test_every_job_ends_once_though_the_triggerer_is_killed(run, tmp_path):
         with Triggerer(simulator.url, log) as first:
             first.wait(lambda: polled(2.5))
             killed = first.kill()
-        at_kill, asleep = sum(map(len, polls(simulator).values())), woken(run)
+        at_kill, woken_before = sum(map(len, polls(simulator).values())), woken(run)
         with Triggerer(simulator.url, log) as second:
             second.wait(lambda: len(woken(run)) == JOBS)
+            second.kill()
         times = polls(simulator)
 
     events = [deserialize(instance.next_kwargs)["event"] for instance in instances(run)]
@@ -200,7 +202,8 @@ def test_every_job_ends_once_though_the_triggerer_is_killed(run, tmp_path):
     lost = sum(map(len, times.values())) - sum(counts)
     print(
         f"{JOBS} triggers, {sum(map(len, times.values()))} polls ({at_kill} before the kill), "
-        f"{len(asleep)} woken before it, {lost} answers lost in it, "
+        f"{len(woken_before)} woken before it, {lost} answers lost in it, "
+        f"CPU s of supervisor and runner {first.cpu} and {second.cpu}, "
         f"{times and max(map(max, times.values())) - min(map(min, times.values())):.0f} s"
     )
     assert [outcome(case, event) for case, event in zip(found, events, strict=True)] == [
@@ -214,6 +217,4 @@ def test_every_job_ends_once_though_the_triggerer_is_killed(run, tmp_path):
         )
     ]
     assert wrong == []
-    assert len(asleep) < JOBS
-    assert Phase.FAILED in {case.end for case in found}
-    assert NOTE == "opwatch_wait"
+    assert len(woken_before) < JOBS
