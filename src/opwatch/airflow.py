@@ -20,7 +20,8 @@ the wait up from there would ask too early. Deferring anew after each answer wou
 fresh and cost a worker process each time, which is what deferring is meant to save.
 
 So the trigger writes the newest token down after each answer, before it sleeps: as an XCom of the
-task that waits (key `opwatch_wait`), which the triggerer can write. Who takes the wait up goes on
+task that waits (key `opwatch_wait`), which the triggerer can write. Only where a job stands still
+on the last rung is there nothing new to write. Who takes the wait up goes on
 with it: same rung, marker, failures, `Retry-After` and deadline. Airflow clears it when the task
 is run again from its beginning, and it names the first token it belongs to, so that the wait of
 an earlier try is never taken for this one's.
@@ -401,6 +402,19 @@ def _owed(token: str, service: str, clock: Clock) -> float:
     return max(still.due - now, moved.due - now, 0.0)
 
 
+def _says_the_same(new: str, old: str, service: str) -> bool:
+    """Whether who takes up the old token, overdue, asks no sooner than with the new one.
+
+    So it is where a job stands still on the last rung.
+    """
+    (_, now), (_, before) = (
+        polling.load(token, service=service, now=0.0, epoch=0.0) for token in (new, old)
+    )
+    last = len(now.plan.schedule.delays)
+    still = (now.marker, now.phase, now.failures) == (before.marker, before.phase, 0)
+    return still and before.failures == 0 and min(now.rung, before.rung) >= last
+
+
 class OpwatchTrigger(BaseTrigger):
     """Waits for one job and fires one event. What Airflow keeps of it is these three texts.
 
@@ -443,8 +457,9 @@ class OpwatchTrigger(BaseTrigger):
                 if step.delay is None:
                     return step
                 if step.progress is not None or step.trouble is not None:
+                    if not _says_the_same(step.token, token, self.service):
+                        await notes.write(step.token)
                     token = step.token
-                    await notes.write(token)
                 if step.trouble is not None:
                     self.log.warning("lived through: %s", step.trouble)
                 await clock.asleep(step.delay)
