@@ -90,6 +90,19 @@ docs: $(VENV)-docs/docs.stamp ## Build the documentation into site/, and check t
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --clean --quiet
 	$(VENV)-docs/bin/python tools/check_site.py site
 
+# Airflow and Celery, each in an environment of its own.
+$(VENV)-%/engine.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
+	@echo "Installing $<"
+	@$(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: engines
+engines: $(VENV)-airflow/engine.stamp $(VENV)-celery/engine.stamp ## Wait in Airflow and in Celery, and kill them in the middle; needs redis-server
+	OPWATCH_ENGINE=airflow $(VENV)-airflow/bin/python -m pytest tests/engines
+	OPWATCH_ENGINE=celery $(VENV)-celery/bin/python -m pytest tests/engines/test_celery.py
+
 .PHONY: validate
 validate: $(VENV)/dev.stamp ## Check specs/: structure, examples, and our own rules
 	$(BIN)/python tools/specs.py validate
@@ -108,5 +121,5 @@ lock: $(VENV)/dev.stamp ## Compile requirements/*.txt anew
 
 .PHONY: clean
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(VENV)-docs node_modules build dist site .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-airflow $(VENV)-celery node_modules build dist site .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
