@@ -275,8 +275,14 @@ class Answer:
     def redacted(self) -> Answer:
         """The same answer without plain echoes in its body, which is not read yet: a short secret
         could be part of anything there."""
+        echoed = [
+            secret
+            for secret in self.secrets
+            if len(secret.reveal()) >= SHORTEST_ECHO and secret.encode() in self.body
+        ]
+        if not echoed:
+            return self
         body = self.body
-        for secret in self._secrets():
-            if len(secret.reveal()) >= SHORTEST_ECHO:
-                body = body.replace(secret.encode(), b"***")
-        return self if body is self.body else attrs.evolve(self, body=body)
+        for secret in sorted(echoed, key=lambda secret: len(secret.reveal()), reverse=True):
+            body = body.replace(secret.encode(), b"***")
+        return attrs.evolve(self, body=body)
