@@ -12,6 +12,7 @@ import json
 import re
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -73,7 +74,9 @@ def answer(
 class Loopback:
     """Answers each request with what `handler` returns; None closes the connection instead."""
 
-    def __init__(self, handler: Handler, *, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, handler: Handler, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.requests: list[Request] = []
         self.connections = 0
         self._handler = handler
@@ -90,10 +93,21 @@ class Loopback:
         loopback = self
 
         class Conversation(socketserver.StreamRequestHandler):
+            def setup(self) -> None:
+                if tls is not None:
+                    self.request = tls.wrap_socket(self.request, server_side=True)
+                super().setup()
+
             def handle(self) -> None:
                 loopback._converse(self)
 
+            def finish(self) -> None:
+                super().finish()
+                if tls is not None:
+                    self.request.close()
+
         self._server = Server((host, 0), Conversation)
+        self._scheme = "http" if tls is None else "https"
         self._host = f"[{host}]" if ":" in host else host
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
@@ -102,7 +116,7 @@ class Loopback:
 
     @property
     def url(self) -> str:
-        return f"http://{self._host}:{self.port}"
+        return f"{self._scheme}://{self._host}:{self.port}"
 
     @property
     def count(self) -> int:
