@@ -127,7 +127,7 @@ def _frames(frames: Iterable[Frame]) -> tuple[Frame, ...]:
 
 
 @attrs.frozen
-class Timed:
+class Timed(Timeline):
     """Frames by time. A frame with `times` is met by that many polls, the first after its time.
 
     Raises `ConfigurationError` for frames that are not in order, or that have the same time.
@@ -158,7 +158,7 @@ class Timed:
 
 
 @attrs.frozen
-class Polls:
+class Polls(Timeline):
     """Frames by poll: each is met once, or `times` times; the last one for ever."""
 
     frames: tuple[Frame, ...] = attrs.field(converter=_frames)
