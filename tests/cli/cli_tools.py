@@ -62,7 +62,8 @@ class Running:
             threading.Thread(target=self._read_out, daemon=True),
             threading.Thread(target=self._read_errors, daemon=True),
         ]
-        self._seen: list[str] = []
+        self.seen: list[str] = []
+        """The lines of standard output that were read so far."""
         for thread in self._threads:
             thread.start()
 
@@ -71,8 +72,8 @@ class Running:
         while True:
             line = self._lines.get(timeout=LIMIT)
             if line is None:
-                raise AssertionError(f"no line with {text!r}; {self._seen} {self._errors}")
-            self._seen.append(line)
+                raise AssertionError(f"no line with {text!r}; {self.seen} {self._errors}")
+            self.seen.append(line)
             if text in line:
                 return line
 
@@ -90,8 +91,8 @@ class Running:
         for thread in self._threads:
             thread.join(LIMIT)
         while (line := self._lines.get(timeout=LIMIT)) is not None:
-            self._seen.append(line)
-        return Result(code, "".join(self._seen), "".join(self._errors))
+            self.seen.append(line)
+        return Result(code, "".join(self.seen), "".join(self._errors))
 
     def _read_out(self) -> None:
         assert self._process.stdout is not None

@@ -27,13 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     _tolerate_any_text()
     try:
         code = copy_context().run(_run, argv)  # what a run sets for its clients ends with it
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = exits.INTERRUPTED
-        _close_quietly()
     except KeyboardInterrupt:
         complain("interrupted")
         code = exits.INTERRUPTED
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        close_quietly()
     return code
 
 
@@ -94,7 +94,7 @@ def _tolerate_any_text() -> None:
             reconfigure(errors="replace")
 
 
-def _close_quietly() -> None:
+def close_quietly() -> None:
     """Whoever read standard output is gone: what is still buffered has nowhere to go."""
     try:
         number = sys.stdout.fileno()

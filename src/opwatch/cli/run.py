@@ -19,7 +19,7 @@ import anyio
 import click
 
 from opwatch import bars
-from opwatch.cli import complain, exits, values
+from opwatch.cli import close_quietly, complain, exits, values
 from opwatch.cli.clients import asynchronous
 from opwatch.cli.events import Event, Sink, to_json
 from opwatch.cli.lines import JsonLines, Lines, Quiet, in_short
@@ -173,7 +173,11 @@ def watch(
     except KeyboardInterrupt:
         interrupted = True
     except BaseExceptionGroup as group:
-        raise _leaf(group) from None
+        error = _leaf(group)
+        if not isinstance(error, BrokenPipeError):
+            raise error from None
+        close_quietly()  # nobody reads any more, so there is nothing to watch for
+        return exits.INTERRUPTED
     finally:
         crew.close()
     if interrupted:

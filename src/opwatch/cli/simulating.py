@@ -26,13 +26,19 @@ _LIMIT = 60.0
 def simulate(port: int) -> int:
     """Serve until a signal; exit code 0, as this is how it ends."""
     simulator, jobs = _simulator(port)
-    with simulator:
+    try:
+        simulator.start()
+    except OSError as error:
+        raise ConfigurationError(f"cannot serve at port {port}: {error.strerror}") from None
+    try:
         print(f"# The services listen on {simulator.url} until Ctrl-C. In another shell:")
         for name, value in simulator.environ.items():
             print(f"export {name}={shlex.quote(value)}")
         words = [f"{service}:{job_id}" for service, job_id in jobs.items()]
         print(f"# opwatch watch --schedule 1s {shlex.join(words)}", flush=True)
         _until_signal()
+    finally:
+        simulator.stop()
     return exits.SUCCEEDED
 
 

@@ -1,0 +1,200 @@
+"""Runs in processes of their own: interrupts, closed pipes, the simulator, the demonstration."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import attrs
+import pytest
+from cli_tools import ANY_RUN, LIMIT, Run, Running, environment
+
+from opwatch.progress import Phase
+from opwatch.simulator import Frame, Polls, Simulator
+from opwatch.simulator.itwin import SIMULATION
+from opwatch.testing import FakeClock
+
+RUNNING = Frame("running", percent=40)
+
+
+# --- interrupts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
+    """An interrupt exits with 130 and says that the job goes on and how to watch it again."""
+    real_sim.add("itwin", "j1", RUNNING)
+    with Running("watch", "itwin", "j1", env=real_sim.environ) as running:
+        running.until("running")
+        running.send(number)
+        done = running.end()
+    assert done.code == 130
+    assert done.err == (
+        "opwatch: interrupted; itwin j1 goes on; watch again with the same command "
+        "(with --state FILE it goes on where it stopped)\n"
+    )
+
+
+def test_interrupted_while_a_request_is_under_way(real_sim: Simulator) -> None:
+    """An interrupt does not wait for a service that does not answer."""
+    real_sim.add("itwin", "j1", Frame(silent=True))
+    with Running("watch", "itwin", "j1", env=real_sim.environ) as running:
+        real_sim.wait_for_requests(2, timeout=LIMIT)
+        running.send(signal.SIGINT)
+        assert running.end().code == 130
+
+
+def test_interrupted_with_json(real_sim: Simulator) -> None:
+    """With `--json` an interrupt is the last event of each job that goes on."""
+    real_sim.add("itwin", "good", [Frame("succeeded")])
+    real_sim.add("itwin", "slow", RUNNING)
+    with Running("watch", "--json", "itwin", "good", "slow", env=real_sim.environ) as running:
+        running.until('"outcome": "succeeded"')
+        running.until('"percent": 40')
+        running.send(signal.SIGINT)
+        done = running.end()
+    last = json.loads(done.lines[-1])
+    assert (last["job_id"], last["event"], last["outcome"]) == ("slow", "result", "interrupted")
+    assert (done.code, last["exit_code"]) == (130, 130)
+
+
+def test_interrupted_with_an_env_file(real_sim: Simulator, tmp_path: Path) -> None:
+    """What goes on after an interrupt names the env file too, quoted for a shell."""
+    real_sim.add("itwin", "j1", RUNNING)
+    path, state = tmp_path / "my env", tmp_path / "state"
+    lines = [f"{name}={value}" for name, value in real_sim.environ.items()]
+    path.write_text("\n".join(lines), "utf-8")
+    with Running("watch", "itwin", "j1", "--state", state, "--env-file", path) as running:
+        running.until("running")
+        running.send(signal.SIGINT)
+        done = running.end()
+    assert done.err.endswith(f"; to go on: opwatch watch --state {state} --env-file '{path}'\n")
+
+
+def test_a_signal_that_is_ignored_stays_ignored(real_sim: Simulator) -> None:
+    """Started with SIGINT ignored, as shells start background jobs, a wait ignores it."""
+    real_sim.add("itwin", "j1", RUNNING)
+    script = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv"
+    words = [ANY_RUN[0], "-c", f"{script}(sys.argv[1], sys.argv[1:])", *ANY_RUN]
+    process = subprocess.Popen(
+        [*words, "watch", "--schedule", "100ms", "itwin", "j1"],
+        stdout=subprocess.PIPE,
+        env=environment(real_sim.environ),
+    )
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        real_sim.wait_for_requests(len(real_sim.requests) + 3, timeout=LIMIT)
+        real_sim.job("itwin", "j1").play([Frame("succeeded")])
+        assert b"succeeded" in process.stdout.read()
+        assert process.wait(LIMIT) == 0
+
+
+# --- closed pipes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["--json"], ["--verbose"]], ids=["lines", "json", "log"])
+def test_a_pipe_that_is_closed(real_sim: Simulator, words: list[str]) -> None:
+    """When nobody reads any more the watching ends: no trace of it, exit code 130."""
+    frames = [Frame("running", percent=n % 90) for n in range(2000)]
+    real_sim.add("itwin", "j1", Polls(frames))
+    process = subprocess.Popen(
+        [*ANY_RUN, "watch", "--schedule", "20ms", *words, "itwin", "j1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(real_sim.environ),
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        errors = [line for line in process.stderr if not re.match("opwatch: (GET|POST) ", line)]
+        assert process.wait(LIMIT) == 130
+    assert errors == []
+
+
+@pytest.mark.parametrize("word", ["--help", "--version", "completion"])
+def test_a_pipe_that_was_never_read(word: str) -> None:
+    """Whatever is printed to nobody leaves no trace on standard error."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [word, "bash"] if word == "completion" else [word]
+    try:
+        done = subprocess.run(
+            [*ANY_RUN, *words],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            timeout=LIMIT,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert done.stderr == b""
+
+
+# --- the simulator, the demonstration -------------------------------------------------------------
+
+
+def test_simulate(tmp_path: Path) -> None:
+    """`simulate` prints what reaches it, serves until Ctrl-C, and exits with 0."""
+    with Running("simulate") as simulator:
+        last = simulator.until("opwatch watch")
+        words = last.removeprefix("# opwatch ").split()
+        path = tmp_path / "sim.env"
+        path.write_text("".join(simulator.seen), "utf-8")
+        jobs = [word.split(":") for word in words if ":" in word]
+        assert [service for service, _ in jobs] == ["apig", "catenis", "itwin"]
+        for service, job_id in jobs:
+            with Running("progress", "--env-file", path, service, job_id) as asked:
+                assert asked.end().code == 0
+        simulator.send(signal.SIGINT)
+        assert simulator.end().code == 0
+
+
+def test_simulate_at_a_port_that_is_taken(run: Run, real_sim: Simulator) -> None:
+    """A port that is taken is one line and exit code 2."""
+    port = real_sim.url.rpartition(":")[2]
+    done = run("simulate", "--port", port)
+    assert done.code == 2
+    assert done.err == f"opwatch: cannot serve at port {port}: Address already in use\n"
+
+
+def test_the_demonstration(run: Run, clock: FakeClock) -> None:
+    """`demo` watches one job of each service to the end of its script and exits with 0."""
+    done = run("demo")
+    assert (done.code, done.err) == (0, "")
+    assert done.lines[-1] == "Each job ended as its script says."
+    ends = [line.split(" ", 2)[1:] for line in done.lines if "succeeded" in line or "fail" in line]
+    assert sorted((service, text.partition(" ")[2]) for service, text in ends) == [
+        ("apig", "failed, 0 %: APIC.9218: create failed: insufficient quota"),
+        ("catenis", "succeeded, 4.19 MB"),
+        ("itwin", "succeeded, 100 %"),
+    ]
+    assert "rate limited (429)" in done.out
+    assert clock.now() < 60
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ending": Phase.FAILED},
+        {"timeline": Polls([Frame("failed")])},
+        {"timeline": Polls([Frame(error="JobNotFound")])},
+    ],
+    ids=["another ending", "no rate limit", "no end"],
+)
+def test_a_demonstration_that_goes_wrong(
+    run: Run, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    """`demo` exits with 1 and names the job that did not end as its script says."""
+    monkeypatch.setattr(type(SIMULATION), "demo", attrs.evolve(SIMULATION.demo, **change))
+    done = run("demo")
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == "opwatch: the itwin job did not end as its script says"

@@ -1,0 +1,137 @@
+"""Bars on a real terminal, and what stands in for them where there is none."""
+
+import re
+
+import pytest
+from terminal import Terminal
+
+from opwatch.progress import Fault
+from opwatch.simulator import Frame, Polls, Simulator
+
+CLI = ("-m", "opwatch.cli")
+COLOR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
+
+
+def test_bars_from_the_first_query_to_the_table(real_sim: Simulator) -> None:
+    """A row for each job while they go on; at the end a table, with the reason of each failure."""
+    real_sim.add("itwin", "j1", Frame("running", percent=40, step="Reconstruction"))
+    real_sim.add("apig", "g1", Frame("running", percent=30))
+    words = ("watch", "--schedule", "200ms", "itwin:j1", "apig:g1")
+    with Terminal(*CLI, *words, env=real_sim.environ) as terminal:
+        terminal.until("40 % Reconstruction")
+        frame = terminal.until("30 % running").splitlines()
+        real_sim.job("itwin", "j1").play([Frame("succeeded")])
+        real_sim.job("apig", "g1").play([Frame("failed", fault=Fault("E", "[red]no quota"))])
+        code = terminal.end()
+    assert [row.split()[:2] for row in frame] == [["itwin", "j1"], ["apig", "g1"]]
+    assert code == 1
+    assert [row.split()[:4] for row in str(terminal.screen).splitlines()] == [
+        ["service", "job", "outcome", "watched"],
+        ["─" * len(str(terminal.screen).splitlines()[1])],
+        ["✓", "itwin", "j1", "succeeded"],
+        ["✗", "apig", "g1", "failed"],
+        [],
+        ["apig", "g1:", "E:", "[red]no"],
+    ]
+    assert terminal.screen.widest < 80
+    assert terminal.screen.cursor_shown
+    assert terminal.screen.unknown == []
+    assert COLOR.search(terminal.raw)
+
+
+def test_a_rate_limit_is_shown(real_sim: Simulator) -> None:
+    """While a rate limit holds a job, its row says so and when the next query is."""
+    limit = Frame(error="RateLimitExceeded", retry_after=100)
+    real_sim.add("itwin", "j1", Polls([Frame("running", percent=40), limit]))
+    words = ("watch", "--schedule", "100ms", "itwin:j1")
+    with Terminal(*CLI, *words, env=real_sim.environ) as terminal:
+        row = terminal.until("rate limited (429)")
+    assert row.split()[0] == "!"
+    assert re.search(r"in (100|9\d) s$", row)
+
+
+def test_ctrl_c_on_a_terminal(real_sim: Simulator) -> None:
+    """Ctrl-C gives the terminal back, shows where the jobs stood, and says how to go on."""
+    real_sim.add("itwin", "j1", Frame("running", percent=40))
+    with Terminal(*CLI, "watch", "itwin", "j1", env=real_sim.environ) as terminal:
+        terminal.until("40 %")
+        terminal.send("\x03")
+        code = terminal.end()
+    assert code == 130
+    shown = str(terminal.screen)
+    assert ["✗", "itwin", "j1", "interrupted"] in [row.split()[:4] for row in shown.splitlines()]
+    assert "opwatch: interrupted; itwin j1 goes on; watch again with the same command" in shown
+    assert terminal.screen.cursor_shown
+
+
+@pytest.mark.parametrize(
+    ("words", "variables"), [(["--no-color"], {}), ([], {"NO_COLOR": "1"})], ids=["option", "env"]
+)
+def test_no_color(real_sim: Simulator, words: list[str], variables: dict[str, str]) -> None:
+    """Without colors the bars are the same and no color is sent."""
+    real_sim.add("itwin", "j1", [Frame("succeeded")])
+    env = {**real_sim.environ, **variables}
+    with Terminal(*CLI, "watch", "itwin", "j1", *words, env=env) as terminal:
+        assert terminal.end() == 0
+    assert "succeeded" in str(terminal.screen)
+    assert COLOR.search(terminal.raw) is None
+
+
+@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"CI": "true"}], ids=["dumb", "CI"])
+def test_where_bars_cannot_be_drawn(real_sim: Simulator, variables: dict[str, str]) -> None:
+    """On a dumb terminal and in a log of CI there are lines, and no control character."""
+    real_sim.add("itwin", "j1", [Frame("succeeded")])
+    env = {**real_sim.environ, **variables}
+    with Terminal(*CLI, "watch", "itwin", "j1", env=env) as terminal:
+        assert terminal.end() == 0
+    assert [row.split()[2:] for row in str(terminal.screen).splitlines()] == [
+        ["j1", "watched"],
+        ["j1", "succeeded,", "100", "%"],
+    ]
+    assert "\x1b" not in terminal.raw
+
+
+def test_warnings_stand_above_the_bars(real_sim: Simulator) -> None:
+    """A line on standard error does not tear the bars."""
+    real_sim.add("itwin", "j1", Frame("unknown", state="Dreaming", percent=7))
+    words = ("watch", "--verbose", "--schedule", "100ms", "itwin", "j1")
+    with Terminal(*CLI, *words, env=real_sim.environ) as terminal:
+        terminal.until("7 % unknown")
+        rows = terminal.until("does not know").splitlines()
+    assert [row for row in rows if "%" in row] == [rows[-1]]
+
+
+# --- opwatch.bars by itself -----------------------------------------------------------------------
+
+_WAIT = """
+import sys
+from opwatch import ITwin, Schedule, bars
+from opwatch.errors import OpwatchError
+client = ITwin.from_env(schedule=Schedule((0.1,)))
+try:
+    client.wait("j1", timeout=float(sys.argv[1]), on_progress=bars.bar())
+except OpwatchError as error:
+    print(type(error).__name__)
+print("after")
+"""
+
+
+def test_bar_at_a_terminal(real_sim: Simulator) -> None:
+    """`bar()` draws a bar and leaves it standing when the job is over."""
+    frames = [Frame("running", percent=40), Frame("succeeded", percent=100)]
+    real_sim.add("itwin", "j1", Polls(frames))
+    with Terminal("-c", _WAIT, "60", env=real_sim.environ) as terminal:
+        assert terminal.end() == 0
+    rows = str(terminal.screen).splitlines()
+    assert [rows[0].split()[:3], rows[1:]] == [["✓", "itwin", "j1"], ["after"]]
+    assert terminal.screen.cursor_shown
+
+
+def test_bar_of_a_wait_that_raises(real_sim: Simulator) -> None:
+    """A wait that ends by an error gives the terminal back: nothing draws over what follows."""
+    real_sim.add("itwin", "j1", Frame("running", percent=40))
+    with Terminal("-c", _WAIT, "0.3", env=real_sim.environ) as terminal:
+        assert terminal.end() == 0
+    rows = str(terminal.screen).splitlines()
+    assert [rows[0], rows[1].split()[:2], rows[2:]] == ["WaitTimeout", ["itwin", "j1"], ["after"]]
+    assert terminal.screen.cursor_shown
