@@ -58,6 +58,7 @@ def test_a_signature_made_by_the_book_is_taken(
 ) -> None:
     """A request signed by the published procedure is answered."""
     assert refusal(send("GET", TARGET, signed(sim, clock))) is None
+    assert refusal(send("GET", TARGET, signed(sim, clock, body=b"{}"), b"{}")) is None
 
 
 @pytest.mark.parametrize(
@@ -175,15 +176,17 @@ def test_every_version_of_the_api_is_served(sim: Simulator, version: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("method", "target"), [("GET", TARGET.replace("0.7", "0.14")), ("POST", TARGET)]
+    ("method", "target"),
+    [("GET", TARGET.replace("0.7", "0.14")), ("POST", TARGET), ("GET", TARGET + "/")],
 )
 def test_what_is_not_the_api_is_not_found(
     sim: Simulator, clock: FakeClock, send: Send, method: str, target: str
 ) -> None:
-    """Another version or method is a plain 404, as of any web server."""
+    """Another version, method or path is a plain 404, without the envelope."""
     headers = signed(sim, clock, method=method, target=target)
     answer = send(method, target, headers)
-    assert (answer.status, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert answer.status == 404
+    assert b"status" not in answer.body
 
 
 def test_a_client_with_a_wrong_secret_is_refused_once(sim: Simulator) -> None:

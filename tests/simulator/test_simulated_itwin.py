@@ -82,7 +82,7 @@ def test_a_request_without_a_token_lacks_a_header(send: Send) -> None:
 
 
 @pytest.mark.parametrize(
-    "authorization", ["Bearer made-up", "Bearer", "Basic c2ltdWxhdGVk", "{token}", "Bearer {other}"]
+    "authorization", ["Bearer made-up", "Bearer", "{token}", "Token {token}", "Bearer {other}"]
 )
 def test_a_wrong_token_is_refused(sim: Simulator, send: Send, authorization: str) -> None:
     """A token that was not issued, or for another service, or in another way, is refused."""
@@ -154,6 +154,20 @@ def test_a_client_may_authenticate_by_basic(send: Send) -> None:
     """The client's id and secret may come as Basic authentication instead."""
     form = without("client_id", "client_secret")
     assert code(token(send, form, basic(CLIENT_ID, CLIENT_SECRET))) == (200, None)
+
+
+def test_basic_authentication_is_decoded_twice(send: Send) -> None:
+    """The id and the secret are form-urlencoded inside the Base64, and any byte may be."""
+    pair = f"{CLIENT_ID}:{CLIENT_SECRET}".replace("-", "%2D")
+    header = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    form = without("client_id", "client_secret")
+    assert code(token(send, form, header)) == (200, None)
+
+
+def test_a_token_is_asked_for_by_post(send: Send) -> None:
+    """Another method is an invalid request, whatever it brings."""
+    answer = send("PUT", "/connect/token", FORM_TYPE, urlencode(FORM).encode())
+    assert code(answer) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize(

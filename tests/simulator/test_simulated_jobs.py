@@ -369,8 +369,9 @@ def test_a_client_from_the_environment_reaches_it(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_one_token_and_one_connection_do_for_a_wait(sim: Simulator, service: str) -> None:
-    """A wait of many polls asks for a token once at most, and every poll is taken."""
+    """A wait of many polls asks for a token once at most, all on one connection."""
     sim.add(service, "job-1", [Frame("running"), Frame("succeeded", at=1000)])
     sim.client(service).wait("job-1", timeout=3600)
     assert {200} == set(statuses(sim))
     assert len(statuses(sim, "token")) == (0 if service == "catenis" else 1)
+    assert len({one.connection for one in sim.requests}) == 1

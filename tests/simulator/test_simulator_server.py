@@ -1,5 +1,6 @@
 """The simulator as a server: it starts, records, tells of its own mistakes, and is gone."""
 
+import gc
 import logging
 import socket
 import subprocess
@@ -82,6 +83,17 @@ def test_it_ends_at_once_however_many_connections_are_open() -> None:
             assert isinstance(waiting.exception(timeout=30), Exception)
         raw.close()
     assert took < 5
+
+
+def test_it_leaks_no_connection_that_was_just_made() -> None:
+    """Connections that are made the moment it ends are closed like the others."""
+    for _ in range(20):
+        with Simulator() as sim:
+            host, _, port = host_of(sim).partition(":")
+            made = [socket.create_connection((host, int(port)), timeout=30) for _ in range(3)]
+        for one in made:
+            one.close()
+    gc.collect()  # what was left open would be a ResourceWarning, which fails this test
 
 
 def test_it_can_be_started_again() -> None:

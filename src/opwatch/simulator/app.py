@@ -203,7 +203,15 @@ async def _exchange(scope: Scope, receive: Receive) -> Exchange:
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
     )
     params = scope.get("path_params", {})
-    return Exchange(scope["method"], target.decode("latin-1"), tuple(headers), body, params)
+    peer = scope.get("client")
+    return Exchange(
+        scope["method"],
+        target.decode("latin-1"),
+        tuple(headers),
+        body,
+        params,
+        None if peer is None else peer[1],
+    )
 
 
 def _record(
@@ -223,6 +231,7 @@ def _record(
         exchange.target,
         status,
         _redacted(exchange.headers),
+        exchange.connection,
     )
 
 

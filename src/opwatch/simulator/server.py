@@ -327,8 +327,6 @@ class _Server(uvicorn.Server):
         # Accept no more, and only then close: asyncio leaks a connection accepted in between.
         for listener in sockets or []:
             asyncio.get_running_loop().remove_reader(listener)
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
         # Answers under way, and connections that were accepted a moment ago.
         if others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others, timeout=_LAST_ANSWERS)

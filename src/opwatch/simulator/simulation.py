@@ -32,6 +32,8 @@ class Exchange:
     body: bytes = attrs.field(repr=False)
     params: Mapping[str, str]
     """The parts of the path, decoded."""
+    connection: int | None = None
+    """The client's port."""
 
     def header(self, name: str) -> str | None:
         """All headers of that name, joined by a comma; None where there is none."""

@@ -43,6 +43,8 @@ class Request:
     """What it was answered with; None where there was no answer."""
     headers: Mapping[str, str] = attrs.field(repr=False)
     """By lower-case name; credentials are `***`."""
+    connection: int | None = None
+    """The client's port: the same for all requests on one connection."""
 
 
 class Job:
