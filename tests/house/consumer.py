@@ -32,6 +32,8 @@ from opwatch import (
 )
 from opwatch.auth import aksk, ctn1
 from opwatch.errors import JobFailed, OpwatchError, RateLimited, WaitTimeout
+from opwatch.simulator import Frame, Polls, Simulator
+from opwatch.testing import FakeClock, Script, reply
 
 
 def show(progress: Progress[JobProgressResponse]) -> None:
@@ -130,6 +132,19 @@ def signatures(now: datetime) -> None:
         project_id="p",
     )
     assert_type(apig, dict[str, str])
+
+
+def in_tests() -> None:
+    script = Script({"/jobs/j1/progress": [reply(200, {"jobProgress": {"state": "Active"}})]})
+    with FakeClock() as clock, script:
+        ITwin("a token").progress("j1")
+        assert_type(clock.slept, list[float])
+        assert_type(script.sent[0].time, float)
+    with Simulator() as simulator:
+        simulator.add("itwin", "by-time", [Frame("running"), Frame("succeeded", at=3)])
+        simulator.add("itwin", "by-poll", Polls([Frame("running", times=2), Frame("failed")]))
+        simulator.add("itwin", "for-ever", Frame("running", percent=50))
+        assert_type(simulator.environ, dict[str, str])
 
 
 def mistakes(client: ITwin, progress: Progress[JobProgressResponse]) -> None:
