@@ -164,8 +164,14 @@ def child_environment(clock: Path, simulator: Simulator, *, staged: bool) -> dic
     found = {**kept, **variables(simulator), "PATH": programs, "COLUMNS": "80", "TERM": "dumb"}
     if not staged:
         return found
-    path = os.pathsep.join([str(HERE / "children"), str(HERE)])
-    return {**found, "PYTHONPATH": path, CLOCK: str(clock), URL: simulator.url}
+    children = HERE / "children"
+    return {
+        **found,
+        "PATH": os.pathsep.join([str(children / "bin"), programs]),
+        "PYTHONPATH": os.pathsep.join([str(children), str(HERE)]),
+        CLOCK: str(clock),
+        URL: simulator.url,
+    }
 
 
 def _is_ours(name: str) -> bool:

@@ -7,6 +7,8 @@ The blocks of a page run in their order, in one namespace, against the simulator
 import doctest
 import io
 import json
+import re
+import shutil
 import subprocess
 import time
 import tomllib
@@ -38,6 +40,7 @@ INCLUDED: dict[str, set[str]] = {
     "cli.md": {"events.schema.json"},
     "recipes/airflow.md": {"model_dag.py"},
     "recipes/celery.md": {"watch_jobs.py"},
+    "recipes/cron.md": {"watch_job.py"},
 }
 """Files that a page shows, and which have tests of their own."""
 
@@ -57,6 +60,9 @@ class Page:
     def run(self, block: Block) -> None:
         if block.is_output:
             self._compare(block)
+        elif block.included:
+            for file in block.included:
+                shutil.copy(file, self.folder)
         elif block.is_file:
             (self.folder / str(block.title)).write_text(block.code, "utf-8")
         elif block.language == "python":
@@ -122,13 +128,14 @@ def page(
 def test_every_block_of_a_page_does_what_the_page_says(name: str, page: Page) -> None:
     """Code runs, files are run by a later block, and what is shown as output is what is printed."""
     for block in blocks(DOCS / name):
-        if block.is_output or (block.language in RUN and not _is_excused(block)):
+        if block.is_output or (block.language in RUN and block.not_run is None):
             page.run(block)
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_block_says_what_it_is(name: str) -> None:
-    """A block is of a language that is run, checked, or known to be neither."""
+    """A block is of a language that is run, checked, or known to be neither, and in one fence."""
+    assert not re.search(r"^ *~~~|<pre", (DOCS / name).read_text("utf-8"), re.MULTILINE)
     for block in blocks(DOCS / name):
         assert block.language in RUN | OTHER, block.where
         _check_data(block)
