@@ -1,0 +1,113 @@
+"""A service that another package brings: its spec's operation, one file, one entry point.
+
+The package stands in `tests/cli/harbour`, as pip would have installed it. Nothing in opwatch names
+it, and the command line watches it like its own.
+"""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_tools import Running, run_apart
+from terminal import Terminal
+
+HERE = Path(__file__).resolve().parent
+INSTALLED = {"PYTHONPATH": str(HERE / "harbour")}
+
+
+@pytest.fixture
+def env() -> Iterator[dict[str, str]]:
+    """The variables of a simulator of all four services, run by `opwatch simulate`."""
+    with Running("simulate", env=INSTALLED) as simulator:
+        assert "harbour:Albatross" in simulator.until("opwatch watch")
+        exports = [line for line in simulator.seen if line.startswith("export ")]
+        found = dict(line.removeprefix("export ").strip().split("=", 1) for line in exports)
+        yield INSTALLED | {name: value.strip("'") for name, value in found.items()}
+        simulator.send(signal.SIGINT)
+        assert simulator.end().code == 0
+
+
+def test_it_is_watched(env: dict[str, str]) -> None:
+    """It is watched to its end beside a service of ours: schedule, rate limit, fault, exit code."""
+    itwin = "itwin:4d1f0000-0000-4000-8000-000000000001"
+    with Running("watch", "--json", "--timeout", "4s", "harbour:Albatross", itwin, env=env) as run:
+        done = run.end()
+    events = [json.loads(line) for line in done.lines]
+    harbour = [event for event in events if event["service"] == "harbour"]
+    assert [event["event"] for event in harbour] == [
+        *("start", "progress", "progress", "progress", "trouble", "progress", "result"),
+    ]
+    assert [event["percent"] for event in harbour[1:4]] == [0, 25, 75]
+    assert harbour[4]["error"]["type"] == "RateLimited"
+    assert harbour[-1]["fault"] == {"code": "STRIKE", "message": "the cranes stand still"}
+    assert (harbour[-1]["outcome"], done.code) == ("failed", 1)
+    assert {event["service"] for event in events} == {"harbour", "itwin"}
+
+
+def test_its_bars(env: dict[str, str]) -> None:
+    """It has a bar and a row in the table like any other."""
+    words = ("-m", "opwatch.cli", "watch", "harbour", "Albatross")
+    with Terminal(*words, env=env) as terminal:
+        terminal.until("75 % running")
+        assert terminal.end() == 1
+    assert "harbour Albatross: STRIKE: the cranes stand still" in str(terminal.screen)
+
+
+def test_it_is_asked_once(env: dict[str, str]) -> None:
+    """`progress` asks it, and an unknown id exits as for any service."""
+    assert run_apart("progress", "harbour", "Albatross", env=env).out == (
+        "harbour Albatross pending, 0 %\n"
+    )
+    gone = run_apart("progress", "harbour", "Dodo", env=env)
+    assert (gone.code, gone.err) == (5, "opwatch: harbour Dodo: no such ship\n")
+
+
+def test_it_is_resumed(env: dict[str, str], tmp_path: Path) -> None:
+    """Its state file is gone on with."""
+    path = tmp_path / "state.json"
+    words = ("watch", "--json", "--state", path)
+    with Running(*words, "harbour", "Albatross", env=env) as first:
+        first.until('"percent": 25')
+        first.kill()
+    with Running(*words, env=env) as second:
+        done = second.end()
+    assert done.code == 1
+    assert next(json.loads(line)["percent"] for line in done.lines if '"progress"' in line) == 75
+
+
+def test_it_is_named_among_the_services() -> None:
+    """A wrong name is answered with it among the others; completion offers it."""
+    done = run_apart("watch", "harbor", "x", env=INSTALLED)
+    assert done.code == 2
+    assert "did you mean harbour? there are apig, catenis, harbour, itwin" in done.err
+    asked = {
+        "_OPWATCH_COMPLETE": "bash_complete",
+        "COMP_WORDS": "opwatch watch ",
+        "COMP_CWORD": "2",
+    }
+    words = run_apart(env={**INSTALLED, **asked}).out.split()
+    assert words == ["plain,apig", "plain,catenis", "plain,harbour", "plain,itwin"]
+
+
+def test_its_missing_variables_are_named() -> None:
+    """Its own variables are named where they are missing."""
+    done = run_apart("progress", "harbour", "Albatross", env=INSTALLED)
+    assert done.code == 2
+    assert "HARBOUR_URL, HARBOUR_TOKEN" in done.err
+
+
+def test_a_package_that_cannot_be_loaded(tmp_path: Path) -> None:
+    """A package that is broken is one line and exit code 2, and breaks no other service."""
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n", "utf-8")
+    (info / "entry_points.txt").write_text("[opwatch.services]\nbroken = nowhere:PLUGIN\n", "utf-8")
+    env = {"PYTHONPATH": str(tmp_path)}
+    done = run_apart("progress", "broken", "x", env=env)
+    assert (done.code, done.err) == (
+        2,
+        "opwatch: the service 'broken' cannot be loaded: No module named 'nowhere'\n",
+    )
+    assert "not set in the environment" in run_apart("progress", "itwin", "x", env=env).err
