@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 import platform
 import ssl
+import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
@@ -17,6 +19,7 @@ from typing import Any, Generic, Self, TypedDict, TypeVar, cast
 import anyio
 import anyio.lowlevel
 import attrs
+from anyio.lowlevel import RunVar
 
 from opwatch import clock as clocks
 from opwatch import polling, transport
@@ -112,8 +115,8 @@ class Core(Generic[W]):
 
     def _runs(self, job_ids: Iterable[str], timeout: float | None, **how: Any) -> list[Run[W]]:
         """One wait for each id; where they are many, the first queries spread over a delay."""
-        if isinstance(job_ids, str):
-            raise ConfigurationError(f"job_ids must be several ids, not the text {job_ids!r:.80}")
+        if isinstance(job_ids, (str, bytes)) or not isinstance(job_ids, Iterable):
+            raise ConfigurationError(f"job_ids must be several ids, not {job_ids!r:.80}")
         ids = list(dict.fromkeys(map(self._session.check_id, job_ids)))
         first = self._begin(timeout, **how)
         plan, now, at_once = first.plan, self._clock.now(), self._limits.max_in_flight
@@ -201,7 +204,7 @@ class Watch(Generic[W], Iterator[Progress[W]]):
                 self._pause(delay)
             elif run.error is None:
                 self._stop_if_cancelled()
-                progress = self._client._drive(run.turn())
+                progress = self._client._ask(run)
                 if progress is not None:
                     return progress
 
@@ -233,6 +236,7 @@ class Client(Core[W]):
     def _open(self, *arguments: Any) -> None:
         super()._open(*arguments)
         self._transport = transport.open_blocking.get()(self._limits)
+        self._polls = threading.BoundedSemaphore(self._limits.max_in_flight)
 
     def progress(self, job_id: str) -> Progress[W]:
         """Ask once. A failed job is an answer, not an exception.
@@ -295,7 +299,7 @@ class Client(Core[W]):
         """
         how = {"stall_timeout": stall_timeout, "schedule": schedule}
         runs = self._runs(job_ids, timeout, **how)
-        return WatchMany(runs, self._clock, self._drive, _check_cancel(cancel))
+        return WatchMany(runs, self._clock, self._ask, _check_cancel(cancel))
 
     def start(
         self,
@@ -347,7 +351,7 @@ class Client(Core[W]):
     def _step(self, run: Run[W]) -> Step[W]:
         if run.delay() or run.error is not None:
             return self._step_of(run, None)
-        return self._step_of(run, self._drive(run.turn()))
+        return self._step_of(run, self._ask(run))
 
     def _finish(
         self,
@@ -362,6 +366,13 @@ class Client(Core[W]):
                     on_progress(progress)
         assert run.last is not None
         return outcome(run.last, run.token)
+
+    def _ask(self, run: Run[W]) -> Progress[W] | None:
+        """One turn; none where a rate limit came while this one waited for its place."""
+        with self._polls:
+            if run.delay() or run.is_over:
+                return None
+            return self._drive(run.turn())
 
     def _drive(self, flow: Flow[T]) -> T:
         """Do what a flow asks for until it returns."""
@@ -463,7 +474,7 @@ class AsyncWatch(Generic[W], AsyncIterator[Progress[W]]):
                 await self._pause(delay)
             elif run.error is None:
                 self._stop_if_cancelled()
-                progress = await self._client._drive(run.turn())
+                progress = await self._client._ask(run)
                 if progress is not None:
                     return progress
 
@@ -495,6 +506,8 @@ class AsyncClient(Core[W]):
     def _open(self, *arguments: Any) -> None:
         super()._open(*arguments)
         self._transport = transport.open_async.get()(self._limits)
+        self._polls: RunVar[anyio.Semaphore] = RunVar(f"opwatch polls {id(self)}")
+        self._many: weakref.WeakSet[AsyncWatchMany[W]] = weakref.WeakSet()
 
     async def progress(self, job_id: str) -> Progress[W]:
         """As `Client.progress`."""
@@ -541,7 +554,10 @@ class AsyncClient(Core[W]):
         how = {"stall_timeout": stall_timeout, "schedule": schedule}
         runs = self._runs(job_ids, timeout, **how)
         checked = _check_cancel(cancel, asynchronous=True)
-        return AsyncWatchMany(runs, self._clock, self._drive, checked, self._limits.max_in_flight)
+        in_flight = self._limits.max_in_flight
+        many = AsyncWatchMany(runs, self._clock, self._ask, checked, in_flight)
+        self._many.add(many)
+        return many
 
     async def start(
         self,
@@ -571,6 +587,8 @@ class AsyncClient(Core[W]):
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
+        for many in list(self._many):
+            await many.give_up_requests()
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -588,7 +606,7 @@ class AsyncClient(Core[W]):
     async def _step(self, run: Run[W]) -> Step[W]:
         if run.delay() or run.error is not None:
             return self._step_of(run, None)
-        return self._step_of(run, await self._drive(run.turn()))
+        return self._step_of(run, await self._ask(run))
 
     async def _finish(
         self,
@@ -605,6 +623,21 @@ class AsyncClient(Core[W]):
                         await result
         assert run.last is not None
         return outcome(run.last, run.token)
+
+    async def _ask(self, run: Run[W]) -> Progress[W] | None:
+        """One turn; none where a rate limit came while this one waited for its place."""
+        async with self._places():
+            if run.delay() or run.is_over:
+                return None
+            return await self._drive(run.turn())
+
+    def _places(self) -> anyio.Semaphore:
+        """For the queries of the running event loop."""
+        places = self._polls.get(None)
+        if places is None:
+            places = anyio.Semaphore(self._limits.max_in_flight, fast_acquire=True)
+            self._polls.set(places)
+        return places
 
     async def _drive(self, flow: Flow[T]) -> T:
         """Do what a flow asks for until it returns."""

@@ -1,12 +1,17 @@
 """Many jobs on one client: an agenda of what is due when, and the two drivers that work it off.
 
 The agenda is a heap and knows no input or output. The blocking driver asks for one job at a time.
-The async one keeps several requests under way; an answer that came while nobody was iterating is
-kept for the next turn, so that cancelling a turn loses nothing.
+The async one keeps several requests under way, each in a task of its own that outlives the turn of
+the iterator which began it. A task group would tie a request to one turn: a turn could not be left
+while a slow request holds up the answers of the others, and cancelling a turn would give up what
+was asked. So an answer that comes while nobody iterates is kept for the next turn. What bounds the
+tasks: there are at most `max_in_flight`, each ends within a request's time limit, and none raises;
+`aclose` and the client's own `aclose` end them at once.
 """
 
 from __future__ import annotations
 
+import contextvars
 import heapq
 import logging
 from collections import deque
@@ -33,6 +38,7 @@ class Agenda(Generic[W]):
         self.errors: dict[str, OpwatchError] = {}
         self._heap = [(run.state.due, n, run) for n, run in enumerate(runs)]
         self._count = len(runs)
+        self._is_cancelled = False
         heapq.heapify(self._heap)
 
     def __len__(self) -> int:
@@ -57,6 +63,8 @@ class Agenda(Generic[W]):
 
     def done(self, run: Run[W]) -> None:
         """Put a job back after its turn, or note how its wait ended."""
+        if self._is_cancelled:
+            return
         if run.error is not None:
             self.errors[run.job_id] = run.error
             logger.info("%s", run.error)
@@ -66,8 +74,10 @@ class Agenda(Generic[W]):
     def cancel(self) -> OpwatchError | None:
         """End every wait that is still going on; the error of one of them."""
         error: OpwatchError | None = None
-        for _, _, run in self._heap:
-            error = self.errors[run.job_id] = run.cancel()
+        for run in self.runs.values():
+            if not run.is_over:
+                error = self.errors[run.job_id] = run.cancel()
+        self._is_cancelled = True
         self._heap.clear()
         return error
 
@@ -107,11 +117,11 @@ class WatchMany(_Results[W], Iterator[Progress[W]]):
         self,
         runs: list[Run[W]],
         clock: Clock,
-        drive: Callable[[Any], Progress[W] | None],
+        ask: Callable[[Run[W]], Progress[W] | None],
         cancel: Cancel | None,
     ) -> None:
         super().__init__(runs, clock)
-        self._drive = drive
+        self._ask = ask
         self._cancel = cancel
 
     def __next__(self) -> Progress[W]:
@@ -129,7 +139,7 @@ class WatchMany(_Results[W], Iterator[Progress[W]]):
                     self._clock.sleep(due - now, self._cancel)
                 continue
             try:
-                progress = self._drive(run.turn())
+                progress = self._ask(run)
             finally:
                 agenda.done(run)
             if progress is not None:
@@ -137,82 +147,134 @@ class WatchMany(_Results[W], Iterator[Progress[W]]):
 
 
 class AsyncWatchMany(_Results[W], AsyncIterator[Progress[W]]):
-    """Every answer of every job as it comes. See `AsyncClient.watch_many`."""
+    """Every answer of every job as it comes. See `AsyncClient.watch_many`.
+
+    To be iterated by one task at a time, in one event loop. `aclose` gives up the requests that
+    are under way.
+    """
 
     def __init__(
         self,
         runs: list[Run[W]],
         clock: Clock,
-        drive: Callable[[Any], Awaitable[Progress[W] | None]],
+        ask: Callable[[Run[W]], Awaitable[Progress[W] | None]],
         cancel: AsyncCancel | None,
         max_in_flight: int,
     ) -> None:
         super().__init__(runs, clock)
-        self._drive = drive
+        self._ask = ask
         self._cancel = cancel
         self._max_in_flight = max_in_flight
-        self._in_flight = 0
-        self._answers: deque[Progress[W]] = deque()
-        self._broken: BaseException | None = None
-        self._came = anyio.Event()
+        self._loop: Any = None
+        self._is_iterated = self._is_closed = False
+        self._in_flight: dict[anyio.CancelScope, anyio.Event] = {}
         self._tasks: set[Any] = set()
+        self._answers: deque[Progress[W]] = deque()
+        self._broken: deque[Exception] = deque()
+        self._came: anyio.Event
 
     async def __anext__(self) -> Progress[W]:
+        loop = anyio.lowlevel.current_token().native_token
+        if self._loop is None:
+            self._loop = loop
+        if self._is_iterated or loop is not self._loop:
+            raise RuntimeError("iterate watch_many in one task of one event loop at a time")
+        self._is_iterated = True
+        try:
+            return await self._next()
+        finally:
+            self._is_iterated = False
+
+    async def aclose(self) -> None:
+        """End the iteration and give up the requests under way; `.tokens` resumes the waits."""
+        self._is_closed = True
+        await self.give_up_requests()
+
+    async def give_up_requests(self) -> None:
+        """Cancel the requests under way, and return when they are; the jobs are due again."""
+        given_up = dict(self._in_flight)
+        if given_up and anyio.lowlevel.current_token().native_token is self._loop:
+            with anyio.CancelScope(shield=True):
+                for scope, ended in given_up.items():
+                    scope.cancel()
+                    await ended.wait()
+
+    async def _next(self) -> Progress[W]:
         agenda = self._agenda
-        while True:
+        while not self._is_closed:
             if self._cancel is not None and self._cancel.is_set() and (error := agenda.cancel()):
+                await self.give_up_requests()
                 raise error
+            # At most as many in a row as requests were under way, so no checkpoint is needed here:
+            # it could be where this turn is cancelled, with an answer already taken.
             if self._answers:
-                await anyio.lowlevel.cancel_shielded_checkpoint()
                 return self._answers.popleft()
-            if self._broken is not None:
-                broken, self._broken = self._broken, None
-                raise broken
+            if self._broken:
+                raise self._broken.popleft()
             self._came = anyio.Event()
             now = self._clock.now()
-            while self._in_flight < self._max_in_flight and (run := agenda.take(now)):
+            while len(self._in_flight) < self._max_in_flight and (run := agenda.take(now)):
                 self._launch(run)
-            if self._in_flight:
-                await self._until_answer(agenda.next_due(), now)
-                continue
-            due = agenda.next_due()
-            if due is None:
-                raise StopAsyncIteration
-            if due > now:
-                await self._clock.asleep(due - now, self._cancel)
+            if not self._came.is_set() and not await self._pause(now):
+                break
+        raise StopAsyncIteration
 
-    async def _until_answer(self, due: float | None, now: float) -> None:
-        """Until something came, or another job is due and may be asked for."""
-        if due is None or self._in_flight >= self._max_in_flight:
-            await self._came.wait()
+    async def _pause(self, now: float) -> bool:
+        """Until something came, or a job is due that may be asked for; False where all is over."""
+        due = self._agenda.next_due()
+        if due is None and not self._in_flight:
+            return False
+        until: AsyncCancel = self._came
+        if self._cancel is not None:
+            until = _Either(self._came, self._cancel)
+        if due is None or len(self._in_flight) >= self._max_in_flight:
+            await until.wait()
         else:
-            await self._clock.asleep(max(due - now, 0.0), self._came)
+            await self._clock.asleep(max(due - now, 0.0), until)
+        return True
 
     def _launch(self, run: Run[W]) -> None:
-        """Ask for a job in a task of its own, which outlives the turn that began it.
-
-        A task group would tie the request to one `__anext__`: it could not be left while a slow
-        request holds the answers of the others. Each task ends within a request's time limit.
-        """
-        self._in_flight += 1
-        loop: Any = anyio.lowlevel.current_token().native_token
-        if hasattr(loop, "create_task"):
-            task = loop.create_task(self._ask(run))
+        """Ask for a job in a task of its own."""
+        scope = anyio.CancelScope()
+        self._in_flight[scope] = anyio.Event()
+        if hasattr(self._loop, "create_task"):
+            task = self._loop.create_task(self._poll(run, scope))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
             import trio
 
-            trio.lowlevel.spawn_system_task(self._ask, run)
+            context = contextvars.copy_context()
+            trio.lowlevel.spawn_system_task(self._poll, run, scope, context=context)
 
-    async def _ask(self, run: Run[W]) -> None:
+    async def _poll(self, run: Run[W], scope: anyio.CancelScope) -> None:
         try:
-            progress = await self._drive(run.turn())
-            if progress is not None:
-                self._answers.append(progress)
+            with scope:
+                progress = await self._ask(run)
+                if progress is not None:
+                    self._answers.append(progress)
         except Exception as error:  # noqa: BLE001 (not ours: handed to whoever iterates)
-            self._broken = error
+            self._broken.append(error)
         finally:
-            self._in_flight -= 1
             self._agenda.done(run)
+            self._in_flight.pop(scope).set()
             self._came.set()
+
+
+class _Either:
+    """The first of two events."""
+
+    def __init__(self, *events: AsyncCancel) -> None:
+        self._events = events
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._events)
+
+    async def wait(self) -> None:
+        async def wait_for(event: AsyncCancel) -> None:
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for event in self._events:
+                group.start_soon(wait_for, event)

@@ -11,6 +11,7 @@ service; a real server on loopback is `opwatch.simulator`.
 
 from __future__ import annotations
 
+import copy
 import heapq
 import json
 import random
@@ -169,7 +170,7 @@ class Script:
             self.sent.append(Sent(time, request.method, request.target))
             found = self._handler(request) if self._handler else self._next(request.target)
         if isinstance(found, OpwatchError):
-            raise found
+            raise copy.copy(found)  # each wait notes on its error what it was about
         veiled = None
         headers = []
         for name, value in found.headers:
