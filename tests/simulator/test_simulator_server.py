@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 import opwatch.simulator
 from opwatch import ITwin, Phase
-from opwatch.errors import ConfigurationError, TransportError
+from opwatch.errors import ConfigurationError, OpwatchError, TransportError
 from opwatch.simulator import (
     Demo,
     Exchange,
@@ -72,15 +72,18 @@ def test_it_ends_at_once_however_many_connections_are_open() -> None:
         host, _, port = host_of(sim).partition(":")
         raw = socket.create_connection((host, int(port)), timeout=30)
         raw.sendall(b"GET /half-a-request")
+
+        def wait(token: str, url: str) -> None:
+            with ITwin(token, base_url=f"{url}/contextcapture") as patient:
+                patient.progress("job-2")
+
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(
-                ITwin(sim.token("itwin"), base_url=f"{sim.url}/contextcapture").progress, "job-2"
-            )
-            sim.wait_for_requests(11, timeout=30)
+            waiting = pool.submit(wait, sim.token("itwin"), sim.url)
+            sim.wait_for_requests(11)
             began = time.monotonic()
             sim.stop()
             took = time.monotonic() - began
-            assert isinstance(waiting.exception(timeout=30), Exception)
+            assert isinstance(waiting.exception(timeout=30), OpwatchError)
         raw.close()
     assert took < 5
 
