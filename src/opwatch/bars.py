@@ -145,12 +145,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
 
 
-def shortened(text: str, width: int) -> str:
+def shortened(text: str, width: int, gap: str = "…") -> str:
     """`text` in at most `width` characters: the middle left out, as ids differ at their ends."""
     if len(text) <= width:
         return text
-    head = (width - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+    kept = width - len(gap)
+    head = kept // 2
+    return f"{text[:head]}{gap}{text[len(text) - (kept - head) :]}"
 
 
 # --- the board ------------------------------------------------------------------------------------
@@ -179,10 +180,10 @@ class Row:
             return {"succeeded": "green", "ended": "yellow"}.get(self.outcome, "red")
         return "yellow" if self.notice else "cyan"
 
-    @property
-    def mark(self) -> str:
+    def mark(self, *, ascii_only: bool) -> str:
         if self.outcome is not None:
-            return {"succeeded": "✓", "ended": "?"}.get(self.outcome, "✗")
+            good, bad = ("+", "x") if ascii_only else ("✓", "✗")
+            return {"succeeded": good, "ended": "?"}.get(self.outcome, bad)
         return "!" if self.notice else " "
 
     @property
@@ -271,14 +272,15 @@ class Board:
         if hidden:
             yield Text(f"  and {len(hidden)} more: {counted(hidden)}", style="dim", no_wrap=True)
 
-    def summary(self) -> RenderableType:
+    def summary(self, *, ascii_only: bool = False) -> RenderableType:
         """How each job ended, in a table, and below it why where one did not succeed."""
         from rich import box
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        rule = None if ascii_only else box.SIMPLE_HEAD
+        table = Table(box=rule, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
         table.add_column("")
         table.add_column("service", no_wrap=True)
         table.add_column("job", overflow="fold", min_width=10)
@@ -289,7 +291,7 @@ class Board:
         for row in self.rows.values():
             watched = (row.ended if row.ended is not None else self._now()) - row.began
             table.add_row(
-                Text(row.mark, style=row.style),
+                Text(row.mark(ascii_only=ascii_only), style=row.style),
                 Text(row.service),
                 Text(row.job_id),
                 Text(row.outcome or "", style=row.style),
@@ -357,11 +359,10 @@ class Columns:
     def _cells(self, row: Row, now: float, *, ascii_only: bool) -> list[RenderableType]:
         from rich.text import Text
 
-        mark = row.mark if not ascii_only else {"✓": "+", "✗": "x"}.get(row.mark, row.mark)
         cells: list[RenderableType] = [
-            Text(mark, style=row.style),
+            Text(row.mark(ascii_only=ascii_only), style=row.style),
             Text(row.service),
-            Text(shortened(row.job_id, self.job), style="dim"),
+            Text(shortened(row.job_id, self.job, ".." if ascii_only else "…"), style="dim"),
             self._bar(row),
             Text(amount(row.progress) if row.progress else ""),
             Text(row.words, style=row.style if row.outcome or row.notice else ""),

@@ -124,7 +124,8 @@ class Bars:
     def close(self) -> None:
         self._drawing.stop()
         if self._board.rows:
-            self._drawing.console.print(self._board.summary())
+            console = self._drawing.console
+            console.print(self._board.summary(ascii_only=console.options.ascii_only))
 
 
 class Report:
