@@ -14,15 +14,16 @@ left: a server that drips a byte a second is cut off in time. The same object se
 request had to open a connection and whether anything came back. From that follows the one silent
 repetition there is: a kept connection that turns out dead before a single byte came is replaced.
 
-Why a token in a response header is taken out on the way in
------------------------------------------------------------
+Why credentials in response headers are taken out on the way in
+---------------------------------------------------------------
 httpcore logs the response headers at DEBUG. A token that a service sends as a header
 (`X-Subject-Token`) is therefore replaced in the bytes before httpcore sees them, and handed over
-beside them.
+beside them; and so is what a server echoes of the request's own credentials.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
 import ipaddress
 import math
@@ -52,7 +53,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from opwatch.errors import BadResponse, ConfigurationError, OpwatchError, TransportError
 from opwatch.reading import bad_response, printable
-from opwatch.wire import Address, Answer, Outgoing, Secret, is_loopback
+from opwatch.wire import SHORTEST_ECHO, Address, Answer, Outgoing, Secret, is_loopback
 
 LONGEST_ANSWER = 1024 * 1024
 """Bytes of a decoded body."""
@@ -136,19 +137,23 @@ class _Limit(float):
     response: httpcore.Response | None
     chunks: list[bytes]
     size: int
-    veil: re.Pattern[bytes] | None
+    has_head: bool
+    veil: re.Pattern[str] | None
     veiled: Secret | None
+    secrets: tuple[Secret, ...]
 
     def __new__(cls, seconds: float, request: Outgoing) -> _Limit:
         limit = super().__new__(cls, seconds)
         limit.began = time.monotonic()
         limit.end = limit.began + seconds
         limit.repeats = limit.connected = limit.received = limit.closed = False
+        limit.has_head = False
         limit.response = None
         limit.chunks = []
         limit.size = 0
         limit.veil = _veil(request.veil) if request.veil else None
         limit.veiled = None
+        limit.secrets = request.secrets
         return limit
 
     def again(self, request: Outgoing) -> _Limit:
@@ -196,43 +201,60 @@ class _Limit(float):
             self.chunks.append(chunk)
             self.size += len(chunk)
 
-    def takes_head(self, head: bytes) -> bool:
-        """Whether `head` is still too short to take the veiled header out."""
-        return b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) < _LONGEST_HEAD
-
-    def unveil(self, head: bytes) -> bytes:
-        """Take the veiled header's value out of a response's head."""
-        assert self.veil is not None
-        found = self.veil.search(head)
-        if found:
-            self.veiled = Secret(found[1].decode("latin-1"))
-            head = head[: found.start(1)] + b"-" + head[found.end(1) :]
-        if found or not head.startswith(b"HTTP/1.1 1"):  # an interim answer comes before the answer
-            self.veil = None
-        return head
+    def unveil(self, data: bytes, own: tuple[Secret, ...]) -> bytes:
+        """Take credentials out of the head of an answer, with which `data` begins: the value of the
+        veiled header, echoes of the request's, and those of the connection's `own`."""
+        self.has_head = True
+        end = _head_end(data) or len(data)
+        head = data[:end].decode("latin-1")
+        if self.veil is not None and (found := self.veil.search(head)):
+            self.veiled = Secret(found[1])
+            head = f"{head[: found.start(1)]}-{head[found.end(1) :]}"
+        for secret in (*self.secrets, *own):
+            if len(secret.reveal()) >= SHORTEST_ECHO:
+                head = secret.erased(head)
+        return head.encode("latin-1", "replace") + data[end:]
 
 
 @functools.cache
-def _veil(name: str) -> re.Pattern[bytes]:
-    return re.compile(rb"(?im)^%s[ \t]*:[ \t]*([^\r\n]+?)[ \t]*\r?$" % re.escape(name.encode()))
+def _veil(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?im)^{re.escape(name)}[ \t]*:[ \t]*([^\r\n]+?)[ \t]*\r?$")
+
+
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")
+
+
+def _head_end(data: bytes) -> int:
+    """Where the head of an answer ends, after those of interim answers; 0 where it does not yet."""
+    begin = 0
+    while end := _BLANK_LINE.search(data, begin):
+        if not _INTERIM.match(data, begin):
+            return end.end()
+        begin = end.end()
+    return 0
 
 
 class _Stream(httpcore.NetworkStream):
     """A connection whose reads and writes are given what is left of a request's time."""
 
-    def __init__(self, inner: httpcore.NetworkStream) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, secrets: tuple[Secret, ...]) -> None:
         self._inner = inner
+        self._secrets = secrets
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if not isinstance(timeout, _Limit):
             return self._inner.read(max_bytes, timeout)
         timeout.check_size()
         data = timeout.take(self._inner.read(max_bytes, timeout.left()))
-        if timeout.veil is None:
+        if timeout.has_head:
             return data
-        while timeout.takes_head(data) and (more := self._inner.read(max_bytes, timeout.left())):
+        while not _head_end(data) and len(data) < _LONGEST_HEAD:
+            more = self._inner.read(max_bytes, timeout.left())
+            if not more:
+                break
             data += more
-        return timeout.unveil(data)
+        return timeout.unveil(data, self._secrets)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._inner.write(buffer, timeout.left() if isinstance(timeout, _Limit) else timeout)
@@ -246,14 +268,18 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        left = timeout.left(CONNECT_TIMEOUT) if isinstance(timeout, _Limit) else timeout
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left))
+        left = _to_connect(timeout)
+        stream = self._inner.start_tls(ssl_context, server_hostname, left)
+        return _Stream(stream, self._secrets)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
 class _Backend(httpcore.SyncBackend):
+    def __init__(self, secrets: tuple[Secret, ...]) -> None:
+        self._secrets = secrets
+
     def connect_tcp(
         self,
         host: str,
@@ -262,19 +288,20 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        left = timeout
         if isinstance(timeout, _Limit):
             timeout.connected = True
-            left = timeout.left(CONNECT_TIMEOUT)
-        return _Stream(super().connect_tcp(host, port, left, local_address, socket_options))
+        left = _to_connect(timeout)
+        stream = super().connect_tcp(host, port, left, local_address, socket_options)
+        return _Stream(stream, self._secrets)
 
 
 class _AsyncStream(httpcore.AsyncNetworkStream):
     """A connection of anyio's. One cancel scope around a whole request keeps its time, so reading
     and writing have no timers of their own, which cost as much as the reading."""
 
-    def __init__(self, stream: anyio.abc.ByteStream) -> None:
+    def __init__(self, stream: anyio.abc.ByteStream, secrets: tuple[Secret, ...]) -> None:
         self._stream = stream
+        self._secrets = secrets
         self._socket = stream.extra(SocketAttribute.raw_socket, None)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -282,11 +309,14 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
             return await self._receive(max_bytes)
         timeout.check_size()
         data = timeout.take(await self._receive(max_bytes))
-        if timeout.veil is None:
+        if timeout.has_head:
             return data
-        while timeout.takes_head(data) and (more := await self._receive(max_bytes)):
+        while not _head_end(data) and len(data) < _LONGEST_HEAD:
+            more = await self._receive(max_bytes)
+            if not more:
+                break
             data += more
-        return timeout.unveil(data)
+        return timeout.unveil(data, self._secrets)
 
     async def _receive(self, max_bytes: int) -> bytes:
         try:
@@ -314,15 +344,14 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         try:
             with anyio.fail_after(_to_connect(timeout)):
-                return _AsyncStream(
-                    await TLSStream.wrap(
-                        self._stream,
-                        ssl_context=ssl_context,
-                        hostname=server_hostname,
-                        standard_compatible=False,
-                        server_side=False,
-                    )
+                stream = await TLSStream.wrap(
+                    self._stream,
+                    ssl_context=ssl_context,
+                    hostname=server_hostname,
+                    standard_compatible=False,
+                    server_side=False,
                 )
+                return _AsyncStream(stream, self._secrets)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(self._stream)
@@ -352,6 +381,9 @@ def _is_readable(sock: socket.socket | None) -> bool:
 
 
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
+    def __init__(self, secrets: tuple[Secret, ...]) -> None:
+        self._secrets = secrets
+
     async def connect_tcp(
         self,
         host: str,
@@ -364,7 +396,8 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
             timeout.connected = True
         try:
             with anyio.fail_after(_to_connect(timeout)):
-                return _AsyncStream(await anyio.connect_tcp(host, port, local_host=local_address))
+                stream = await anyio.connect_tcp(host, port, local_host=local_address)
+                return _AsyncStream(stream, self._secrets)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
         except (OSError, anyio.BrokenResourceError) as error:
@@ -372,8 +405,11 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
 
 
 def _to_connect(timeout: float | None) -> float | None:
-    """Seconds left to connect."""
-    return timeout.left(CONNECT_TIMEOUT) if isinstance(timeout, _Limit) else timeout
+    """Seconds left to connect, or for TLS; the answer's head comes after it, not a proxy's."""
+    if not isinstance(timeout, _Limit):
+        return timeout
+    timeout.has_head = False
+    return timeout.left(CONNECT_TIMEOUT)
 
 
 # --- what sync and async share --------------------------------------------------------------------
@@ -410,10 +446,33 @@ def _proxy(address: Address) -> httpx.Proxy | None:
     host = base.host
     if is_loopback(host):
         return None
-    url = urllib.request.getproxies().get(base.scheme)
-    if not url or urllib.request.proxy_bypass(host):
+    url = Secret(urllib.request.getproxies().get(base.scheme) or "")
+    if not url.reveal() or urllib.request.proxy_bypass(host):
         return None
-    return httpx.Proxy(url if "://" in url else f"http://{url}")
+    proxy = _parsed_proxy(url)
+    if proxy is None:
+        raise ConfigurationError(
+            f"the proxy that the environment names for {base.scheme} must be an http or https "
+            "address"
+        )
+    return proxy
+
+
+def _parsed_proxy(url: Secret) -> httpx.Proxy | None:
+    text = url.reveal()
+    try:
+        proxy = httpx.Proxy(text if "://" in text else f"http://{text}")
+        return proxy if proxy.url.scheme in ("http", "https") and proxy.url.host else None
+    except (httpx.InvalidURL, ValueError):
+        return None
+
+
+def _proxy_secrets(proxy: httpx.Proxy | None) -> tuple[Secret, ...]:
+    """What a proxy is authenticated with, as it is sent and as it is set."""
+    if proxy is None or proxy.raw_auth is None:
+        return ()
+    pair = base64.b64encode(b":".join(proxy.raw_auth)).decode("ascii")
+    return Secret(pair), Secret(proxy.raw_auth[1].decode("utf-8", "replace"))
 
 
 def _proxy_options(proxy: httpx.Proxy) -> dict[str, Any]:
@@ -671,19 +730,7 @@ class Transport:
     def _try(self, outgoing: Outgoing, limit: _Limit) -> Answer | OpwatchError | None:
         """One attempt; None where its connection was dead before it began."""
         try:
-            request = _request(outgoing, limit)
-            connections = self._connections(outgoing.address)
-            connection = connections.take()
-            try:
-                response = connection.handle_request(request)
-                try:
-                    limit.open(response)
-                    for chunk in response.iter_stream():
-                        limit.add(chunk)
-                finally:
-                    response.close()
-            finally:
-                connections.give(connection)
+            self._exchange(outgoing, limit)
             return _outcome(None, outgoing, limit)
         except OpwatchError as error:
             return error
@@ -692,12 +739,28 @@ class Transport:
         except BaseException as error:  # noqa: BLE001 (raised again)
             raise _unseen(error)  # noqa: B904 (its context holds the request)
 
+    def _exchange(self, outgoing: Outgoing, limit: _Limit) -> None:
+        request = _request(outgoing, limit)
+        connections = self._connections(outgoing.address)
+        connection = connections.take()
+        try:
+            response = connection.handle_request(request)
+            try:
+                limit.open(response)
+                for chunk in response.iter_stream():
+                    limit.add(chunk)
+            finally:
+                response.close()
+        finally:
+            connections.give(connection)
+
     def _connections(self, address: Address) -> _Connections:
         found = self._origins.get(address.origin)
         if found is None:
+            proxy = _proxy(address)
             options = _pool_options(self.limits, address.is_https)
-            options["network_backend"] = _Backend()
-            if proxy := _proxy(address):
+            options["network_backend"] = _Backend(_proxy_secrets(proxy))
+            if proxy is not None:
                 pool: httpcore.ConnectionPool = httpcore.HTTPProxy(
                     **_proxy_options(proxy), **options
                 )
@@ -741,19 +804,7 @@ class AsyncTransport:
     async def _try(self, outgoing: Outgoing, limit: _Limit) -> Answer | OpwatchError | None:
         try:
             with anyio.fail_after(limit.left()):
-                request = _request(outgoing, limit)
-                connections = self._connections(outgoing.address)
-                connection = await connections.take()
-                try:
-                    response = await connection.handle_async_request(request)
-                    try:
-                        limit.open(response)
-                        async for chunk in response.aiter_stream():
-                            limit.add(chunk)
-                    finally:
-                        await response.aclose()
-                finally:
-                    await connections.give(connection)
+                await self._exchange(outgoing, limit)
             return _outcome(None, outgoing, limit)
         except OpwatchError as error:
             return error
@@ -762,13 +813,29 @@ class AsyncTransport:
         except BaseException as error:  # noqa: BLE001 (raised again)
             raise _unseen(error)  # noqa: B904 (its context holds the request)
 
+    async def _exchange(self, outgoing: Outgoing, limit: _Limit) -> None:
+        request = _request(outgoing, limit)
+        connections = self._connections(outgoing.address)
+        connection = await connections.take()
+        try:
+            response = await connection.handle_async_request(request)
+            try:
+                limit.open(response)
+                async for chunk in response.aiter_stream():
+                    limit.add(chunk)
+            finally:
+                await response.aclose()
+        finally:
+            await connections.give(connection)
+
     def _connections(self, address: Address) -> _AsyncConnections:
         origins = self._here().origins
         found = origins.get(address.origin)
         if found is None:
+            proxy = _proxy(address)
             options = _pool_options(self.limits, address.is_https)
-            options["network_backend"] = _AsyncBackend()
-            if proxy := _proxy(address):
+            options["network_backend"] = _AsyncBackend(_proxy_secrets(proxy))
+            if proxy is not None:
                 pool: httpcore.AsyncConnectionPool = httpcore.AsyncHTTPProxy(
                     **_proxy_options(proxy), **options
                 )

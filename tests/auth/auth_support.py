@@ -75,8 +75,14 @@ class Loopback:
     """Answers each request with what `handler` returns; None closes the connection instead."""
 
     def __init__(
-        self, handler: Handler, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+        self,
+        handler: Handler,
+        *,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        tunnel: Handler | None = None,
     ) -> None:
+        """With `tunnel` it is a proxy first, which answers `CONNECT` with what that returns."""
         self.requests: list[Request] = []
         self.connections = 0
         self._handler = handler
@@ -94,12 +100,14 @@ class Loopback:
 
         class Conversation(socketserver.StreamRequestHandler):
             def setup(self) -> None:
-                if tls is not None:
+                self.open = tunnel is None or loopback._tunnel(self.request, tunnel)
+                if tls is not None and self.open:
                     self.request = tls.wrap_socket(self.request, server_side=True)
                 super().setup()
 
             def handle(self) -> None:
-                loopback._converse(self)
+                if self.open:
+                    loopback._converse(self)
 
             def finish(self) -> None:
                 super().finish()
@@ -122,6 +130,16 @@ class Loopback:
     def count(self) -> int:
         with self._lock:
             return len(self.requests)
+
+    def _tunnel(self, connection: socket.socket, tunnel: Handler) -> bool:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            if not (byte := connection.recv(1)):
+                return False
+            head += byte
+        response = tunnel(Request(head, b"")) or b""
+        connection.sendall(response)
+        return response.startswith(b"HTTP/1.1 200")
 
     def _converse(self, connection: socketserver.StreamRequestHandler) -> None:
         with self._lock:
