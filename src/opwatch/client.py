@@ -360,9 +360,14 @@ class Client(Core[W]):
         cancel: Cancel | None,
     ) -> Progress[W]:
         _check_callable(on_progress)
-        for progress in Watch(self, run, cancel):
-            if on_progress is not None:
-                with _noting(run):
+        if inspect.iscoroutinefunction(on_progress):
+            raise ConfigurationError(
+                f"on_progress is async; give {type(self).__name__} a blocking one"
+            )
+        watch = Watch(self, run, cancel)
+        with _noting(run):
+            for progress in watch:
+                if on_progress is not None:
                     on_progress(progress)
         assert run.last is not None
         return outcome(run.last, run.token)
@@ -407,7 +412,10 @@ class Client(Core[W]):
 
 
 class _noting:  # noqa: N801 (reads as what it does)
-    """An exception of the user's own ends the wait, with the token noted on it."""
+    """What ends a wait from outside (Ctrl-C, `on_progress`) has the token noted on it.
+
+    An error of the wait itself carries it already.
+    """
 
     def __init__(self, run: Run[Any]) -> None:
         self._run = run
@@ -416,6 +424,8 @@ class _noting:  # noqa: N801 (reads as what it does)
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OpwatchError) and error.token and error.job_id == self._run.job_id:
+            return
         if error is not None:
             error.add_note(_resume_note(self._run.token))
 
@@ -445,7 +455,11 @@ def _check_cancel(cancel: Any, *, asynchronous: bool = False) -> Any:
         return None
     wait = getattr(cancel, "wait", None)
     fits = callable(wait) and callable(getattr(cancel, "is_set", None))
-    if not fits or inspect.iscoroutinefunction(wait) is not asynchronous:
+    if (
+        not fits
+        or isinstance(cancel, type)
+        or inspect.iscoroutinefunction(wait) is not asynchronous
+    ):
         kind = "an asyncio, trio or anyio Event" if asynchronous else "a threading.Event"
         raise ConfigurationError(f"cancel must be {kind}, not {type(cancel).__name__}")
     return cancel
@@ -615,9 +629,10 @@ class AsyncClient(Core[W]):
         cancel: AsyncCancel | None,
     ) -> Progress[W]:
         _check_callable(on_progress)
-        async for progress in AsyncWatch(self, run, cancel):
-            if on_progress is not None:
-                with _noting(run):
+        watch = AsyncWatch(self, run, cancel)
+        with _noting(run):
+            async for progress in watch:
+                if on_progress is not None:
                     result = on_progress(progress)
                     if inspect.isawaitable(result):
                         await result
