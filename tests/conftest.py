@@ -1,0 +1,43 @@
+"""What holds for every test: none leaves this machine, and none is judged by how fast it was.
+
+The engines of tests/engines run in environments of their own, which have no Hypothesis.
+"""
+
+import ipaddress
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+if find_spec("hypothesis"):
+    from hypothesis import settings
+
+    settings.register_profile("opwatch", deadline=None)
+    settings.register_profile("fuzz", deadline=None, max_examples=5000)  # make fuzz
+    settings.load_profile("opwatch")
+
+
+def stay_here(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: asking for another machine, by name or address, is an error."""
+    if event == "socket.connect":
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else None
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+    else:
+        return
+    name = host.decode() if isinstance(host, bytes) else host
+    if name and not is_here(name):
+        raise RuntimeError(f"a test asked for {name}; tests stay on this machine")
+
+
+def is_here(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+sys.addaudithook(stay_here)
