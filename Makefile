@@ -48,12 +48,16 @@ demo: $(VENV)/demo.stamp ## Watch one simulated job of each service to its end
 test: $(VENV)/dev.stamp ## Run every test
 	$(BIN)/python -m pytest -n auto
 
+.PHONY: fuzz
+fuzz: $(VENV)/dev.stamp ## Try each property test with thousands of examples
+	$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-profile=fuzz --timeout=3600
+
 .PHONY: nox
 nox: $(VENV)/dev.stamp ## Run every test of the built wheel on Python 3.11, 3.12 and 3.13
 	$(BIN)/nox
 
 .PHONY: check
-check: style types layers wheel ## Check all that tests don't (the four below); needs Node
+check: style types layers wheel ## Check what tests don't: style, types, layers, wheel; needs Node
 
 .PHONY: style
 style: $(VENV)/dev.stamp ## Check lint and format
