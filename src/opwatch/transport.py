@@ -26,6 +26,7 @@ from __future__ import annotations
 import base64
 import functools
 import ipaddress
+import logging
 import math
 import re
 import select
@@ -61,6 +62,7 @@ CONNECT_TIMEOUT = 10.0
 KEEPALIVE_EXPIRY = 300.0
 """Seconds a connection is kept: more than the longest rung of any schedule."""
 _LONGEST_HEAD = 100 * 1024
+_LOG_OF_HEADS = logging.getLogger("httpcore.http11")
 
 
 # --- addresses ------------------------------------------------------------------------------------
@@ -137,6 +139,8 @@ class _Limit(float):
     response: httpcore.Response | None
     chunks: list[bytes]
     size: int
+    reads_heads: bool
+    """Whether credentials have to be taken out of heads: nobody else sees them but a log."""
     has_head: bool
     veil: re.Pattern[str] | None
     veiled: Secret | None
@@ -147,7 +151,8 @@ class _Limit(float):
         limit.began = time.monotonic()
         limit.end = limit.began + seconds
         limit.repeats = limit.connected = limit.received = limit.closed = False
-        limit.has_head = False
+        limit.reads_heads = bool(request.veil) or _LOG_OF_HEADS.isEnabledFor(logging.DEBUG)
+        limit.has_head = not limit.reads_heads
         limit.response = None
         limit.chunks = []
         limit.size = 0
@@ -408,7 +413,7 @@ def _to_connect(timeout: float | None) -> float | None:
     """Seconds left to connect, or for TLS; the answer's head comes after it, not a proxy's."""
     if not isinstance(timeout, _Limit):
         return timeout
-    timeout.has_head = False
+    timeout.has_head = not timeout.reads_heads
     return timeout.left(CONNECT_TIMEOUT)
 
 
