@@ -20,7 +20,7 @@ help: ## List these targets
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; say which: make PYTHON=/path/to/python"; exit 1; }
 	@echo "Making $(VENV) with $(PYTHON)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 
 # Two sets of pins in one environment; dev holds all of demo, at the same versions.
 $(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(BIN)/python
