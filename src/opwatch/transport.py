@@ -62,6 +62,8 @@ CONNECT_TIMEOUT = 10.0
 KEEPALIVE_EXPIRY = 300.0
 """Seconds a connection is kept: more than the longest rung of any schedule."""
 _LONGEST_HEAD = 100 * 1024
+_PIECE = 16 * 1024
+"""Bytes sent at once."""
 _LOG_OF_HEADS = logging.getLogger("httpcore.http11")
 
 
@@ -134,6 +136,7 @@ class _Limit(float):
     end: float
     repeats: bool
     connected: bool
+    connecting: bool
     received: bool
     closed: bool
     response: httpcore.Response | None
@@ -151,6 +154,7 @@ class _Limit(float):
         limit.began = time.monotonic()
         limit.end = limit.began + seconds
         limit.repeats = limit.connected = limit.received = limit.closed = False
+        limit.connecting = False
         limit.reads_heads = bool(request.veil) or _LOG_OF_HEADS.isEnabledFor(logging.DEBUG)
         limit.has_head = not limit.reads_heads
         limit.response = None
@@ -227,7 +231,7 @@ def _veil(name: str) -> re.Pattern[str]:
 
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
-_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d\b")
 
 
 def _head_end(data: bytes) -> int:
@@ -238,6 +242,12 @@ def _head_end(data: bytes) -> int:
             return end.end()
         begin = end.end()
     return 0
+
+
+def _lacks_head(data: bytes) -> bool:
+    """Whether `data` begins like an answer, and its head may yet come."""
+    begins = data[:7] == b"HTTP/1."[: len(data)]
+    return begins and len(data) < _LONGEST_HEAD and not _head_end(data)
 
 
 class _Stream(httpcore.NetworkStream):
@@ -254,7 +264,7 @@ class _Stream(httpcore.NetworkStream):
         data = timeout.take(self._inner.read(max_bytes, timeout.left()))
         if timeout.has_head:
             return data
-        while not _head_end(data) and len(data) < _LONGEST_HEAD:
+        while _lacks_head(data):
             more = self._inner.read(max_bytes, timeout.left())
             if not more:
                 break
@@ -262,7 +272,13 @@ class _Stream(httpcore.NetworkStream):
         return timeout.unveil(data, self._secrets)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, timeout.left() if isinstance(timeout, _Limit) else timeout)
+        if not isinstance(timeout, _Limit):
+            return self._inner.write(buffer, timeout)
+        timeout.connecting = False
+        # httpcore gives each piece that the other end takes the whole time again.
+        for start in range(0, len(buffer), _PIECE):
+            self._inner.write(buffer[start : start + _PIECE], timeout.left())
+        return None
 
     def close(self) -> None:
         self._inner.close()
@@ -294,10 +310,26 @@ class _Backend(httpcore.SyncBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         if isinstance(timeout, _Limit):
-            timeout.connected = True
-        left = _to_connect(timeout)
-        stream = super().connect_tcp(host, port, left, local_address, socket_options)
-        return _Stream(stream, self._secrets)
+            timeout.connected = timeout.connecting = True
+        failure: Exception | None = None
+        for address in _addresses(host, port):
+            left = _to_connect(timeout)
+            try:
+                stream = super().connect_tcp(address, port, left, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+            else:
+                return _Stream(stream, self._secrets)
+        raise failure or httpcore.ConnectError("the name has no address")
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """Every address of a name. Asking for them is the one thing that no time limit reaches."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise httpcore.ConnectError(str(error)) from error
+    return [str(address[0]) for *_, address in found]
 
 
 class _AsyncStream(httpcore.AsyncNetworkStream):
@@ -316,7 +348,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         data = timeout.take(await self._receive(max_bytes))
         if timeout.has_head:
             return data
-        while not _head_end(data) and len(data) < _LONGEST_HEAD:
+        while _lacks_head(data):
             more = await self._receive(max_bytes)
             if not more:
                 break
@@ -332,6 +364,8 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
             raise httpcore.ReadError(str(error)) from error
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if isinstance(timeout, _Limit):
+            timeout.connecting = False
         try:
             if buffer:
                 await self._stream.send(buffer)
@@ -398,7 +432,7 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         if isinstance(timeout, _Limit):
-            timeout.connected = True
+            timeout.connected = timeout.connecting = True
         try:
             with anyio.fail_after(_to_connect(timeout)):
                 stream = await anyio.connect_tcp(host, port, local_host=local_address)
@@ -446,19 +480,20 @@ def _pool_options(limits: Limits, https: bool) -> dict[str, Any]:
 
 
 def _proxy(address: Address) -> httpx.Proxy | None:
-    """The proxy that the environment names for an address (HTTPS_PROXY, NO_PROXY)."""
+    """The proxy that the environment names for an address (HTTPS_PROXY, ALL_PROXY, NO_PROXY)."""
     base = _base(address)
     host = base.host
     if is_loopback(host):
         return None
-    url = Secret(urllib.request.getproxies().get(base.scheme) or "")
+    proxies = urllib.request.getproxies()
+    url = Secret(proxies.get(base.scheme) or proxies.get("all") or "")
     if not url.reveal() or urllib.request.proxy_bypass(host):
         return None
     proxy = _parsed_proxy(url)
     if proxy is None:
         raise ConfigurationError(
-            f"the proxy that the environment names for {base.scheme} must be an http or https "
-            "address"
+            f"the proxy of the environment ({base.scheme.upper()}_PROXY) must be an http address; "
+            "one that is spoken to over TLS or SOCKS is not supported"
         )
     return proxy
 
@@ -467,7 +502,9 @@ def _parsed_proxy(url: Secret) -> httpx.Proxy | None:
     text = url.reveal()
     try:
         proxy = httpx.Proxy(text if "://" in text else f"http://{text}")
-        return proxy if proxy.url.scheme in ("http", "https") and proxy.url.host else None
+        # TLS within TLS would keep no time limit.
+        fits = proxy.url.scheme == "http" and _is_host(proxy.url.raw_host.decode("ascii"))
+        return proxy if fits else None
     except (httpx.InvalidURL, ValueError):
         return None
 
@@ -596,12 +633,13 @@ _NETWORK_ERRORS = (
 def _failure(error: Exception, outgoing: Outgoing, limit: _Limit) -> TransportError:
     """What went wrong, in words. The exception is left behind: its frames hold the request."""
     origin = outgoing.address.origin
-    if isinstance(error, httpcore.ConnectTimeout):
-        return TransportError(f"no connection to {origin} within {min(limit, CONNECT_TIMEOUT):g} s")
     if isinstance(error, (httpcore.TimeoutException, TimeoutError)):
+        if limit.connecting:
+            return TransportError(f"no connection to {origin} in time")
         return TransportError(f"no whole answer from {origin} within {limit:g} s")
     if isinstance(error, httpcore.ConnectError):
-        return TransportError(f"no connection to {origin}: {printable(str(error), 200)}")
+        why = printable(str(error), 200) or "it was closed before it stood"
+        return TransportError(f"no connection to {origin}: {why}")
     if isinstance(error, (httpcore.ProxyError, httpcore.UnsupportedProtocol)):
         return TransportError(f"no way to {origin} through the proxy: {printable(str(error), 200)}")
     if isinstance(error, httpcore.RemoteProtocolError):
