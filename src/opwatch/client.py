@@ -133,9 +133,9 @@ class Core(Generic[W]):
 
     def _resumed(self, token: str) -> Run[W]:
         clock = self._clock
-        job_id, state = polling.load(
-            token, service=self._session.service.name, now=clock.now(), epoch=clock.epoch()
-        )
+        epoch = clock.epoch()  # before the other clock: the other way round, a query were early
+        name = self._session.service.name
+        job_id, state = polling.load(token, service=name, now=clock.now(), epoch=epoch)
         return Run(self._session, self._gate, self._session.check_id(job_id), state)
 
     def _step_of(self, run: Run[W], progress: Progress[W] | None) -> Step[W]:

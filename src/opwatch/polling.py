@@ -456,19 +456,22 @@ def admit(gate: Gate, now: float) -> tuple[Gate, float]:
 
 TOKEN_VERSION = 1
 
+# Times are rounded up, so that no query is early, and to no more than a microsecond, so that who
+# sleeps exactly as long as a step says does not come too early.
+
 
 def dump(state: PollState, *, service: str, job_id: str, now: float, epoch: float) -> str:
     """The token of a wait: `now` on the machine's clock is `epoch` on the wall's."""
 
     def wall(time: float) -> Any:
-        return _number(math.ceil((time - now + epoch) * 1000) / 1000)
+        return _number(math.ceil((time - now + epoch) * 1e6) / 1e6)
 
     plan = state.plan
     fields: dict[str, Any] = {
         "v": TOKEN_VERSION,
         "service": service,
         "job": job_id,
-        "at": _number(math.floor(epoch * 1000) / 1000),
+        "at": _number(math.floor(epoch * 1e6) / 1e6),
         "due": wall(state.due),
         "deadline": None if plan.deadline is None else wall(plan.deadline),
         "changed": wall(state.changed),

@@ -305,11 +305,12 @@ class Run(Generic[W]):
     @property
     def token(self) -> str:
         clock = self._session.clock
+        now = clock.now()  # before the other clock: the other way round, a query were early
         return polling.dump(
             self.state,
             service=self._session.service.name,
             job_id=self.job_id,
-            now=clock.now(),
+            now=now,
             epoch=clock.epoch(),
         )
 

@@ -695,3 +695,51 @@ def test_an_early_step_after_a_clock_set_back_waits_no_longer_than_the_delay(clo
         clock.advance(step.delay)
         assert client().step(step.token).delay is None
     assert times(sent) == [0, 15]
+
+
+class Lagging(FakeClock):
+    """Before a look at one of its clocks time passes, as on a machine that is busy."""
+
+    before_now = before_epoch = 0.0
+
+    def now(self):
+        self._now += self.before_now
+        return self._now
+
+    def epoch(self):
+        self._now += self.before_epoch
+        return super().epoch()
+
+
+@pytest.mark.parametrize("lag", [0.01, 0.2, 0.5])
+@pytest.mark.parametrize("left", [1e-3, 0.1, 0.3, 0.6])
+def test_a_token_read_by_a_busy_machine_makes_no_query_early(left, lag):
+    """What is lost between the two clocks makes a query later."""
+    with Lagging() as clock, script(ACTIVE, SUCCESS) as sent:
+        token = client().start("job-1", timeout=None).token
+        clock.advance(15 - left)
+        clock.before_epoch = lag
+        client().step(token)
+    assert all(time == 0 or time >= 15 for time in times(sent))
+
+
+@pytest.mark.parametrize("lag", [0.01, 0.2, 0.5])
+def test_a_token_written_by_a_busy_machine_makes_no_query_early(lag):
+    """The same of the two looks that are taken to write it."""
+    with Lagging(epoch=1_800_000_000) as clock, script(ACTIVE):
+        watch = client().watch("job-1", timeout=None)
+        next(watch)
+        clock.before_now = lag
+        assert json.loads(watch.token)["due"] >= 1_800_000_015
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.123_456_789, 0.999_999_9])
+def test_an_engine_that_sleeps_as_long_as_it_is_told_is_not_too_early(moment):
+    """To a few microseconds, which no real sleep hits: each turn asks, and none is for nothing."""
+    with FakeClock(epoch=1_790_000_000 + moment) as clock, script(ACTIVE) as sent:
+        step = client().start("job-1", timeout=600)
+        for _ in range(5):
+            clock.advance(step.delay + 5e-6)
+            step = client().step(step.token)
+            assert step.progress is not None
+    assert len(sent.sent) == 6

@@ -611,7 +611,7 @@ def test_a_token_fits_a_clock_of_another_origin(state):
 
 
 def test_a_token_carries_a_deadline_through_any_number_of_processes_unmoved():
-    """Rounding doesn't add up: after 2,000 tokens the deadline is off by a millisecond or two."""
+    """Rounding doesn't add up: after 2,000 tokens the deadline is off by microseconds."""
     now = 0.0
     first = epoch = 1_790_000_000.123_456_7
     state = begin(Plan(ITWIN, deadline=1e6 / 7), now)
@@ -622,20 +622,20 @@ def test_a_token_carries_a_deadline_through_any_number_of_processes_unmoved():
         _, state = loaded(token, base, epoch)
         now = base
     assert state.plan.deadline is not None
-    assert abs(epoch + state.plan.deadline - now - first - 1e6 / 7) < 0.0021
-    assert abs(epoch + state.changed - now - first) < 0.0021
+    assert abs(epoch + state.plan.deadline - now - first - 1e6 / 7) < 5e-6
+    assert abs(epoch + state.changed - now - first) < 5e-6
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.000_1, 0.000_5, 0.000_9])
-@pytest.mark.parametrize("tiny", [0.0, 1e-5, 0.000_1, 0.000_5, 0.000_9])
+@pytest.mark.parametrize("moment", [0.0, 1e-7, 5e-7, 9e-7, 0.123_456_789])
+@pytest.mark.parametrize("tiny", [0.0, 1e-7, 5e-7, 9e-7, 0.987_654_321])
 def test_a_token_makes_no_query_earlier(tiny, moment):
-    """To the microsecond, nothing is due before it was, and at most two milliseconds after it.
+    """To a float's precision nothing is due before it was, and at most microseconds after it.
 
     The token is read in the very moment in which it is written.
     """
     state = attrs.evolve(BARE, due=15.0 + tiny)
     _, after = loaded(token_of(state, 0.3, EPOCH + moment), 0.3, EPOCH + moment)
-    assert 15.0 + tiny - 2e-6 <= after.due < 15.0 + tiny + 0.002
+    assert 15.0 + tiny - 5e-7 <= after.due <= 15.0 + tiny + 3e-6
 
 
 def test_a_token_is_small_readable_json_without_address_or_credential():
