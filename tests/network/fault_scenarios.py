@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import zlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import attrs
-from fault_server import Peer
+import fault_tls
+from fault_server import FaultServer, Peer
 from fault_services import Sample
 
 from opwatch import Phase
@@ -60,8 +63,24 @@ class Scenario:
     """The server never comes to an end by itself: the client's time limit is set short."""
     on_trio: bool = False
     """Also run on trio."""
+    https: bool = False
+    """The client speaks TLS; otherwise it doesn't."""
     note: str = ""
     """For the page: what else is to be said."""
+
+    @property
+    def limit(self) -> float:
+        """Seconds that the client gives a request."""
+        return 0.3 if self.slow else 20.0
+
+    def options(self) -> dict[str, Any]:
+        """What the client is made with."""
+        options: dict[str, Any] = {"request_timeout": self.limit}
+        return options | {"ssl_context": fault_tls.trusting()} if self.https else options
+
+    def at(self, server: FaultServer) -> str:
+        """Where the client looks for the server."""
+        return server.url.replace("http:", "https:") if self.https else server.url
 
     @property
     def is_answered(self) -> bool:
@@ -899,8 +918,167 @@ NUMBERS = (
     ),
 )
 
+
+def over_tls(context: Callable[[], ssl.SSLContext], play: Play) -> Play:
+    """The same, once TLS is agreed upon with this certificate."""
+
+    def start(peer: Peer, sample: Sample) -> None:
+        peer.start_tls(context())
+        play(peer, sample)
+
+    return start
+
+
+PLAIN = answer(good_answer())
+CERTIFICATE = Gives(TransportError, says="certificate")
+TLS = (
+    Scenario(
+        "tls",
+        "a whole answer over TLS",
+        over_tls(fault_tls.good, PLAIN),
+        RIGHT,
+        https=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "tls-untrusted",
+        "a certificate that nobody vouches for",
+        over_tls(fault_tls.untrusted, PLAIN),
+        CERTIFICATE,
+        https=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "tls-someone-else",
+        "a certificate of another host",
+        over_tls(fault_tls.someone_else, PLAIN),
+        CERTIFICATE,
+        https=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "tls-expired",
+        "a certificate that has expired",
+        over_tls(fault_tls.expired, PLAIN),
+        CERTIFICATE,
+        https=True,
+    ),
+    Scenario(
+        "tls-to-plain",
+        "TLS to a port that does not speak it",
+        lambda peer, sample: peer.send(http(PAGE, status=400)),
+        Gives(TransportError, says="no connection"),
+        https=True,
+    ),
+    Scenario(
+        "plain-to-tls",
+        "plain HTTP to a port that speaks TLS",
+        over_tls(fault_tls.good, PLAIN),
+        BROKEN,
+    ),
+    Scenario(
+        "tls-closed-in-handshake",
+        "the connection is closed in the handshake",
+        lambda peer, sample: peer.drop_handshake(Peer.close),
+        Gives(TransportError, says="no connection"),
+        https=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "tls-reset-in-handshake",
+        "the connection is reset in the handshake",
+        lambda peer, sample: peer.drop_handshake(Peer.reset),
+        Gives(TransportError, says="no connection"),
+        https=True,
+    ),
+    Scenario(
+        "tls-silent-in-handshake",
+        "the handshake does not end",
+        lambda peer, sample: peer.hold(),
+        Gives(TransportError, says="no connection"),
+        https=True,
+        slow=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "tls-dripped-handshake",
+        "the handshake comes a byte at a time",
+        lambda peer, sample: peer.drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 500),
+        Gives(TransportError, says="no connection"),
+        https=True,
+        slow=True,
+    ),
+    Scenario(
+        "tls-silent",
+        "no answer comes over TLS",
+        over_tls(fault_tls.good, then(just(b""), Peer.hold)),
+        Gives(TransportError, says="no whole answer"),
+        https=True,
+        slow=True,
+    ),
+    Scenario(
+        "tls-dripped-body",
+        "the body comes a byte at a time over TLS",
+        over_tls(fault_tls.good, drip(lambda sample: http(padded(sample, 5000)), whole_head=True)),
+        Gives(TransportError, says="no whole answer"),
+        https=True,
+        slow=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "tls-closed-unanswered",
+        "the connection is closed instead of an answer over TLS",
+        over_tls(fault_tls.good, then(just(b""), Peer.close)),
+        BROKEN,
+        https=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "tls-cut-in-body",
+        "the answer is cut off in its body over TLS",
+        over_tls(fault_tls.good, then(cut(good_answer(), -10), Peer.close)),
+        BROKEN,
+        https=True,
+    ),
+    Scenario(
+        "tls-reset-in-body",
+        "the connection is reset in the body over TLS",
+        over_tls(fault_tls.good, then(cut(good_answer(), -10), Peer.reset)),
+        BROKEN,
+        https=True,
+    ),
+    Scenario(
+        "tls-length-missing-cut",
+        "TLS ends without a farewell, and nothing said where the body ends",
+        over_tls(
+            fault_tls.good,
+            then(lambda sample: http(good(sample)[:-10], length=False), Peer.close),
+        ),
+        BAD,
+        https=True,
+    ),
+    Scenario(
+        "tls-garbage-in-body",
+        "bytes that are no TLS come in the body",
+        over_tls(
+            fault_tls.good, then(cut(good_answer(), -10), lambda peer: peer.send_below_tls(PAGE))
+        ),
+        BROKEN,
+        https=True,
+        on_trio=True,
+    ),
+    Scenario(
+        "tls-endless",
+        "an answer without an end over TLS",
+        over_tls(fault_tls.good, endless(HEAD_OF_200 + b"\r\n", b"x" * 65536)),
+        BAD,
+        https=True,
+    ),
+)
+
 GROUPS: dict[str, tuple[Scenario, ...]] = {
     "The connection": CONNECTION,
+    "TLS": TLS,
     "The form of the answer": FRAMING,
     "Its encoding": ENCODING,
     "Its status": STATUS,

@@ -7,6 +7,7 @@ paces what it sends, it waits for the server's end, so no test outlives its serv
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -74,6 +75,14 @@ class Peer:
             if self._server.ended.wait(PACE):
                 return
 
+    def receive(self, size: int) -> bytes:
+        """Read a little, whatever it is."""
+        return self._sock.recv(size)
+
+    def pause(self) -> None:
+        """Let the client read what was sent."""
+        self._server.ended.wait(PACE)
+
     def hold(self) -> None:
         """Do nothing until the client closes the connection or the test ends."""
         while self._sock.recv(65536):
@@ -88,7 +97,17 @@ class Peer:
         self._sock.close()
 
     def start_tls(self, context: ssl.SSLContext) -> None:
-        self._sock = self._server.keep(context.wrap_socket(self._sock, server_side=True))
+        self._sock = context.wrap_socket(self._sock, server_side=True)
+        self._server.keep(self._sock)
+
+    def send_below_tls(self, data: bytes) -> None:
+        with socket.socket(fileno=os.dup(self._sock.fileno())) as below:
+            below.sendall(data)
+
+    def drop_handshake(self, end: Callable[[Peer], None]) -> None:
+        """Read the client's greeting, and do something to the connection."""
+        self._sock.recv(65536)
+        end(self)
 
     def _receive(self) -> bool:
         data = self._sock.recv(65536)
@@ -103,11 +122,17 @@ class FaultServer:
     any other exception of `play` is raised when the server is left.
     """
 
-    def __init__(self, play: Callable[[Peer], None], *, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, play: Callable[[Peer], None], *, host: str = "127.0.0.1", buffer: int | None = None
+    ) -> None:
         self._play = play
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, 0), family=family, backlog=64)
-        self._host = f"[{host}]" if ":" in host else host
+        if buffer is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        self._address: tuple[str, int] = self._listener.getsockname()[:2]
+        self.port = self._address[1]
+        self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
         self._sockets: list[socket.socket] = [self._listener]
         self._threads: list[threading.Thread] = []
         self._errors: list[Exception] = []
@@ -115,19 +140,9 @@ class FaultServer:
         self.connections = 0
         self.ended = threading.Event()
 
-    @property
-    def port(self) -> int:
-        port: int = self._listener.getsockname()[1]
-        return port
-
-    @property
-    def url(self) -> str:
-        return f"http://{self._host}:{self.port}"
-
-    def keep(self, sock: ssl.SSLSocket) -> ssl.SSLSocket:
+    def keep(self, sock: socket.socket) -> None:
         """Close this one too when the server is left."""
         self._sockets.append(sock)
-        return sock
 
     def _accept(self) -> None:
         while True:
@@ -166,7 +181,7 @@ class FaultServer:
         traceback: TracebackType | None,
     ) -> None:
         self.ended.set()
-        socket.create_connection(self._listener.getsockname()[:2]).close()  # wakes who accepts
+        socket.create_connection(self._address).close()  # wakes who accepts
         self._threads[0].join(LONGEST_END)
         for sock in self._sockets:
             with suppress(OSError):

@@ -13,15 +13,8 @@ from fault_services import MODES, SAMPLES, Outcome, Sample, ask
 from opwatch import Phase, Progress
 from opwatch.errors import ServiceError
 
-SHORT = 0.3
-"""Seconds for a request to a server that never comes to an end."""
-LONG = 20.0
 GRACE = 10.0
 """Seconds that a slow machine may take over a time limit."""
-
-
-def limit(scenario: Scenario) -> float:
-    return SHORT if scenario.slow else LONG
 
 
 def check(scenario: Scenario, sample: Sample, outcome: Outcome) -> None:
@@ -66,13 +59,13 @@ def test_one_query(scenario: Scenario, sample: Sample, mode: str) -> None:
     """One query ends as the table says, in time, and a server is asked once."""
     began = time.monotonic()
     if scenario.play is None:
-        with nobody() as url:
-            [outcome] = ask(sample, mode, url, request_timeout=limit(scenario))
+        with nobody() as address:
+            [outcome] = ask(sample, mode, address, **scenario.options())
     else:
         play = scenario.play
         with FaultServer(lambda peer: play(peer, sample)) as server:
-            [outcome] = ask(sample, mode, server.url, request_timeout=limit(scenario))
+            [outcome] = ask(sample, mode, scenario.at(server), **scenario.options())
         assert len(server.requests) <= 1
         assert server.connections == 1
-    assert time.monotonic() - began < limit(scenario) + GRACE
+    assert time.monotonic() - began < scenario.limit + GRACE
     check(scenario, sample, outcome)

@@ -186,15 +186,18 @@ def test_the_repetition_does_not_use_another_dead_connection() -> None:
 
 
 class Moving:
-    """A sample whose job moves by one with each request."""
+    """A sample whose job has moved by one with each poll."""
 
-    def __init__(self, sample: Sample, server: FaultServer) -> None:
+    def __init__(self, sample: Sample) -> None:
         self._sample = sample
-        self._server = server
+        self.moved = 0
+
+    def poll(self) -> None:
+        self.moved += 1
 
     def body(self, number: str | None = None, text: str | None = None, extra: str = "") -> bytes:
-        moved = int(self._sample.number) + len(self._server.requests) - 1
-        return self._sample.body(str(moved) if number is None else number, text, extra)
+        moved = str(int(self._sample.number) + self.moved)
+        return self._sample.body(moved if number is None else number, text, extra)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -207,8 +210,11 @@ class Moving:
 def test_no_poll_gets_an_answer_to_another(scenario: Scenario, sample: Sample, mode: str) -> None:
     """However an answer ends, the next poll gets its own answer or an error, and is sent once."""
     play: Any = scenario.play
-    with FaultServer(lambda peer: play(peer, Moving(sample, server))) as server:
-        outcomes = ask(sample, mode, server.url, times=3)
+    moving = Moving(sample)
+    with FaultServer(lambda peer: play(peer, moving)) as server:
+        outcomes = ask(
+            sample, mode, scenario.at(server), times=3, between=moving.poll, **scenario.options()
+        )
     for moved, outcome in enumerate(outcomes):
         if isinstance(outcome, Progress):
             assert sample.distance(outcome) in (int(sample.number) + moved, None)
