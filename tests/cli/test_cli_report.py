@@ -113,6 +113,19 @@ def test_the_page_loads_and_runs_nothing(run: Run, sim: Simulator, tmp_path: Pat
     assert "prefers-color-scheme: dark" in text
 
 
+def test_every_text_is_escaped() -> None:
+    """Whatever field holds markup, the page has it as text."""
+    error = {"type": EVIL, "message": EVIL, "status": EVIL}
+    fields = {"service": EVIL, "job_id": EVIL, "step": EVIL, "phase": EVIL, "outcome": EVIL}
+    kinds = ("start", "progress", "trouble", "held", "result", EVIL)
+    text = page([event(kind) | fields | {"error": error} for kind in kinds])
+    text += page([event(kind) | fields | {"fault": {"code": EVIL}} for kind in kinds])
+    assert "<script" not in text
+    assert "<img" not in text
+    found = Page(page([event("result") | fields]))
+    assert all(attrs.get("class") != EVIL for _, attrs in found.tags)
+
+
 def test_watch_makes_the_page_too(run: Run, sim: Simulator, tmp_path: Path) -> None:
     """`watch --report` writes the same page at the end, also where the wait ends by an error."""
     sim.add("itwin", "j1", Frame("running", percent=40))

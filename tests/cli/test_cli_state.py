@@ -154,10 +154,10 @@ def test_an_outcome_is_repeated(run: Run, sim: Simulator, path: Path) -> None:
 def test_a_wait_that_ended_by_itself_begins_anew(
     run: Run, sim: Simulator, clock: FakeClock, path: Path, words: list[str]
 ) -> None:
-    """After a deadline or a stall the next run begins a new wait."""
+    """After a deadline or a stall the next run begins a new wait, with all its time."""
     sim.add("itwin", "j1", RUNNING)
     assert run("watch", "--state", path, "itwin", "j1", *words).code == 124
-    sim.job("itwin", "j1").play([Frame("succeeded")])
+    sim.job("itwin", "j1").play([RUNNING, Frame("succeeded", at=40)])
     assert run("watch", "--state", path, "itwin", "j1", *words).code == 0
 
 

@@ -120,7 +120,8 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
         "--state",
         type=_FILE,
         metavar="FILE",
-        help="Keep in FILE where each wait stands; another run with FILE goes on there.",
+        help="Keep in FILE where each wait stands; another run with FILE goes on there, by the "
+        "schedule and the deadline it had.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON."),
     click.option("-q", "--quiet", is_flag=True, help="Print only what went wrong."),
