@@ -1,30 +1,34 @@
 """Celery: wait for jobs in a task queue. A waiting job is one message, and holds no process.
 
     export BROKER_URL=redis://127.0.0.1:6379/0 ITWIN_CLIENT_ID=... ITWIN_CLIENT_SECRET=...
-    celery -A watch_jobs worker
-    >>> watch.delay("itwin", "job-1", timeout=6 * 3600).get()
+    celery -A watch_jobs worker --beat
+    >>> begin("itwin", "job-1", timeout=6 * 3600).get()
 
 Needs `pip install opwatch 'celery[redis]'`. Each run of `watch` is one turn: it asks once, and
 sends itself again with the new token and the delay that the schedule says.
 
-A worker may be killed at any moment, and a queue delivers at least once. So:
+A worker may be killed at any moment, and no queue delivers exactly once: Celery's on Redis delivers
+a message twice that a worker held too long (`visibility_timeout`), and never one that it had just
+taken from the list when it was killed. `acks_late` would mend neither. So the messages only wake,
+and what is true of a wait stands in Redis:
 
-- `acks_late` takes a turn from the queue when it has ended. One that a kill ended comes again.
-- `visibility_timeout` is more than the longest delay: a message with a countdown counts as taken
-  while a worker holds it, and would be delivered twice.
-- The newest token is noted in Redis before the next turn is sent. Who gets a message for the second
-  time goes on with it. Where the answer of that very turn was not noted, it may have been asked for
-  and lost: then `LONGEST` passes before the next query.
-- A turn is claimed before it is made: where a kill left two messages for one turn, one is dropped.
+- Its newest token is noted before the next turn is sent, with the time that turn is due.
+- A turn is claimed before it is made. Of two messages for one turn, the second is dropped; so is
+  one for a turn that has a successor.
+- `rescue`, which beat runs, sends a turn again that is long overdue. Where it was claimed, it may
+  have been asked for and its answer lost: then `LONGEST` passes first, so no query comes early.
 """
 
 import functools
 import json
 import os
+import time
+import uuid
 from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import Ignore
+from celery.result import AsyncResult
 
 from opwatch import Schedule, services
 from opwatch.client import Client
@@ -33,17 +37,23 @@ from opwatch.errors import OpwatchError
 REDIS = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
 LONGEST = float(os.environ.get("LONGEST_DELAY", "120"))
 """Seconds: the longest delay of any schedule."""
-VISIBILITY = float(os.environ.get("VISIBILITY_TIMEOUT", "3600"))
-"""Seconds: more than `LONGEST`, and than any Retry-After that is to be lived through."""
+OVERDUE = float(os.environ.get("OVERDUE", "600"))
+"""Seconds after which a turn is sent again: longer than any turn takes."""
 KEPT = 30 * 86_400
+WAITS = "opwatch:waits"
 
 app = Celery("watch_jobs", broker=REDIS, backend=REDIS)
 app.conf.update(
-    task_acks_late=True,
-    task_reject_on_worker_lost=True,
-    broker_transport_options={"visibility_timeout": VISIBILITY},
     result_expires=KEPT,
+    beat_schedule={"rescue": {"task": "watch_jobs.rescue", "schedule": OVERDUE / 4}},
 )
+
+
+def begin(service: str, job_id: str, **how: Any) -> AsyncResult:
+    """Begin a wait; the result is how the job ended. `timeout` is in seconds, `delays` optional."""
+    wait = str(uuid.uuid4())
+    Turn(wait, None).note({"args": [service, job_id], "kwargs": how}, 0.0)
+    return watch.apply_async((service, job_id), how, task_id=wait)
 
 
 @functools.cache
@@ -65,16 +75,7 @@ def watch(
     token: str | None = None,
 ) -> dict[str, Any]:
     """One turn of a wait; the result, of the last one, is how the job ended."""
-
-    def again(token: str | None, countdown: float) -> Exception:
-        how = {"timeout": timeout, "delays": delays, "token": token}
-        return self.retry(args=(service, job_id), kwargs=how, countdown=countdown, throw=False)
-
     turn = Turn(self.request.id, token)
-    if self.request.delivery_info.get("redelivered"):
-        if self.AsyncResult(self.request.id).ready():
-            raise Ignore
-        raise again(*turn.recovered())
     if not turn.claim():
         raise Ignore
     try:
@@ -88,37 +89,59 @@ def watch(
     if step.delay is None:
         assert step.progress is not None
         return {"phase": step.progress.phase, "token": step.token}
-    turn.end(step.token)
-    raise again(step.token, step.delay)
+    how = {"timeout": timeout, "delays": delays, "token": step.token}
+    turn.note({"args": [service, job_id], "kwargs": how}, step.delay)
+    raise self.retry(args=(service, job_id), kwargs=how, countdown=step.delay)
+
+
+@app.task
+def rescue() -> None:
+    """Send again what a kill took away, and forget what is over."""
+    redis = app.backend.client
+    for found in redis.zrangebyscore(WAITS, 0, time.time() - OVERDUE):
+        wait = found.decode()
+        noted = redis.get(f"opwatch:{wait}")
+        if noted is None or watch.AsyncResult(wait).ready():
+            redis.zrem(WAITS, wait)
+            redis.delete(f"opwatch:{wait}")
+            continue
+        message = json.loads(noted)
+        turn = Turn(wait, message["kwargs"].get("token"))
+        countdown = LONGEST if turn.unclaim() else 0.0
+        turn.due_in(countdown)
+        watch.apply_async(**message, task_id=wait, countdown=countdown)
 
 
 class Turn:
     """One turn of one wait, as all workers know it."""
 
     def __init__(self, wait: str, token: str | None) -> None:
-        self._token = token
+        self._number = _number(token)
         self._redis = app.backend.client
+        self._wait = wait
         self._note = f"opwatch:{wait}"
-        self._claim = f"opwatch:{wait}:{_number(token)}"
+        self._claim = f"{self._note}:{self._number}"
 
     def claim(self) -> bool:
-        """Whether this is the message that makes the turn, and no other was."""
+        """Whether this message makes the turn: no other did, and it is the newest that is noted."""
+        noted = self._redis.get(self._note)
+        if noted is None or _number(json.loads(noted)["kwargs"].get("token")) != self._number:
+            return False
         return bool(self._redis.set(self._claim, 1, nx=True, ex=KEPT))
 
-    def end(self, token: str) -> None:
-        """Note the next turn's token; one that asked nothing, being early, is to be made again."""
-        self._redis.set(self._note, token, ex=KEPT)
-        if _number(token) == _number(self._token):
-            self._redis.delete(self._claim)
+    def unclaim(self) -> bool:
+        """Let the turn be made again; whether anybody had begun with it."""
+        return bool(self._redis.delete(self._claim))
 
-    def recovered(self) -> tuple[str | None, float]:
-        """What to go on with after a kill: the newest token, and a countdown."""
-        noted = self._redis.get(self._note)
-        newest = self._token if noted is None else noted.decode()
-        if _number(newest) > _number(self._token):
-            return newest, 0.0
-        self._redis.delete(self._claim)
-        return self._token, LONGEST
+    def note(self, message: dict[str, Any], delay: float) -> None:
+        """Note the message of the next turn, and when it is due."""
+        if self._number == _number(message["kwargs"].get("token")):
+            self.unclaim()  # it asked nothing, being early: the same turn again
+        self._redis.set(self._note, json.dumps(message), ex=KEPT)
+        self.due_in(delay)
+
+    def due_in(self, delay: float) -> None:
+        self._redis.zadd(WAITS, {self._wait: time.time() + delay})
 
 
 def _number(token: str | None) -> int:

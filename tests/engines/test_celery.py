@@ -43,11 +43,13 @@ class Worker:
     """`celery worker`, with the simulator in its environment."""
 
     def __init__(self, environment, log):
+        log.with_suffix(".beat").unlink(missing_ok=True)
         self._environment = environment
         self._log = log
 
     def __enter__(self):
         options = ["--concurrency", "4", "--loglevel", "WARNING", "--without-gossip"]
+        options += ["--beat", "--schedule", str(self._log.with_suffix(".beat"))]
         command = [sys.executable, "-m", "celery", "-A", "watch_jobs", "worker", *options]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -79,7 +81,7 @@ def test_every_job_ends_once_though_the_worker_is_killed(redis, tmp_path, monkey
     log = Path(os.environ.get("OPWATCH_LOG", tmp_path / "worker.log"))
     monkeypatch.setenv("BROKER_URL", redis)
     monkeypatch.setenv("LONGEST_DELAY", str(DELAYS[-1]))
-    monkeypatch.setenv("VISIBILITY_TIMEOUT", "15")
+    monkeypatch.setenv("OVERDUE", "20")
     monkeypatch.syspath_prepend(str(EXAMPLE))
     with Simulator() as simulator:
         add(simulator, found)
@@ -87,7 +89,7 @@ def test_every_job_ends_once_though_the_worker_is_killed(redis, tmp_path, monkey
         import watch_jobs
 
         how = {"timeout": LIMIT, "delays": DELAYS}
-        results = [watch_jobs.watch.delay(case.service, case.job_id, **how) for case in found]
+        results = [watch_jobs.begin(case.service, case.job_id, **how) for case in found]
         with Worker(environment, log) as first:
             simulator.wait_for_requests(2 * JOBS, timeout=LIMIT)
             killed = first.kill()
