@@ -140,8 +140,7 @@ class _Limit(float):
     received: bool
     closed: bool
     response: httpcore.Response | None
-    chunks: list[bytes]
-    size: int
+    body: bytearray
     reads_heads: bool
     """Whether credentials have to be taken out of heads: nobody else sees them but a log."""
     has_head: bool
@@ -158,8 +157,7 @@ class _Limit(float):
         limit.reads_heads = bool(request.veil) or _LOG_OF_HEADS.isEnabledFor(logging.DEBUG)
         limit.has_head = not limit.reads_heads
         limit.response = None
-        limit.chunks = []
-        limit.size = 0
+        limit.body = bytearray()
         limit.veil = _veil(request.veil) if request.veil else None
         limit.veiled = None
         limit.secrets = request.secrets
@@ -182,7 +180,7 @@ class _Limit(float):
     def check_size(self) -> None:
         """Raise where more has come than is wanted. Iterating the body ends in this way only:
         left in the middle, the generators of an async one would be cleaned up too late."""
-        if self.size > LONGEST_ANSWER:
+        if len(self.body) > LONGEST_ANSWER:
             raise _TooLong
 
     def take(self, data: bytes) -> bytes:
@@ -205,10 +203,10 @@ class _Limit(float):
         self.response = response
 
     def add(self, chunk: bytes) -> None:
-        """Note a piece of the body, or that there are too many."""
-        if self.size <= LONGEST_ANSWER:
-            self.chunks.append(chunk)
-            self.size += len(chunk)
+        """Note a piece of the body, unless there were too many before it. The pieces are not kept
+        one by one: a server may send them a byte long."""
+        if len(self.body) <= LONGEST_ANSWER:
+            self.body += chunk
 
     def unveil(self, data: bytes, own: tuple[Secret, ...]) -> bytes:
         """Take credentials out of the head of an answer, with which `data` begins: the value of the
@@ -584,7 +582,7 @@ def _decoded(raw: bytes, encoding: str) -> tuple[bytes, bool]:
 def _answer(response: httpcore.Response, outgoing: Outgoing, limit: _Limit) -> Answer | BadResponse:
     headers = tuple(response.headers)
     encoding = next((value for name, value in headers if name.lower() == b"content-encoding"), b"")
-    body, is_whole = _decoded(b"".join(limit.chunks), encoding.decode("latin-1").strip().lower())
+    body, is_whole = _decoded(bytes(limit.body), encoding.decode("latin-1").strip().lower())
     answer = Answer(
         response.status,
         headers,
