@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_tools import Result, Run
+from cli_tools import Result, Run, run_apart
 from openapi_schema_validator import OAS31Validator
 
 import opwatch.cli
@@ -97,6 +97,15 @@ def test_text_of_a_service_is_harmless(run: Run, sim: Simulator, command: str) -
         text = done.out + done.err
         assert HARMLESS in text
         assert [char for char in text if not char.isprintable() and char != "\n"] == []
+
+
+def test_text_that_a_terminal_cannot_show(real_sim: Simulator) -> None:
+    """Where the output's encoding lacks a character, another stands for it and nothing ends."""
+    real_sim.add("itwin", "j1", Frame("running", step="Übersicht"))
+    done = run_apart(
+        "progress", "itwin", "j1", env={**real_sim.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert (done.code, done.out) == (0, "itwin j1 running, ?bersicht\n")
 
 
 def test_an_unknown_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> None:

@@ -185,7 +185,7 @@ def test_the_demonstration(run: Run, clock: FakeClock) -> None:
     "change",
     [
         {"ending": Phase.FAILED},
-        {"timeline": Polls([Frame("failed")])},
+        {"timeline": Polls([Frame("succeeded"), Frame(error="RateLimitExceeded")])},
         {"timeline": Polls([Frame(error="JobNotFound")])},
     ],
     ids=["another ending", "no rate limit", "no end"],
