@@ -39,6 +39,10 @@ and lets the next delay pass, from now, before it asks. Hence:
   schedule may go on one rung lower than it would have, and a `Retry-After` in that very answer is
   not known.
 
+What a note costs is Airflow's: with 1,000 triggers about 50 ms of CPU in the triggerer's supervisor
+(3.3 on SQLite, a slow machine), so one triggerer carries some 20 queries a second. With more, they
+come late, never early: begin another triggerer.
+
 Where Airflow gives a trigger no task (`dag.test()` does), nothing is written down.
 
 The connection
