@@ -94,7 +94,7 @@ docs: $(VENV)-docs/docs.stamp ## Build the documentation into site/, and check t
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --clean --quiet
 	$(VENV)-docs/bin/python tools/check_site.py site
 
-# Airflow and Celery, each in an environment of its own.
+# Airflow, Celery, and the peers of the benchmarks, each in an environment of its own.
 $(VENV)-%/engine.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
 	@echo "Installing $<"
 	@$(BIN)/python -m venv $(@D)
@@ -106,6 +106,19 @@ $(VENV)-%/engine.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
 engines: $(VENV)-airflow/engine.stamp $(VENV)-celery/engine.stamp ## Wait in Airflow and in Celery, and kill them in the middle; needs redis-server
 	OPWATCH_ENGINE=airflow $(VENV)-airflow/bin/python -m pytest tests/engines
 	OPWATCH_ENGINE=celery $(VENV)-celery/bin/python -m pytest tests/engines/test_celery.py
+
+# opwatch as it is installed, with nothing it does not need.
+$(VENV)-core/core.stamp: requirements/core.txt $(VENV)/dev.stamp $(shell find src generated -name '*.py')
+	@echo "Installing requirements/core.txt"
+	@$(BIN)/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@$(BIN)/python -m build --no-isolation --wheel --outdir $(@D)/wheel . >/dev/null
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-index $(@D)/wheel/*.whl
+	@touch $@
+
+.PHONY: bench
+bench: $(VENV)/dev.stamp $(VENV)-bench/engine.stamp $(VENV)-core/core.stamp ## Measure opwatch against its peers, and write docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py --peers $(VENV)-bench/bin/python --core $(VENV)-core/bin/python
 
 .PHONY: validate
 validate: $(VENV)/dev.stamp ## Check specs/: structure, examples, and our own rules
@@ -125,5 +138,5 @@ lock: $(VENV)/dev.stamp ## Compile requirements/*.txt anew
 
 .PHONY: clean
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(VENV)-docs $(VENV)-airflow $(VENV)-celery node_modules build dist site .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* node_modules build dist site .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
