@@ -365,7 +365,7 @@ class Client(Core[W]):
                 f"on_progress is async; give {type(self).__name__} a blocking one"
             )
         watch = Watch(self, run, cancel)
-        with _noting(run):
+        with _noting(run, on_progress):
             for progress in watch:
                 if on_progress is not None:
                     on_progress(progress)
@@ -414,16 +414,21 @@ class Client(Core[W]):
 class _noting:  # noqa: N801 (reads as what it does)
     """What ends a wait from outside (Ctrl-C, `on_progress`) has the token noted on it.
 
-    An error of the wait itself carries it already.
+    An error of the wait itself carries it already. An `on_progress` that draws (`opwatch.bars`) has
+    a `wait_over`, which is told however the wait ends: it is called with answers alone, and would
+    otherwise draw on under a traceback.
     """
 
-    def __init__(self, run: Run[Any]) -> None:
+    def __init__(self, run: Run[Any], on_progress: object) -> None:
         self._run = run
+        self._wait_over = getattr(on_progress, "wait_over", None)
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self._wait_over is not None:
+            self._wait_over(self._run.job_id)
         if isinstance(error, OpwatchError) and error.token and error.job_id == self._run.job_id:
             return
         if error is not None:
@@ -630,7 +635,7 @@ class AsyncClient(Core[W]):
     ) -> Progress[W]:
         _check_callable(on_progress)
         watch = AsyncWatch(self, run, cancel)
-        with _noting(run):
+        with _noting(run, on_progress):
             async for progress in watch:
                 if on_progress is not None:
                     result = on_progress(progress)
