@@ -40,8 +40,8 @@ def bar(file: TextIO | None = None) -> Bar:
 
     On a terminal and in a notebook it needs rich (`pip install 'opwatch[cli]'`, else ImportError);
     anywhere else it writes lines to `file` (default: standard output). The bar is left standing
-    when its job is over, or when nobody holds it any more; `with bar() as on_progress:` or
-    `close()` ends it at a moment of your own.
+    when the wait is over, however it ended. Where nobody waits (`for progress in client.watch(...)`
+    say), `with bar() as show:` or `close()` ends it.
     """
     return Bar(file if file is not None else sys.stdout)
 
@@ -62,16 +62,17 @@ class Bar:
         self._file = file
         self._lock = threading.Lock()
         self._shown: dict[tuple[str, str], str] = {}
+        self._waiting: set[str] = set()
         self._drawing: Drawing | None = None
         if is_live(file) or _in_notebook():
             self._drawing = Drawing(Board(), console(file))
-            # A wait that raises tells nobody here; once it lets go of this, the bar is closed.
-            weakref.finalize(self, self._drawing.stop)
+            weakref.finalize(self, self._drawing.stop)  # at the end of the process at the latest
 
     def __call__(self, progress: Progress[Any]) -> None:
         """Show an answer."""
         job = (progress.service, progress.job_id)
         with self._lock:
+            self._waiting.add(progress.job_id)
             if self._drawing is not None:
                 self._drawing.board.answered(job, progress)
                 self._drawing.start()
@@ -82,6 +83,13 @@ class Bar:
             if self._shown.get(job) != text:
                 self._shown[job] = text
                 print(text, file=self._file, flush=True)
+
+    def wait_over(self, job_id: str) -> None:
+        """A client says that its wait for this job is over, though the job may go on."""
+        with self._lock:
+            self._waiting.discard(job_id)
+            if self._drawing is not None and not self._waiting:
+                self._drawing.stop()
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -104,34 +104,39 @@ def test_warnings_stand_above_the_bars(real_sim: Simulator) -> None:
 # --- opwatch.bars by itself -----------------------------------------------------------------------
 
 _WAIT = """
-import sys
-from opwatch import ITwin, Schedule, bars
+import asyncio, sys
+from opwatch import AsyncITwin, ITwin, Schedule, bars
 from opwatch.errors import OpwatchError
-client = ITwin.from_env(schedule=Schedule((0.1,)))
+how = {"timeout": float(sys.argv[1]), "on_progress": bars.bar()}
 try:
-    client.wait("j1", timeout=float(sys.argv[1]), on_progress=bars.bar())
+    if sys.argv[2] == "asyncio":
+        asyncio.run(AsyncITwin.from_env(schedule=Schedule((0.1,))).wait("j1", **how))
+    else:
+        ITwin.from_env(schedule=Schedule((0.1,))).wait("j1", **how)
 except OpwatchError as error:
     print(type(error).__name__)
 print("after")
 """
 
 
-def test_bar_at_a_terminal(real_sim: Simulator) -> None:
+@pytest.mark.parametrize("client", ["blocking", "asyncio"])
+def test_bar_at_a_terminal(real_sim: Simulator, client: str) -> None:
     """`bar()` draws a bar and leaves it standing when the job is over."""
     frames = [Frame("running", percent=40), Frame("succeeded", percent=100)]
     real_sim.add("itwin", "j1", Polls(frames))
-    with Terminal("-c", _WAIT, "60", env=real_sim.environ) as terminal:
+    with Terminal("-c", _WAIT, "60", client, env=real_sim.environ) as terminal:
         assert terminal.end() == 0
     rows = str(terminal.screen).splitlines()
     assert [rows[0].split()[:3], rows[1:]] == [["✓", "itwin", "j1"], ["after"]]
     assert terminal.screen.cursor_shown
 
 
-def test_bar_of_a_wait_that_raises(real_sim: Simulator) -> None:
+@pytest.mark.parametrize("client", ["blocking", "asyncio"])
+def test_bar_of_a_wait_that_raises(real_sim: Simulator, client: str) -> None:
     """A wait that ends by an error gives the terminal back: nothing draws over what follows."""
     real_sim.add("itwin", "j1", Frame("running", percent=40))
-    with Terminal("-c", _WAIT, "0.3", env=real_sim.environ) as terminal:
+    with Terminal("-c", _WAIT, "0.3", client, env=real_sim.environ) as terminal:
         assert terminal.end() == 0
     rows = str(terminal.screen).splitlines()
-    assert [rows[0], rows[1].split()[:2], rows[2:]] == ["WaitTimeout", ["itwin", "j1"], ["after"]]
+    assert [rows[0].split()[:2], rows[1:]] == [["itwin", "j1"], ["WaitTimeout", "after"]]
     assert terminal.screen.cursor_shown
