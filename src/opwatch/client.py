@@ -75,6 +75,7 @@ class Core(Generic[W]):
         address: Address,
         auth: Callable[[Clock], Auth],
         options: Options,
+        /,
     ) -> None:
         """Called by the constructor of each service."""
         if unknown := sorted(set(options) - set(Options.__annotations__)):
@@ -139,13 +140,13 @@ class Core(Generic[W]):
         return Run(self._session, self._gate, self._session.check_id(job_id), state)
 
     def _step_of(self, run: Run[W], progress: Progress[W] | None) -> Step[W]:
-        if run.error is not None:
-            raise run.error
+        run.raise_error()
         delay = None if run.is_over else run.delay()
         return Step(progress, run.token, delay, run.trouble)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} at {self._session.address.origin}>"
+        session = getattr(self, "_session", None)  # none in a traceback out of the constructor
+        return f"<{type(self).__name__} at {session.address.origin if session else 'no address'}>"
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{type(self).__name__} is not pickled; send a token and build it anew")
@@ -195,9 +196,7 @@ class Watch(Generic[W], Iterator[Progress[W]]):
     def __next__(self) -> Progress[W]:
         run = self._run
         while True:
-            if (error := run.error) is not None:
-                run.error = None
-                raise error
+            run.raise_error()
             if run.is_over:
                 raise StopIteration
             if delay := run.delay():
@@ -393,6 +392,8 @@ class Client(Core[W]):
         except StopIteration as stop:
             value: T = stop.value
             return value
+        except BaseException as error:  # noqa: BLE001 (raised again)
+            raise transport.unseen(error)  # noqa: B904 (the same error)
         finally:
             flow.close()
 
@@ -402,13 +403,13 @@ class Client(Core[W]):
         if isinstance(effect, Flight):
             effect.landed.result()
             return None
-        secret = _asked(effect)
-        if inspect.isawaitable(secret):
-            _discard(secret)
+        secret = Secret(_asked(effect))
+        if inspect.isawaitable(secret.reveal()):
+            _discard(secret.reveal())
             raise ConfigurationError(
                 f"the token callable is async; give {type(self).__name__} a blocking one"
             )
-        return Secret(secret)
+        return secret
 
 
 class _noting:  # noqa: N801 (reads as what it does)
@@ -484,9 +485,7 @@ class AsyncWatch(Generic[W], AsyncIterator[Progress[W]]):
     async def __anext__(self) -> Progress[W]:
         run = self._run
         while True:
-            if (error := run.error) is not None:
-                run.error = None
-                raise error
+            run.raise_error()
             if run.is_over:
                 raise StopAsyncIteration
             if delay := run.delay():
@@ -673,6 +672,8 @@ class AsyncClient(Core[W]):
         except StopIteration as stop:
             value: T = stop.value
             return value
+        except BaseException as error:  # noqa: BLE001 (raised again)
+            raise transport.unseen(error)  # noqa: B904 (the same error)
         finally:
             flow.close()
 

@@ -483,8 +483,7 @@ def _proxy(address: Address) -> httpx.Proxy | None:
     host = base.host
     if is_loopback(host):
         return None
-    proxies = urllib.request.getproxies()
-    url = Secret(proxies.get(base.scheme) or proxies.get("all") or "")
+    url = _proxy_url(base.scheme)
     if not url.reveal() or urllib.request.proxy_bypass(host):
         return None
     proxy = _parsed_proxy(url)
@@ -494,6 +493,11 @@ def _proxy(address: Address) -> httpx.Proxy | None:
             "one that is spoken to over TLS or SOCKS is not supported"
         )
     return proxy
+
+
+def _proxy_url(scheme: str) -> Secret:
+    proxies = urllib.request.getproxies()
+    return Secret(proxies.get(scheme) or proxies.get("all") or "")
 
 
 def _parsed_proxy(url: Secret) -> httpx.Proxy | None:
@@ -656,8 +660,10 @@ def _is_stale(error: Exception, limit: _Limit) -> bool:
     return limit.closed or isinstance(error, httpcore.NetworkError)
 
 
-def _unseen(error: BaseException) -> BaseException:
-    """An interrupt without the frames that hold the request."""
+def unseen(error: BaseException) -> BaseException:
+    """An interrupt without the frames that hold credentials; any other error as it is."""
+    if isinstance(error, Exception):
+        return error
     error.__context__ = None
     return error.with_traceback(None)
 
@@ -778,7 +784,7 @@ class Transport:
         except _NETWORK_ERRORS as error:
             return _outcome(error, outgoing, limit)
         except BaseException as error:  # noqa: BLE001 (raised again)
-            raise _unseen(error)  # noqa: B904 (its context holds the request)
+            raise unseen(error)  # noqa: B904 (its context holds the request)
 
     def _exchange(self, outgoing: Outgoing, limit: _Limit) -> None:
         request = _request(outgoing, limit)
@@ -852,7 +858,7 @@ class AsyncTransport:
         except _NETWORK_ERRORS as error:
             return _outcome(error, outgoing, limit)
         except BaseException as error:  # noqa: BLE001 (raised again)
-            raise _unseen(error)  # noqa: B904 (its context holds the request)
+            raise unseen(error)  # noqa: B904 (its context holds the request)
 
     async def _exchange(self, outgoing: Outgoing, limit: _Limit) -> None:
         request = _request(outgoing, limit)

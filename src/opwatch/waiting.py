@@ -44,6 +44,7 @@ E = TypeVar("E", bound=OpwatchError)
 logger = logging.getLogger("opwatch")
 
 GOES_ON = "the job itself goes on; `.token` resumes the wait"
+GOES_ON_ANEW = "the job itself goes on; wait anew to go on waiting"
 
 
 # --- what a service says --------------------------------------------------------------------------
@@ -365,6 +366,15 @@ class Run(Generic[W]):
         self.error = self._end(error)
         return progress
 
+    def raise_error(self) -> None:
+        """Raise what the wait ended with, once."""
+        error, self.error = self.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # it holds this frame, and with it those of the caller
+
     def cancel(self) -> WaitCancelled:
         """End the wait because the caller said so."""
         self.verdict = Verdict.GAVE_UP
@@ -375,11 +385,11 @@ class Run(Generic[W]):
         error: OpwatchError
         if self.verdict is Verdict.TIMED_OUT:
             after = f" (at last: {trouble})" if trouble is not None else ""
-            error = WaitTimeout(f"not over at the wait's deadline{after}; {GOES_ON}")
+            error = WaitTimeout(f"not over at the wait's deadline{after}; {GOES_ON_ANEW}")
             error.__cause__ = trouble
         elif self.verdict is Verdict.STALLED:
             limit = self.state.plan.stall_timeout
-            error = WaitStalled(f"has not moved for {limit:g} s; {GOES_ON}")
+            error = WaitStalled(f"has not moved for {limit:g} s; {GOES_ON_ANEW}")
         elif self.verdict is Verdict.GAVE_UP and trouble is not None:
             error = trouble
         else:

@@ -610,9 +610,9 @@ def test_every_error_is_public_and_pickles():
 
 
 def test_a_stopped_wait_says_that_the_job_goes_on():
-    """So that nobody takes it for stopped, and the token is pointed to."""
+    """So that nobody takes it for stopped. A token keeps its deadline, so it would end again."""
     for kind in (WaitTimeout, WaitStalled):
-        assert "the job itself goes on; `.token` resumes the wait" in str(ended_by(kind))
+        assert "the job itself goes on; wait anew to go on waiting" in str(ended_by(kind))
 
 
 def test_a_timeout_in_trouble_says_what_the_trouble_was(clock):
