@@ -44,7 +44,6 @@ from opwatch.cli import exits
 from opwatch.errors import OpwatchError
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import count, parse_time, percent, text
-from opwatch.waiting import GOES_ON
 
 VERSION = 1
 Kind = Literal["start", "progress", "trouble", "held", "result"]
@@ -98,19 +97,25 @@ class Event:
 
     @property
     def says(self) -> str:
-        """The error as a line for a person; a token is nothing that a command could take."""
-        return str(self.error).replace(GOES_ON, "the job itself goes on")
+        """The error as a line for a person at a shell."""
+        return _without_advice(str(self.error))
 
     @property
     def reason(self) -> str | None:
         """Why it did not succeed."""
         if self.error is not None:
-            return self.error.message.replace(GOES_ON, "the job itself goes on")
+            return _without_advice(self.error.message)
         if self.last is None or self.last.phase is Phase.SUCCEEDED:
             return None
         if self.last.fault is not None:
             return str(self.last.fault)
         return "the service does not say how it ended" if self.last.phase is Phase.ENDED else None
+
+
+def _without_advice(text: str) -> str:
+    """An error's words less how a program would go on waiting: a shell has no token to give."""
+    head, goes_on, _ = text.partition("the job itself goes on")
+    return head + goes_on
 
 
 class Sink(Protocol):
