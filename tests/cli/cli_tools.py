@@ -77,6 +77,13 @@ class Running:
             if text in line:
                 return line
 
+    def until_all(self, *texts: str) -> None:
+        """Until each text was in some line, in any order."""
+        left = set(texts) - {text for text in texts if text in "".join(self.seen)}
+        while left:
+            line = self.until("")
+            left -= {text for text in left if text in line}
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

@@ -51,8 +51,7 @@ def test_interrupted_with_json(real_sim: Simulator) -> None:
     real_sim.add("itwin", "good", [Frame("succeeded")])
     real_sim.add("itwin", "slow", RUNNING)
     with Running("watch", "--json", "itwin", "good", "slow", env=real_sim.environ) as running:
-        running.until('"outcome": "succeeded"')
-        running.until('"percent": 40')
+        running.until_all('"outcome": "succeeded"', '"percent": 40')
         running.send(signal.SIGINT)
         done = running.end()
     last = json.loads(done.lines[-1])

@@ -63,7 +63,7 @@ def test_interrupted(real_sim: Simulator, path: Path, number: signal.Signals) ->
     real_sim.add("apig", "g1", RUNNING)
     words = ("watch", "--state", path, "itwin:j1", "apig:g1")
     with Running(*words, env=real_sim.environ) as first:
-        first.until("g1 running")
+        first.until_all("g1 running", "j1 running")
         first.send(number)
         done = first.end()
     assert done.code == 130

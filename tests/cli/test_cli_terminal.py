@@ -47,7 +47,7 @@ def test_a_rate_limit_is_shown(real_sim: Simulator) -> None:
     with Terminal(*CLI, *words, env=real_sim.environ) as terminal:
         row = terminal.until("rate limited (429)")
     assert row.split()[0] == "!"
-    assert re.search(r"in (100|9\d) s$", row)
+    assert re.search(r" in \d+ s$", row)
 
 
 def test_ctrl_c_on_a_terminal(real_sim: Simulator) -> None:
@@ -107,9 +107,9 @@ _WAIT = """
 import asyncio, sys
 from opwatch import AsyncITwin, ITwin, Schedule, bars
 from opwatch.errors import OpwatchError
-how = {"timeout": float(sys.argv[1]), "on_progress": bars.bar()}
+how = {"timeout": None, "on_progress": bars.bar()}
 try:
-    if sys.argv[2] == "asyncio":
+    if sys.argv[1] == "asyncio":
         asyncio.run(AsyncITwin.from_env(schedule=Schedule((0.1,))).wait("j1", **how))
     else:
         ITwin.from_env(schedule=Schedule((0.1,))).wait("j1", **how)
@@ -124,7 +124,7 @@ def test_bar_at_a_terminal(real_sim: Simulator, client: str) -> None:
     """`bar()` draws a bar and leaves it standing when the job is over."""
     frames = [Frame("running", percent=40), Frame("succeeded", percent=100)]
     real_sim.add("itwin", "j1", Polls(frames))
-    with Terminal("-c", _WAIT, "60", client, env=real_sim.environ) as terminal:
+    with Terminal("-c", _WAIT, client, env=real_sim.environ) as terminal:
         assert terminal.end() == 0
     rows = str(terminal.screen).splitlines()
     assert [rows[0].split()[:3], rows[1:]] == [["✓", "itwin", "j1"], ["after"]]
@@ -134,9 +134,9 @@ def test_bar_at_a_terminal(real_sim: Simulator, client: str) -> None:
 @pytest.mark.parametrize("client", ["blocking", "asyncio"])
 def test_bar_of_a_wait_that_raises(real_sim: Simulator, client: str) -> None:
     """A wait that ends by an error gives the terminal back: nothing draws over what follows."""
-    real_sim.add("itwin", "j1", Frame("running", percent=40))
-    with Terminal("-c", _WAIT, "0.3", client, env=real_sim.environ) as terminal:
+    real_sim.add("itwin", "j1", Polls([Frame("running", percent=40), Frame(error="JobNotFound")]))
+    with Terminal("-c", _WAIT, client, env=real_sim.environ) as terminal:
         assert terminal.end() == 0
     rows = str(terminal.screen).splitlines()
-    assert [rows[0].split()[:2], rows[1:]] == [["itwin", "j1"], ["WaitTimeout", "after"]]
+    assert [rows[0].split()[:2], rows[1:]] == [["itwin", "j1"], ["JobGone", "after"]]
     assert terminal.screen.cursor_shown
