@@ -71,7 +71,7 @@ class Scenario:
     @property
     def limit(self) -> float:
         """Seconds that the client gives a request."""
-        return 0.3 if self.slow else 20.0
+        return 1.0 if self.slow else 20.0
 
     def options(self) -> dict[str, Any]:
         """What the client is made with."""
@@ -345,10 +345,7 @@ FRAMING = (
     Scenario(
         "length-too-short",
         "`Content-Length` says less than comes",
-        then(
-            mismeasured(-9),
-            Peer.hold,
-        ),
+        then(mismeasured(-9), Peer.close),
         BAD,
     ),
     Scenario(

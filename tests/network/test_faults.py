@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from fault_scenarios import SCENARIOS, Scenario
 from fault_server import FaultServer, nobody
-from fault_services import MODES, SAMPLES, Outcome, Sample, ask
+from fault_services import EVERY_MODE, MODES, SAMPLES, Outcome, Sample, ask, wait
 
 from opwatch import Phase, Progress
-from opwatch.errors import ServiceError
+from opwatch.errors import OpwatchError, ServiceError, WaitTimeout
+from opwatch.testing import FakeClock
 
 GRACE = 10.0
 """Seconds that a slow machine may take over a time limit."""
@@ -50,13 +54,44 @@ def every(modes: tuple[str, ...]) -> list[object]:
         for scenario in SCENARIOS
         for sample in SAMPLES
         for mode in modes
-        if mode != "trio" or scenario.on_trio
+        if not scenario.slow and (mode != "trio" or scenario.on_trio)
     ]
 
 
-@pytest.mark.parametrize(("scenario", "sample", "mode"), every((*MODES, "trio")))
+@pytest.mark.parametrize(("scenario", "sample", "mode"), every(EVERY_MODE))
 def test_one_query(scenario: Scenario, sample: Sample, mode: str) -> None:
     """One query ends as the table says, in time, and a server is asked once."""
+    query(scenario, sample, mode)
+
+
+@pytest.mark.parametrize(("scenario", "sample", "mode"), every(MODES))
+def test_a_wait(scenario: Scenario, sample: Sample, mode: str) -> None:
+    """A wait lives through what may pass, up to `max_failures`, and never ends as succeeded."""
+    wait_for(scenario, sample, mode, most=2)
+
+
+@pytest.mark.parametrize("mode", EVERY_MODE)
+def test_one_query_to_a_server_that_does_not_come_to_an_end(mode: str) -> None:
+    """The same where only the time limit ends it; all at once, since each takes that long."""
+    at_once(lambda scenario, sample: query(scenario, sample, mode))
+
+
+@pytest.mark.parametrize("mode", EVERY_MODE)
+def test_a_wait_for_a_server_that_does_not_come_to_an_end(mode: str) -> None:
+    """The same for a wait."""
+    at_once(lambda scenario, sample: wait_for(scenario, sample, mode, most=1))
+
+
+def at_once(run: Callable[[Scenario, Sample], None]) -> None:
+    slow = [(scenario, sample) for scenario in SCENARIOS if scenario.slow for sample in SAMPLES]
+    with ThreadPoolExecutor(len(slow)) as threads:
+        running = [threads.submit(run, scenario, sample) for scenario, sample in slow]
+    assert len(slow) >= 30
+    for future in running:
+        future.result()
+
+
+def query(scenario: Scenario, sample: Sample, mode: str) -> None:
     began = time.monotonic()
     if scenario.play is None:
         with nobody() as address:
@@ -69,3 +104,21 @@ def test_one_query(scenario: Scenario, sample: Sample, mode: str) -> None:
         assert server.connections == 1
     assert time.monotonic() - began < scenario.limit + GRACE
     check(scenario, sample, outcome)
+
+
+def wait_for(scenario: Scenario, sample: Sample, mode: str, most: int) -> None:
+    with FakeClock(), ExitStack() as stack:
+        url = stack.enter_context(nobody()) if scenario.play is None else ""
+        if scenario.play is not None:
+            play = scenario.play
+            server = stack.enter_context(FaultServer(lambda peer: play(peer, sample)))
+            url = scenario.at(server)
+        outcome = wait(sample, mode, url, timeout=60, max_failures=most, **scenario.options())
+    expected = scenario.gives.what
+    assert type(outcome) is (WaitTimeout if isinstance(expected, Phase) else expected)
+    assert isinstance(outcome, OpwatchError)
+    assert outcome.token is not None
+    if scenario.play is not None and not scenario.is_answered:
+        lives_on = outcome.transient and scenario.gives.retry_after is None  # 90 s are too many
+        asked = max(server.connections, len(server.requests))
+        assert asked == (most if lives_on else 1)

@@ -97,7 +97,7 @@ def _wait(sample: Sample, seed: int) -> tuple[Job, Phase]:
         job = Job(sample, seed, clock)
         with Script(job):
             try:
-                found = _blocking(sample) if seed % 10 else _asynchronous(sample)
+                found = _blocking(sample) if seed % 20 else _asynchronous(sample)
             except JobFailed as error:
                 return job, Phase.CANCELLED if isinstance(error, JobCancelled) else Phase.FAILED
     return job, found.phase
