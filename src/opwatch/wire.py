@@ -10,7 +10,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NoReturn
 from urllib.parse import quote, quote_plus, urlencode
@@ -91,9 +91,22 @@ def _erased(text: str, secret: str, tail: int) -> str:
             last = at + len(wanted)
             done, at = ends[last - 1], skeleton.find(wanted, last)
         text = "".join([*pieces, text[done : max(done, len(text) - tail)]])
-    for form in sorted({quoted(secret) for quoted in _QUOTED}, key=len, reverse=True):
-        text = text.replace(form, "***")
+    for form in _forms(secret):
+        text = text.replace(form.decode("utf-8", "surrogatepass"), "***")
     return text
+
+
+@lru_cache(maxsize=256)
+def _forms(secret: str) -> tuple[bytes, ...]:
+    """A secret as it usually stands in an answer, and that in JSON; the longest first."""
+    if secret.isascii() and secret.isalnum():
+        return (secret.encode(),)
+    texts = {quoted(secret) for quoted in _QUOTED}
+    texts |= {text.replace("/", "\\/") for text in texts}
+    texts |= {json.dumps(text)[1:-1] for text in texts}
+    texts |= {text.replace("/", "\\/") for text in texts}
+    forms = {text.encode("utf-8", "surrogatepass") for text in texts}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 _QUOTED: tuple[Callable[[str], str], ...] = (
@@ -273,16 +286,18 @@ class Answer:
         return sorted(self.secrets, key=lambda secret: len(secret.reveal()), reverse=True)
 
     def redacted(self) -> Answer:
-        """The same answer without plain echoes in its body, which is not read yet: a short secret
-        could be part of anything there."""
+        """The same answer without the usual echoes in its body, which is not read yet: a short
+        secret could be part of anything there."""
         echoed = [
-            secret
+            form
             for secret in self.secrets
-            if len(secret.reveal()) >= SHORTEST_ECHO and secret.encode() in self.body
+            if len(secret.reveal()) >= SHORTEST_ECHO
+            for form in _forms(secret.reveal())
+            if form in self.body
         ]
         if not echoed:
             return self
         body = self.body
-        for secret in sorted(echoed, key=lambda secret: len(secret.reveal()), reverse=True):
-            body = body.replace(secret.encode(), b"***")
+        for form in sorted(echoed, key=len, reverse=True):
+            body = body.replace(form, b"***")
         return attrs.evolve(self, body=body)

@@ -34,6 +34,8 @@ class Request:
 
     head: bytes
     body: bytes
+    send: Callable[[bytes], object] = attrs.field(default=bytes, eq=False, repr=False)
+    """Sends a piece of the answer at once."""
 
     @property
     def method(self) -> str:
@@ -145,7 +147,7 @@ class Loopback:
         with self._lock:
             self.connections += 1
         try:
-            while (request := _read(connection.rfile)) is not None:
+            while (request := _read(connection)) is not None:
                 with self._lock:
                     self.requests.append(request)
                 response = self._handler(request)
@@ -170,15 +172,16 @@ class Loopback:
         self._thread.join(PATIENCE)
 
 
-def _read(stream: Any) -> Request | None:
-    head = b""
+def _read(connection: socketserver.StreamRequestHandler) -> Request | None:
+    stream, head = connection.rfile, b""
     while not head.endswith(b"\r\n\r\n"):
         line = stream.readline()
         if not line:
             return None
         head += line
     length = re.search(rb"(?im)^content-length: *(\d+)", head)
-    return Request(head, stream.read(int(length[1])) if length else b"")
+    body = stream.read(int(length[1])) if length else b""
+    return Request(head, body, connection.wfile.write)
 
 
 # --- Catenis --------------------------------------------------------------------------------------

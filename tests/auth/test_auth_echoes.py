@@ -123,6 +123,21 @@ def test_an_answer_is_redacted_byte_by_byte():
     assert answer.redacted().body == body.replace(b"made-up-token", b"***")
 
 
+@pytest.mark.parametrize("secret", SECRETS[:-1])
+@pytest.mark.parametrize("inner", ["raw", "url, all of it", "html"])
+@pytest.mark.parametrize("outer", ["json", "json in unicode", "json of php"])
+def test_an_echo_in_a_good_answer_is_found(inner, outer, secret):
+    """In JSON, and in JSON within JSON: in a failed job's message, a step, a state."""
+    echo = QUOTED[outer](QUOTED[inner](secret))
+    body = f'{{"step": "{echo}", "percentage": 7}}'
+    answer = Answer(200, body=body.encode(), secrets=(Secret(secret),))
+    assert answer.redacted().body == b'{"step": "***", "percentage": 7}'
+    again = Answer(200, body=json.dumps(body).encode(), secrets=(Secret(secret),))
+    assert json.loads(json.loads(again.redacted().body))["percentage"] == 7
+    if inner == "raw":
+        assert json.loads(json.loads(again.redacted().body))["step"] == "***"
+
+
 @pytest.mark.parametrize("before", range(0, LONGEST_SHOWN * 3, 611))
 def test_an_echo_that_is_cut_off_leaves_no_beginning(before):
     """A long token, echoed again and again up to where the answer is cut off."""

@@ -193,7 +193,7 @@ class AkSk:
         return AkSkAuth(self.access_key, self._secret_key, self._security_token, project_id, clock)
 
     def __repr__(self) -> str:
-        return f"AkSk({self.access_key!r}, '***')"
+        return f"AkSk({vars(self).get('access_key')!r}, '***')"
 
 
 class AkSkAuth:

@@ -330,7 +330,8 @@ class ClientCredentials:
         return _post(self._address, "", headers, urlencode(form).encode(), *secrets)
 
     def __repr__(self) -> str:
-        return f"ClientCredentials({self.client_id!r}, '***', scope={self.scope!r})"
+        known = vars(self)  # empty in a traceback out of the constructor
+        return f"ClientCredentials({known.get('client_id')!r}, '***', scope={known.get('scope')!r})"
 
 
 def _oauth_token(answer: Answer) -> Token:
@@ -425,8 +426,10 @@ class IamPassword:
         return Token(answer.veiled, life, _project_id(fields.get("project")) or self.project_id)
 
     def __repr__(self) -> str:
-        project = self.project_name if self.project_id is None else self.project_id
-        return f"IamPassword({self.username!r}, '***', {self.domain_name!r}, {project!r})"
+        known = vars(self)  # empty in a traceback out of the constructor
+        project = known.get("project_id") or known.get("project_name")
+        user, domain = known.get("username"), known.get("domain_name")
+        return f"IamPassword({user!r}, '***', {domain!r}, {project!r})"
 
 
 def _project_id(project: Any) -> str | None:

@@ -37,6 +37,7 @@ def _query(
         retrieve_message_progress, "data", "progress", ephemeral_message_id=job_id
     )
     if state(response.status) != "success":
+        del response  # it may hold a continuation token, and this frame is shown to people
         raise BadResponse("the answer does not call itself a success", status=200)
     return Seen(_read(session, job_id, response))
 

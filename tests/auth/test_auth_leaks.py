@@ -1,0 +1,964 @@
+"""No secret shows: not in a repr, a log, an error, a traceback with locals, a pickle or a token.
+
+A secret of its own stands in each place where one can be. A real server on loopback answers well
+and badly, and echoes all it was sent in every way there is. Then everything that anybody could
+see is searched for the beginning of each secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import httpcore
+import pytest
+from auth_support import DEVICE, PATIENCE, Loopback, Request, answer
+from hypothesis import given
+from hypothesis import strategies as st
+from leak_support import SECRETS, SIGNATURE, WORDS, Listening, Witness, refuses_copies
+
+from opwatch import (
+    AkSk,
+    Apig,
+    AsyncApig,
+    AsyncCatenis,
+    AsyncITwin,
+    Catenis,
+    ClientCredentials,
+    IamPassword,
+    ITwin,
+)
+from opwatch.auth import aksk, ctn1
+from opwatch.auth.flows import Ask, Flight
+from opwatch.errors import (
+    AuthenticationError,
+    BadResponse,
+    ConfigurationError,
+    OpwatchError,
+    TransportError,
+    Unavailable,
+    WaitTimeout,
+)
+from opwatch.testing import FakeClock, Script, reply
+from opwatch.transport import _AsyncStream, _Limit, _Stream, address
+from opwatch.wire import Outgoing, Secret
+
+JOB = "j" * 20
+NAIVE = datetime(2026, 1, 1)
+
+
+# --- what is asked, and what answers ----------------------------------------------------------
+
+
+class Service:
+    """All three services and both token endpoints at once. What it says is what a test says."""
+
+    def __init__(self) -> None:
+        self.answers: Callable[[Request], bytes | None] = self.well
+        self.token_answers: Callable[[Request], bytes | None] = self.well
+        self.held = threading.Event()
+        self.signatures: set[str] = set()
+
+    def __call__(self, request: Request) -> bytes | None:
+        if found := SIGNATURE.search(request.header("authorization") or ""):
+            self.signatures.add(found[1])
+        is_login = request.method == "POST"
+        return self.token_answers(request) if is_login else self.answers(request)
+
+    def well(self, request: Request) -> bytes | None:
+        if request.target.endswith("/token"):
+            body = {"access_token": SECRETS["access token"], "expires_in": 3600}
+            return answer(200, body)
+        if request.method == "POST":
+            headers = {"X-Subject-Token": SECRETS["subject token"]}
+            return answer(201, {"token": {"project": {"id": "p"}}}, headers)
+        if "/messages/" in request.target:
+            result = {"messageId": "m", "continuationToken": SECRETS["continuation token"]}
+            progress = {"bytesProcessed": 1, "done": True, "success": True}
+            data = {"action": "read", "progress": progress, "result": result}
+            return answer(200, {"status": "success", "data": data})
+        if "/instances/" in request.target:
+            return answer(200, {"progress": 100, "status": "success"})
+        return answer(200, {"jobProgress": {"percentage": 100, "state": "success"}})
+
+
+def echo(request: Request) -> str:
+    """All that the client sent, as a careless server would print it."""
+    return request.head.decode("latin-1") + request.body.decode()
+
+
+def echoes(status: int) -> dict[str, Callable[[Request], bytes | None]]:
+    """An answer of that status that tells everything, in the ways in which servers tell."""
+
+    def headers(request: Request) -> list[tuple[str, str]]:
+        line = " ".join(echo(request).split()).encode("ascii", "replace").decode()
+        line = "".join(char for char in line if char.isprintable())
+        return [("WWW-Authenticate", f"Bearer {line}"), ("X-Request-Id", line), ("X-Seen", line)]
+
+    def of(body: Callable[[str], Any]) -> Callable[[Request], bytes]:
+        return lambda request: answer(status, body(echo(request)), headers(request))
+
+    return {
+        "catenis": of(lambda text: {"status": "error", "message": text}),
+        "itwin": of(lambda text: {"error": {"code": text, "message": text, "details": [text]}}),
+        "apig": of(lambda text: {"error_code": text, "error_msg": text, "request_id": text}),
+        "oauth": of(lambda text: {"error": text, "error_description": text}),
+        "keystone": of(lambda text: {"error": {"code": text, "title": text, "message": text}}),
+        "text": of(lambda text: text.encode()),
+        "html": of(lambda text: f"<pre>{text.replace('&', '&amp;').replace('<', '&lt;')}".encode()),
+        "url": of(lambda text: b"https://login/?" + quote(text).encode()),
+        "json in json": of(lambda text: {"message": json.dumps({"request": text})}),
+        "list": of(lambda text: [text]),
+        "string": of(lambda text: text),
+        "other object": of(lambda text: {"request": text, "data": text, "jobProgress": [text]}),
+        "wrong types": of(
+            lambda text: {
+                "status": text,
+                "progress": text,
+                "data": {"action": text, "progress": {"done": text, "bytesProcessed": text}},
+                "jobProgress": {"state": text, "step": text, "percentage": text},
+            }
+        ),
+        "failed": of(
+            lambda text: {
+                "status": "failed" if "instances" in text else "success",
+                "error_code": text,
+                "error_msg": text,
+                "data": {
+                    "action": text,
+                    "progress": {
+                        "bytesProcessed": 0,
+                        "done": True,
+                        "success": False,
+                        "error": {"code": text, "message": text},
+                    },
+                },
+                "jobProgress": {"state": "failed", "step": text},
+            }
+        ),
+        "cut off": closing(lambda request: of(lambda text: {"message": text})(request)[:-9]),
+        "no HTTP": closing(lambda request: echo(request).encode()),
+        "nothing": lambda request: None,
+    }
+
+
+def closing(handler: Callable[[Request], bytes]) -> Callable[[Request], None]:
+    """Says that, and closes the connection."""
+
+    def close(request: Request) -> None:
+        request.send(handler(request))
+
+    return close
+
+
+BAD = {
+    f"{status} {name}": handler
+    for status in (200, 400, 401, 403, 404, 429, 500, 302)
+    for name, handler in echoes(status).items()
+}
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[Service, Loopback]]:
+    play = Service()
+    with Loopback(play) as loopback:
+        yield play, loopback
+        play.held.set()
+
+
+@pytest.fixture
+def witness() -> Iterator[Witness]:
+    """Sees the whole test, and every log record in it; no secret must have shown in the end."""
+    found = Witness()
+    with Listening(found):
+        yield found
+    assert found.found() == []
+    assert len(found) > 0
+
+
+def token_callable() -> str:
+    return SECRETS["callable's token"]
+
+
+async def async_callable() -> str:
+    return SECRETS["callable's token"]
+
+
+def credentials(url: str) -> dict[str, Any]:
+    oauth = functools.partial(
+        ClientCredentials, "a-client", SECRETS["client secret"], token_url=f"{url}/token"
+    )
+    login = functools.partial(
+        IamPassword, f"{url}/v3", "u", SECRETS["password"], domain_name="d", project_name="n"
+    )
+    keys = functools.partial(AkSk, "AK", SECRETS["secret key"])
+    return {
+        "form": oauth(),
+        "basic": oauth(basic=True),
+        "login": login(),
+        "keys": keys(),
+        "temporary keys": keys(security_token=SECRETS["security token"]),
+    }
+
+
+def clients(url: str, *, asynchronous: bool = False, **how: Any) -> dict[str, Any]:
+    """A client with each way to authenticate."""
+    catenis = AsyncCatenis if asynchronous else Catenis
+    itwin = AsyncITwin if asynchronous else ITwin
+    apig = AsyncApig if asynchronous else Apig
+    called = async_callable if asynchronous else token_callable
+    known = credentials(url)
+    static = SECRETS["static token"]
+    return {
+        "catenis": catenis(DEVICE, SECRETS["api access secret"], base_url=f"{url}/api", **how),
+        "itwin static": itwin(static, base_url=url, **how),
+        "itwin callable": itwin(called, base_url=url, **how),
+        "itwin partial": itwin(functools.partial(str, static), base_url=url, **how),
+        "itwin form": itwin(known["form"], base_url=url, **how),
+        "itwin basic": itwin(known["basic"], base_url=url, **how),
+        "apig static": apig(url, f"Bearer {static}", project_id="p", **how),
+        "apig login": apig(url, known["login"], **how),
+        "apig keys": apig(url, known["keys"], project_id="p", **how),
+        "apig temporary": apig(url, known["temporary keys"], project_id="p", **how),
+    }
+
+
+WAYS = list(clients("http://127.0.0.1:9"))
+
+
+def looked_into(witness: Witness, client: Any) -> None:
+    """A client, and all that it is made of."""
+    session = client._session
+    auth = session.auth
+    parts = [client, session, auth, client._transport, client._transport.limits, session.address]
+    if source := getattr(auth, "_source", None):
+        parts += [source, source._fetcher, source._token, source._flight]
+    for part in parts:
+        witness.sees(type(part).__name__, part)
+
+
+# --- the harness itself -------------------------------------------------------------------------
+
+
+def test_each_secret_is_its_own_and_can_be_found():
+    """The search can fail: a secret that is shown in any way is found."""
+    assert len(set(WORDS.values())) == len(SECRETS)
+    for name, secret in SECRETS.items():
+        for way in (str, repr, quote, json.dumps, lambda text: repr(text.encode())):
+            seen = Witness()
+            seen.note("somewhere", way(secret))
+            assert [line.split(" in ")[0] for line in seen.found()] == [name]
+
+
+def test_the_search_finds_what_errors_and_logs_tell():
+    """The search can fail: locals, causes, notes, pickles and log records are all looked at."""
+
+    for hide in ("locals", "cause", "notes", "log", "pickle"):
+        seen, word = Witness(), SECRETS["static token"]
+        try:
+            json.loads(f"[{word}" if hide == "locals" else "[")
+        except ValueError as error:
+            if hide == "cause":
+                error.__context__ = LookupError(word)
+            if hide == "notes":
+                error.add_note(word)
+            if hide != "log":
+                seen.hears(error)
+        if hide == "log":
+            with Listening(seen):
+                logging.getLogger("anything").debug("so %s", {"headers": word})
+        if hide == "pickle":
+            seen.pickles("error", OpwatchError("no", token=word))
+        assert seen.found() != [], hide
+
+
+# --- objects ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_clients_and_credentials_show_nothing(witness, asynchronous):
+    """Before anything is sent."""
+    known = credentials("https://example.com")
+    for name, one in known.items():
+        witness.sees(name, one)
+        refuses_copies(one)
+    for client in clients("https://example.com", asynchronous=asynchronous).values():
+        looked_into(witness, client)
+        refuses_copies(client)
+
+
+def test_requests_and_answers_show_nothing(witness):
+    """Nor do the values between the parts of a client, signed and with a token."""
+    sent: list[Outgoing] = []
+
+    def play(request: Outgoing):
+        sent.append(request)
+        if request.method == "GET":
+            return reply(503, "".join(value for _, value in request.headers))
+        body = {"access_token": SECRETS["access token"], "token": {"project": {"id": "p"}}}
+        status = 200 if request.target.endswith("/token") else 201
+        return reply(status, body, {"X-Subject-Token": SECRETS["subject token"]})
+
+    with Script(play) as script:
+        for client in clients("https://example.com").values():
+            with pytest.raises(Unavailable) as caught:
+                client.progress(JOB)
+            witness.hears(caught.value)
+            looked_into(witness, client)
+        answers = [script.answer(request, 0) for request in list(sent)]
+    for request, one in zip(sent[: len(answers)], answers, strict=True):
+        witness.signatures |= set(SIGNATURE.findall(repr(request.headers)))
+        witness.sees("request", request)
+        witness.sees("answer", one)
+        refuses_copies(request)
+        refuses_copies(one)
+    flight = Flight()
+    witness.sees("flight", flight, Ask(functools.partial(str, SECRETS["static token"])))
+    witness.sees("secret", Secret(SECRETS["static token"]), [Secret(SECRETS["static token"])])
+    assert len(answers) == len(WAYS) + 3
+
+
+# --- success ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_success_shows_nothing(way, service, witness):
+    """A wait to its end: what it gives, what it can be resumed by, what was logged."""
+    play, loopback = service
+    with clients(loopback.url)[way] as client:
+        watch = client.watch(JOB, timeout=60)
+        for progress in watch:
+            witness.sees("progress", progress)
+            witness.note("token", watch.token)
+        witness.sees("watch", watch)
+        witness.note("token", watch.token)
+        step = client.start(JOB, timeout=60)
+        witness.sees("step", step)
+        witness.note("token", step.token)
+        many = client.watch_many([JOB, "k" * 20], timeout=60)
+        witness.sees("progress", *many)
+        witness.sees("many", many)
+        witness.note("tokens", many.tokens)
+        looked_into(witness, client)
+    witness.signatures |= play.signatures
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("way", WAYS)
+def test_async_success_shows_nothing(way, backend, service, witness):
+    """As a blocking one."""
+    play, loopback = service
+
+    async def main() -> None:
+        async with clients(loopback.url, asynchronous=True)[way] as client:
+            watch = client.watch(JOB, timeout=60)
+            async for progress in watch:
+                witness.sees("progress", progress)
+            witness.sees("watch", watch)
+            witness.note("token", watch.token)
+            async for progress in client.watch_many([JOB], timeout=60):
+                witness.sees("progress", progress)
+            looked_into(witness, client)
+
+    anyio.run(
+        main, backend=backend, backend_options={"debug": True} if backend == "asyncio" else {}
+    )
+    witness.signatures |= play.signatures
+
+
+def test_every_library_was_heard(service):
+    """The search can fail: httpcore logs heads at DEBUG, asyncio logs, and so do we."""
+    _, loopback = service
+    seen = Witness()
+    with Listening(seen) as heard:
+        clients(loopback.url)["apig login"].progress(JOB)
+        anyio.run(clients(loopback.url, asynchronous=True)["apig login"].progress, JOB)
+    assert {"httpcore.connection", "httpcore.http11", "asyncio"} <= heard.names
+    assert any("X-Subject-Token" in text for text in seen._shown)
+
+
+# --- bad answers --------------------------------------------------------------------------------
+
+
+def asked(client: Any, witness: Witness) -> None:
+    """One query and one wait; what they give or raise."""
+    for call in (client.progress, functools.partial(client.wait, timeout=1)):
+        try:
+            witness.sees("progress", call(JOB))
+        except OpwatchError as error:
+            witness.hears(error)
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_answer_shows_nothing(bad, service, witness):
+    """Every way to authenticate meets a server that echoes all it was sent."""
+    play, loopback = service
+    play.answers = BAD[bad]
+    with FakeClock():
+        for client in clients(loopback.url, max_failures=1).values():
+            with client:
+                asked(client, witness)
+                looked_into(witness, client)
+    witness.signatures |= play.signatures
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_answer_of_a_token_endpoint_shows_nothing(bad, service, witness):
+    """It was sent the client's secret or the user's password."""
+    play, loopback = service
+    play.token_answers = BAD[bad]
+    with FakeClock():
+        for way in ("itwin form", "itwin basic", "apig login"):
+            with clients(loopback.url, max_failures=1)[way] as client:
+                asked(client, witness)
+                looked_into(witness, client)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("status", [200, 401, 500])
+def test_a_bad_answer_to_an_async_client_shows_nothing(backend, status, service, witness):
+    """As a blocking one."""
+    play, loopback = service
+
+    async def main() -> None:
+        for client in clients(loopback.url, asynchronous=True).values():
+            async with client:
+                try:
+                    witness.sees("progress", await client.progress(JOB))
+                except OpwatchError as error:
+                    witness.hears(error)
+                looked_into(witness, client)
+
+    for name in ("itwin", "text", "list", "wrong types", "cut off", "no HTTP", "nothing"):
+        play.answers = play.token_answers = BAD[f"{status} {name}"]
+        anyio.run(main, backend=backend)
+        play.token_answers = play.well
+        anyio.run(main, backend=backend)
+    witness.signatures |= play.signatures
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"token": SECRETS["access token"]},
+        [SECRETS["access token"]],
+        SECRETS["access token"],
+        {"access_token": [SECRETS["access token"]]},
+        {"access_token": f"{SECRETS['access token']}\n"},
+        {"access_token": f"{SECRETS['access token']}ä"},
+    ],
+)
+def test_a_token_in_the_wrong_form_is_not_shown(body, service, witness):
+    """Not even where the answer is no token's answer, and might be quoted as such."""
+    play, loopback = service
+    play.token_answers = lambda request: answer(200, body)
+    with clients(loopback.url)["itwin form"] as client, pytest.raises(BadResponse) as caught:
+        client.progress(JOB)
+    witness.hears(caught.value)
+
+
+@pytest.mark.parametrize(
+    "head", ["X-Subject-Token: {}", "x-subject-token:{}\r\nX-Subject-Token: 2"]
+)
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"{}"), (201, b"[]"), (201, b"<html>"), (500, b"")]
+)
+def test_a_subject_token_in_a_wrong_answer_is_not_shown(head, status, body, service, witness):
+    """The header is taken out whatever the answer is."""
+    play, loopback = service
+    line = head.format(SECRETS["subject token"])
+    play.token_answers = lambda request: (
+        f"HTTP/1.1 {status} Answer\r\n{line}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    )
+    with clients(loopback.url)["apig login"] as client, pytest.raises(OpwatchError) as caught:
+        client.progress(JOB)
+    witness.hears(caught.value)
+
+
+class Pieces(anyio.abc.ByteStream):
+    """A connection that gives what comes in pieces of given sizes."""
+
+    def __init__(self, data: bytes, sizes: list[int]) -> None:
+        self._data = data
+        self._sizes = itertools.cycle(sizes)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        size = next(self._sizes)
+        piece, self._data = self._data[:size], self._data[size:]
+        if not piece:
+            raise anyio.EndOfStream
+        return piece
+
+    async def send(self, item: bytes) -> None:
+        raise AssertionError
+
+    async def send_eof(self) -> None:
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        raise AssertionError
+
+
+@given(
+    before=st.lists(
+        st.sampled_from(
+            [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\n"]
+        ),
+        max_size=2,
+    ),
+    end=st.sampled_from([b"\r\n", b"\n"]),
+    name=st.sampled_from([b"X-Subject-Token", b"x-subject-token", b"X-SUBJECT-TOKEN"]),
+    sizes=st.lists(st.integers(1, 200), min_size=1),
+    asynchronous=st.booleans(),
+)
+def test_a_subject_token_is_taken_out_however_the_head_is_cut(
+    before, end, name, sizes, asynchronous
+):
+    """After interim answers, in any pieces: the engine sees everything but the token."""
+    token = SECRETS["subject token"].encode()
+    lines = [
+        b"HTTP/1.1 201 Created",
+        b"A: b",
+        b"%s: %s",
+        b"Seen: %s",
+        b"Content-Length: 13",
+        b"",
+        b"",
+    ]
+    head = b"".join(before) + end.join(lines)
+    body = b"X-Other: body"
+    outgoing = Outgoing(
+        "POST",
+        address("https://h", "h"),
+        "/",
+        secrets=(Secret("a made-up password"),),
+        veil="X-Subject-Token",
+    )
+    limit = _Limit(PATIENCE, outgoing)
+    data = head % (name, token, b"a made-up password") + body
+
+    async def read_all() -> bytes:
+        stream = _AsyncStream(Pieces(data, sizes), ())
+        return b"".join([piece async for piece in pieces(lambda: stream.read(65536, limit))])
+
+    async def pieces(read: Callable[[], Any]):
+        while piece := await read():
+            yield piece
+
+    if asynchronous:
+        seen = anyio.run(read_all)
+    else:
+        parts, rest = [], data
+        for size in itertools.cycle(sizes):
+            parts.append(rest[:size])
+            rest = rest[size:]
+            if not parts[-1]:
+                break
+        stream = _Stream(httpcore.MockStream(parts), ())
+        seen = b"".join(iter(lambda: stream.read(65536, limit), b""))
+    assert seen == head % (name, b"-", b"***") + body
+    assert limit.veiled == Secret(token.decode())
+
+
+# --- no answer ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["", "asyncio", "trio"])
+@pytest.mark.parametrize("what", ["refused", "silent", "silent after a piece"])
+@pytest.mark.parametrize("where", ["API", "token endpoint"])
+def test_no_answer_shows_nothing(what, where, backend, service, witness):
+    """Connections that are refused, and answers that do not come in time."""
+    play, loopback = service
+    piece = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" if what != "silent" else b""
+
+    def silent(request: Request) -> bytes | None:
+        if piece:
+            request.send(piece + echo(request).encode())
+        play.held.wait(PATIENCE)
+        return None
+
+    url = loopback.url
+    if what == "refused":
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    if where == "API":
+        play.answers = silent
+    else:
+        play.token_answers = silent
+    ways = WAYS if where == "API" else ["itwin form", "itwin basic", "apig login"]
+    how = {"request_timeout": 0.1 if what != "refused" else 10}
+    if backend:
+
+        async def main() -> None:
+            for way in ways:
+                async with clients(url, asynchronous=True, **how)[way] as client:
+                    with pytest.raises(TransportError) as caught:
+                        await client.progress(JOB)
+                    witness.hears(caught.value)
+
+        anyio.run(main, backend=backend)
+        return
+    for way in ways:
+        with clients(url, **how)[way] as client, pytest.raises(TransportError) as caught:
+            client.progress(JOB)
+        witness.hears(caught.value)
+
+
+# --- interrupts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("piece", [False, True])
+def test_ctrl_c_in_the_middle_of_a_request_shows_nothing(way, piece, service, witness):
+    """Also with half of an answer there."""
+    play, loopback = service
+    main = threading.get_ident()
+
+    def interrupt(request: Request) -> bytes | None:
+        if piece:
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"
+            request.send(head + echo(request).encode() + SECRETS["access token"].encode())
+        signal.pthread_kill(main, signal.SIGINT)
+        play.held.wait(PATIENCE)
+        return None
+
+    play.answers = play.token_answers = interrupt
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with clients(loopback.url)[way] as client, pytest.raises(KeyboardInterrupt) as caught:
+            client.progress(JOB)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    witness.hears(caught.value)
+    play.held.set()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cancelled_request_shows_nothing(way, backend, service, witness):
+    """What is raised in a task that is cancelled in the middle of a request, or of an answer."""
+    play, loopback = service
+
+    def hold(request: Request) -> bytes | None:
+        request.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + echo(request).encode())
+        arrived.release()
+        play.held.wait(PATIENCE)
+        return None
+
+    async def ask(client: Any) -> None:
+        try:
+            await client.progress(JOB)
+        except BaseException as error:
+            witness.hears(error)
+            raise
+
+    async def main() -> None:
+        async with clients(loopback.url, asynchronous=True)[way] as client:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, client)
+                await anyio.to_thread.run_sync(arrived.acquire)
+                tasks.cancel_scope.cancel()
+            looked_into(witness, client)
+
+    arrived = threading.Semaphore(0)
+    play.answers = play.token_answers = hold
+    anyio.run(main, backend=backend)
+    play.held.set()
+
+
+@pytest.mark.parametrize(
+    "way", ["catenis", "itwin basic", "itwin partial", "apig login", "apig temporary"]
+)
+def test_an_interrupt_anywhere_shows_nothing(way, witness):
+    """Ctrl-C as the request is signed, a token is read, or an answer is parsed: at dozens of the
+    places where Python looks for signals, from the first to nearly the last."""
+
+    class Interrupt(KeyboardInterrupt):
+        pass
+
+    def interrupted(number: int) -> int:
+        """How many places there were, up to the one of that number."""
+        seen, before = 0, sys.getprofile()
+
+        def profile(frame: Any, event: str, arg: Any) -> None:
+            nonlocal seen
+            seen += event in ("call", "c_return")
+            if seen == number:
+                sys.setprofile(before)
+                raise Interrupt
+
+        with Script(well):
+            client = clients("https://example.com")[way]
+        sys.setprofile(profile)
+        try:
+            client.progress(JOB)
+        except Interrupt as error:
+            witness.hears(error)
+        finally:
+            sys.setprofile(before)
+        return seen
+
+    def well(request: Outgoing):
+        head, _, body = (
+            play.well(
+                Request(b"%s %s HTTP/1.1" % (request.method.encode(), request.target.encode()), b"")
+            )
+            or b""
+        ).partition(b"\r\n\r\n")
+        status = int(head.split()[1])
+        return reply(status, body, {"X-Subject-Token": SECRETS["subject token"]})
+
+    play = Service()
+    interrupted(0)  # fills what is kept from one request to the next
+    places = interrupted(0)
+    assert places > 100
+    for number in range(1, places * 9 // 10, places // 40):
+        assert interrupted(number) == number
+
+
+# --- what the caller does wrong -----------------------------------------------------------------
+
+
+def broken() -> str:
+    raise LookupError("no vault")
+
+
+@pytest.mark.parametrize("backend", ["", "asyncio", "trio"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        broken,
+        lambda: SECRETS["callable's token"] + "\n",
+        lambda: SECRETS["callable's token"].encode(),
+        lambda: [SECRETS["callable's token"]],
+        functools.partial(dict, token=SECRETS["callable's token"]),
+        functools.partial(int, SECRETS["callable's token"]),
+    ],
+)
+def test_a_callable_that_goes_wrong_shows_nothing(function, backend, witness):
+    """What it returned, what it was given; what it says itself is its own."""
+
+    async def main() -> None:
+        await AsyncITwin(function).progress(JOB)
+
+    with Script({}), pytest.raises(AuthenticationError) as caught:
+        anyio.run(main, backend=backend) if backend else ITwin(function).progress(JOB)
+    caught.value.__cause__ = caught.value.__context__ = None  # the user's own
+    witness.hears(caught.value)
+
+
+def test_a_future_from_a_callable_shows_nothing(witness):
+    """An async callable for a blocking client, or a future that holds a token already."""
+    loop = asyncio.new_event_loop()
+    try:
+        future = loop.create_future()
+        future.set_result(SECRETS["callable's token"])
+        for function in (async_callable, lambda: future):
+            with Script({}), pytest.raises(ConfigurationError) as caught:
+                ITwin(function).progress(JOB)
+            witness.hears(caught.value)
+    finally:
+        loop.close()
+
+
+SECRET = SECRETS["misplaced secret"]
+WRONG: dict[str, Callable[[], Any]] = {
+    "catenis environment": lambda: Catenis(DEVICE, SECRET, environment="moon"),
+    "catenis version": lambda: Catenis(DEVICE, SECRET, version="x"),
+    "catenis device": lambda: Catenis("short", SECRET),
+    "catenis url": lambda: Catenis(DEVICE, SECRET, base_url="http://example.com"),
+    "catenis option": lambda: Catenis(DEVICE, SECRET, max_in_flight=0),
+    "catenis unknown option": lambda: Catenis(DEVICE, SECRET, secret=SECRET),
+    "catenis timeout": lambda: Catenis(DEVICE, SECRET, request_timeout=-1),
+    "catenis user agent": lambda: Catenis(DEVICE, SECRET, user_agent="\n"),
+    "catenis newline": lambda: Catenis(DEVICE, f"{SECRET}\n"),
+    "catenis bytes": lambda: Catenis(DEVICE, SECRET.encode()),
+    "catenis list": lambda: Catenis(DEVICE, [SECRET]),
+    "itwin url": lambda: ITwin(SECRET, base_url="http://example.com"),
+    "itwin option": lambda: ITwin(SECRET, client_secret=SECRET),
+    "itwin newline": lambda: ITwin(f"{SECRET}\n"),
+    "itwin bytes": lambda: ITwin(SECRET.encode()),
+    "itwin dict": lambda: ITwin({"token": SECRET}),
+    "itwin partial": lambda: ITwin(functools.partial(str, SECRET), base_url="http://example.com"),
+    "async itwin url": lambda: AsyncITwin(SECRET, base_url="http://example.com"),
+    "apig endpoint": lambda: Apig("http://example.com", SECRET, project_id="p"),
+    "apig project": lambda: Apig("https://example.com", SECRET),
+    "apig bytes": lambda: Apig("https://example.com", SECRET.encode(), project_id="p"),
+    "apig partial": lambda: Apig("https://example.com", functools.partial(str, SECRET)),
+    "apig bad project": lambda: Apig("https://example.com", SECRET, project_id="a/b"),
+    "oauth id": lambda: ClientCredentials("", SECRET),
+    "oauth scope": lambda: ClientCredentials("c", SECRET, scope=""),
+    "oauth url": lambda: ClientCredentials("c", SECRET, token_url="http://example.com"),
+    "oauth newline": lambda: ClientCredentials("c", f"{SECRET}\n"),
+    "oauth bytes": lambda: ClientCredentials("c", SECRET.encode()),
+    "iam user": lambda: IamPassword("https://iam", "", SECRET, domain_name="d", project_id="p"),
+    "iam url": lambda: IamPassword("http://iam", "u", SECRET, domain_name="d", project_id="p"),
+    "iam project": lambda: IamPassword("https://iam", "u", SECRET, domain_name="d"),
+    "iam bytes": lambda: IamPassword(
+        "https://iam", "u", SECRET.encode(), domain_name="d", project_id="p"
+    ),
+    "keys access": lambda: AkSk("", SECRET),
+    "keys newline": lambda: AkSk("AK", f"{SECRET}\n"),
+    "keys token": lambda: AkSk("AK", SECRET, security_token=""),
+    "keys token newline": lambda: AkSk("AK", SECRET, security_token=f"{SECRET}\n"),
+    "keys access and token": lambda: AkSk("", SECRET, security_token=SECRET),
+    "ctn1 timestamp": lambda: ctn1.sign(
+        method="GET",
+        target="/",
+        host="h",
+        body=b"",
+        device_id=DEVICE,
+        secret=SECRET,
+        timestamp=NAIVE,
+    ),
+    "aksk timestamp": lambda: aksk.sign(
+        method="GET",
+        target="/",
+        host="h",
+        headers={},
+        body=b"",
+        access_key="AK",
+        secret_key=SECRET,
+        security_token=SECRET,
+        timestamp=NAIVE,
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_constructor_that_refuses_shows_nothing(wrong, witness):
+    """Neither the secret that is wrong, nor one beside an argument that is."""
+    with pytest.raises(ConfigurationError) as caught:
+        WRONG[wrong]()
+    witness.hears(caught.value)
+
+
+ENVIRONMENTS = {
+    "catenis": (
+        Catenis,
+        {"CATENIS_DEVICE_ID": DEVICE, "CATENIS_API_ACCESS_SECRET": SECRET},
+        [
+            {"CATENIS_ENVIRONMENT": "moon"},
+            {"CATENIS_DEVICE_ID": "short"},
+            {"CATENIS_DEVICE_ID": ""},
+        ],
+    ),
+    "itwin": (
+        ITwin,
+        {"ITWIN_CLIENT_ID": "c", "ITWIN_CLIENT_SECRET": SECRET},
+        [
+            {"ITWIN_TOKEN_URL": "http://example.com"},
+            {"ITWIN_BASE_URL": "http://example.com"},
+            {"ITWIN_CLIENT_ID": ""},
+            {"ITWIN_CLIENT_SECRET": f"{SECRET}\n"},
+        ],
+    ),
+    "itwin token": (
+        ITwin,
+        {"ITWIN_ACCESS_TOKEN": SECRET},
+        [{"ITWIN_BASE_URL": "http://example.com"}, {"ITWIN_ACCESS_TOKEN": f"{SECRET}\n"}],
+    ),
+    "apig login": (
+        Apig,
+        {
+            "APIG_ENDPOINT": "https://example.com",
+            "OS_AUTH_URL": "https://example.com",
+            "OS_USERNAME": "u",
+            "OS_PASSWORD": SECRET,
+            "OS_USER_DOMAIN_NAME": "d",
+            "OS_PROJECT_NAME": "n",
+        },
+        [{"APIG_ENDPOINT": "http://example.com"}, {"OS_AUTH_URL": "http://x"}, {"OS_USERNAME": ""}],
+    ),
+    "apig token": (
+        Apig,
+        {"APIG_ENDPOINT": "https://example.com", "OS_TOKEN": SECRET, "OS_PROJECT_ID": "p"},
+        [{"APIG_ENDPOINT": "http://example.com"}, {"OS_PROJECT_ID": "a/b"}, {"OS_PROJECT_ID": ""}],
+    ),
+    "apig keys": (
+        Apig,
+        {
+            "APIG_ENDPOINT": "https://example.com",
+            "HUAWEICLOUD_SDK_AK": "AK",
+            "HUAWEICLOUD_SDK_SK": SECRET,
+            "HUAWEICLOUD_SDK_SECURITY_TOKEN": SECRET,
+            "OS_PROJECT_ID": "p",
+        },
+        [
+            {"APIG_ENDPOINT": "http://example.com"},
+            {"OS_PROJECT_ID": ""},
+            {"HUAWEICLOUD_SDK_SECURITY_TOKEN": f"{SECRET}\n"},
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_from_env_that_refuses_shows_nothing(name, witness, monkeypatch):
+    """Nor does the environment show in a traceback, whatever else stands in it."""
+    client, good, wrong = ENVIRONMENTS[name]
+    for variable in list(os.environ):
+        if variable.startswith(("CATENIS_", "ITWIN_", "APIG_", "OS_", "HUAWEICLOUD_")):
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("SOMETHING_ELSE", SECRET)
+    for variable, value in good.items():
+        monkeypatch.setenv(variable, value)
+    looked_into(witness, client.from_env())
+    for change in wrong:
+        with monkeypatch.context() as patched:
+            for variable, value in change.items():
+                patched.setenv(variable, value)
+            with pytest.raises(ConfigurationError) as caught:
+                client.from_env()
+        witness.hears(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["", "asyncio", "trio"])
+def test_a_callback_that_raises_shows_nothing_of_ours(backend, service, witness):
+    """An exception of the user's own, in the middle of a wait that has a continuation token."""
+    _, loopback = service
+
+    def on_progress(progress: Any) -> None:
+        raise LookupError("mine")
+
+    async def main() -> None:
+        async with clients(loopback.url, asynchronous=True)["catenis"] as client:
+            await client.wait(JOB, timeout=60, on_progress=on_progress)
+
+    def wait() -> None:
+        with clients(loopback.url)["catenis"] as client:
+            client.wait(JOB, timeout=60, on_progress=on_progress)
+
+    with pytest.raises(LookupError) as caught:
+        anyio.run(main, backend=backend) if backend else wait()
+    witness.hears(caught.value)
+
+
+@pytest.mark.parametrize("status", ["pending", None, 7])
+def test_a_continuation_token_in_an_odd_answer_is_not_shown(status, service, witness):
+    """One that does not call itself a success, or is not over."""
+    play, loopback = service
+    body = json.loads(play.well(Request(b"GET /messages/ HTTP/1.1", b"")).partition(b"\r\n\r\n")[2])
+    body["status"] = status
+    play.answers = lambda request: answer(200, body)
+    with FakeClock(), clients(loopback.url, max_failures=1)["catenis"] as client:
+        asked(client, witness)
+    body["status"], body["data"]["progress"]["done"] = "success", "not yet"
+    with FakeClock(), pytest.raises(WaitTimeout) as caught:
+        clients(loopback.url)["catenis"].wait(JOB, timeout=10)
+    # Pickled, its `.last` is what came, token and all: that is for the user's own process.
+    witness.hears(caught.value, pickled=False)
