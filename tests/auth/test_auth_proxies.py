@@ -136,7 +136,9 @@ def test_a_proxy_that_cannot_be_one_is_a_configuration_error(backend, url, monke
         async with AsyncITwin("made-up") as client:
             await client.progress("j")
 
-    with pytest.raises(ConfigurationError, match=r"^itwin j: the proxy of the environment ") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"^itwin j: the proxy of the environment "
+    ) as caught:
         anyio.run(main, backend=backend) if backend else ITwin("made-up").progress("j")
     assert PROXY_PASSWORD not in shown(caught.value, logs)
     assert PROXY_PASSWORD not in repr(caught.value.__context__)
