@@ -1,9 +1,12 @@
 """What holds for every test: none leaves this machine, and none is judged by how fast it was.
 
-The engines of tests/engines run in environments of their own, which have no Hypothesis.
+A shell starts its background jobs with SIGINT ignored, and so would be every process that a test
+starts and interrupts; here it is taken back. The engines of tests/engines run in environments of
+their own, which have no Hypothesis.
 """
 
 import ipaddress
+import signal
 import sys
 from importlib.util import find_spec
 from typing import Any
@@ -14,6 +17,9 @@ if find_spec("hypothesis"):
     settings.register_profile("opwatch", deadline=None)
     settings.register_profile("fuzz", deadline=None, max_examples=5000)  # make fuzz
     settings.load_profile("opwatch")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stay_here(event: str, arguments: tuple[Any, ...]) -> None:
