@@ -962,3 +962,67 @@ def test_a_continuation_token_in_an_odd_answer_is_not_shown(status, service, wit
         clients(loopback.url)["catenis"].wait(JOB, timeout=10)
     # Pickled, its `.last` is what came, token and all: that is for the user's own process.
     witness.hears(caught.value, pickled=False)
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+COMMANDS = {
+    "catenis": {"CATENIS_DEVICE_ID": DEVICE, "CATENIS_API_ACCESS_SECRET": "api access secret"},
+    "itwin": {"ITWIN_CLIENT_ID": "a-client", "ITWIN_CLIENT_SECRET": "client secret"},
+    "itwin token": {"ITWIN_ACCESS_TOKEN": "static token"},
+    "apig": {
+        "OS_USERNAME": "u",
+        "OS_PASSWORD": "password",
+        "OS_USER_DOMAIN_NAME": "d",
+        "OS_PROJECT_NAME": "n",
+    },
+    "apig token": {"OS_TOKEN": "static token", "OS_PROJECT_ID": "p"},
+    "apig keys": {
+        "HUAWEICLOUD_SDK_AK": "AK",
+        "HUAWEICLOUD_SDK_SK": "secret key",
+        "HUAWEICLOUD_SDK_SECURITY_TOKEN": "security token",
+        "OS_PROJECT_ID": "p",
+    },
+}
+
+
+@pytest.mark.parametrize("way", COMMANDS)
+@pytest.mark.parametrize(
+    "bad", [None, "401 itwin", "400 oauth", "200 failed", "200 list", "302 html"]
+)
+def test_the_command_line_shows_nothing(bad, way, service, witness, monkeypatch, capsys, tmp_path):
+    """What it prints as JSON and logs, and what it writes: the state file and the report."""
+    from opwatch.cli import main
+
+    play, loopback = service
+    for variable in list(os.environ):
+        if variable.startswith(("CATENIS_", "ITWIN_", "APIG_", "OS_", "HUAWEICLOUD_")):
+            monkeypatch.delenv(variable)
+    urls = {
+        "CATENIS_BASE_URL": f"{loopback.url}/api",
+        "ITWIN_BASE_URL": loopback.url,
+        "ITWIN_TOKEN_URL": f"{loopback.url}/token",
+        "APIG_ENDPOINT": loopback.url,
+    }
+    if way == "apig":
+        urls["OS_AUTH_URL"] = f"{loopback.url}/v3"
+    for name, value in (urls | COMMANDS[way]).items():
+        monkeypatch.setenv(name, SECRETS.get(value, value))
+    if bad is not None:
+        play.answers = BAD[bad]
+        if way in ("itwin", "apig") and bad in ("401 itwin", "400 oauth"):
+            play.token_answers = BAD[bad]
+    state, report = tmp_path / "state.json", tmp_path / "report.html"
+    arguments = [way.partition(" ")[0], JOB, "--json", "--verbose", "--timeout", "0s"]
+    files = ["--state", str(state), "--report", str(report)]
+    with FakeClock():
+        code = main(["watch", *arguments, *files])
+    assert (code == 0) is (bad is None)
+    captured = capsys.readouterr()
+    assert JOB in captured.out
+    assert loopback.url in captured.err
+    witness.note("standard output", captured.out)
+    witness.note("standard error", captured.err)
+    for path in (state, report):
+        witness.note(path.name, path.read_text("utf-8"))
+    witness.signatures |= play.signatures
