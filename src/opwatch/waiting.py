@@ -342,7 +342,7 @@ class Run(Generic[W]):
         try:
             seen = yield from session.query(self.job_id, closer=closer)
         except OpwatchError as trouble:
-            error = trouble
+            error = trouble.with_traceback(None)  # its frames would be kept as long as it is
         else:
             progress, error = seen.progress, seen.trouble
             over = progress if error is not None else None
