@@ -226,6 +226,12 @@ def test_without_the_simulator(command: str) -> None:
     assert len(done.err.splitlines()) == 1
 
 
+def test_no_command_is_answered_with_the_help(run: Run) -> None:
+    """As it reads with --help, and as a wrong usage."""
+    bare, asked = run(), run("--help")
+    assert (bare.code, bare.out, bare.err.strip()) == (2, "", asked.out.strip())
+
+
 def test_importing_opwatch_loads_no_command_line() -> None:
     """`import opwatch`, and its bars, load neither click nor rich."""
     code = "import sys, opwatch, opwatch.bars; print({'click', 'rich'} & set(sys.modules))"

@@ -51,7 +51,10 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         code = opwatch.main(argv, "opwatch", standalone_mode=False)
     except click.UsageError as error:
-        complain(_usage(error))
+        if type(error).__name__ == "NoArgsIsHelpError":  # which click has since 8.2
+            click.echo(error.format_message(), err=True)
+        else:
+            complain(_usage(error))
         return exits.USAGE
     except click.ClickException as error:
         complain(error.format_message())
