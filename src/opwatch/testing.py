@@ -42,8 +42,8 @@ class FakeClock(Clock):
     """A clock that stands still until somebody sleeps, and then moves on at once.
 
     `now` begins at 0. `epoch` is the wall clock's time at that moment, and `jump` moves it alone,
-    as an operator would. `jitter` is 0, or drawn from `seed`. Several sleepers wake in the order
-    of their times.
+    as an operator would. `jitter` is 0, or drawn from `seed`. Several async sleepers wake in the
+    order of their times; a blocking sleep takes its time at once, whatever other threads do.
     """
 
     def __init__(self, *, epoch: float = 1_800_000_000.0, seed: int | None = None) -> None:
@@ -159,6 +159,8 @@ class Script:
     def __init__(self, replies: Mapping[str, Iterable[Reply | OpwatchError]] | Handler) -> None:
         self._handler = replies if callable(replies) else None
         self._replies = {} if callable(replies) else {k: list(v) for k, v in replies.items()}
+        if empty := [end for end, found in self._replies.items() if not found]:
+            raise ValueError(f"a script needs at least one reply for each target, none for {empty}")
         self._resets: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self.sent: list[Sent] = []
