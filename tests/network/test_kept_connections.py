@@ -222,7 +222,9 @@ def test_no_poll_gets_an_answer_to_another(scenario: Scenario, sample: Sample, m
             assert moved == 1
             assert type(outcome) is TransportError
             assert scenario.name in LEAVES_BYTES
-    assert len(server.requests) == 3
+    # A poll that failed over what was left over may have been given up before the server read it.
+    failed = sum(isinstance(outcome, TransportError) for outcome in outcomes)
+    assert 3 - failed <= len(server.requests) <= 3
 
 
 LEAVES_BYTES = ("bytes-after-the-body", "second-answer")
