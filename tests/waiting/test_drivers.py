@@ -475,6 +475,33 @@ def test_a_step_that_comes_too_early_asks_nothing_and_says_what_is_left(clock):
     assert times(sent) == [0, 15]
 
 
+def test_a_rate_limit_holds_the_steps_of_other_jobs_of_the_client(clock):
+    """They ask nothing and say for how long they are held, each to a place of its own."""
+    limited = reply(429, None, {"Retry-After": "100"})
+    with Script(lambda request: ACTIVE if clock.now() >= 100 else limited) as sent:
+        stepping = client()
+        assert stepping.start("job-1", timeout=None).delay == 100
+        held = [stepping.start(f"job-{n}", timeout=None) for n in range(2, 6)]
+        assert [step.progress for step in held] == [None] * 4
+        assert len({step.delay for step in held}) == 4
+        assert all(100 <= step.delay <= 160 for step in held)
+        assert len(sent.sent) == 1
+        clock.advance(held[-1].delay)
+        assert stepping.step(held[-1].token).progress.phase is Phase.RUNNING
+
+
+def test_a_step_that_a_rate_limit_holds_beyond_its_deadline_is_over(clock):
+    """`RateLimited` now, with the token, and nothing is asked for it."""
+    with Script({"/progress": [reply(429, None, {"Retry-After": "100"})]}) as sent:
+        stepping = client()
+        stepping.start("job-1", timeout=None)
+        with pytest.raises(RateLimited, match="holds all jobs of this client") as raised:
+            stepping.start("job-2", timeout=50)
+    assert (raised.value.job_id, raised.value.retry_after) == ("job-2", 100)
+    assert json.loads(raised.value.token)["job"] == "job-2"
+    assert len(sent.sent) == 1
+
+
 # --- resuming -------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import threading
 from collections import Counter
@@ -630,6 +631,50 @@ def test_an_iterator_is_for_one_event_loop(clock):
         with pytest.raises(RuntimeError, match="one event loop"):
             asyncio.run(one())
     assert sorted(many.tokens) == ["a", "b"]
+
+
+def test_a_sleep_ends_where_an_answer_brings_an_earlier_query(backend, clock):
+    """While one job's answer is under way the next is waited for; what it brings is not late."""
+    asked = {"a": [], "b": []}
+
+    class OneIsSlow(transports.AsyncTransport):
+        async def send(self, outgoing):
+            name = outgoing.target.split("/")[-2]
+            asked[name].append(clock.now())
+            if name == "a" and len(asked["a"]) == 2:
+                await clock.asleep(20)
+            await anyio.lowlevel.checkpoint()
+            percentage = len(asked["a"]) if name == "a" else 0
+            return transports.Answer(200, (), state("Active", percentage).body)
+
+    async def main():
+        with sent_by(OneIsSlow):
+            client = AsyncITwin("a made-up token", schedule=Schedule((10, 100), jitter=0))
+        async with contextlib.aclosing(client.watch_many(["a", "b"], timeout=None)) as many:
+            while clock.now() < 100:
+                await anext(many)
+
+    anyio.run(main, backend=backend)
+    assert asked == {"a": [0, 10, 40, 50, 60, 70, 80, 90, 100], "b": [0, 10]}
+
+
+def test_a_token_callable_sees_the_context_of_whoever_iterates(backend, clock):
+    """Also where it is called in a task of its own."""
+    tenant = contextvars.ContextVar("tenant", default="nobody")
+    seen = []
+
+    def token():
+        seen.append(tenant.get())
+        return "made-up"
+
+    async def main():
+        with Script(lambda request: SUCCESS):
+            client = AsyncITwin(token)
+        tenant.set("somebody")
+        await anext(client.watch_many(["a"], timeout=None))
+
+    anyio.run(main, backend=backend)
+    assert seen == ["somebody"]
 
 
 # --- what is not opwatch's ------------------------------------------------------------------------
