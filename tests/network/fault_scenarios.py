@@ -46,6 +46,8 @@ class Gives:
     retry_after: float | None = None
     says: str = ""
     """What the message has in it."""
+    asks_again: bool = False
+    """The job is over; how it ended may yet be learnt."""
 
 
 @attrs.frozen
@@ -1076,10 +1078,10 @@ TLS = (
 GROUPS: dict[str, tuple[Scenario, ...]] = {
     "The connection": CONNECTION,
     "TLS": TLS,
-    "The form of the answer": FRAMING,
-    "Its encoding": ENCODING,
-    "Its status": STATUS,
-    "Its body, with status 200": BODY,
-    "Its numbers": NUMBERS,
+    "The form of an answer": FRAMING,
+    "The encoding of a body": ENCODING,
+    "The status": STATUS,
+    "The body, with status 200": BODY,
+    "Numbers": NUMBERS,
 }
 SCENARIOS = tuple(scenario for group in GROUPS.values() for scenario in group)

@@ -48,7 +48,7 @@ def test_a_connection_is_kept(sample: Sample, mode: str) -> None:
 def test_a_connection_closed_between_two_polls_is_replaced(
     sample: Sample, mode: str, end: End
 ) -> None:
-    """The next poll answers on a new connection, no error shows, and it is sent once."""
+    """Where a server closed a connection between two polls, the next one answers on a new one."""
     go, gone = threading.Semaphore(0), threading.Semaphore(0)
 
     def play(peer: Peer) -> None:
@@ -75,7 +75,8 @@ def test_a_connection_closed_between_two_polls_is_replaced(
 def test_a_connection_closed_during_a_request_is_replaced_once(
     sample: Sample, mode: str, end: End
 ) -> None:
-    """Where nothing came back the request is sent once more, on a new connection."""
+    """Where a kept connection dies and nothing came back, the request is sent once more, on a new
+    one, and no error shows."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -93,7 +94,7 @@ def test_a_connection_closed_during_a_request_is_replaced_once(
 @every_mode
 @ways_to_end
 def test_the_repetition_is_not_repeated(sample: Sample, mode: str, end: End) -> None:
-    """A server that closes the new connection too is not asked a third time."""
+    """A server that closes that new connection too is not asked a third time."""
 
     def play(peer: Peer) -> None:
         if peer.number == 0 and peer.request():
@@ -112,7 +113,7 @@ def test_the_repetition_is_not_repeated(sample: Sample, mode: str, end: End) -> 
 @every_mode
 @ways_to_end
 def test_a_request_on_a_new_connection_is_not_repeated(sample: Sample, mode: str, end: End) -> None:
-    """Only a kept connection may have died by itself."""
+    """A request on a new connection is not repeated: only a kept one may have died by itself."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -127,7 +128,7 @@ def test_a_request_on_a_new_connection_is_not_repeated(sample: Sample, mode: str
 @every_sample
 @every_mode
 def test_what_was_answered_is_not_repeated(sample: Sample, mode: str) -> None:
-    """One byte of an answer is an answer: the server has the request."""
+    """Where one byte of an answer came, the server has the request: it is not repeated."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -161,7 +162,7 @@ def test_what_is_not_answered_in_time_is_not_repeated(mode: str) -> None:
 
 
 def test_the_repetition_does_not_use_another_dead_connection() -> None:
-    """Where one kept connection is dead the others are dropped: all died when the server did."""
+    """Where one kept connection is dead the others are closed: the repetition goes on a new one."""
     [sample, *_] = SAMPLES
     together = threading.Barrier(3)
 
@@ -231,7 +232,7 @@ LEAVES_BYTES = ("bytes-after-the-body", "second-answer")
 
 
 def test_a_token_request_is_repeated_like_any_other() -> None:
-    """To ask for a token twice does no harm, and no poll is lost with a dead connection."""
+    """A request for a token is repeated like any other: to ask for one twice does no harm."""
     token = b'{"access_token": "%s", "expires_in": 100}' % TOKEN.encode()
     job = b'{"jobProgress":{"percentage":56,"state":"Active"}}'
 

@@ -131,7 +131,7 @@ MUCH = 32_000_000
 
 @every_mode
 def test_a_server_that_reads_slowly(mode: str) -> None:
-    """Sending takes no longer than the request may, also where a little is read now and then."""
+    """A server that reads a little now and then holds a request no longer than its time limit."""
     read = 0
 
     def play(peer: Peer) -> None:
@@ -187,7 +187,7 @@ def reach(mode: str, **options: Any) -> Any:
 def test_a_proxy_of_the_environment_is_used(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str, name: str
 ) -> None:
-    """The proxy is asked for a tunnel, and the credentials go through it, not to it."""
+    """A proxy of the environment is asked for a tunnel; credentials go through it, not to it."""
     with FaultServer(tunnel(answers)) as proxy:
         behind(proxy, monkeypatch, name)
         outcome = reach(mode)
@@ -202,7 +202,7 @@ def test_a_proxy_of_the_environment_is_used(
 def test_a_tunnel_is_kept(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str
 ) -> None:
-    """Several polls pay for one tunnel."""
+    """Several polls pay for one tunnel through a proxy."""
     with FaultServer(tunnel(answers)) as proxy:
         behind(proxy, monkeypatch)
         outcomes = ask(APIG, mode, FAR, times=3, ssl_context=fault_tls.trusting())
@@ -214,7 +214,7 @@ def test_a_tunnel_is_kept(
 def test_no_proxy_is_honoured(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str
 ) -> None:
-    """A host that the environment exempts is looked for by itself."""
+    """A host that `NO_PROXY` exempts is asked directly."""
     with FaultServer(tunnel(answers)) as proxy:
         behind(proxy, monkeypatch)
         monkeypatch.setenv("NO_PROXY", ".far-away.invalid")
@@ -226,7 +226,7 @@ def test_no_proxy_is_honoured(
 @every_mode
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
 def test_loopback_is_never_proxied(monkeypatch: pytest.MonkeyPatch, mode: str, name: str) -> None:
-    """What is on this machine is asked directly, whatever the environment says."""
+    """What is on this machine is never asked through a proxy."""
     with FaultServer(answers) as server, nobody() as dead:
         monkeypatch.setenv(name, dead)
         [outcome] = ask(APIG, mode, server.url)
@@ -237,7 +237,7 @@ def test_loopback_is_never_proxied(monkeypatch: pytest.MonkeyPatch, mode: str, n
 def test_a_proxys_credentials_go_to_the_proxy_alone(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str
 ) -> None:
-    """They are in the proxy's request and in no other, and in no error."""
+    """A proxy's credentials are sent to the proxy alone, and are in no error."""
     with FaultServer(tunnel(answers)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://made-up:hush@127.0.0.1:{proxy.port}")
         outcome = reach(mode)
@@ -306,7 +306,7 @@ def test_a_proxy_that_does_not_let_through(
 def test_failed_tunnels_do_not_use_up_the_places(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str
 ) -> None:
-    """After more failures than there are places, a tunnel that works is used."""
+    """Tunnels that failed, however many, do not stand in the way of one that works."""
 
     def play(peer: Peer) -> None:
         bad = fault_tls.someone_else()
@@ -337,7 +337,7 @@ def test_failed_tunnels_do_not_use_up_the_places(
 def test_a_proxy_that_cannot_be(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str, value: str
 ) -> None:
-    """An environment that names no http proxy is a mistake of the configuration."""
+    """A proxy that is spoken to over TLS or SOCKS, or is no address, is a `ConfigurationError`."""
     monkeypatch.setenv("HTTPS_PROXY", value.replace("://", "://made-up:hush@"))
     outcome = reach(mode)
     assert type(outcome) is ConfigurationError
@@ -371,7 +371,7 @@ def test_a_token_in_a_header_is_found_and_never_logged(
     pieces: list[bytes],
     proxied: bool,
 ) -> None:
-    """However the identity service's answer arrives, its token is used and is in no log."""
+    """However the identity service's answer arrives, its token is used, and is in no log."""
     caplog.set_level(logging.DEBUG)
     first, *others = (b"|".join(pieces) % (TOKEN.encode(), LENGTH)).split(b"|")
 
