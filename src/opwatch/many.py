@@ -74,7 +74,7 @@ class Agenda(Generic[W]):
     def cancel(self) -> OpwatchError | None:
         """End every wait that is still going on; the error of one of them."""
         error: OpwatchError | None = None
-        for run in self.runs.values():
+        for run in () if self._is_cancelled else self.runs.values():
             if not run.is_over:
                 error = self.errors[run.job_id] = run.cancel()
         self._is_cancelled = True

@@ -32,9 +32,10 @@ from opwatch.testing import FakeClock, Reply, Script, reply
 EPOCH = 1_790_000_000.0
 TICK = 1e-5
 """Seconds that floats and tokens may be off by, all in all."""
-traces = settings(
-    max_examples=2000,
-    derandomize=True,
+MANY = max(4000, settings.default.max_examples)
+"""Traces; more for `make fuzz`, which then draws others each time."""
+arbitrary = settings(
+    derandomize=MANY == 4000,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -75,11 +76,17 @@ def event_of(what: int, which: int, more: int, times: int) -> tuple[Any, ...]:
     )
 
 
-EVENTS = (
-    st.integers(0, 256**32 - 1)
-    .map(lambda n: n.to_bytes(32, "big"))
-    .map(lambda raw: [event_of(*raw[n : n + 4]) for n in range(0, len(raw) - 3, 4)])
-)
+AT_ONCE = 8
+"""Traces of one plan that are tried at once, which costs Hypothesis as much as one."""
+
+
+def traces_of(raw: bytes) -> list[list[tuple[Any, ...]]]:
+    """Traces of eight events each."""
+    events = [event_of(*raw[n : n + 4]) for n in range(0, len(raw), 4)]
+    return [events[n : n + 8] for n in range(0, len(events), 8)]
+
+
+TRACES = st.binary(min_size=32 * AT_ONCE, max_size=32 * AT_ONCE).map(traces_of)
 DELAYS = st.lists(st.sampled_from([2, 2.5, 15, 30, 60, 120]), min_size=1, max_size=5)
 PLANS = st.builds(
     Plan,
@@ -195,13 +202,18 @@ def check(
         assert wait <= most + TICK
 
 
-@traces
-@given(PLANS, EVENTS)
-def test_no_trace_of_events_fools_the_machine(plan, events):
-    """Never early, never past the deadline, never an end that was not said, and always an end.
+@settings(arbitrary, max_examples=MANY // AT_ONCE)
+@given(PLANS, TRACES)
+def test_no_trace_of_events_fools_the_machine(plan, traces):
+    """Never early, never past the deadline, never an end that was not said, and always an end."""
+    for events in traces:
+        follow(plan, events)
 
-    Between any two queries the state is carried to another process. The trace is repeated until
-    the wait ends, at most as often as the deadline leaves room for.
+
+def follow(plan: Plan, events: list[tuple[Any, ...]]) -> None:
+    """One trace, with the state carried to another process between any two queries.
+
+    It is repeated until the wait ends, at most as often as the deadline leaves room for.
     """
     state, now, wall, verdict = begin(plan, 0.0), 0.0, EPOCH, Verdict.WAIT
     model, least = Model(plan), min(plan.schedule.delays)
@@ -296,7 +308,7 @@ def says_success(body: Any) -> bool:
     return isinstance(body, str) and body.strip().lower() == "success"
 
 
-@settings(traces, max_examples=300)
+@settings(arbitrary, max_examples=MANY // 13)
 @given(
     st.sampled_from(["catenis", "itwin", "apig"]),
     ANSWERS,
