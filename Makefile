@@ -107,6 +107,10 @@ engines: $(VENV)-airflow/engine.stamp $(VENV)-celery/engine.stamp ## Wait in Air
 	OPWATCH_ENGINE=airflow $(VENV)-airflow/bin/python -m pytest tests/engines
 	OPWATCH_ENGINE=celery $(VENV)-celery/bin/python -m pytest tests/engines/test_celery.py
 
+.PHONY: fuzz
+fuzz: $(VENV)-fuzz/engine.stamp ## Look for five minutes for an answer that the readers do not survive
+	$(VENV)-fuzz/bin/python tests/fuzz/fuzz_readers.py -max_total_time=300 -timeout=30 -artifact_prefix=$(VENV)-fuzz/
+
 # opwatch as it is installed, with nothing it does not need.
 $(VENV)-core/core.stamp: requirements/core.txt $(VENV)/dev.stamp $(shell find src generated -name '*.py')
 	@echo "Installing requirements/core.txt"
