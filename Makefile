@@ -49,8 +49,11 @@ test: $(VENV)/dev.stamp ## Run every test
 	$(BIN)/python -m pytest -n auto
 
 .PHONY: fuzz
-fuzz: $(VENV)/dev.stamp ## Try each property test with thousands of examples
-	$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-profile=fuzz --timeout=3600
+fuzz: fuzz-properties fuzz-readers ## Look for inputs that break it (the two below)
+
+.PHONY: fuzz-properties
+fuzz-properties: $(VENV)/dev.stamp ## Try each property test with thousands of examples
+	OPWATCH_FUZZ=10000 $(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-profile=fuzz --timeout=3600
 
 .PHONY: nox
 nox: $(VENV)/dev.stamp ## Run every test of the built wheel on Python 3.11, 3.12 and 3.13
@@ -107,8 +110,8 @@ engines: $(VENV)-airflow/engine.stamp $(VENV)-celery/engine.stamp ## Wait in Air
 	OPWATCH_ENGINE=airflow $(VENV)-airflow/bin/python -m pytest tests/engines
 	OPWATCH_ENGINE=celery $(VENV)-celery/bin/python -m pytest tests/engines/test_celery.py
 
-.PHONY: fuzz
-fuzz: $(VENV)-fuzz/engine.stamp ## Look for five minutes for an answer that the readers do not survive
+.PHONY: fuzz-readers
+fuzz-readers: $(VENV)-fuzz/engine.stamp ## Look for five minutes for an answer that the readers do not survive
 	$(VENV)-fuzz/bin/python tests/fuzz/fuzz_readers.py -max_total_time=300 -timeout=30 -artifact_prefix=$(VENV)-fuzz/
 
 # opwatch as it is installed, with nothing it does not need.
