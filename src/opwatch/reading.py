@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -68,7 +69,14 @@ def bad_response(answer: Answer, message: str) -> BadResponse:
 
 def excerpt(answer: Answer) -> str:
     """The beginning of a body as one short printable line."""
-    return printable(answer.erased(answer.body.decode("utf-8", "replace")), 200)
+    text = answer.erased(answer.body.decode("utf-8", "replace"))
+    return printable(_CREDENTIAL.sub(r"\1***", text), 200)
+
+
+_CREDENTIAL = re.compile(
+    r'("[^"]*(?:token|secret|password)"\s*:\s*")(?:[^"\\]|\\.)*', re.IGNORECASE
+)
+"""A member of JSON that is a credential by its name: Catenis's `continuationToken`, say."""
 
 
 def printable(text: str, limit: int = 500) -> str:

@@ -259,6 +259,10 @@ class Answer:
     secrets: tuple[Secret, ...] = ()
     """Those of the request: they are not quoted, should the answer echo them."""
 
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
     def header(self, name: str) -> str | None:
         """The first header of that name, without regard to case."""
         wanted = name.lower().encode()

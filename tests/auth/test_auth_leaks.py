@@ -13,6 +13,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -100,23 +101,48 @@ def echo(request: Request) -> str:
     return request.head.decode("latin-1") + request.body.decode()
 
 
+def credentials_in(request: Request) -> str:
+    """Only the credential, for where an echo would be cut off: the last part of it first."""
+    values = [request.header(name) or "" for name in ("authorization", "x-auth-token")]
+    secrets = re.findall(
+        rb"client_secret=([^&]+)|\"password\": \"([^{]+?)\", \"domain\"", request.body
+    )
+    values += [(one or other).decode() for one, other in secrets]
+    return "".join(value.removeprefix("Bearer ")[-70:] for value in values)
+
+
 def echoes(status: int) -> dict[str, Callable[[Request], bytes | None]]:
     """An answer of that status that tells everything, in the ways in which servers tell."""
 
     def headers(request: Request) -> list[tuple[str, str]]:
         line = " ".join(echo(request).split()).encode("ascii", "replace").decode()
         line = "".join(char for char in line if char.isprintable())
-        return [("WWW-Authenticate", f"Bearer {line}"), ("X-Request-Id", line), ("X-Seen", line)]
+        code = credentials_in(request)
+        return [
+            ("WWW-Authenticate", f"Bearer {line}"),
+            ("X-Seen", line),
+            ("X-Request-Id", code),
+            ("X-Correlation-Id", code),
+        ]
 
     def of(body: Callable[[str], Any]) -> Callable[[Request], bytes]:
         return lambda request: answer(status, body(echo(request)), headers(request))
 
+    def coded(body: Callable[[str, str], Any]) -> Callable[[Request], bytes]:
+        return lambda request: answer(
+            status, body(credentials_in(request), echo(request)), headers(request)
+        )
+
     return {
         "catenis": of(lambda text: {"status": "error", "message": text}),
-        "itwin": of(lambda text: {"error": {"code": text, "message": text, "details": [text]}}),
-        "apig": of(lambda text: {"error_code": text, "error_msg": text, "request_id": text}),
-        "oauth": of(lambda text: {"error": text, "error_description": text}),
-        "keystone": of(lambda text: {"error": {"code": text, "title": text, "message": text}}),
+        "itwin": coded(lambda code, text: {"error": {"code": code, "message": text}}),
+        "apig": coded(
+            lambda code, text: {"error_code": code, "error_msg": text, "request_id": code}
+        ),
+        "oauth": coded(lambda code, text: {"error": code, "error_description": text}),
+        "keystone": coded(
+            lambda code, text: {"error": {"code": code, "title": code, "message": text}}
+        ),
         "text": of(lambda text: text.encode()),
         "html": of(lambda text: f"<pre>{text.replace('&', '&amp;').replace('<', '&lt;')}".encode()),
         "url": of(lambda text: b"https://login/?" + quote(text).encode()),
@@ -394,11 +420,12 @@ def test_every_library_was_heard(service):
 
 
 def asked(client: Any, witness: Witness) -> None:
-    """A short wait; what it gives or raises."""
-    try:
-        witness.sees("progress", client.wait(JOB, timeout=1))
-    except OpwatchError as error:
-        witness.hears(error)
+    """One query, and the first of a wait; what they give or raise."""
+    for call in (client.progress, functools.partial(client.start, timeout=1)):
+        try:
+            witness.sees("answer", call(JOB))
+        except OpwatchError as error:
+            witness.hears(error)
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -450,6 +477,7 @@ def test_a_bad_answer_to_an_async_client_shows_nothing(backend, status, service,
     witness.signatures |= play.signatures
 
 
+@pytest.mark.parametrize("status", [200, 201, 204])
 @pytest.mark.parametrize(
     "body",
     [
@@ -461,13 +489,17 @@ def test_a_bad_answer_to_an_async_client_shows_nothing(backend, status, service,
         {"access_token": f"{SECRETS['access token']}ä"},
     ],
 )
-def test_a_token_in_the_wrong_form_is_not_shown(body, service, witness):
+def test_a_token_in_the_wrong_form_is_not_shown(body, status, service, witness):
     """Not even where the answer is no token's answer, and might be quoted as such."""
     play, loopback = service
-    play.token_answers = lambda request: answer(200, body)
-    with clients(loopback.url)["itwin form"] as client, pytest.raises(BadResponse) as caught:
-        client.progress(JOB)
-    witness.hears(caught.value)
+    for way, headers in (
+        ("itwin form", {}),
+        ("apig login", {"X-Subject-Token": SECRETS["subject token"]}),
+    ):
+        play.token_answers = lambda request: answer(status, body, headers)  # noqa: B023
+        with clients(loopback.url)[way] as client, pytest.raises(OpwatchError) as caught:
+            client.progress(JOB)
+        witness.hears(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -957,11 +989,38 @@ def test_a_continuation_token_in_an_odd_answer_is_not_shown(status, service, wit
     play.answers = lambda request: answer(200, body)
     with FakeClock(), clients(loopback.url, max_failures=1)["catenis"] as client:
         asked(client, witness)
+        with pytest.raises(BadResponse) as odd:
+            client.progress(JOB)
+    witness.hears(odd.value)
     body["status"], body["data"]["progress"]["done"] = "success", "not yet"
     with FakeClock(), pytest.raises(WaitTimeout) as caught:
         clients(loopback.url)["catenis"].wait(JOB, timeout=10)
     # Pickled, its `.last` is what came, token and all: that is for the user's own process.
     witness.hears(caught.value, pickled=False)
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        lambda good: [good],
+        lambda good: {"status": "success", "data": [good["data"]]},
+        lambda good: {"data": good["data"]["result"]},
+        lambda good: {"status": "success", "data": {**good["data"], "progress": []}},
+        lambda good: {**good, "data": {"result": good["data"]["result"], "progress": {}}},
+        lambda good: json.dumps(good)[:-1].encode(),
+        lambda good: json.dumps(good)[:-25].encode(),
+        lambda good: json.dumps(good["data"]["result"], indent=4)[:-1].encode(),
+    ],
+)
+def test_a_continuation_token_in_an_answer_of_another_form_is_not_shown(bend, service, witness):
+    """Where a bad answer is quoted, what is a credential by its name is not."""
+    play, loopback = service
+    good = json.loads(play.well(Request(b"GET /messages/ HTTP/1.1", b"")).partition(b"\r\n\r\n")[2])
+    play.answers = lambda request: answer(200, bend(good))
+    with clients(loopback.url)["catenis"] as client, pytest.raises(BadResponse) as caught:
+        client.progress(JOB)
+    assert caught.value.excerpt
+    witness.hears(caught.value)
 
 
 # --- the command line ---------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def test_oauth_refusals_are_told_in_the_services_own_words(status, code):
         (reply(200, {"access_token": "made\nup"}), BadResponse, "no access_token"),
         (reply(200, {"access_token": "Bearer "}), BadResponse, "no access_token"),
         (reply(200, [1]), BadResponse, "no access_token"),
-        (reply(204), BadResponse, "not a token's answer"),
+        (reply(204), BadResponse, "no access_token"),
         (reply(302, b"", {"Location": "/login"}), ServiceError, "a redirect"),
     ],
 )
@@ -174,6 +174,17 @@ def test_what_an_answer_of_the_token_endpoint_means(answer, kind, words):
         ITwin(CREDENTIALS).progress("j")
     assert type(caught.value) is kind
     assert caught.value.transient is (kind in (Unavailable, RateLimited, BadResponse))
+
+
+@pytest.mark.parametrize("status", [200, 201, 203])
+def test_a_token_may_come_with_any_status_of_success(status):
+    """Of the token endpoint and of the identity service."""
+    token = reply(status, json.loads(granted().body))
+    with Script({TOKEN: [token], PROGRESS: [ACTIVE]}):
+        assert ITwin(CREDENTIALS).progress("j").percent == 1
+    login = reply(status, json.loads(logged_in().body), {"X-Subject-Token": "made-up"})
+    with Script({LOGIN: [login], GATEWAY: [CREATING]}):
+        assert Apig("https://apig", USER(project_name="p")).progress("g").percent == 30
 
 
 def test_the_token_endpoints_retry_after_is_told():
@@ -537,7 +548,8 @@ def test_keystones_errors_are_told(status):
         (reply(201, {"token": {}}), BadResponse),
         (reply(201, b"<html>", {"X-Subject-Token": "made-up"}), BadResponse),
         (reply(201, {"token": {}}, {"X-Subject-Token": " "}), BadResponse),
-        (reply(200, {"token": {}}, {"X-Subject-Token": "made-up"}), BadResponse),
+        (reply(201, {"token": []}, {"X-Subject-Token": "made-up"}), BadResponse),
+        (reply(201, [], {"X-Subject-Token": "made-up"}), BadResponse),
         (reply(301, b"", {"Location": "/elsewhere"}), ServiceError),
     ],
 )

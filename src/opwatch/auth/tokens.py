@@ -34,9 +34,7 @@ from opwatch.errors import (
 )
 from opwatch.reading import (
     any_json,
-    bad_response,
     http_date,
-    json_object,
     number,
     parse_time,
     printable,
@@ -310,7 +308,7 @@ class ClientCredentials:
 
     def fetch(self, clock: Clock) -> Flow[Token]:
         answer: Answer = yield self._request()
-        if answer.status != 200:
+        if not answer.is_success:
             raise oauth_error(answer, clock.epoch())
         return _oauth_token(answer)
 
@@ -393,7 +391,7 @@ class IamPassword:
 
     def fetch(self, clock: Clock) -> Flow[Token]:
         answer: Answer = yield self._request()
-        if answer.status != 201:
+        if not answer.is_success:
             raise iam_error(answer, clock.epoch())
         return self._token(answer, clock)
 
@@ -418,8 +416,10 @@ class IamPassword:
             raise BadResponse(
                 "the identity service's answer has no X-Subject-Token", status=answer.status
             )
-        token = json_object(answer).get("token")
-        fields = token if isinstance(token, dict) else {}
+        token = (json_object_or_none(answer) or {}).get("token")
+        if not isinstance(token, dict):
+            raise BadResponse("the identity service's answer has no token", status=answer.status)
+        fields = token
         end = parse_time(fields.get("expires_at"))
         now = http_date(answer.header("date")) or clock.epoch()
         life = DEFAULT_LIFE if end is None else max(end.timestamp() - now, 0.0)
@@ -463,11 +463,9 @@ def refusal(
     code: str | None,
     message: str | None,
     kind: type[ServiceError] | None = None,
-) -> ServiceError | BadResponse:
-    """The error of a token request that was answered with something else than a token."""
+) -> ServiceError:
+    """The error of a token request that was refused."""
     status = answer.status
-    if status < 300:
-        return bad_response(answer, f"{who}: not a token's answer")
     if status < 400:
         return ServiceError(f"{who}: a redirect, which is not followed", status=status)
     code = printable(answer.erased(code or ""), 80) or None
