@@ -63,8 +63,6 @@ class Agenda(Generic[W]):
 
     def done(self, run: Run[W]) -> None:
         """Put a job back after its turn, or note how its wait ended."""
-        if self._is_cancelled:
-            return
         if run.error is not None:
             self.errors[run.job_id] = run.error
             logger.info("%s", run.error)

@@ -45,6 +45,15 @@ def test_advance_lets_time_pass_and_jump_moves_the_wall_clock_alone():
     assert (clock.now(), clock.epoch(), clock.slept) == (10.0, 1510.0, [])
 
 
+def test_time_never_goes_back():
+    """The clock of a process does not, whatever is asked of this one."""
+    clock = FakeClock()
+    clock.advance(10)
+    clock.advance(-5)
+    clock.sleep(-5)
+    assert clock.now() == 10.0
+
+
 def test_a_seed_gives_the_same_jitter_again():
     """Numbers from 0 to 1, which differ with the seed."""
     draws = [[clock.jitter() for _ in range(50)] for clock in map(seeded, (1, 1, 2))]

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from opwatch import AsyncITwin, ITwin, Schedule, errors, polling
+from opwatch import clock as clocks
 from opwatch.clock import Clock
 from opwatch.errors import (
     BadResponse,
@@ -189,16 +190,41 @@ def test_a_cancelled_async_wait_has_the_token_at_hand(backend, clock):
 # --- cancel ---------------------------------------------------------------------------------------
 
 
-def test_cancel_from_another_thread_ends_a_real_sleep_at_once():
+class Told(Clock):
+    """The real clock, which tells when somebody goes to sleep."""
+
+    def __init__(self, goes_to_sleep):
+        self.goes_to_sleep = goes_to_sleep
+
+    def sleep(self, seconds, cancel=None):
+        self.goes_to_sleep()
+        super().sleep(seconds, cancel)
+
+    async def asleep(self, seconds, until=None):
+        self.goes_to_sleep()
+        await super().asleep(seconds, until)
+
+    def __enter__(self):
+        self.reset = clocks.current.set(self)
+        return self
+
+    def __exit__(self, *_):
+        clocks.current.reset(self.reset)
+
+
+@pytest.mark.parametrize("way", ["wait", "watch_many"])
+def test_cancel_from_another_thread_ends_a_real_sleep_at_once(way):
     """With the real clock: the sleep of 15 s is not waited for."""
     cancel = threading.Event()
     began = Clock().now()
-
-    def cancels(progress):
-        threading.Thread(target=cancel.set).start()
-
-    with script(ACTIVE) as sent, pytest.raises(WaitCancelled) as raised:
-        client().wait("job-1", timeout=None, cancel=cancel, on_progress=cancels)
+    with Told(lambda: threading.Thread(target=cancel.set).start()), script(ACTIVE) as sent:
+        waiting = client()
+    wait = {
+        "wait": lambda: waiting.wait("job-1", timeout=None, cancel=cancel),
+        "watch_many": lambda: list(waiting.watch_many(["job-1"], timeout=None, cancel=cancel)),
+    }
+    with pytest.raises(WaitCancelled) as raised:
+        wait[way]()
     assert Clock().now() - began < 14
     assert raised.value.last.phase is Phase.RUNNING
     assert len(sent.sent) == 1
@@ -210,19 +236,34 @@ EVENTS = {
 }
 
 
+@pytest.mark.parametrize("way", ["wait", "watch_many"])
 @pytest.mark.parametrize(
     ("backend", "event"), [(name, kind) for name, kinds in EVENTS.items() for kind in kinds]
 )
-def test_cancel_ends_a_real_async_sleep_at_once(backend, event):
+def test_cancel_ends_a_real_async_sleep_at_once(backend, event, way):
     """An event of asyncio, of trio or of anyio."""
 
     async def main():
-        cancel = event()
-        with script(ACTIVE), pytest.raises(WaitCancelled):
-            await async_client().wait(
-                "job-1", timeout=None, cancel=cancel, on_progress=lambda _: cancel.set()
-            )
+        cancel, asleep = event(), anyio.Event()
 
+        async def cancels():
+            await asleep.wait()
+            cancel.set()
+
+        with Told(asleep.set), script(ACTIVE):
+            waiting = async_client()
+        async with anyio.create_task_group() as group:
+            group.start_soon(cancels)
+            with pytest.raises(WaitCancelled):
+                await wait[way](waiting, cancel)
+
+    async def wait_for_many(waiting, cancel):
+        return [_ async for _ in waiting.watch_many(["job-1"], timeout=None, cancel=cancel)]
+
+    wait = {
+        "wait": lambda waiting, cancel: waiting.wait("job-1", timeout=None, cancel=cancel),
+        "watch_many": wait_for_many,
+    }
     began = Clock().now()
     anyio.run(main, backend=backend)
     assert Clock().now() - began < 14
@@ -596,6 +637,7 @@ def test_an_error_that_ends_a_wait_tells_of_the_wait(kind):
     assert (error.service, error.job_id) == ("itwin", "job-1")
     assert error.last.job_id == "job-1"
     assert str(error).startswith("itwin job-1: ")
+    assert not hasattr(error, "__notes__")
     with FakeClock(), script(SUCCESS):
         assert client().resume(error.token).phase is Phase.SUCCEEDED
 
