@@ -172,9 +172,12 @@ def is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # Python 3.13 takes ::ffff:127.0.0.1 for loopback and 3.11 does not: here no Python does.
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_loopback and mapped is None
 
 
 _BAD_ID = re.compile(r"[/\\%?#\x00-\x1f\x7f-\x9f]")
