@@ -162,4 +162,4 @@ def test_no_answer_makes_the_search_take_long(secret, text):
     """Nor does a hostile one: a millionfold echo is searched in the time of a beginning."""
     began = time.process_time()
     erased(text, secret)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 10
