@@ -41,9 +41,6 @@ class Agenda(Generic[W]):
         self._is_cancelled = False
         heapq.heapify(self._heap)
 
-    def __len__(self) -> int:
-        return len(self._heap)
-
     def next_due(self) -> float | None:
         """When the next job is due; None where none is waiting."""
         return self._heap[0][0] if self._heap else None

@@ -543,6 +543,42 @@ def test_a_step_that_a_rate_limit_holds_beyond_its_deadline_is_over(clock):
     assert len(sent.sent) == 1
 
 
+def test_a_wait_that_a_rate_limit_holds_beyond_its_deadline_is_over(clock, backend):
+    """The same of `wait`, blocking and async."""
+
+    async def main():
+        async with async_client() as waiting:
+            await waiting.start("job-1", timeout=None)
+            with pytest.raises(RateLimited, match="holds all jobs of this client"):
+                await waiting.wait("job-2", timeout=50)
+
+    with Script({"/progress": [reply(429, None, {"Retry-After": "100"})]}) as sent:
+        waiting = client()
+        waiting.start("job-1", timeout=None)
+        with pytest.raises(RateLimited, match="holds all jobs of this client"):
+            waiting.wait("job-2", timeout=50)
+        anyio.run(main, backend=backend)
+    assert (len(sent.sent), clock.now()) == (2, 0)
+
+
+def test_an_async_watch_has_what_a_watch_has(clock, backend):
+    """The id, the last answer and the token, at any time."""
+
+    async def main():
+        async with async_client() as watching:
+            watch = watching.watch("job-1", timeout=None)
+            assert (watch.job_id, watch.last) == ("job-1", None)
+            assert json.loads(watch.token)["polls"] == 0
+            first = await anext(watch)
+            assert watch.last is first
+            assert json.loads(watch.token)["polls"] == 1
+            assert [progress.phase async for progress in watch] == [Phase.SUCCEEDED]
+            assert [progress async for progress in watch] == []
+
+    with script(ACTIVE, SUCCESS):
+        anyio.run(main, backend=backend)
+
+
 # --- resuming -------------------------------------------------------------------------------------
 
 
