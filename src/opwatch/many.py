@@ -165,7 +165,7 @@ class AsyncWatchMany(_Results[W], AsyncIterator[Progress[W]]):
         self._in_flight: dict[anyio.CancelScope, anyio.Event] = {}
         self._tasks: set[Any] = set()
         self._answers: deque[Progress[W]] = deque()
-        self._broken: deque[Exception] = deque()
+        self._broken: deque[BaseException] = deque()
         self._came: anyio.Event
 
     async def __anext__(self) -> Progress[W]:
@@ -190,8 +190,9 @@ class AsyncWatchMany(_Results[W], AsyncIterator[Progress[W]]):
         given_up = dict(self._in_flight)
         if given_up and anyio.lowlevel.current_token().native_token is self._loop:
             with anyio.CancelScope(shield=True):
-                for scope, ended in given_up.items():
+                for scope in given_up:
                     scope.cancel()
+                for ended in given_up.values():
                     await ended.wait()
 
     async def _next(self) -> Progress[W]:
@@ -232,15 +233,20 @@ class AsyncWatchMany(_Results[W], AsyncIterator[Progress[W]]):
         """Ask for a job in a task of its own."""
         scope = anyio.CancelScope()
         self._in_flight[scope] = anyio.Event()
-        if hasattr(self._loop, "create_task"):
-            task = self._loop.create_task(self._poll(run, scope))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        else:
+        if not hasattr(self._loop, "create_task"):
             import trio
 
             context = contextvars.copy_context()
-            trio.lowlevel.spawn_system_task(self._poll, run, scope, context=context)
+            trio.lowlevel.spawn_system_task(self._poll_and_land, run, scope, context=context)
+            return
+        task = self._loop.create_task(self._poll(run, scope))
+        self._tasks.add(task)
+
+        def land(_: object) -> None:  # a task that is cancelled before it began runs no `finally`
+            self._tasks.discard(task)
+            self._land(run, scope)
+
+        task.add_done_callback(land)
 
     async def _poll(self, run: Run[W], scope: anyio.CancelScope) -> None:
         try:
@@ -248,12 +254,19 @@ class AsyncWatchMany(_Results[W], AsyncIterator[Progress[W]]):
                 progress = await self._ask(run)
                 if progress is not None:
                     self._answers.append(progress)
-        except Exception as error:  # noqa: BLE001 (not ours: handed to whoever iterates)
-            self._broken.append(error)
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
+            self._broken.append(error)  # for whoever iterates
+
+    async def _poll_and_land(self, run: Run[W], scope: anyio.CancelScope) -> None:
+        try:
+            await self._poll(run, scope)
         finally:
-            self._agenda.done(run)
-            self._in_flight.pop(scope).set()
-            self._came.set()
+            self._land(run, scope)
+
+    def _land(self, run: Run[W], scope: anyio.CancelScope) -> None:
+        self._agenda.done(run)
+        self._in_flight.pop(scope).set()
+        self._came.set()
 
 
 class _Either:

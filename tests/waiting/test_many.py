@@ -712,6 +712,28 @@ def test_a_token_callable_sees_the_context_of_whoever_iterates(backend, clock):
     assert seen == ["somebody"]
 
 
+def test_requests_cancelled_before_they_began_hold_up_nobody(clock):
+    """As an application that ends cancels all its tasks: closing returns, and no job is lost."""
+
+    async def main():
+        with Script(lambda request: ACTIVE):
+            client = AsyncITwin("a made-up token")
+        many = client.watch_many(["a", "b"], timeout=None)
+        turn = asyncio.ensure_future(anext(many))
+        await asyncio.sleep(0)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert len(others) == 3
+        for task in others:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+        await client.aclose()
+        assert sorted(many.tokens) == ["a", "b"]
+        assert (await anext(many)).phase is Phase.RUNNING
+
+    asyncio.run(main())
+
+
 # --- what is not opwatch's ------------------------------------------------------------------------
 
 
@@ -759,6 +781,22 @@ def test_a_defect_in_a_query_comes_out_of_the_iterator(backend, clock):
         with Script(answer):
             client = AsyncITwin("a made-up token")
         with pytest.raises(ZeroDivisionError):
+            await anext(client.watch_many(["a"], timeout=None))
+
+    anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, LookupError])
+def test_what_ends_a_program_comes_out_of_the_iterator_too(backend, clock, kind):
+    """Raised by a transport or a token callable in a task that nobody else waits for."""
+
+    def answer(request):
+        raise kind
+
+    async def main():
+        with Script(answer):
+            client = AsyncITwin("a made-up token")
+        with pytest.raises(kind):
             await anext(client.watch_many(["a"], timeout=None))
 
     anyio.run(main, backend=backend)
