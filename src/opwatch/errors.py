@@ -58,7 +58,11 @@ class OpwatchError(Exception):
 
     def __str__(self) -> str:
         where = " ".join(part for part in (self.service, self.job_id) if part)
-        return f"{where}: {self.message}" if where else self.message
+        return f"{where}: {self._what()}" if where else self._what()
+
+    def _what(self) -> str:
+        """What happened, without the job: for a text that names the job already."""
+        return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.__dict__.copy())
@@ -102,10 +106,6 @@ class JobCancelled(JobFailed):
     """The service said that the job was cancelled."""
 
 
-class JobGone(OpwatchError):
-    """The service no longer knows the id, or never did."""
-
-
 class WaitTimeout(OpwatchError, TimeoutError):
     """The wait's own deadline passed. The job goes on."""
 
@@ -141,10 +141,14 @@ class ServiceError(OpwatchError):
         self.retry_after = retry_after
         """Seconds the service asked to be left alone."""
 
-    def __str__(self) -> str:
+    def _what(self) -> str:
         parts = [str(part) for part in (self.status, self.code) if part is not None]
-        text = f"{super().__str__()} ({' '.join(parts)})" if parts else super().__str__()
+        text = f"{self.message} ({' '.join(parts)})" if parts else self.message
         return f"{text} [request {self.request_id}]" if self.request_id else text
+
+
+class JobGone(ServiceError):
+    """The service no longer knows the id, or never did."""
 
 
 class AuthenticationError(ServiceError):
@@ -185,8 +189,8 @@ class BadResponse(OpwatchError):
         self.excerpt = excerpt
         """The beginning of what came: one printable line."""
 
-    def __str__(self) -> str:
-        text = f"{super().__str__()} ({self.status})" if self.status else super().__str__()
+    def _what(self) -> str:
+        text = f"{self.message} ({self.status})" if self.status else self.message
         return f"{text}: {self.excerpt}" if self.excerpt else text
 
 

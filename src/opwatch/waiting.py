@@ -43,8 +43,10 @@ W = TypeVar("W")
 E = TypeVar("E", bound=OpwatchError)
 logger = logging.getLogger("opwatch")
 
-GOES_ON = "the job itself goes on; `.token` resumes the wait"
-GOES_ON_ANEW = "the job itself goes on; wait anew to go on waiting"
+RESUMES = "`.token` resumes the wait"
+ANEW = "wait anew to go on waiting"
+GOES_ON = f"the job itself goes on; {RESUMES}"
+GOES_ON_ANEW = f"the job itself goes on; {ANEW}"
 
 
 # --- what a service says --------------------------------------------------------------------------
@@ -70,7 +72,7 @@ class Complaint:
 
     code: str | None = None
     message: str | None = None
-    kind: type[OpwatchError] | None = None
+    kind: type[ServiceError] | None = None
     """The error it is, where its status alone doesn't tell."""
     request_id: str | None = None
 
@@ -187,13 +189,10 @@ class Session(Generic[W]):
             message = f"a redirect, which is not followed; {self.service.address_help}"
         elif kind is NotFound:
             message = f"{message}; {self.service.address_help}"
-        code = printable(answer.erased(complaint.code or ""), 80) or None
-        if not issubclass(kind, ServiceError):
-            return kind(f"{code}: {message}" if code else message)
         return kind(
             message,
             status=answer.status,
-            code=code,
+            code=printable(answer.erased(complaint.code or ""), 80) or None,
             request_id=printable(answer.erased(complaint.request_id or ""), 80) or None,
             retry_after=retry_after(answer, self.clock.epoch()),
         )
@@ -384,8 +383,7 @@ class Run(Generic[W]):
         """The error that a verdict is, where it is one."""
         error: OpwatchError
         if self.verdict is Verdict.TIMED_OUT:
-            after = f" (at last: {trouble})" if trouble is not None else ""
-            error = WaitTimeout(f"not over at the wait's deadline{after}; {GOES_ON_ANEW}")
+            error = WaitTimeout(self._late(trouble))
             error.__cause__ = trouble
         elif self.verdict is Verdict.STALLED:
             limit = self.state.plan.stall_timeout
@@ -395,6 +393,13 @@ class Run(Generic[W]):
         else:
             return None
         return self._about(error)
+
+    def _late(self, trouble: OpwatchError | None) -> str:
+        """What is known of a job at the deadline: nothing at all where no query was answered."""
+        after = f" (at last: {trouble._what()})" if trouble is not None else ""
+        if self.state.phase is None:
+            return f"no query brought the job's progress by the wait's deadline{after}; {ANEW}"
+        return f"not over at the wait's deadline{after}; {GOES_ON_ANEW}"
 
     def _hold(self, now: float) -> None:
         """A place after a rate limit is kept before the deadline, or the wait ends."""

@@ -1,5 +1,6 @@
 """The exit codes: what a shell learns of each end there is."""
 
+import re
 import socket
 
 import pytest
@@ -56,6 +57,18 @@ def test_a_wait_at_its_deadline(run: Run, sim: Simulator) -> None:
     assert done.code == 124
     assert done.err == (
         "opwatch: itwin j1: not over at the wait's deadline; the job itself goes on\n"
+    )
+
+
+def test_a_deadline_without_any_answer(run: Run, sim: Simulator) -> None:
+    """A wait that had no answer claims nothing of the job, and names it once."""
+    sim.add("itwin", "j1", Frame(error="ServiceUnavailable", message="closed"))
+    done = run("watch", "itwin", "j1", "--timeout", "5")
+    assert done.code == 124
+    text = re.sub(r" \[request [^]]*\]", "", done.err)
+    assert text == (
+        "opwatch: itwin j1: no query brought the job's progress by the wait's deadline "
+        "(at last: closed (503 ServiceUnavailable))\n"
     )
 
 

@@ -44,6 +44,7 @@ from opwatch.cli import exits
 from opwatch.errors import OpwatchError
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import count, parse_time, percent, text
+from opwatch.waiting import ANEW, RESUMES
 
 VERSION = 1
 Kind = Literal["start", "progress", "trouble", "held", "result"]
@@ -114,8 +115,7 @@ class Event:
 
 def _without_advice(text: str) -> str:
     """An error's words less how a program would go on waiting: a shell has no token to give."""
-    head, goes_on, _ = text.partition("the job itself goes on")
-    return head + goes_on
+    return text.removesuffix(f"; {RESUMES}").removesuffix(f"; {ANEW}")
 
 
 class Sink(Protocol):

@@ -19,7 +19,7 @@ from opwatch.auth.flows import AkSk, Auth, Flow, environment, require
 from opwatch.auth.tokens import ClientCredentials, IamPassword, token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.clock import Clock
-from opwatch.errors import BadResponse, ConfigurationError, JobGone, OpwatchError, RateLimited
+from opwatch.errors import BadResponse, ConfigurationError, JobGone, RateLimited, ServiceError
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import any_json, milliseconds, percent, state, text
@@ -91,7 +91,7 @@ def _code(fields: dict[str, Any]) -> tuple[str | None, str | None]:
 
 def _complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     code, message = _code(fields)
-    kind: type[OpwatchError] | None = None
+    kind: type[ServiceError] | None = None
     if answer.status == 404 and code in _GONE:
         kind = JobGone
     elif code in _TOO_MANY:
