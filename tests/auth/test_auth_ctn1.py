@@ -276,14 +276,14 @@ def test_a_slow_answer_does_not_look_like_a_wrong_clock():
 
 def test_the_key_of_a_day_is_made_once():
     """A day's requests share one key, from any number of threads."""
-    ctn1._key.cache_clear()
+    ctn1._keyed.cache_clear()
     threads = [threading.Thread(target=sign_at, args=(FIRST,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert ctn1._key.cache_info().currsize == 1
+    assert ctn1._keyed.cache_info().currsize == 1
     sign_at(FIRST - timedelta(hours=1))
-    assert ctn1._key.cache_info().currsize == 1
+    assert ctn1._keyed.cache_info().currsize == 1
     sign_at(FIRST + timedelta(days=1))
-    assert ctn1._key.cache_info().currsize == 2
+    assert ctn1._keyed.cache_info().currsize == 2

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from urllib.parse import parse_qsl, quote, unquote
 
-from opwatch.auth import utc
+from opwatch.auth import compact, signature, utc
 from opwatch.wire import Secret
 
 ALGORITHM = "SDK-HMAC-SHA256"
@@ -42,7 +42,7 @@ def sign(
     Raises `ConfigurationError` for a `timestamp` without a time zone.
     """
     secret_key, security_token = Secret(secret_key), Secret(security_token or "")
-    added = {"X-Sdk-Date": utc(timestamp).strftime("%Y%m%dT%H%M%SZ")}
+    added = {"X-Sdk-Date": compact(utc(timestamp))}
     if project_id:
         added["X-Project-Id"] = project_id
     if token := security_token.reveal():
@@ -61,11 +61,16 @@ def sign(
     )
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     to_sign = f"{ALGORITHM}\n{added['X-Sdk-Date']}\n{digest}"
-    signature = hmac.digest(secret_key.encode(), to_sign.encode(), "sha256").hex()
+    signed = signature(_keyed(secret_key), to_sign)
     added["Authorization"] = (
-        f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={signature}"
+        f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={signed}"
     )
     return added
+
+
+@lru_cache(maxsize=64)
+def _keyed(secret_key: Secret) -> hmac.HMAC:
+    return hmac.new(secret_key.encode(), digestmod="sha256")
 
 
 def canonical_headers(headers: Mapping[str, str]) -> tuple[str, str]:

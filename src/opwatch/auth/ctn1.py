@@ -17,7 +17,7 @@ import hmac
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
-from opwatch.auth import utc
+from opwatch.auth import compact, signature, utc
 from opwatch.wire import Secret
 
 ALGORITHM = "CTN1-HMAC-SHA256"
@@ -47,22 +47,22 @@ def sign(
     """
     secret = Secret(secret)
     when = utc(timestamp)
-    stamp = when.strftime("%Y%m%dT%H%M%SZ")
-    day = (sign_date or (when - CLOCK_TOLERANCE).date()).strftime("%Y%m%d")
+    stamp = compact(when)
+    day = sign_date.strftime("%Y%m%d") if sign_date else compact(when - CLOCK_TOLERANCE)[:8]
     digest = hashlib.sha256(body).hexdigest() if body else _EMPTY_HASH
     conformed = f"{method}\n{target}\nhost:{host}\nx-bcot-timestamp:{stamp}\n\n{digest}\n"
     scope = f"{day}/{SCOPE}"
     hashed = hashlib.sha256(conformed.encode()).hexdigest()
     to_sign = f"{ALGORITHM}\n{stamp}\n{scope}\n{hashed}\n"
-    signature = hmac.digest(_key(secret, day), to_sign.encode(), "sha256").hex()
+    signed = signature(_keyed(secret, day), to_sign)
     return {
         "X-BCoT-Timestamp": stamp,
-        "Authorization": f"{ALGORITHM} Credential={device_id}/{scope}, Signature={signature}",
+        "Authorization": f"{ALGORITHM} Credential={device_id}/{scope}, Signature={signed}",
     }
 
 
 @lru_cache(maxsize=64)
-def _key(secret: Secret, day: str) -> bytes:
+def _keyed(secret: Secret, day: str) -> hmac.HMAC:
     """The key of one secret for one day: the same for every request of the day."""
     dated = hmac.digest(b"CTN1" + secret.encode(), day.encode(), "sha256")
-    return hmac.digest(dated, SCOPE.encode(), "sha256")
+    return hmac.new(hmac.digest(dated, SCOPE.encode(), "sha256"), digestmod="sha256")
