@@ -63,7 +63,7 @@ def test_it_is_asked_once(env: dict[str, str]) -> None:
         "harbour Albatross pending, 0 %\n"
     )
     gone = run_apart("progress", "harbour", "Dodo", env=env)
-    assert (gone.code, gone.err) == (5, "opwatch: harbour Dodo: no such ship\n")
+    assert (gone.code, gone.err) == (5, "opwatch: harbour Dodo: no such ship (404)\n")
 
 
 def test_it_is_resumed(env: dict[str, str], tmp_path: Path) -> None:

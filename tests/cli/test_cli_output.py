@@ -193,6 +193,35 @@ def test_json_of_one_query(run: Run, sim: Simulator) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("frame", "outcome", "kind"),
+    [
+        (Frame(error="JobNotFound"), "gone", "JobGone"),
+        (Frame(error="Unauthorized"), "refused", "AuthenticationError"),
+        (Frame(error="ServiceUnavailable"), "service error", "Unavailable"),
+    ],
+)
+def test_json_of_one_query_without_an_answer(
+    run: Run, sim: Simulator, frame: Frame, outcome: str, kind: str
+) -> None:
+    """`progress --json` prints one object also for an error, with the exit code beside it."""
+    sim.add("itwin", "j1", frame)
+    done = run("progress", "itwin", "j1", "--json")
+    [event] = events(done)
+    assert (event["event"], event["outcome"], event["phase"]) == ("result", outcome, None)
+    assert event["exit_code"] == done.code
+    assert event["error"]["type"] == kind  # type: ignore[index]
+    assert event["error"]["code"] == frame.error  # type: ignore[index]
+    assert done.err.startswith("opwatch: itwin j1: ")
+
+
+def test_json_of_one_query_without_credentials(run: Run) -> None:
+    """What is wrong with the configuration is the object too."""
+    done = run("progress", "itwin", "j1", "--json")
+    [event] = events(done)
+    assert (event["outcome"], event["exit_code"], done.code) == ("misconfigured", 2, 2)
+
+
 def test_errors_beside_json(run: Run, sim: Simulator) -> None:
     """A wait that ends by an error tells it on standard error too: the JSON may go to a file."""
     sim.add("itwin", "j1", Frame(error="Unauthorized"))

@@ -265,6 +265,77 @@ def test_a_file_of_a_service_that_is_not_installed(run: Run, sim: Simulator, pat
     )
 
 
+def test_a_file_that_does_not_exist(run: Run, path: Path) -> None:
+    """A file that is not there is said to be not there, and none is made."""
+    done = run("watch", "--state", path)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"opwatch: there is no state file {path}; give SERVICE ID... to ")
+    assert not path.exists()
+
+
+def test_a_file_whose_waits_ended_by_themselves(run: Run, sim: Simulator, path: Path) -> None:
+    """After a deadline or an error the next run names the jobs, and what watches them again."""
+    sim.add("itwin", "j1", RUNNING)
+    assert run("watch", "--state", path, "itwin", "j1", "gone", "--timeout", "60").code == 5
+    done = run("watch", "--state", path)
+    assert (done.code, done.out) == (2, "")
+    [line] = done.err.splitlines()
+    begin, _, command = line.partition("; to watch again: ")
+    assert begin == (
+        f"opwatch: no wait of the state file {path} goes on: itwin gone gone, itwin j1 timed out"
+    )
+    sim.job("itwin", "j1").play([Frame("succeeded")])
+    assert command == f"opwatch watch --state {path} itwin:gone itwin:j1"
+    assert run(*command.split()[1:]).code == 5
+    assert (StateFile(path).ended.keys(), StateFile(path).stopped) == (
+        {JOB},
+        {("itwin", "gone"): "gone"},
+    )
+
+
+def test_a_file_of_which_one_wait_has_ended_by_itself(run: Run, sim: Simulator, path: Path) -> None:
+    """The others go on, and one line says which is not watched."""
+    sim.add("itwin", "j1", Polls([RUNNING, Frame("succeeded")]))
+    assert run("watch", "--state", path, "itwin", "gone").code == 5
+    begun(sim, path)
+    done = run("watch", "--state", path)
+    assert done.code == 0
+    assert done.err == (
+        "opwatch: not watched, since their waits have ended: itwin gone gone; "
+        f"to watch again: opwatch watch --state {path} itwin:gone\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], ""),
+        (["--timeout", "1h"], "--timeout is"),
+        (["--schedule", "1s", "--stall-timeout", "none"], "--stall-timeout and --schedule are"),
+    ],
+    ids=["none", "timeout", "others"],
+)
+def test_limits_that_a_resumed_wait_does_not_take(
+    run: Run, sim: Simulator, path: Path, words: list[str], told: str
+) -> None:
+    """A limit given to a run that takes up a wait is said not to be used."""
+    sim.add("itwin", "j1", Polls([RUNNING, Frame("succeeded")]))
+    begun(sim, path)
+    done = run("watch", "--state", path, *words)
+    assert done.code == 0
+    expected = (
+        f"opwatch: {told} not used for itwin j1: a wait of the state file goes on as it was begun\n"
+    )
+    assert done.err == (expected if told else "")
+
+
+def test_limits_of_a_new_wait_beside_a_state_file(run: Run, sim: Simulator, path: Path) -> None:
+    """Where no wait is taken up, every option is used and nothing is said."""
+    sim.add("itwin", "j1", [Frame("succeeded")])
+    assert run("watch", "--state", path, "itwin", "j1", "--timeout", "1h").err == ""
+    assert run("watch", "--state", path, "itwin", "j1", "--timeout", "1h").err == ""
+
+
 def test_a_file_without_jobs(run: Run, path: Path) -> None:
     """A file that holds no job needs jobs on the command line."""
     StateFile(path).write()

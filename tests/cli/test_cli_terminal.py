@@ -61,6 +61,8 @@ def test_ctrl_c_on_a_terminal(real_sim: Simulator) -> None:
     shown = str(terminal.screen)
     assert ["✗", "itwin", "j1", "interrupted"] in [row.split()[:4] for row in shown.splitlines()]
     assert "opwatch: interrupted; itwin j1 goes on; watch again with the same command" in shown
+    words = ("goes on;", "was stopped", "interrupted")
+    assert [shown.count(word) for word in words] == [1, 0, 2]
     assert terminal.screen.cursor_shown
 
 

@@ -212,8 +212,8 @@ def test_without_the_extra(missing: str, word: str) -> None:
     done = run_apart(word, code=f"sys.modules[{missing!r}] = None")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "opwatch: the command line needs click and rich, the extra cli: "
-        "pip install 'opwatch[cli]'\n"
+        "opwatch: the command line needs the extra cli; "
+        "pip install 'opwatch[cli]' adds it to the opwatch that is installed\n"
     )
 
 

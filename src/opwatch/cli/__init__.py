@@ -16,7 +16,10 @@ from importlib.util import find_spec
 
 from opwatch.cli import exits
 
-_MISSING = "the command line needs click and rich, the extra cli: pip install 'opwatch[cli]'"
+_MISSING = (
+    "the command line needs the extra cli; "
+    "pip install 'opwatch[cli]' adds it to the opwatch that is installed"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from opwatch.bars import stand
 from opwatch.cli import exits, values
 from opwatch.cli.clients import blocking
-from opwatch.cli.events import Event, line, utcnow
+from opwatch.cli.events import Event, Kind, line, utcnow
+from opwatch.errors import OpwatchError
+from opwatch.progress import Progress
 from opwatch.reading import printable
 from opwatch.services import names
 
@@ -20,18 +23,30 @@ def ask(words: Sequence[str], *, as_json: bool, env_file: Path | None, verbose: 
     jobs = values.jobs(words, names())
     if len(jobs) != 1:
         raise click.UsageError("progress asks for one job; opwatch watch takes several")
-    if env_file is not None:
-        values.load_environment(env_file)
     if verbose:
         from opwatch.cli.wirelog import log_requests
 
         log_requests()
     [(service, job_id)] = jobs
-    with blocking(service) as client:
-        progress = client.progress(job_id)
+    try:
+        progress = _progress(service, job_id, env_file)
+    except OpwatchError as error:
+        if as_json:
+            _print("result", service, job_id, error=error)
+        raise
     if as_json:
-        what = Event(kind="progress", service=service, job_id=job_id, time=utcnow(), last=progress)
-        print(line(what))
+        _print("progress", service, job_id, last=progress)
     else:
         print(f"{service} {printable(job_id)} {stand(progress)}")
     return exits.of_phase(progress.phase)
+
+
+def _progress(service: str, job_id: str, env_file: Path | None) -> Progress[Any]:
+    if env_file is not None:
+        values.load_environment(env_file)
+    with blocking(service) as client:
+        return client.progress(job_id)
+
+
+def _print(kind: Kind, service: str, job_id: str, **what: Any) -> None:
+    print(line(Event(kind=kind, service=service, job_id=job_id, time=utcnow(), **what)))

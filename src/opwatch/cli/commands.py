@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from opwatch._version import __version__
 from opwatch.cli import exits
@@ -77,7 +78,9 @@ _no_color = click.option("--no-color", is_flag=True, help="No colors; also with 
 @opwatch.command(epilog=_EXIT_CODES)
 @click.argument("jobs", nargs=-1, required=True, shell_complete=complete, metavar="SERVICE ID")
 @_options(
-    click.option("--json", "as_json", is_flag=True, help="Print the answer as a line of JSON."),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print the answer, or the error, as a line of JSON."
+    ),
     _env_file,
     _verbose,
 )
@@ -121,7 +124,7 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
         type=_FILE,
         metavar="FILE",
         help="Keep in FILE where each wait stands; another run with FILE goes on there, by the "
-        "schedule and the deadline it had.",
+        "schedule and the limits it began with.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON."),
     click.option("-q", "--quiet", is_flag=True, help="Print only what went wrong."),
@@ -144,7 +147,15 @@ def watch(jobs: tuple[str, ...], **options: Any) -> int:
     """
     from opwatch.cli.run import run
 
-    return run(jobs, **options)
+    return run(jobs, given=_given("timeout", "stall_timeout", "schedule"), **options)
+
+
+def _given(*names: str) -> list[str]:
+    """Those of the options that stand on the command line, as they are written there."""
+    context = click.get_current_context()
+    options = {param.name: param.opts[0] for param in context.command.params}
+    told = ParameterSource.COMMANDLINE
+    return [options[name] for name in names if context.get_parameter_source(name) is told]
 
 
 @opwatch.command()
@@ -174,7 +185,9 @@ def report(events: Path, output: Path | None) -> int:
 def simulate(port: int) -> int:
     """Run the three services on this machine, until Ctrl-C.
 
-    Prints the variables that let opwatch talk to them, and jobs to watch.
+    Prints the variables that let opwatch talk to them, and jobs to watch. Each
+    job plays once, from its first query on, and then stays as it ended; begin
+    anew to see it again.
     """
     from opwatch.cli.simulating import simulate
 

@@ -28,7 +28,8 @@ Fields are only ever added; `v` changes when one changes its meaning.
     exit_code   what this job alone makes the exit code ("result" alone)
 
 An event that brought no answer repeats the last one, so each line says where the job stands.
-`opwatch progress --json` prints one "progress" line.
+`opwatch progress --json` prints one line: "progress" with the answer, or "result" with the `error`
+that came instead.
 """
 
 from __future__ import annotations
@@ -87,8 +88,7 @@ class Event:
         """How the watching ended, in a word."""
         if self.error is None:
             return str(self.last.phase) if self.last is not None else "unknown"
-        kinds = (word for kind, word in _OUTCOMES if isinstance(self.error, kind))
-        return next(kinds, "service error")
+        return outcome_of(self.error)
 
     @property
     def exit_code(self) -> int:
@@ -103,7 +103,9 @@ class Event:
 
     @property
     def reason(self) -> str | None:
-        """Why it did not succeed."""
+        """Why it did not succeed; an interrupt needs no reason but its own line."""
+        if isinstance(self.error, errors.WaitCancelled):
+            return None
         if self.error is not None:
             return _without_advice(self.error.message)
         if self.last is None or self.last.phase is Phase.SUCCEEDED:
@@ -111,6 +113,11 @@ class Event:
         if self.last.fault is not None:
             return str(self.last.fault)
         return "the service does not say how it ended" if self.last.phase is Phase.ENDED else None
+
+
+def outcome_of(error: OpwatchError) -> str:
+    """How the watching ended, in a word, where an error ended it."""
+    return next((word for kind, word in _OUTCOMES if isinstance(error, kind)), "service error")
 
 
 def _without_advice(text: str) -> str:

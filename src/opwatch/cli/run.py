@@ -39,6 +39,7 @@ def run(
     timeout: float | None,
     stall_timeout: float | None,
     schedule: tuple[float, ...] | None,
+    given: Sequence[str] = (),
     state: Path | None,
     as_json: bool,
     quiet: bool,
@@ -47,7 +48,11 @@ def run(
     no_color: bool,
     verbose: bool,
 ) -> int:
-    """Watch, and give the exit code of all jobs."""
+    """Watch, and give the exit code of all jobs.
+
+    `given` names the options among `timeout`, `stall_timeout` and `schedule` that somebody gave: a
+    wait of a state file goes on without them, which is said.
+    """
     if as_json and quiet:
         raise click.UsageError("--json and --quiet exclude each other")
     if env_file is not None:
@@ -61,6 +66,7 @@ def run(
     options = _options(schedule)
     clients = {name: asynchronous(name, options) for name in sorted({name for name, _ in jobs})}
     kept.write()
+    _say_what_is_not_used(given, [job for job in jobs if job in kept.tokens])
     sinks = [shown(as_json=as_json, quiet=quiet, color=not no_color)]
     if report is not None:
         sinks.append(Report(report))
@@ -74,12 +80,38 @@ def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job
         return values.jobs(words, known)
     if state is None:
         raise click.UsageError("no job; give SERVICE ID..., or --state FILE of an earlier run")
-    if not kept.jobs:
+    if not kept.exists:
+        raise click.UsageError(f"there is no state file {state}; give SERVICE ID... to begin one")
+    if not kept.jobs and not kept.stopped:
         raise click.UsageError(f"the state file {state} holds no job; give SERVICE ID...")
+    if not kept.jobs:
+        raise ConfigurationError(
+            f"no wait of the state file {state} goes on: {_stopped(kept, state)}"
+        )
+    if kept.stopped:
+        complain(f"not watched, since their waits have ended: {_stopped(kept, state)}")
     for service, _ in kept.jobs:
         if service not in known:
             raise ConfigurationError(values.unknown("service", service, known))
     return kept.jobs
+
+
+def _stopped(kept: StateFile, state: Path) -> str:
+    """The waits that ended without the job's end, and how to begin them anew."""
+    jobs = [f"{service}:{job_id}" for service, job_id in kept.stopped]
+    ends = [
+        f"{service} {printable(job_id)} {outcome}"
+        for (service, job_id), outcome in kept.stopped.items()
+    ]
+    anew = shlex.join(["opwatch", "watch", "--state", str(state), *jobs])
+    return f"{', '.join(ends)}; to watch again: {anew}"
+
+
+def _say_what_is_not_used(given: Sequence[str], resumed: Sequence[Job]) -> None:
+    """A wait that is taken up again keeps its limits: that is what makes it the same wait."""
+    if given and resumed:
+        what = f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} not used"
+        complain(f"{what} for {_named(resumed)}: a wait of the state file goes on as it was begun")
 
 
 def _options(schedule: tuple[float, ...] | None) -> Options:
@@ -232,12 +264,14 @@ def _going_on(crew: Crew, jobs: list[Job]) -> str:
     ]
     if not left:
         return "no job goes on"
-    service, job_id = left[0]
-    name = f"{service} {printable(job_id)}"
-    if len(left) == 1:
-        return f"{name} goes on"
-    more = len(left) - 1
-    return f"{name} and {more} more {'job' if more == 1 else 'jobs'} go on"
+    return f"{_named(left)} {'goes' if len(left) == 1 else 'go'} on"
+
+
+def _named(jobs: Sequence[Job]) -> str:
+    """The first of the jobs, and how many more: "itwin j1 and 2 more jobs"."""
+    service, job_id = jobs[0]
+    name, more = f"{service} {printable(job_id)}", len(jobs) - 1
+    return f"{name} and {more} more {'job' if more == 1 else 'jobs'}" if more else name
 
 
 class _Complaints(logging.Handler):

@@ -5,8 +5,9 @@ over. It is written whole after every query, beside the old one and then put in 
 crash at any moment leaves the old one or the new one. A token holds no address and no credential;
 the file is still readable by its owner alone.
 
-A job that is over is not asked for again: its outcome is repeated. A wait that ended by itself
-(deadline, stall, an error that no retry mended) leaves nothing, so the next run begins it anew.
+A job that is over is not asked for again: its outcome is repeated. Of a wait that ended by itself
+(deadline, stall, an error that no retry mended) only that is kept: a run that names the job begins
+a new wait.
 """
 
 from __future__ import annotations
@@ -37,28 +38,38 @@ class StateFile:
         """What resumes each wait that goes on."""
         self.ended: dict[Job, Progress[Any]] = {}
         """The last answer of each job that is over."""
+        self.stopped: dict[Job, str] = {}
+        """How each wait ended that ended without the job's end."""
         self._failing = False
         if self._path is not None:
             self._read(self._path)
 
     @property
+    def exists(self) -> bool:
+        return self._path is not None and self._path.exists()
+
+    @property
     def jobs(self) -> list[Job]:
+        """Those that there is something to say of without beginning anew."""
         return [*self.tokens, *self.ended]
 
     def waits(self, job: Job, token: str) -> None:
         """Note where a wait stands."""
+        self.stopped.pop(job, None)
         self.tokens[job] = token
         self._save()
 
     def over(self, job: Job, progress: Progress[Any]) -> None:
         """Note how a job ended."""
         self.tokens.pop(job, None)
+        self.stopped.pop(job, None)
         self.ended[job] = progress
         self._save()
 
-    def dropped(self, job: Job) -> None:
-        """Forget a wait that ended by itself."""
+    def stops(self, job: Job, outcome: str) -> None:
+        """Note that a wait ended by itself, and how."""
         self.tokens.pop(job, None)
+        self.stopped[job] = outcome
         self._save()
 
     def _save(self) -> None:
@@ -92,7 +103,12 @@ class StateFile:
             {"service": service, "job_id": job_id, "answer": answer(progress)}
             for (service, job_id), progress in self.ended.items()
         ]
-        return json.dumps({"opwatch_state": VERSION, "jobs": [*waiting, *ended]}, indent=1)
+        stopped = [
+            {"service": service, "job_id": job_id, "stopped": outcome}
+            for (service, job_id), outcome in self.stopped.items()
+        ]
+        jobs = [*waiting, *ended, *stopped]
+        return json.dumps({"opwatch_state": VERSION, "jobs": jobs}, indent=1)
 
     def _read(self, path: Path) -> None:
         try:
@@ -115,6 +131,9 @@ class StateFile:
 
     def _take(self, entry: dict[str, Any]) -> None:
         job = (str(entry["service"]), str(entry["job_id"]))
+        if "stopped" in entry:
+            self.stopped[job] = str(entry["stopped"])
+            return
         if "token" not in entry:
             progress = from_answer(*job, entry["answer"])
             if not progress.phase.is_final:

@@ -15,7 +15,7 @@ import anyio
 import attrs
 
 from opwatch import clock as clocks
-from opwatch.cli.events import Event, Kind, Sink, utcnow
+from opwatch.cli.events import Event, Kind, Sink, outcome_of, utcnow
 from opwatch.cli.state import StateFile
 from opwatch.cli.values import Job
 from opwatch.client import AsyncClient
@@ -58,7 +58,7 @@ class _Watching:
         try:
             await self._turns()
         except OpwatchError as error:
-            self._crew.state.dropped(self._job)
+            self._crew.state.stops(self._job, outcome_of(error))
             if error.last is not None:  # the answer to the query that was the last one
                 self._last = error.last
                 self._tell("progress")
