@@ -6,6 +6,8 @@ other address it goes nowhere. The time is a fake clock's, kept in a file, so th
 every process that a page starts share it and nobody sleeps.
 """
 
+from __future__ import annotations
+
 import os
 import struct
 import sys
@@ -13,14 +15,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from opwatch import clock as clocks
 from opwatch import transport
-from opwatch.simulator import Frame, Simulator
 from opwatch.testing import FakeClock
+from opwatch.transport.asynchronous import AsyncTransport
 from opwatch.wire import Answer, Outgoing, is_loopback
+
+if TYPE_CHECKING:  # every process that a page starts imports this file, and needs no server
+    from opwatch.simulator import Simulator
 
 HERE = Path(__file__).resolve().parent
 ORIGINS = frozenset(
@@ -33,6 +39,8 @@ ORIGINS = frozenset(
         "https://iam.eu-de.otc.t-systems.com",
     }
 )
+NOT_THEIRS = ("hypothesispytest", "randomly", "timeout", "typeguard", "xdist", "xdist.looponfail")
+"""Plugins of pytest that this project's own tests bring, and a reader's need not."""
 CLOCK, URL = "OPWATCH_DOCS_CLOCK", "OPWATCH_DOCS_URL"
 """The variables by which the processes of a page find the stage."""
 
@@ -47,7 +55,7 @@ GATEWAY, FAILED_GATEWAY = "eddc4d25480b4cd6b512f270a1b8b341", "6f1c8b0e7a9d4e2fb
 
 
 class SharedClock(FakeClock):
-    """A fake clock whose time stands in a file."""
+    """A fake clock whose time stands in a file: a double (children/bin/sleep writes it too)."""
 
     def __init__(self, file: Path) -> None:
         self._number = os.open(file, os.O_RDWR | os.O_CREAT)
@@ -82,7 +90,7 @@ class _Rerouted(transport.Transport):
         return super().send(rerouted(outgoing, os.environ[URL]))
 
 
-class _AsyncRerouted(transport.AsyncTransport):
+class _AsyncRerouted(AsyncTransport):
     async def send(self, outgoing: Outgoing) -> Answer:
         return await super().send(rerouted(outgoing, os.environ[URL]))
 
@@ -110,6 +118,8 @@ def enter() -> None:
 
 def jobs(simulator: Simulator) -> None:
     """The jobs that the pages name."""
+    from opwatch.simulator import Frame
+
     for message_id in MESSAGES:
         simulator.add(
             "catenis",
@@ -162,6 +172,7 @@ def child_environment(clock: Path, simulator: Simulator, *, staged: bool) -> dic
     kept = {name: value for name, value in os.environ.items() if not _is_ours(name)}
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     found = {**kept, **variables(simulator), "PATH": programs, "COLUMNS": "80", "TERM": "dumb"}
+    found["PYTEST_ADDOPTS"] = " ".join(f"-p no:{name}" for name in NOT_THEIRS)
     if not staged:
         return found
     children = HERE / "children"
