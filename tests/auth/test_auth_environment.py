@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from auth_support import APIG_CREATING, CATENIS_RUNNING, DEVICE, ITWIN_ACTIVE
@@ -57,7 +58,9 @@ TOKEN = {
 def missing(client) -> set[str]:
     with pytest.raises(ConfigurationError) as caught:
         client.from_env()
-    words = str(caught.value).removeprefix("not set in the environment: ").partition(" (needed: ")
+    words = (
+        str(caught.value).removeprefix("not set in the environment: ").partition(" (or instead ")
+    )
     return set(words[0].split(", "))
 
 
@@ -104,6 +107,57 @@ def test_the_other_ways_are_told(env, client, other):
     """Who has set nothing learns all that would do."""
     with pytest.raises(ConfigurationError, match=other):
         client.from_env()
+
+
+@pytest.mark.parametrize("client", [Catenis, ITwin, Apig])
+def test_no_variable_is_named_twice(env, client):
+    """Who has set nothing reads each name once."""
+    with pytest.raises(ConfigurationError) as caught:
+        client.from_env()
+    names = re.findall(r"[A-Z]+(?:_[A-Z]+)+", str(caught.value))
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize(
+    ("client", "given", "name", "value"),
+    [
+        (Catenis, CATENIS, "CATENIS_DEVICE_ID", "too-short"),
+        (Catenis, CATENIS, "CATENIS_API_ACCESS_SECRET", "a\nline"),
+        (Catenis, CATENIS, "CATENIS_ENVIRONMENT", "playground"),
+        (Catenis, CATENIS, "CATENIS_VERSION", "newest"),
+        (Catenis, CATENIS, "CATENIS_BASE_URL", "ftp://example.com"),
+        (Catenis, CATENIS, "CATENIS_BASE_URL", "nonsense"),
+        (ITwin, ITWIN, "ITWIN_BASE_URL", "http://example.com"),
+        (ITwin, ITWIN, "ITWIN_BASE_URL", "nonsense"),
+        (ITwin, ITWIN, "ITWIN_BASE_URL", "nonsense/v1.0"),
+        (ITwin, ITWIN, "ITWIN_TOKEN_URL", "https://example.com?q"),
+        (ITwin, ITWIN, "ITWIN_TOKEN_URL", "localhost:8080"),
+        (ITwin, ITWIN, "ITWIN_CLIENT_ID", "a\nline"),
+        (ITwin, ITWIN, "ITWIN_SCOPE", "a\nline"),
+        (ITwin, {}, "ITWIN_ACCESS_TOKEN", "a\nline"),
+        (Apig, LOGIN, "APIG_ENDPOINT", "nonsense"),
+        (Apig, LOGIN, "APIG_ENDPOINT", "https://u:p@example.com"),
+        (Apig, LOGIN, "OS_AUTH_URL", "nonsense"),
+        (Apig, LOGIN, "OS_PROJECT_ID", "a/b"),
+        (Apig, KEYS, "HUAWEICLOUD_SDK_AK", "a\nline"),
+        (Apig, KEYS, "HUAWEICLOUD_SDK_SECURITY_TOKEN", "a\nline"),
+        (Apig, TOKEN, "OS_TOKEN", "a\nline"),
+    ],
+)
+def test_a_variable_that_cannot_be_right_is_named(env, client, given, name, value):
+    """As a variable, since that is what has to be mended."""
+    env(**given | {name: value})
+    with pytest.raises(ConfigurationError) as caught:
+        client.from_env()
+    assert str(caught.value).startswith(f"{name} ")
+    assert caught.value.args == (caught.value.message,)
+
+
+def test_an_address_without_a_scheme_is_taken_for_https(env):
+    """As an endpoint is written in the services' own documents."""
+    env(**TOKEN | {"APIG_ENDPOINT": "apig.example.com"})
+    (query,) = asked(Apig, "g", get=APIG_CREATING)
+    assert query.address.origin == "https://apig.example.com"
 
 
 def asked(client, job: str, **answers) -> list[Outgoing]:

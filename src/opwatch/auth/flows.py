@@ -13,9 +13,7 @@ import os
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeAlias, TypeVar
-
-import attrs
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from opwatch.auth import aksk, ctn1
 from opwatch.clock import Clock
@@ -26,15 +24,14 @@ from opwatch.wire import Answer, Outgoing, Secret
 T = TypeVar("T")
 
 
-@attrs.frozen
 class Ask:
-    """A callable of the user's, blocking or async, that returns a token."""
+    """A callable of the user's, blocking or async, that returns a token. Its repr may hold one."""
 
-    function: Callable[[], Any] = attrs.field(repr=False)
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
 
 
-@attrs.frozen
-class Token:
+class Token(NamedTuple):
     """A token, and for how long it is good."""
 
     secret: Secret
@@ -43,17 +40,17 @@ class Token:
     project_id: str | None = None
 
 
-@attrs.define(eq=False)
 class Flight:
     """A token request under way: those who need its token wait for it to land.
 
     It lands with a token, with a failure, or with neither, where whoever made it was cancelled.
     """
 
-    landed: Future[None] = attrs.field(factory=Future, repr=False)
-    token: Token | None = None
-    failure: OpwatchError | None = None
-    """Why it brought no token, for all who waited for it."""
+    def __init__(self) -> None:
+        self.landed: Future[None] = Future()
+        self.token: Token | None = None
+        self.failure: OpwatchError | None = None
+        """Why it brought no token, for all who waited for it."""
 
 
 Effect: TypeAlias = Outgoing | Ask | Flight
@@ -85,10 +82,8 @@ def environment(*names: str, instead: str | None = None) -> Environment:
     `instead` says what else would do.
     """
     if missing := [name for name in names if not os.environ.get(name, "").strip()]:
-        other = f"; or instead {instead}" if instead else ""
-        raise ConfigurationError(
-            f"not set in the environment: {', '.join(missing)} (needed: {', '.join(names)}{other})"
-        )
+        other = f" (or instead {instead})" if instead else ""
+        raise ConfigurationError(f"not set in the environment: {', '.join(missing)}{other}")
     return Environment({name: os.environ[name] for name in names})
 
 

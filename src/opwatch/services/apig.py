@@ -23,6 +23,7 @@ from opwatch.errors import BadResponse, ConfigurationError, JobGone, RateLimited
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import any_json, milliseconds, percent, state, text
+from opwatch.services import taken_from, url
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
 from opwatch.wire import Answer, check_id
@@ -50,7 +51,8 @@ def _query(
     project_id = yield from session.auth.project_id()
     if project_id is None:
         raise ConfigurationError(
-            "the token does not say which project it is for; give project_id to the client"
+            "the token does not say which project it is for; give project_id to the client, "
+            "or set OS_PROJECT_ID"
         )
     response = yield from session.call(
         show_details_of_instance_progress_v2, project_id=project_id, instance_id=job_id
@@ -115,14 +117,28 @@ SERVICE: Service[InstanceProgress] = Service(
     query=_query,
     complaint=_complaint,
     marker=lambda progress: progress.percent,
-    address_help="check endpoint and project_id",
+    address_help="check endpoint and project_id (APIG_ENDPOINT, OS_PROJECT_ID)",
 )
 
 
 _OTHER_WAYS = (
-    "OS_PROJECT_ID with OS_TOKEN, or with HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK; "
-    "for OS_PROJECT_NAME also OS_PROJECT_ID"
+    "OS_PROJECT_ID, for the project's name, with OS_TOKEN, or with HUAWEICLOUD_SDK_AK and "
+    "HUAWEICLOUD_SDK_SK"
 )
+_VARIABLES = {
+    "endpoint": "APIG_ENDPOINT",
+    "auth": "OS_TOKEN",
+    "project_id": "OS_PROJECT_ID",
+    "project_name": "OS_PROJECT_NAME",
+    "auth_url": "OS_AUTH_URL",
+    "username": "OS_USERNAME",
+    "password": "OS_PASSWORD",
+    "domain_name": "OS_USER_DOMAIN_NAME",
+    "access_key": "HUAWEICLOUD_SDK_AK",
+    "secret_key": "HUAWEICLOUD_SDK_SK",
+    "security_token": "HUAWEICLOUD_SDK_SECURITY_TOKEN",
+}
+"""Where `from_env` takes each argument from."""
 
 
 class _Apig(Core[InstanceProgress]):
@@ -170,36 +186,37 @@ class _Apig(Core[InstanceProgress]):
         `OS_PASSWORD`, `OS_USER_DOMAIN_NAME` and `OS_PROJECT_NAME` or `OS_PROJECT_ID`; or
         `OS_TOKEN` and `OS_PROJECT_ID`. Raises `ConfigurationError` with all that is missing.
         """
-        if os.environ.get("HUAWEICLOUD_SDK_AK") or os.environ.get("HUAWEICLOUD_SDK_SK"):
-            keys = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK")
-            found = environment("APIG_ENDPOINT", *keys, "OS_PROJECT_ID")
-            auth = AkSk(
-                found[keys[0]],
-                found[keys[1]],
-                security_token=os.environ.get("HUAWEICLOUD_SDK_SECURITY_TOKEN") or None,
+        with taken_from(_VARIABLES):
+            if os.environ.get("HUAWEICLOUD_SDK_AK") or os.environ.get("HUAWEICLOUD_SDK_SK"):
+                keys = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK")
+                found = environment("APIG_ENDPOINT", *keys, "OS_PROJECT_ID")
+                auth = AkSk(
+                    found[keys[0]],
+                    found[keys[1]],
+                    security_token=os.environ.get("HUAWEICLOUD_SDK_SECURITY_TOKEN") or None,
+                )
+                return cls(url("APIG_ENDPOINT"), auth, project_id=found["OS_PROJECT_ID"], **options)
+            if os.environ.get("OS_TOKEN"):
+                found = environment("APIG_ENDPOINT", "OS_TOKEN", "OS_PROJECT_ID")
+                return cls(
+                    url("APIG_ENDPOINT"),
+                    found["OS_TOKEN"],
+                    project_id=found["OS_PROJECT_ID"],
+                    **options,
+                )
+            by_id = bool(os.environ.get("OS_PROJECT_ID"))
+            project = "OS_PROJECT_ID" if by_id else "OS_PROJECT_NAME"
+            user = ("OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_USER_DOMAIN_NAME")
+            found = environment("APIG_ENDPOINT", *user, project, instead=_OTHER_WAYS)
+            password = IamPassword(
+                url("OS_AUTH_URL"),
+                found["OS_USERNAME"],
+                found["OS_PASSWORD"],
+                domain_name=found["OS_USER_DOMAIN_NAME"],
+                project_id=found[project] if by_id else None,
+                project_name=None if by_id else found[project],
             )
-            return cls(found["APIG_ENDPOINT"], auth, project_id=found["OS_PROJECT_ID"], **options)
-        if os.environ.get("OS_TOKEN"):
-            found = environment("APIG_ENDPOINT", "OS_TOKEN", "OS_PROJECT_ID")
-            return cls(
-                found["APIG_ENDPOINT"],
-                found["OS_TOKEN"],
-                project_id=found["OS_PROJECT_ID"],
-                **options,
-            )
-        by_id = bool(os.environ.get("OS_PROJECT_ID"))
-        project = "OS_PROJECT_ID" if by_id else "OS_PROJECT_NAME"
-        user = ("OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_USER_DOMAIN_NAME")
-        found = environment("APIG_ENDPOINT", *user, project, instead=_OTHER_WAYS)
-        password = IamPassword(
-            found["OS_AUTH_URL"],
-            found["OS_USERNAME"],
-            found["OS_PASSWORD"],
-            domain_name=found["OS_USER_DOMAIN_NAME"],
-            project_id=found[project] if by_id else None,
-            project_name=None if by_id else found[project],
-        )
-        return cls(found["APIG_ENDPOINT"], password, **options)
+            return cls(url("APIG_ENDPOINT"), password, **options)
 
 
 def _auth(credentials: Any, project_id: str | None, clock: Clock) -> Auth:

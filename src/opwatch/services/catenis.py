@@ -19,6 +19,7 @@ from opwatch.errors import BadResponse, ConfigurationError, JobGone, PermissionD
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import count, parse_time, state, text
+from opwatch.services import taken_from, url
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
 from opwatch.wire import Answer, Secret
@@ -99,8 +100,21 @@ SERVICE: Service[MessageProgressResponse] = Service(
     query=_query,
     complaint=_complaint,
     marker=lambda progress: progress.bytes_processed,
-    address_help="check environment, version and base_url",
+    address_help=(
+        "check environment, version and base_url "
+        "(CATENIS_ENVIRONMENT, CATENIS_VERSION, CATENIS_BASE_URL)"
+    ),
 )
+
+
+_VARIABLES = {
+    "device_id": "CATENIS_DEVICE_ID",
+    "api_access_secret": "CATENIS_API_ACCESS_SECRET",
+    "environment": "CATENIS_ENVIRONMENT",
+    "version": "CATENIS_VERSION",
+    "base_url": "CATENIS_BASE_URL",
+}
+"""Where `from_env` takes each argument from."""
 
 
 class _Catenis(Core[MessageProgressResponse]):
@@ -127,11 +141,11 @@ class _Catenis(Core[MessageProgressResponse]):
         if not re.fullmatch(r"\w{20}", device_id, re.ASCII):
             # Not quoted: who swaps the two arguments gives the secret here.
             raise ConfigurationError("device_id must be 20 letters, digits or underscores")
-        url = base_url if base_url is not None else _base_url(environment, version)
+        where = base_url if base_url is not None else _base_url(environment, version)
         secret: Secret = api_access_secret  # type: ignore[assignment]
         self._open(
             SERVICE,
-            address(url, "base_url"),
+            address(where, "base_url"),
             lambda clock: Ctn1Auth(device_id, secret, clock),
             options,
         )
@@ -145,14 +159,15 @@ class _Catenis(Core[MessageProgressResponse]):
         `ConfigurationError` with all that is missing.
         """
         found = environment("CATENIS_DEVICE_ID", "CATENIS_API_ACCESS_SECRET")
-        return cls(
-            found["CATENIS_DEVICE_ID"],
-            found["CATENIS_API_ACCESS_SECRET"],
-            environment=os.environ.get("CATENIS_ENVIRONMENT") or "sandbox",
-            version=os.environ.get("CATENIS_VERSION") or "0.7",
-            base_url=os.environ.get("CATENIS_BASE_URL") or None,
-            **options,
-        )
+        with taken_from(_VARIABLES):
+            return cls(
+                found["CATENIS_DEVICE_ID"],
+                found["CATENIS_API_ACCESS_SECRET"],
+                environment=os.environ.get("CATENIS_ENVIRONMENT") or "sandbox",
+                version=os.environ.get("CATENIS_VERSION") or "0.7",
+                base_url=url("CATENIS_BASE_URL") or None,
+                **options,
+            )
 
 
 def _base_url(environment: str, version: str) -> str:

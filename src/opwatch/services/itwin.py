@@ -22,6 +22,7 @@ from opwatch.errors import ConfigurationError, JobGone, OpwatchError, RateLimite
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import parse_time, percent, state, text
+from opwatch.services import taken_from, url
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
 from opwatch.wire import Answer
@@ -154,8 +155,19 @@ SERVICE: Service[JobProgressResponse] = Service(
     query=functools.partial(_query, resolve_outcome=True),
     complaint=_complaint,
     marker=lambda progress: progress.percent,
-    address_help="check base_url",
+    address_help="check base_url (ITWIN_BASE_URL)",
 )
+
+
+_VARIABLES = {
+    "auth": "ITWIN_ACCESS_TOKEN",
+    "base_url": "ITWIN_BASE_URL",
+    "client_id": "ITWIN_CLIENT_ID",
+    "client_secret": "ITWIN_CLIENT_SECRET",
+    "scope": "ITWIN_SCOPE",
+    "token_url": "ITWIN_TOKEN_URL",
+}
+"""Where `from_env` takes each argument from."""
 
 
 class _ITwin(Core[JobProgressResponse]):
@@ -193,17 +205,20 @@ class _ITwin(Core[JobProgressResponse]):
         Also looks at `ITWIN_BASE_URL`, `ITWIN_TOKEN_URL` and `ITWIN_SCOPE`. Raises
         `ConfigurationError` with all that is missing.
         """
-        base_url = os.environ.get("ITWIN_BASE_URL") or BASE_URL
-        if os.environ.get("ITWIN_ACCESS_TOKEN"):
-            return cls(os.environ["ITWIN_ACCESS_TOKEN"], base_url=base_url, **options)
-        found = environment("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET", instead="ITWIN_ACCESS_TOKEN")
-        auth = ClientCredentials(
-            found["ITWIN_CLIENT_ID"],
-            found["ITWIN_CLIENT_SECRET"],
-            scope=os.environ.get("ITWIN_SCOPE") or SCOPE,
-            token_url=os.environ.get("ITWIN_TOKEN_URL") or TOKEN_URL,
-        )
-        return cls(auth, base_url=base_url, **options)
+        base_url = url("ITWIN_BASE_URL", BASE_URL)
+        with taken_from(_VARIABLES):
+            if os.environ.get("ITWIN_ACCESS_TOKEN"):
+                return cls(os.environ["ITWIN_ACCESS_TOKEN"], base_url=base_url, **options)
+            found = environment(
+                "ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET", instead="ITWIN_ACCESS_TOKEN"
+            )
+            auth = ClientCredentials(
+                found["ITWIN_CLIENT_ID"],
+                found["ITWIN_CLIENT_SECRET"],
+                scope=os.environ.get("ITWIN_SCOPE") or SCOPE,
+                token_url=url("ITWIN_TOKEN_URL", TOKEN_URL),
+            )
+            return cls(auth, base_url=base_url, **options)
 
 
 class ITwin(_ITwin, Client[JobProgressResponse]):
