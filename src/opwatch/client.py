@@ -14,12 +14,10 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, Self, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, cast
 
 import anyio
-import anyio.lowlevel
 import attrs
-from anyio.lowlevel import RunVar
 
 from opwatch import clock as clocks
 from opwatch import polling, transport
@@ -27,12 +25,15 @@ from opwatch._version import __version__
 from opwatch.auth.flows import Ask, Auth, Effect, Flight, Flow
 from opwatch.clock import AsyncCancel, Cancel, Clock
 from opwatch.errors import AuthenticationError, ConfigurationError, OpwatchError
-from opwatch.many import AsyncWatchMany, WatchMany
+from opwatch.many import AsyncWatchMany, WatchMany, running_loop
 from opwatch.polling import Schedule
 from opwatch.progress import Progress
 from opwatch.transport import Limits
 from opwatch.waiting import Run, Service, Session, SharedGate, Step, outcome
 from opwatch.wire import Address, Answer, Outgoing, Secret
+
+if TYPE_CHECKING:
+    from anyio.lowlevel import RunVar
 
 W = TypeVar("W")
 T = TypeVar("T")
@@ -522,6 +523,8 @@ class AsyncClient(Core[W]):
     """`Client` with `await`, on asyncio and trio. Usable from several event loops."""
 
     def _open(self, *arguments: Any) -> None:
+        from anyio.lowlevel import RunVar  # a blocking start does not wait for it
+
         super()._open(*arguments)
         self._transport = transport.open_async.get()(self._limits)
         self._polls: RunVar[anyio.Semaphore] = RunVar(f"opwatch polls {id(self)}")
@@ -702,7 +705,7 @@ async def _awaited(ask: Ask) -> Secret:
 async def _landing(flight: Flight) -> None:
     """Wait for a request that may be made on another thread's event loop."""
     event = anyio.Event()
-    loop = anyio.lowlevel.current_token().native_token
+    loop = running_loop()
     soon: Callable[[Callable[[], None]], object] = getattr(
         loop, "call_soon_threadsafe", None
     ) or getattr(loop, "run_sync_soon")  # noqa: B009 (trio's; asyncio's loop has none)

@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 from opwatch.clock import AsyncCancel, Cancel, Clock
 from opwatch.errors import OpwatchError
@@ -169,7 +168,7 @@ class AsyncWatchMany(_Results[W], AsyncIterator[Progress[W]]):
         self._came: anyio.Event
 
     async def __anext__(self) -> Progress[W]:
-        loop = anyio.lowlevel.current_token().native_token
+        loop = running_loop()
         if self._loop is None:
             self._loop = loop
         if self._is_iterated or loop is not self._loop:
@@ -188,7 +187,7 @@ class AsyncWatchMany(_Results[W], AsyncIterator[Progress[W]]):
     async def give_up_requests(self) -> None:
         """Cancel the requests under way, and return when they are; the jobs are due again."""
         given_up = dict(self._in_flight)
-        if given_up and anyio.lowlevel.current_token().native_token is self._loop:
+        if given_up and running_loop() is self._loop:
             with anyio.CancelScope(shield=True):
                 for scope in given_up:
                     scope.cancel()
@@ -267,6 +266,12 @@ class AsyncWatchMany(_Results[W], AsyncIterator[Progress[W]]):
         self._agenda.done(run)
         self._in_flight.pop(scope).set()
         self._came.set()
+
+
+def running_loop() -> Any:
+    from anyio.lowlevel import current_token  # a blocking start does not wait for it
+
+    return current_token().native_token
 
 
 class _Either:

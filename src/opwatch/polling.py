@@ -113,7 +113,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 
@@ -176,8 +176,7 @@ class Schedule:
             )
 
 
-@attrs.frozen
-class Plan:
+class Plan(NamedTuple):
     """What does not change during a wait; the jobs of one `watch_many` share it."""
 
     schedule: Schedule
@@ -215,16 +214,14 @@ def plan(
 # --- what happens ---------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class Reading:
+class Reading(NamedTuple):
     """A query that was answered."""
 
     phase: Phase
     marker: Marker = None
 
 
-@attrs.frozen
-class Trouble:
+class Trouble(NamedTuple):
     """A query that brought no reading."""
 
     transient: bool
@@ -413,8 +410,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 _SHORTEST_SPREAD, _LONGEST_SPREAD = 1.0, 60.0
 
 
-@attrs.frozen
-class Gate:
+class Gate(NamedTuple):
     """What a rate limit leaves open to all jobs of a client."""
 
     until: float = -math.inf
@@ -435,13 +431,13 @@ def shut(gate: Gate, now: float, retry_after: float | None) -> Gate:
     spread = min(max(hold, _SHORTEST_SPREAD), _LONGEST_SPREAD)
     asked = gate.asked if retry_after is None else max(gate.asked, now + retry_after)
     if now + hold <= gate.until:
-        return attrs.evolve(gate, asked=asked, strikes=gate.strikes + 1)
+        return gate._replace(asked=asked, strikes=gate.strikes + 1)
     return Gate(now + hold, asked, spread, 0, gate.strikes + 1)
 
 
 def opened(gate: Gate, now: float) -> Gate:
     """The gate after an answer that was no rate limit."""
-    return gate if now < gate.until or not gate.strikes else attrs.evolve(gate, strikes=0)
+    return gate if now < gate.until or not gate.strikes else gate._replace(strikes=0)
 
 
 def admit(gate: Gate, now: float) -> tuple[Gate, float]:
@@ -449,7 +445,7 @@ def admit(gate: Gate, now: float) -> tuple[Gate, float]:
     if now >= gate.until:
         return gate, now
     place = gate.until + gate.spread * (gate.held * _GOLDEN % 1.0)
-    return attrs.evolve(gate, held=gate.held + 1), place
+    return gate._replace(held=gate.held + 1), place
 
 
 # --- tokens ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from opwatch import transport
 from opwatch.clock import AsyncCancel, Cancel, Clock
 from opwatch.errors import OpwatchError
 from opwatch.transport import Limits
+from opwatch.transport.asynchronous import AsyncTransport
 from opwatch.wire import Answer, Outgoing, Secret
 
 __all__ = ["FakeClock", "Reply", "Script", "Sent", "reply"]
@@ -218,7 +219,7 @@ class _Scripted(transport.Transport):
         return self._script.answer(outgoing, self._clock.now())
 
 
-class _AsyncScripted(transport.AsyncTransport):
+class _AsyncScripted(AsyncTransport):
     def __init__(self, limits: Limits, script: Script) -> None:
         super().__init__(limits)
         self._script = script

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import attrs
 
@@ -66,8 +66,7 @@ class Operation(Protocol):
     def _parse_response(self) -> Callable[..., Any]: ...
 
 
-@attrs.frozen
-class Complaint:
+class Complaint(NamedTuple):
     """What an error answer says, as its service's file reads it."""
 
     code: str | None = None
@@ -77,8 +76,7 @@ class Complaint:
     request_id: str | None = None
 
 
-@attrs.frozen
-class Seen(Generic[W]):
+class Seen(NamedTuple, Generic[W]):
     """What one query brought."""
 
     progress: Progress[W]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, quote_plus, urlencode
 
 import attrs
@@ -154,8 +154,7 @@ def _unescaped(found: re.Match[str]) -> str:
 # --- addresses and ids ----------------------------------------------------------------------------
 
 
-@attrs.frozen
-class Address:
+class Address(NamedTuple):
     """Where a service is: its origin, and the path before every target."""
 
     origin: str

@@ -54,7 +54,10 @@ from opwatch.errors import (
     WaitTimeout,
 )
 from opwatch.testing import FakeClock, Script, reply
-from opwatch.transport import _AsyncStream, _Limit, _Stream, address
+from opwatch.transport import address
+from opwatch.transport.asynchronous import _AsyncStream
+from opwatch.transport.blocking import _Stream
+from opwatch.transport.limits import Limit
 from opwatch.wire import Outgoing, Secret
 
 JOB = "j" * 20
@@ -579,7 +582,7 @@ def test_a_subject_token_is_taken_out_however_the_head_is_cut(
         secrets=(Secret("a made-up password"),),
         veil="X-Subject-Token",
     )
-    limit = _Limit(PATIENCE, outgoing)
+    limit = Limit(PATIENCE, outgoing)
     data = head % (name, token, b"a made-up password") + body
 
     async def read_all() -> bytes:

@@ -30,7 +30,8 @@ from hypothesis import strategies as st
 from opwatch import AkSk, Apig, AsyncApig, AsyncCatenis, Catenis
 from opwatch.errors import PermissionDenied
 from opwatch.testing import FakeClock, Script, reply
-from opwatch.transport import _Limit, _request, address
+from opwatch.transport import address, exchange
+from opwatch.transport.limits import Limit
 from opwatch.wire import Outgoing
 
 SECRET_KEY = "made/up+secret=key"
@@ -175,7 +176,7 @@ def test_the_checks_can_fail(services):
 
 def as_sent(outgoing: Outgoing) -> Request:
     """The bytes of a request, written by the library that also writes them on the wire."""
-    built = _request(outgoing, _Limit(1.0, outgoing))
+    built = exchange.request(outgoing, Limit(1.0, outgoing))
     connection = h11.Connection(h11.CLIENT)
     event = h11.Request(method=built.method, target=built.url.target, headers=built.headers)
     return Request(connection.send(event) or b"", b"")
@@ -208,7 +209,7 @@ def test_the_origin_that_is_dialled_is_the_one_that_was_given(host, port):
     """Scheme, host and port of the connection, as those of the address."""
     found = address(f"https://{host}{port}", "base_url")
     outgoing = Outgoing("GET", found, "/")
-    url = _request(outgoing, _Limit(1.0, outgoing)).url
+    url = exchange.request(outgoing, Limit(1.0, outgoing)).url
     assert (url.scheme, url.origin.port) == (b"https", int(port[1:]) if port else 443)
     dialled = url.host.decode("ascii")
     netloc = f"[{dialled}]" if ":" in dialled else dialled

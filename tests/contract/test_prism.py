@@ -30,7 +30,8 @@ from opwatch import (
 )
 from opwatch.client import AsyncClient, Client
 from opwatch.errors import AuthenticationError, NotFound, OpwatchError, ServiceError
-from opwatch.transport import AsyncTransport, Limits, Transport
+from opwatch.transport import Limits, Transport
+from opwatch.transport.asynchronous import AsyncTransport
 from opwatch.wire import Answer, Outgoing
 
 pytestmark = pytest.mark.contract

@@ -22,6 +22,7 @@ import attrs
 from opwatch import clock as clocks
 from opwatch import transport
 from opwatch.testing import FakeClock
+from opwatch.transport.asynchronous import AsyncTransport
 from opwatch.wire import Answer, Outgoing, is_loopback
 
 if TYPE_CHECKING:  # every process that a page starts imports this file, and needs no server
@@ -89,7 +90,7 @@ class _Rerouted(transport.Transport):
         return super().send(rerouted(outgoing, os.environ[URL]))
 
 
-class _AsyncRerouted(transport.AsyncTransport):
+class _AsyncRerouted(AsyncTransport):
     async def send(self, outgoing: Outgoing) -> Answer:
         return await super().send(rerouted(outgoing, os.environ[URL]))
 

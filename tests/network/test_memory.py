@@ -18,7 +18,7 @@ from fault_scenarios import HEAD_OF_CHUNKED, MIB, SCENARIOS, Play, body, endless
 from fault_server import FaultServer, Peer
 from fault_services import ITWIN, Sample
 
-from opwatch.transport import _Limit
+from opwatch.transport.limits import Limit
 from opwatch.wire import Address, Outgoing
 
 MOST = 64 * MIB
@@ -100,7 +100,7 @@ def test_no_answer_takes_much_memory_or_time(
 
 def test_small_chunks_are_not_kept_one_by_one() -> None:
     """A body that comes a byte at a time takes no more memory than it is long."""
-    limit = _Limit(30.0, Outgoing("GET", Address("http://x", "x", ""), "/"))
+    limit = Limit(30.0, Outgoing("GET", Address("http://x", "x", ""), "/"))
     tracemalloc.start()
     for _ in range(MIB // 8):
         limit.add(bytes(bytearray(b"x")))

@@ -151,8 +151,8 @@ def test_only_final_phases_end_a_wait(phase):
 def test_states_and_events_are_frozen():
     """Nothing the machine hands out can be changed."""
     for value in (ITWIN, Plan(ITWIN), begin(Plan(ITWIN), 0.0), reading(), SHAKY, Gate()):
-        name = attrs.fields(type(value))[0].name
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        name = type(value).__match_args__[0]
+        with pytest.raises(AttributeError):
             setattr(value, name, None)
 
 
@@ -602,8 +602,7 @@ def test_a_token_fits_a_clock_of_another_origin(state):
         state,
         due=state.due + shift,
         changed=state.changed + shift,
-        plan=attrs.evolve(
-            state.plan,
+        plan=state.plan._replace(
             deadline=None if state.plan.deadline is None else state.plan.deadline + shift,
         ),
     )
@@ -651,7 +650,7 @@ def test_a_token_is_small_readable_json_without_address_or_credential():
 
 def test_a_token_of_a_long_id_is_still_small():
     """Under 1 KiB with an id of 256 characters and ten rungs."""
-    state = attrs.evolve(FULL, plan=attrs.evolve(FULL.plan, schedule=Schedule([1.25] * 10)))
+    state = attrs.evolve(FULL, plan=FULL.plan._replace(schedule=Schedule([1.25] * 10)))
     assert len(dump(state, service="catenis", job_id="x" * 256, now=0.1, epoch=EPOCH)) < 1024
 
 
@@ -791,7 +790,7 @@ def test_a_wall_clock_set_back_between_processes_prolongs_a_wait_by_no_more_than
 
 def test_a_wall_clock_set_forward_between_processes_makes_the_next_query_due():
     """One query at once; the one after it keeps its distance."""
-    state = attrs.evolve(FULL, plan=attrs.evolve(FULL.plan, deadline=None, stall_timeout=None))
+    state = attrs.evolve(FULL, plan=FULL.plan._replace(deadline=None, stall_timeout=None))
     _, after = loaded(token_of(state, now=100.0), now=0.0, epoch=EPOCH + 86_400.0)
     assert after.due < 0
     after, _ = advance(after, reading(41.5), 0.0)

@@ -24,6 +24,8 @@ from opwatch.errors import (
 )
 from opwatch.progress import Phase
 from opwatch.testing import FakeClock, Script, reply
+from opwatch.transport.asynchronous import AsyncTransport
+from opwatch.wire import Answer
 
 BACKENDS = ["asyncio", "trio"]
 MINUTE = Schedule((60,), jitter=0)
@@ -381,7 +383,7 @@ def test_cancel_ends_all_async_waits_at_once(backend):
 def slow(*names, started, release=None):
     """A transport that holds the requests for some jobs until it is told, or for ever."""
 
-    class Slow(transports.AsyncTransport):
+    class Slow(AsyncTransport):
         def __init__(self, limits):
             super().__init__(limits)
             self.under_way = 0
@@ -396,7 +398,7 @@ def slow(*names, started, release=None):
                 finally:
                     self.under_way -= 1
             await anyio.lowlevel.checkpoint()
-            return transports.Answer(200, (), SUCCESS.body)
+            return Answer(200, (), SUCCESS.body)
 
     return Slow
 
@@ -443,12 +445,12 @@ def test_an_answer_that_comes_all_the_same_does_not_bring_a_cancelled_wait_back(
     async def main():
         cancel, release, sent = anyio.Event(), anyio.Event(), []
 
-        class Stubborn(transports.AsyncTransport):
+        class Stubborn(AsyncTransport):
             async def send(self, outgoing):
                 sent.append(outgoing.target)
                 with anyio.CancelScope(shield=True):
                     await release.wait()
-                return transports.Answer(200, (), ACTIVE.body)
+                return Answer(200, (), ACTIVE.body)
 
         with sent_by(Stubborn):
             client = AsyncITwin("a made-up token")
@@ -672,7 +674,7 @@ def test_a_sleep_ends_where_an_answer_brings_an_earlier_query(backend, clock):
     """While one job's answer is under way the next is waited for; what it brings is not late."""
     asked = {"a": [], "b": []}
 
-    class OneIsSlow(transports.AsyncTransport):
+    class OneIsSlow(AsyncTransport):
         async def send(self, outgoing):
             name = outgoing.target.split("/")[-2]
             asked[name].append(clock.now())
@@ -680,7 +682,7 @@ def test_a_sleep_ends_where_an_answer_brings_an_earlier_query(backend, clock):
                 await clock.asleep(20)
             await anyio.lowlevel.checkpoint()
             percentage = len(asked["a"]) if name == "a" else 0
-            return transports.Answer(200, (), state("Active", percentage).body)
+            return Answer(200, (), state("Active", percentage).body)
 
     async def main():
         with sent_by(OneIsSlow):
@@ -806,7 +808,7 @@ def test_no_more_requests_than_places_are_under_way(backend, clock):
     """`max_in_flight` is the most, and they are used."""
     most = []
 
-    class Counting(transports.AsyncTransport):
+    class Counting(AsyncTransport):
         under_way = 0
 
         async def send(self, outgoing):
@@ -815,7 +817,7 @@ def test_no_more_requests_than_places_are_under_way(backend, clock):
             for _ in range(5):
                 await anyio.lowlevel.checkpoint()
             self.under_way -= 1
-            return transports.Answer(200, (), SUCCESS.body)
+            return Answer(200, (), SUCCESS.body)
 
     async def main():
         with sent_by(Counting):

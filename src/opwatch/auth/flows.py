@@ -25,7 +25,12 @@ T = TypeVar("T")
 
 
 class Ask:
-    """A callable of the user's, blocking or async, that returns a token. Its repr may hold one."""
+    """A callable of the user's, blocking or async, that returns a token.
+
+    The repr does not show it: it may hold what the token is asked for with.
+    """
+
+    __slots__ = ("function",)
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.function = function

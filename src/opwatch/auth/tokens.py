@@ -15,10 +15,8 @@ import logging
 import re
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
-
-import attrs
 
 from opwatch.auth.flows import AkSk, Ask, Auth, Flight, Flow, Token, require
 from opwatch.clock import Clock
@@ -254,8 +252,7 @@ def bare(token: Any) -> Secret:
     return Secret(_BEARER.sub("", secret.reveal(), count=1).rstrip(" "))
 
 
-@attrs.frozen
-class _Fixed:
+class _Fixed(NamedTuple):
     token: Secret
 
     def fetch(self, clock: Clock) -> Flow[Token]:
@@ -263,12 +260,14 @@ class _Fixed:
         yield
 
 
-@attrs.frozen
 class _Asked:
-    function: Callable[[], Any] = attrs.field(repr=False)
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
 
     def fetch(self, clock: Clock) -> Flow[Token]:
-        token = bare((yield Ask(self.function)))
+        token = bare((yield Ask(self._function)))
         if fault := token.fault():
             raise AuthenticationError(f"what the token callable returned {fault}")
         return Token(token)

@@ -11,7 +11,8 @@ from typing import Any
 from opwatch import transport
 from opwatch.cli import complain
 from opwatch.errors import OpwatchError
-from opwatch.transport import AsyncTransport, Limits, Transport
+from opwatch.transport import Limits, Transport
+from opwatch.transport.asynchronous import AsyncTransport
 from opwatch.wire import Answer, Outgoing
 
 
