@@ -15,6 +15,7 @@ from docs_blocks import ROOT, Block, blocks
 
 from opwatch import Apig, Catenis, ITwin
 from opwatch.cli import commands
+from opwatch.cli.simulating import add_examples
 from opwatch.simulator import Frame, Simulator
 from opwatch.testing import FakeClock
 
@@ -23,28 +24,7 @@ BLOCKS = blocks(README)
 PYTHON = [pair for pair in pairwise(BLOCKS) if pair[0].language == "python"]
 CONSOLE = [block for block in BLOCKS if block.language == "console"]
 
-GATEWAY, JOB = "eddc4d25480b4cd6b512f270a1b8b341", "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21"
-MESSAGE = "hfHtyPCS68toB9FjA8rM"
-
-
-def add_jobs(simulator: Simulator) -> None:
-    """The jobs that the README's Python waits for."""
-    running = Frame("running", percent=50)
-    done = Frame("succeeded", percent=100, at=20)
-    simulator.add("itwin", JOB, [running, done])
-    simulator.add("itwin", "bridge", [running, done])
-    simulator.add("itwin", "tower", Frame("succeeded", percent=100))
-    simulator.add(
-        "catenis",
-        MESSAGE,
-        [
-            Frame("running", bytes_processed=512_000),
-            Frame("succeeded", bytes_processed=1_310_720, at=1),
-        ],
-    )
-    simulator.add(
-        "apig", GATEWAY, [Frame("running", percent=30), Frame("succeeded", percent=100, at=324)]
-    )
+JOB, MESSAGE = "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21", "pQ8mVhfK2dTz4WxLrNcb"
 
 
 def add_console_jobs(simulator: Simulator) -> None:
@@ -61,11 +41,11 @@ def check_printed(shown: str, printed: str) -> None:
 
 
 def test_there_is_code_for_every_service() -> None:
-    """One block a service, one async, and a console; each has the output that follows it."""
+    """A first block, one a service, one async, and a console; each has its output after it."""
     code = "\n".join(block.code for block, _ in PYTHON)
     for name in ("ITwin", "Catenis", "Apig", "AsyncITwin"):
         assert f"{name}.from_env()" in code
-    assert [output.language for _, output in PYTHON] == ["text"] * 4
+    assert [output.language for _, output in PYTHON] == ["text"] * 5
     assert len(CONSOLE) == 1
 
 
@@ -73,10 +53,10 @@ def test_there_is_code_for_every_service() -> None:
 def test_python_prints_what_is_shown(
     block: Block, output: Block, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A block of Python runs by itself, against the simulator, and prints the block after it."""
+    """A block runs by itself, against what `opwatch simulate` serves, and prints what follows."""
     printed = io.StringIO()
     with FakeClock() as clock, Simulator(clock=clock) as simulator:
-        add_jobs(simulator)
+        add_examples(simulator)
         for name, value in simulator.environ.items():
             monkeypatch.setenv(name, value)
         code = compile("\n" * (block.line - 1) + block.code, str(README), "exec")
@@ -108,9 +88,14 @@ def test_commands_print_what_is_shown(block: Block, tmp_path: Path) -> None:
 
 
 def test_the_exit_codes_are_those_of_the_help() -> None:
-    """The README's table of exit codes says what `opwatch watch --help` says."""
+    """The table of exit codes in the documentation begins each line as the help of `watch`."""
     told = re.findall(r"^ +(\d+)  (.+)$", commands.watch.epilog or "", re.MULTILINE)
-    assert re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text("utf-8"), re.MULTILINE) == told
+    page = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    lines = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)
+    shortened = [
+        (code, text[: len(words)]) for (code, text), (_, words) in zip(lines, told, strict=True)
+    ]
+    assert shortened == told
 
 
 @pytest.mark.parametrize("client", [Catenis, ITwin, Apig])

@@ -26,6 +26,7 @@ _LIMIT = 60.0
 def simulate(port: int) -> int:
     """Serve until a signal; exit code 0, as this is how it ends."""
     simulator, jobs = _simulator(port)
+    add_examples(simulator)
     try:
         simulator.start()
     except OSError as error:
@@ -36,6 +37,7 @@ def simulate(port: int) -> int:
             print(f"export {name}={shlex.quote(value)}")
         words = [f"{service}:{job_id}" for service, job_id in jobs.items()]
         print("# Each job plays once, from its first query on; run this anew to see it again.")
+        print("# The jobs of the README and the documentation's first pages are there, and these:")
         print(f"# opwatch watch --schedule 1s {shlex.join(words)}", flush=True)
         _until_signal()
     finally:
@@ -65,6 +67,34 @@ def demo(*, no_color: bool) -> int:
     if not wrong:
         print("Each job ended as its script says.")
     return exits.FAILED if wrong else exits.SUCCEEDED
+
+
+def add_examples(simulator: Simulator) -> None:
+    """The jobs that the README and the first pages of the documentation ask for, where installed.
+
+    Each is over within a few queries by its service's own schedule, so the code there can be
+    tried as it stands.
+    """
+    from opwatch.simulator import Frame
+
+    sent = [
+        Frame("running", bytes_processed=512_000),
+        Frame("succeeded", at=1, bytes_processed=1_310_720),
+    ]
+    built = Frame("running", percent=56, step="Reconstruction")
+    created = Frame("running", percent=30)
+    succeeded, failed = Frame("succeeded", at=20, percent=100), Frame("failed", at=10)
+    examples = [
+        ("catenis", "pQ8mVhfK2dTz4WxLrNcb", sent),
+        ("catenis", "pB7tYk2RzWq9sXvPnJmd", sent),
+        ("itwin", "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21", [built, succeeded]),
+        ("itwin", "0c9d7f52-6a0e-4f0b-8b53-2d1f4c7e9a60", [built, failed]),
+        ("apig", "eddc4d25480b4cd6b512f270a1b8b341", [created, succeeded]),
+        ("apig", "6f1c8b0e7a9d4e2fb3c5d7e9f1a2b3c4", [created, failed]),
+    ]
+    for service, job_id, frames in examples:
+        if service in simulator.services:
+            simulator.add(service, job_id, frames)
 
 
 def _simulator(port: int) -> tuple[Simulator, dict[str, str]]:
