@@ -2,7 +2,7 @@
 
 Run by `run.py` in a process and on a core of its own. Prints its port. With `--tls FILE` it speaks
 TLS with the certificate and key in FILE. On the path /counts it says how many connections and how
-many requests there were. Ends with its standard input.
+many requests there were, on /drop it closes all other connections. Ends with its standard input.
 """
 
 import os
@@ -22,11 +22,16 @@ SAMPLES = {
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 counts = {"connections": 0, "requests": 0}
+connected: set[socket.socket] = set()
 
 
-def answer(head: bytes) -> bytes:
+def answer(head: bytes, connection: socket.socket) -> bytes:
     if b" /counts " in head:
         body = b"%(connections)d %(requests)d" % {k.encode(): v for k, v in counts.items()}
+    elif b" /drop " in head:
+        for other in connected - {connection}:
+            other.shutdown(socket.SHUT_RDWR)
+        body = b"dropped"
     else:
         counts["requests"] += 1
         body = next(sample for path, sample in SAMPLES.items() if b" " + path in head)
@@ -38,12 +43,14 @@ def serve(connection: socket.socket, context: ssl.SSLContext | None) -> None:
     if context is not None:
         connection = context.wrap_socket(connection, server_side=True)
     counts["connections"] += 1
+    connected.add(connection)
     pending = b""
     while received := connection.recv(65536):
         pending += received
         while b"\r\n\r\n" in pending:
             head, pending = pending.split(b"\r\n\r\n", 1)
-            connection.sendall(answer(head))
+            connection.sendall(answer(head, connection))
+    connected.discard(connection)
 
 
 def main() -> None:

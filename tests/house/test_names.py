@@ -112,3 +112,12 @@ def test_the_command_loads_nothing_before_it_is_needed() -> None:
     """The module behind the command `opwatch` loads neither click nor rich nor a service."""
     roots = {name.split(".")[0] for name in loaded_by("import opwatch.cli")}
     assert roots & {"click", "rich", "httpx", "opwatch_api", "starlette"} == set()
+
+
+def test_a_blocking_client_loads_nothing_of_the_async_one() -> None:
+    """What only asyncio and trio need takes no time of a blocking script."""
+    loaded = loaded_by("from opwatch import ITwin; ITwin('made-up').close()")
+    assert "opwatch.transport.blocking" in loaded
+    assert loaded & {"opwatch.transport.asynchronous", "anyio.lowlevel", "anyio.abc"} == set()
+    asynchronous = loaded_by("from opwatch import AsyncITwin; AsyncITwin('made-up')")
+    assert "opwatch.transport.asynchronous" in asynchronous
