@@ -79,7 +79,7 @@ def rerouted(outgoing: Outgoing, url: str) -> Outgoing:
     """The same request, to the simulator at `url`; RuntimeError for any other address."""
     address = outgoing.address
     if address.origin in ORIGINS:
-        return attrs.evolve(outgoing, address=attrs.evolve(address, origin=url))
+        return attrs.evolve(outgoing, address=address._replace(origin=url))
     if is_loopback(address.host.rpartition(":")[0]):
         return outgoing
     raise RuntimeError(f"a page of the documentation asked {address.origin}")
