@@ -4,12 +4,13 @@
 
 `--peers` is an interpreter that has the peers (requirements/bench.txt), `--core` one that has
 opwatch and nothing it does not need; this one has the extra `cli`. `--quick` leaves out what takes
-five minutes of real time: a connection left idle for 130 s, and 10,000 jobs for a minute.
+five minutes of real time (a connection left idle for 130 s, 10,000 jobs for a minute), and writes
+nothing.
 
 Contenders take turns in each round, so that whatever else the machine does befalls all of them; a
 figure is the median over the rounds, a ratio the median of the rounds' ratios. Client and server
-run on different cores. Prints a table, writes `results.json` and `docs/benchmarks.md`. Ends with 1
-where a ratio is above its limit.
+run on different cores. Prints a table, writes `results.json`, `docs/benchmarks.md` and what follows
+from them, `docs/cost.md`. Ends with 1 where a ratio is above its limit.
 """
 
 import argparse
@@ -21,12 +22,16 @@ import sys
 import tempfile
 import textwrap
 import time
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import cost
+
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
+COST = PAGE.with_name("cost.md")
 RESULTS = HERE / "results.json"
 
 
@@ -107,6 +112,7 @@ def compare(case: str, rounds: Rounds, what: str, against: str, most: float | No
 
 # --- a progress call ------------------------------------------------------------------------------
 
+CALL = "one progress call, CPU"
 BLOCKING = ["http_client", "httpx_client", "requests_session", "itwin", "catenis"]
 BLOCKING += ["apig_token", "apig_aksk", "huaweicloudsdkapig", "otcextensions"]
 ASYNC = ["async_httpx", "async_itwin", "async_catenis", "async_apig_aksk"]
@@ -126,7 +132,7 @@ def calls(peers: str, names: list[str], rounds: int, measure: str) -> Rounds:
 
 def call_rows(peers: str, rounds: int) -> list[Row]:
     lines = calls(peers, BLOCKING, rounds, "cpu")
-    case = "one progress call, CPU"
+    case = CALL
     own = ["itwin", "catenis", "apig_token", "apig_aksk"]
     rows = [compare(case, lines, what, "httpx_client", 0.80) for what in own]
     rows += [
@@ -289,13 +295,17 @@ def idle_rows(peers: str, seconds: int) -> list[Row]:
 # --- 10,000 jobs with the real clock --------------------------------------------------------------
 
 
-def late_rows(peers: str, seconds: int) -> list[Row]:
+def with_many(peers: str, kind: str, seconds: int) -> dict[str, float]:
+    with Server() as server:
+        command = [peers, HERE / "many.py", str(server.port), kind, str(seconds)]
+        run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(run.stdout)
+    return found
+
+
+def late_rows(many: dict[str, dict[str, float]]) -> list[Row]:
     rows = []
-    for kind in ("sync", "async"):
-        with Server() as server:
-            command = [peers, HERE / "many.py", str(server.port), kind, str(seconds)]
-            run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found = json.loads(run.stdout)
+    for kind, found in many.items():
         for name, word in (("median", "median"), ("p99", "99th percentile")):
             rows.append(
                 Row(
@@ -348,6 +358,37 @@ def page(rows: list[Row], machine: str) -> str:
     return PAGE_TEXT.format(machine=machine, table="\n".join(table))
 
 
+def traffic(peers: str) -> dict[str, float]:
+    """The bytes of a query over the wire, both ways and without TLS, by service."""
+    found = {}
+    for name, service in (("catenis", "Catenis"), ("itwin", "iTwin"), ("apig_aksk", "APIG")):
+        with Server() as server:
+            with Worker(peers, name, server.port) as worker:
+                worker.round(100)
+            url = f"http://127.0.0.1:{server.port}/counts"
+            with urllib.request.urlopen(url) as answer:
+                _, requests, received, sent = map(int, answer.read().split())
+        found[service] = (received + sent) / requests
+    return found
+
+
+def write(peers: str, rows: list[Row], many: dict[str, dict[str, float]]) -> None:
+    machine = f"{platform.machine()}, {platform.system()}, CPython {platform.python_version()}"
+    cpu = {row.what: row.figure / 1e6 for row in rows if row.case == CALL}
+    figures = {
+        service: {"cpu": cpu[name], "bytes": size}
+        for (service, size), name in zip(
+            traffic(peers).items(), ("catenis", "itwin", "apig_aksk"), strict=True
+        )
+    }
+    memory = next(row.figure for row in rows if row.unit == "bytes")
+    figures["many"] = {"cpu": many["sync"]["cpu"], "memory": memory}
+    found = {"machine": machine, "rows": [row._asdict() for row in rows], "cost": figures}
+    RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text(page(rows, machine))
+    COST.write_text(cost.page(figures))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", required=True)
@@ -359,16 +400,16 @@ def main() -> None:
     rows = call_rows(given.peers, given.rounds)
     rows += start_rows(given.core, given.rounds)
     rows += pure_rows(given.peers, rows[0].figure / 1e6)
+    many = {}
     if not given.quick:
-        rows += late_rows(given.peers, 60)
+        many = {kind: with_many(given.peers, kind, 60) for kind in ("sync", "async")}
+        rows += late_rows(many)
         rows += idle_rows(given.peers, 130)
 
-    machine = f"{platform.machine()}, {platform.system()}, CPython {platform.python_version()}"
     for row in rows:
         print("{:46} {:22} / {:22} {:>6} {:>5} {:>14} {:>14}".format(*cells(row)))
-    found = {"machine": machine, "rows": [row._asdict() for row in rows]}
-    RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    PAGE.write_text(page(rows, machine))
+    if not given.quick:
+        write(given.peers, rows, many)
     missed = [row for row in rows if row.most is not None and row.ratio > row.most]
     for row in missed:
         print(f"above its limit: {row.case}: {row.what} / {row.against} = {row.ratio:.2f}")

@@ -1,8 +1,9 @@
 """A server that answers every request with a service's documented sample, as cheaply as it can.
 
 Run by `run.py` in a process and on a core of its own. Prints its port. With `--tls FILE` it speaks
-TLS with the certificate and key in FILE. On the path /counts it says how many connections and how
-many requests there were, on /drop it closes all other connections. Ends with its standard input.
+TLS with the certificate and key in FILE. On the path /counts it says how many connections,
+requests, and bytes in and out there were; on /drop it closes all other connections. Ends with its
+standard input.
 """
 
 import os
@@ -21,13 +22,13 @@ SAMPLES = {
 }
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
-counts = {"connections": 0, "requests": 0}
+counts = {"connections": 0, "requests": 0, "received": 0, "sent": 0}
 connected: set[socket.socket] = set()
 
 
 def answer(head: bytes, connection: socket.socket) -> bytes:
     if b" /counts " in head:
-        body = b"%(connections)d %(requests)d" % {k.encode(): v for k, v in counts.items()}
+        body = " ".join(map(str, counts.values())).encode()
     elif b" /drop " in head:
         for other in connected - {connection}:
             other.shutdown(socket.SHUT_RDWR)
@@ -49,7 +50,10 @@ def serve(connection: socket.socket, context: ssl.SSLContext | None) -> None:
         pending += received
         while b"\r\n\r\n" in pending:
             head, pending = pending.split(b"\r\n\r\n", 1)
-            connection.sendall(answer(head, connection))
+            reply = answer(head, connection)
+            counts["received"] += len(head) + 4
+            counts["sent"] += len(reply)
+            connection.sendall(reply)
     connected.discard(connection)
 
 

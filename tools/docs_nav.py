@@ -1,13 +1,13 @@
 """For the navigation: pages that another tool writes are listed where they are.
 
-`make bench` and the tests of the network write a page each. mkdocs calls `on_config` with what
+`make bench` writes two pages, the tests of the network one. mkdocs calls `on_config` with what
 mkdocs.yml says, before it looks for pages.
 """
 
 from pathlib import Path
 from typing import Any
 
-WRITTEN = frozenset({"benchmarks.md", "what-happens-when.md"})
+WRITTEN = frozenset({"benchmarks.md", "cost.md", "what-happens-when.md"})
 
 
 def on_config(config: Any) -> Any:
