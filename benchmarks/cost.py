@@ -92,8 +92,8 @@ the jitter. `make bench` writes this page anew.
 |---|---|---|---|---|---|
 {one}
 
-A query is {bytes}, both ways and without TLS, which adds about 50 and a handshake of some kilobytes:
-once, since the connection is kept between queries. "Told late" is the longest delay of the
+A query is {bytes}, both ways and without TLS, which adds about 50, and a handshake of
+some kilobytes once: the connection is kept between queries. "Told late" is the longest delay of the
 schedule, jitter included: how long a job may have been over before it is asked again.
 
 ## Many jobs at the same time
@@ -111,8 +111,8 @@ iTwin's rate limits are {small} requests a minute for the small tiers and {large
 On its own schedule a job takes {each:.2g} queries a minute while it moves, so one account may watch
 about **{fit_small} jobs at a time on a small tier and {fit_large} on the others**. With
 `schedule=Schedule((120,))` it is {fit_small_slow} and {fit_large_slow}, and each job's end is told
-some two minutes late at most. A million jobs on one account fit no tier, unless they are asked every
-{needed:.0f} seconds.
+some two minutes late at most. A million jobs on one account fit no tier, unless they are asked
+every {needed:.0f} seconds.
 
 Catenis and APIG document no figure. Whatever the limit is, one 429 holds all jobs of a client until
 its `Retry-After` has run out, and lets them go spread. The gate belongs to a client: several
