@@ -62,6 +62,7 @@ def test_python_prints_what_is_shown(
         code = compile("\n" * (block.line - 1) + block.code, str(README), "exec")
         with redirect_stdout(printed):
             exec(code, {"__name__": "__main__"})
+        assert clock.now() < 60  # as the README says
     check_printed(output.code, printed.getvalue())
 
 
