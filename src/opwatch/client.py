@@ -14,10 +14,9 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypedDict, TypeVar, cast
 
 import anyio
-import attrs
 
 from opwatch import clock as clocks
 from opwatch import polling, transport
@@ -56,8 +55,7 @@ class Options(TypedDict, total=False):
     """Put before opwatch's own."""
 
 
-@attrs.frozen
-class Plugin:
+class Plugin(NamedTuple):
     """What a service is to the command line: the value of an entry point `opwatch.services`."""
 
     name: str

@@ -84,8 +84,7 @@ class Seen(NamedTuple, Generic[W]):
     """Why it isn't known how the job ended, where asking again may tell."""
 
 
-@attrs.frozen(kw_only=True)
-class Service(Generic[W]):
+class Service(NamedTuple, Generic[W]):
     """What a service file must say."""
 
     name: str

@@ -5,7 +5,6 @@ Frozen values whose reprs show no credential. Nothing here sends anything.
 
 from __future__ import annotations
 
-import html
 import ipaddress
 import json
 import re
@@ -109,6 +108,12 @@ def _forms(secret: str) -> tuple[bytes, ...]:
     return tuple(sorted(forms, key=len, reverse=True))
 
 
+def _in_html(secret: str) -> str:
+    import html
+
+    return html.escape(secret)
+
+
 _QUOTED: tuple[Callable[[str], str], ...] = (
     str,
     lambda secret: json.dumps(secret)[1:-1],
@@ -116,7 +121,7 @@ _QUOTED: tuple[Callable[[str], str], ...] = (
     partial(quote, safe="", errors="surrogatepass"),
     partial(quote, errors="surrogatepass"),
     partial(quote_plus, errors="surrogatepass"),
-    html.escape,
+    _in_html,
 )
 
 
@@ -148,6 +153,8 @@ def _unescaped(found: re.Match[str]) -> str:
         return chr(int(code, 16))
     if char := found[3]:
         return " " if char in "nrtbf" else char
+    import html  # it brings a table of 2,231 names
+
     return html.unescape(found[0])
 
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from opwatch.auth import aksk, ctn1
 from opwatch.clock import Clock
 from opwatch.errors import ConfigurationError, OpwatchError
 from opwatch.reading import http_date
 from opwatch.wire import Answer, Outgoing, Secret
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
@@ -52,6 +54,8 @@ class Flight:
     """
 
     def __init__(self) -> None:
+        from concurrent.futures import Future  # not where a request is signed
+
         self.landed: Future[None] = Future()
         self.token: Token | None = None
         self.failure: OpwatchError | None = None

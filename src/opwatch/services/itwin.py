@@ -192,7 +192,7 @@ class _ITwin(Core[JobProgressResponse]):
             raise ConfigurationError(f"{name} is for Apig; ITwin takes ClientCredentials")
         query = functools.partial(_query, resolve_outcome=bool(resolve_outcome))
         self._open(
-            attrs.evolve(SERVICE, query=query),
+            SERVICE._replace(query=query),
             address(base_url, "base_url"),
             lambda clock: token_auth(credentials, clock, header="Authorization", prefix="Bearer "),
             options,
