@@ -1,11 +1,13 @@
 """What holds for every test: none leaves this machine, and none is judged by how fast it was.
 
 A shell starts its background jobs with SIGINT ignored, and so would be every process that a test
-starts and interrupts; here it is taken back. The engines of tests/engines run in environments of
-their own, which have no Hypothesis.
+starts and interrupts; here it is taken back. Where no bytecode is to be written, every one of them
+would compile opwatch anew: here they may write it. The engines of tests/engines run in
+environments of their own, which have no Hypothesis.
 """
 
 import ipaddress
+import os
 import signal
 import sys
 from importlib.util import find_spec
@@ -17,6 +19,8 @@ if find_spec("hypothesis"):
     settings.register_profile("opwatch", deadline=None)
     settings.register_profile("fuzz", deadline=None, max_examples=5000)  # make fuzz
     settings.load_profile("opwatch")
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
