@@ -715,6 +715,9 @@ def test_a_cancelled_request_shows_nothing(way, backend, service, witness):
     play.held.set()
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # also in a finalizer
 @pytest.mark.parametrize(
     "way", ["catenis", "itwin basic", "itwin partial", "apig login", "apig temporary"]
 )

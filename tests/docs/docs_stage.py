@@ -172,7 +172,9 @@ def child_environment(clock: Path, simulator: Simulator, *, staged: bool) -> dic
     kept = {name: value for name, value in os.environ.items() if not _is_ours(name)}
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     found = {**kept, **variables(simulator), "PATH": programs, "COLUMNS": "80", "TERM": "dumb"}
-    found["PYTEST_ADDOPTS"] = " ".join(f"-p no:{name}" for name in NOT_THEIRS)
+    # Nor its settings: the folder of a page may lie within the project's own.
+    without = (f"-p no:{name}" for name in NOT_THEIRS)
+    found["PYTEST_ADDOPTS"] = " ".join([*without, f"-c {os.devnull}", "--rootdir=."])
     if not staged:
         return found
     children = HERE / "children"

@@ -58,7 +58,7 @@ def _query(
         show_details_of_instance_progress_v2, project_id=project_id, instance_id=job_id
     )
     # No field is mandatory, but an answer with none of them is somebody else's.
-    if all(field is UNSET for field in (response.status, response.progress, response.start_time)):
+    if (response.status, response.progress, response.start_time) == (UNSET, UNSET, UNSET):
         raise BadResponse("the answer holds nothing that is documented", status=200)
     return Seen(_read(session, job_id, response))
 
