@@ -147,8 +147,8 @@ class Listening(logging.Handler):
 
     def __enter__(self) -> Self:
         root = logging.getLogger()
-        self._level = root.level
-        root.addHandler(self)
+        self._before = root.level, root.handlers
+        root.handlers = [self]  # those of pytest would format each of thousands of records
         root.setLevel(logging.DEBUG)
         return self
 
@@ -159,8 +159,8 @@ class Listening(logging.Handler):
         frames: TracebackType | None,
     ) -> None:
         root = logging.getLogger()
-        root.removeHandler(self)
-        root.setLevel(self._level)
+        level, root.handlers = self._before
+        root.setLevel(level)
 
 
 def refuses_copies(one: Any) -> None:
