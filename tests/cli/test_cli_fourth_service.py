@@ -13,8 +13,36 @@ import pytest
 from cli_tools import Running, run_apart
 from terminal import Terminal
 
+from opwatch.progress import Fault
+from opwatch.simulator import Frame, Polls, Simulator
+
 HERE = Path(__file__).resolve().parent
 INSTALLED = {"PYTHONPATH": str(HERE / "harbour")}
+
+
+@pytest.fixture
+def harbour(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A simulator in this process of all four services, with a job that is soon over."""
+    monkeypatch.syspath_prepend(INSTALLED["PYTHONPATH"])
+    with Simulator() as simulator:
+        simulator.add(
+            "harbour",
+            "Albatross",
+            Polls(
+                [
+                    Frame("pending", percent=0),
+                    Frame("running", percent=25),
+                    *[Frame("running", percent=75)] * 2,
+                    Frame("failed", percent=75, fault=Fault("STRIKE", "the cranes stand still")),
+                ]
+            ),
+        )
+        yield simulator
+
+
+def variables(simulator: Simulator) -> dict[str, str]:
+    """Those of a process in which the package is installed, too."""
+    return INSTALLED | simulator.environ
 
 
 @pytest.fixture
@@ -57,8 +85,9 @@ def test_its_bars(env: dict[str, str]) -> None:
     assert "harbour Albatross: STRIKE: the cranes stand still" in str(terminal.screen)
 
 
-def test_it_is_asked_once(env: dict[str, str]) -> None:
+def test_it_is_asked_once(harbour: Simulator) -> None:
     """`progress` asks it, and an unknown id exits as for any service."""
+    env = variables(harbour)
     assert run_apart("progress", "harbour", "Albatross", env=env).out == (
         "harbour Albatross pending, 0 %\n"
     )
@@ -66,8 +95,9 @@ def test_it_is_asked_once(env: dict[str, str]) -> None:
     assert (gone.code, gone.err) == (5, "opwatch: harbour Dodo: no such ship (404)\n")
 
 
-def test_it_is_resumed(env: dict[str, str], tmp_path: Path) -> None:
+def test_it_is_resumed(harbour: Simulator, tmp_path: Path) -> None:
     """Its state file is gone on with."""
+    env = variables(harbour)
     path = tmp_path / "state.json"
     words = ("watch", "--json", "--state", path)
     with Running(*words, "harbour", "Albatross", env=env) as first:
