@@ -6,6 +6,7 @@ would compile opwatch anew: here they may write it. The engines of tests/engines
 environments of their own, which have no Hypothesis.
 """
 
+import gc
 import ipaddress
 import os
 import signal
@@ -24,6 +25,16 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector off what lives to the end.
+
+    Eight thousand collected tests are a quarter of a million objects, and each full collection in
+    any test would look at all of them again: 2 to 12 % of the processor's time, as measured.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def stay_here(event: str, arguments: tuple[Any, ...]) -> None:
