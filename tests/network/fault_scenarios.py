@@ -73,7 +73,7 @@ class Scenario:
     @property
     def limit(self) -> float:
         """Seconds that the client gives a request."""
-        return 1.0 if self.slow else 20.0
+        return 0.5 if self.slow else 20.0
 
     def options(self) -> dict[str, Any]:
         """What the client is made with."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
+import threading
 from datetime import UTC, datetime
 
 import trustme
@@ -11,8 +12,17 @@ import trustme
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-@functools.cache
+_MAKING = threading.Lock()
+
+
 def authority() -> trustme.CA:
+    """The one authority; a second thread that asks for it waits until it is made."""
+    with _MAKING:
+        return _authority()
+
+
+@functools.cache
+def _authority() -> trustme.CA:
     return trustme.CA()
 
 

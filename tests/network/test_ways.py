@@ -141,7 +141,7 @@ def test_a_server_that_reads_slowly(mode: str) -> None:
             server.ended.wait(0.01)
 
     with FaultServer(play, buffer=262_144) as server:
-        [outcome] = ask(with_auth("x" * MUCH), mode, server.url, request_timeout=1.0)
+        [outcome] = ask(with_auth("x" * MUCH), mode, server.url, request_timeout=0.4)
     assert type(outcome) is TransportError
     assert "no whole answer" in str(outcome)
     assert read < MUCH / 2
