@@ -6,7 +6,6 @@ the client's transport hands them on. Each run draws its own from a seed, which 
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -80,7 +79,7 @@ class Job:
         if is_look:
             return reply(200, {"job": {"id": "j-1", "state": "active"}})
         moved = int(self._clock.now() // self._step) % 100
-        return reply(200, json.loads(self.sample.body(number=str(moved))))
+        return reply(200, self.sample.body(number=str(moved)))
 
     def _begin_poll(self, looks: bool) -> None:
         """Draw whether this poll fails; where it looks at the job too, at which request."""

@@ -175,7 +175,7 @@ def test_each_process_makes_one_poll_and_is_killed_and_the_wait_ends_as_it_would
 def test_a_process_killed_at_any_poll_is_gone_on_with_to_the_same_deadline(serve, processes, poll):
     """The job never ends: the wait times out, at its deadline, with one last poll made there."""
     service = serve([{"state": "Active", "percentage": n // 4} for n in range(60)])
-    first, second = processes(service, 2, timeout=1.0)
+    first, second = processes(service, 2, timeout=0.6)
     said = [first.turn()]
     while len(said) < poll and not said[-1]["end"]:  # on a very slow machine it may be over sooner
         said.append(first.turn())
