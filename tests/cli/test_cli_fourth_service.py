@@ -24,7 +24,9 @@ INSTALLED = {"PYTHONPATH": str(HERE / "harbour")}
 def harbour(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A simulator in this process of all four services, with a job that is soon over."""
     monkeypatch.syspath_prepend(INSTALLED["PYTHONPATH"])
-    with Simulator() as simulator:
+    from harbour.simulation import SIMULATION
+
+    with Simulator(extra=[SIMULATION]) as simulator:
         simulator.add(
             "harbour",
             "Albatross",
