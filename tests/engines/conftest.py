@@ -34,7 +34,7 @@ if ENGINE == "airflow":
         ),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # by itself it asks for an address
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # its own asks for an address
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
