@@ -4,7 +4,7 @@
     celery -A watch_jobs worker --beat
     >>> begin("itwin", "job-1", timeout=6 * 3600).get()
 
-Needs `pip install opwatch 'celery[redis]'`. Each run of `watch` is one turn: it asks once, and
+Needs opwatch and `celery[redis]`. Each run of `watch` is one turn: it asks once, and
 sends itself again with the new token and the delay that the schedule says.
 
 A worker may be killed at any moment, and no queue delivers exactly once: Celery's on Redis delivers

@@ -2,7 +2,7 @@
 
     * * * * *  watch_job.py itwin job-1 --state /var/lib/watch/job-1 --timeout 21600
 
-Needs `pip install opwatch`; credentials come from the environment (`from_env`). Each run makes at
+Needs opwatch; credentials come from the environment (`from_env`). Each run makes at
 most one query, and none before the schedule allows it, however often cron runs it. The file keeps
 the wait between two runs; it says `asking` while a query is made, so a run that finds it so knows
 that another was killed then, counts that query as made, and lets the longest delay pass first.

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from opwatch.clock import AsyncCancel, Cancel, Clock
-from opwatch.errors import OpwatchError
+from opwatch.errors import OpwatchError, WaitCancelled
 from opwatch.progress import Progress
 from opwatch.waiting import Run
 
@@ -100,8 +100,13 @@ class _Results(Generic[W]):
 
     @property
     def tokens(self) -> dict[str, str]:
-        """What resumes each wait that has not ended, by job id."""
-        return {job_id: run.token for job_id, run in self._agenda.runs.items() if not run.is_over}
+        """What resumes each wait that has not ended, or was cancelled, by job id."""
+        runs, errors = self._agenda.runs, self._agenda.errors
+        return {
+            job_id: run.token
+            for job_id, run in runs.items()
+            if not run.is_over or isinstance(errors.get(job_id), WaitCancelled)
+        }
 
 
 class WatchMany(_Results[W], Iterator[Progress[W]]):

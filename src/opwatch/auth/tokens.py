@@ -335,7 +335,10 @@ def _oauth_token(answer: Answer) -> Token:
     fields = _Veiled(json_object_or_none(answer))
     secret = fields.secret("access_token")
     if secret is None:
-        raise BadResponse("the token endpoint's answer has no access_token", status=answer.status)
+        fault = "has no access_token" if fields else "is not a JSON object"
+        raise BadResponse(
+            f"the token endpoint's answer {fault}; {_CHECK_TOKEN_URL}", status=answer.status
+        )
     return Token(secret, fields.life("expires_in"))
 
 
@@ -345,7 +348,7 @@ def oauth_error(answer: Answer, epoch: float) -> OpwatchError:
     fields = fields if isinstance(fields, dict) else {}
     code, message = text(fields.get("error")), text(fields.get("error_description"))
     kind = Unavailable if code in ("temporarily_unavailable", "server_error") else None
-    return refusal(answer, epoch, "token endpoint", code, message, kind)
+    return refusal(answer, epoch, ("token endpoint", _CHECK_TOKEN_URL), code, message, kind)
 
 
 # --- the identity service (Open Telekom Cloud, Huawei Cloud) --------------------------------------
@@ -413,11 +416,15 @@ class IamPassword:
     def _token(self, answer: Answer, clock: Clock) -> Token:
         if answer.veiled is None or answer.veiled.fault():
             raise BadResponse(
-                "the identity service's answer has no X-Subject-Token", status=answer.status
+                f"the identity service's answer has no X-Subject-Token; {_CHECK_AUTH_URL}",
+                status=answer.status,
             )
         token = (json_object_or_none(answer) or {}).get("token")
         if not isinstance(token, dict):
-            raise BadResponse("the identity service's answer has no token", status=answer.status)
+            raise BadResponse(
+                f"the identity service's answer has no token; {_CHECK_AUTH_URL}",
+                status=answer.status,
+            )
         fields = token
         end = parse_time(fields.get("expires_at"))
         now = http_date(answer.header("date")) or clock.epoch()
@@ -449,26 +456,32 @@ def iam_error(answer: Answer, epoch: float) -> OpwatchError:
     error = fields.get("error") if isinstance(fields, dict) else None
     error = error if isinstance(error, dict) else {}
     code = text(error.get("title")) or text(error.get("code"))
-    return refusal(answer, epoch, "identity service", code, text(error.get("message")))
+    asked = ("identity service", _CHECK_AUTH_URL)
+    return refusal(answer, epoch, asked, code, text(error.get("message")))
 
 
 # --- shared ---------------------------------------------------------------------------------------
+
+_CHECK_TOKEN_URL = "check token_url (ITWIN_TOKEN_URL)"  # noqa: S105 (no password)
+_CHECK_AUTH_URL = "check auth_url (OS_AUTH_URL)"
 
 
 def refusal(
     answer: Answer,
     epoch: float,
-    who: str,
+    asked: tuple[str, str],
     code: str | None,
     message: str | None,
     kind: type[ServiceError] | None = None,
 ) -> ServiceError:
-    """The error of a token request that was refused."""
+    """The error of a token request that was refused; `asked` is who refused it, and what to check
+    where that may be somebody else."""
     status = answer.status
+    who, check = asked
     if status < 400:
-        return ServiceError(f"{who}: a redirect, which is not followed", status=status)
+        return ServiceError(f"{who}: a redirect, which is not followed; {check}", status=status)
     code = printable(answer.erased(code or ""), 80) or None
-    words = printable(answer.erased(message or "")) or code or f"refused with {status}"
+    words = printable(answer.erased(message or "")) or code or f"refused; {check}"
     kind = kind or _REFUSALS.get(status) or (Unavailable if status >= 500 else AuthenticationError)
     return kind(f"{who}: {words}", status=status, code=code, retry_after=retry_after(answer, epoch))
 
@@ -486,6 +499,9 @@ class _Veiled:
 
     def __init__(self, fields: dict[str, Any] | None) -> None:
         self._fields = fields or {}
+
+    def __bool__(self) -> bool:
+        return bool(self._fields)
 
     def secret(self, name: str) -> Secret | None:
         value = bare(self._fields.get(name))

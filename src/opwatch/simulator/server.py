@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from importlib.metadata import entry_points
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import attrs
 import uvicorn
@@ -31,6 +31,9 @@ from opwatch.simulator.app import application, check
 from opwatch.simulator.simulation import Simulation
 from opwatch.simulator.state import Disturbance, Job, Request, State
 from opwatch.simulator.timeline import Frame, Script
+
+if TYPE_CHECKING:  # for who reads types; no service is known here otherwise
+    from opwatch import Apig, AsyncApig, AsyncCatenis, AsyncITwin, Catenis, ITwin
 
 GROUP = "opwatch.simulators"
 HOST = "127.0.0.1"
@@ -143,6 +146,14 @@ class Simulator:
         """The arguments of a service's clients that reach it, with made-up credentials."""
         return self.simulation(service).arguments(self.url)
 
+    @overload
+    def client(self, service: Literal["catenis"], **options: Any) -> Catenis: ...
+    @overload
+    def client(self, service: Literal["itwin"], **options: Any) -> ITwin: ...
+    @overload
+    def client(self, service: Literal["apig"], **options: Any) -> Apig: ...
+    @overload
+    def client(self, service: str, **options: Any) -> Client[Any]: ...
     def client(self, service: str, **options: Any) -> Client[Any]:
         """A blocking client of it; closed when the simulator stops.
 
@@ -153,6 +164,14 @@ class Simulator:
         self._clients.append(made)
         return made
 
+    @overload
+    def async_client(self, service: Literal["catenis"], **options: Any) -> AsyncCatenis: ...
+    @overload
+    def async_client(self, service: Literal["itwin"], **options: Any) -> AsyncITwin: ...
+    @overload
+    def async_client(self, service: Literal["apig"], **options: Any) -> AsyncApig: ...
+    @overload
+    def async_client(self, service: str, **options: Any) -> AsyncClient[Any]: ...
     def async_client(self, service: str, **options: Any) -> AsyncClient[Any]:
         """As `client`; the caller closes it, in the event loop it was used in."""
         arguments = {**self.arguments(service), **options}
