@@ -37,7 +37,7 @@ def simulate(port: int) -> int:
             print(f"export {name}={shlex.quote(value)}")
         words = [f"{service}:{job_id}" for service, job_id in jobs.items()]
         print("# Each job plays once, from its first query on; run this anew to see it again.")
-        print("# The jobs of the README and the documentation's first pages are there, and these:")
+        print("# The jobs of the README and the documentation are there, and these:")
         print(f"# opwatch watch --schedule 1s {shlex.join(words)}", flush=True)
         _until_signal()
     finally:
@@ -70,7 +70,7 @@ def demo(*, no_color: bool) -> int:
 
 
 def add_examples(simulator: Simulator) -> None:
-    """The jobs that the README and the first pages of the documentation ask for, where installed.
+    """The jobs that the README and the documentation ask for, where installed.
 
     Each is over within a few queries by its service's own schedule, so the code there can be
     tried as it stands.
@@ -88,6 +88,8 @@ def add_examples(simulator: Simulator) -> None:
         ("catenis", "pQ8mVhfK2dTz4WxLrNcb", sent),
         ("catenis", "pB7tYk2RzWq9sXvPnJmd", sent),
         ("itwin", "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21", [built, succeeded]),
+        ("itwin", "b7a41c3d-90f2-4e4e-a7be-6b1de3c5f8d4", [built, succeeded]),
+        ("itwin", "3f8e2a67-41bd-4c0a-9f6e-7d2b9c8a5e10", [built, succeeded]),
         ("itwin", "0c9d7f52-6a0e-4f0b-8b53-2d1f4c7e9a60", [built, failed]),
         ("apig", "eddc4d25480b4cd6b512f270a1b8b341", [created, succeeded]),
         ("apig", "6f1c8b0e7a9d4e2fb3c5d7e9f1a2b3c4", [created, failed]),
