@@ -17,7 +17,6 @@ import json
 import random
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import Token as Reset
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,7 +43,9 @@ class FakeClock(Clock):
 
     `now` begins at 0. `epoch` is the wall clock's time at that moment, and `jump` moves it alone,
     as an operator would. `jitter` is 0, or drawn from `seed`. Several async sleepers wake in the
-    order of their times; a blocking sleep takes its time at once, whatever other threads do.
+    order of their times, none while a request of an async client made with this clock is under way:
+    a server answers in real time. A blocking sleep takes its time at once, whatever other threads
+    do.
     """
 
     def __init__(self, *, epoch: float = 1_800_000_000.0, seed: int | None = None) -> None:
@@ -54,7 +55,8 @@ class FakeClock(Clock):
         self._lock = threading.Lock()
         self._sleepers: list[tuple[float, int]] = []
         self._count = 0
-        self._reset: Reset[Clock] | None = None
+        self._under_way = 0
+        self._resets: list[Callable[[], None]] = []
         self.slept: list[float] = []
         """Every sleep, in seconds."""
 
@@ -98,6 +100,8 @@ class FakeClock(Clock):
     async def _is_idle(self, until: AsyncCancel | None) -> bool:
         """Whether everybody else had their turns and nobody began to sleep meanwhile."""
         seen = (self._count, self._now)
+        while self._under_way and not (until is not None and until.is_set()):
+            await anyio.sleep(0.001)  # in real time, as the answer comes
         for _ in range(_IDLE_TURNS):
             await anyio.lowlevel.checkpoint()
             if until is not None and until.is_set():
@@ -109,7 +113,13 @@ class FakeClock(Clock):
             self._now = max(self._now, time)
 
     def __enter__(self) -> Self:
-        self._reset = clocks.current.set(self)
+        clock = clocks.current.set(self)
+        opened = transport.open_async.get()
+        counted = transport.open_async.set(lambda limits: self._counting(opened(limits)))
+        self._resets = [
+            lambda: transport.open_async.reset(counted),
+            lambda: clocks.current.reset(clock),
+        ]
         return self
 
     def __exit__(
@@ -118,8 +128,22 @@ class FakeClock(Clock):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._reset is not None
-        clocks.current.reset(self._reset)
+        for reset in self._resets:
+            reset()
+
+    def _counting(self, inner: AsyncTransport) -> AsyncTransport:
+        """A transport whose requests this clock waits for."""
+        send = inner.send
+
+        async def counted(outgoing: Outgoing) -> Answer:
+            self._under_way += 1
+            try:
+                return await send(outgoing)
+            finally:
+                self._under_way -= 1
+
+        inner.send = counted  # type: ignore[method-assign]
+        return inner
 
 
 @attrs.frozen

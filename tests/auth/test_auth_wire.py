@@ -65,7 +65,10 @@ LABELS = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,10}[a-zA-Z0-9])?", fullmatch
     lambda label: label[2:4] != "--"
 )
 HOSTS = st.one_of(
-    st.lists(LABELS, min_size=1, max_size=4).map(".".join),
+    # A last label of digits makes it an address, which `0.0.0.00` is not.
+    st.lists(LABELS, min_size=1, max_size=4)
+    .filter(lambda labels: not labels[-1].isdigit())
+    .map(".".join),
     st.sampled_from(["bücher.example", "EXAMPLE.com", "my_host.example", "example.com."]),
     st.ip_addresses(v=4).map(str),
     st.ip_addresses(v=6).map(lambda ip: f"[{ip}]"),

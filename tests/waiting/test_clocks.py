@@ -6,12 +6,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from opwatch import Apig, AsyncITwin, Catenis, ITwin
+from opwatch import Apig, AsyncITwin, Catenis, ITwin, transport
 from opwatch import clock as clocks
 from opwatch.clock import LONGEST_SLEEP, Clock
 from opwatch.errors import TransportError
 from opwatch.progress import Phase
 from opwatch.testing import FakeClock, Reply, Script, reply
+from opwatch.transport.asynchronous import AsyncTransport
+from opwatch.wire import Answer
 
 BACKENDS = ["asyncio", "trio"]
 ACTIVE = reply(200, {"jobProgress": {"state": "Active", "percentage": 7}})
@@ -136,6 +138,44 @@ def test_time_does_not_move_while_somebody_works(backend):
         assert clock.now() == 60.0
 
     anyio.run(main, backend=backend)
+
+
+def test_time_does_not_move_while_a_request_is_under_way(backend):
+    """A server answers in real time: nobody's sleep is over before its answer is there."""
+    seen = []
+
+    async def main():
+        asked, answered = anyio.Event(), anyio.Event()
+
+        class Server(AsyncTransport):
+            async def send(self, outgoing):
+                asked.set()
+                await answered.wait()
+                return Answer(200, (), b'{"jobProgress": {"state": "Active"}}')
+
+        before = transport.open_async.set(Server)
+        with FakeClock() as clock:
+            client = AsyncITwin("a made-up token")
+        transport.open_async.reset(before)
+
+        async def query():
+            await client.progress("a")
+            seen.append(("answer", clock.now()))
+
+        async def sleep():
+            await clock.asleep(10)
+            seen.append(("slept", clock.now()))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(query)
+            await asked.wait()
+            group.start_soon(sleep)
+            for _ in range(200):
+                await anyio.lowlevel.checkpoint()
+            answered.set()
+
+    anyio.run(main, backend=backend)
+    assert seen == [("answer", 0.0), ("slept", 10.0)]
 
 
 def test_an_event_wakes_an_async_sleeper_before_its_time(backend):

@@ -325,7 +325,9 @@ def test_no_answers_fool_a_client(service, answers, timeout, stall_timeout):
 
     def handle(request: Any) -> Reply | TransportError:
         status, body, retry_after, form = answers[len(given_out) % len(answers)]
-        given_out.append((clock.now(), status, body if form == "json" else None, retry_after))
+        heard = body if form == "json" else None
+        waits = None if form == "no answer" else retry_after
+        given_out.append((clock.now(), status, heard, waits))
         return reply_of(status, body, retry_after, form)
 
     with FakeClock(epoch=EPOCH) as clock, Script(handle):
