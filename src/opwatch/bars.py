@@ -32,6 +32,9 @@ __all__ = ["Bar", "Board", "bar"]
 
 REFRESH = 8
 """Drawings a second: enough for a countdown and a pulse."""
+FREE = 3
+"""Cells left free at the end of a row: a terminal writes the `^C` of Ctrl-C behind the last row,
+and one that wraps by it is not erased."""
 _DUMB = frozenset({"", "dumb", "unknown"})
 
 
@@ -181,6 +184,8 @@ class Row:
     ended: float | None = None
     outcome: str | None = None
     reason: str | None = None
+    details: list[str] = attrs.field(factory=list)
+    """What stands behind the reason where there is room."""
 
     @property
     def style(self) -> str:
@@ -204,6 +209,15 @@ class Row:
         if self.progress.step and self.progress.phase is Phase.RUNNING:
             return printable(self.progress.step, 120)
         return str(self.progress.phase)
+
+    def why(self, width: int) -> str:
+        """The reason, with as many of the details as fit into one line."""
+        text = f"{self.service} {self.job_id}: {self.reason}"
+        for detail in self.details:
+            if len(text) + 1 + len(detail) > width:
+                break
+            text = f"{text} {detail}"
+        return text
 
 
 class Board:
@@ -246,9 +260,23 @@ class Board:
         row.notice = printable(notice, 120) if notice else None
         self._next(row, delay)
 
-    def ended(self, job: tuple[str, str], outcome: str, reason: str | None) -> None:
-        """The job or its wait is over."""
+    def ended(
+        self,
+        job: tuple[str, str],
+        outcome: str,
+        reason: str | None,
+        *,
+        details: Iterable[str] = (),
+        asked: bool = False,
+    ) -> None:
+        """The job or its wait is over.
+
+        `details` stand behind the reason as far as there is room. `asked` says that a query brought
+        the end which was neither answered nor lived through.
+        """
         row = self.row(job)
+        row.queries += asked
+        row.details = [printable(detail, 200) for detail in details]
         row.due = row.notice = None
         row.outcome = outcome
         row.reason = None if reason is None else printable(reason, 1000)
@@ -265,6 +293,7 @@ class Board:
     # Drawing; rich calls the first.
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.constrain import Constrain
         from rich.text import Text
 
         rows = list(self.rows.values())
@@ -276,39 +305,70 @@ class Board:
         columns = Columns.fit(rows, options.max_width)
         now = self._now()
         for row in rows:
-            yield columns.line(row, now, ascii_only=options.ascii_only)
+            line = columns.line(row, now, ascii_only=options.ascii_only)
+            yield Constrain(line, options.max_width - FREE)
         if hidden:
-            yield Text(f"  and {len(hidden)} more: {counted(hidden)}", style="dim", no_wrap=True)
+            text = Text(f"  and {len(hidden)} more: {counted(hidden)}", style="dim", no_wrap=True)
+            yield Constrain(text, options.max_width - FREE)
 
-    def summary(self, *, ascii_only: bool = False) -> RenderableType:
+    def summary(self) -> RenderableType:
         """How each job ended, in a table, and below it why where one did not succeed."""
+        return _Summary(list(self.rows.values()), self._now())
+
+
+@attrs.frozen
+class _Summary:
+    """The table at the end; an id is cut where there is no room for it, and never folded."""
+
+    rows: list[Row]
+    now: float
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        yield self._table(options.max_width, ascii_only=options.ascii_only)
+        reasons = [row for row in self.rows if row.reason]
+        if reasons:
+            yield Text("")
+        for row in reasons:
+            yield Text(row.why(options.max_width), style=row.style)
+
+    def _table(self, width: int, *, ascii_only: bool) -> RenderableType:
         from rich import box
-        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
+        heads = ["", "service", "job", "outcome", "watched", "queries"]
+        cells = [self._cells(row, ascii_only=ascii_only) for row in self.rows]
+        longest = max((len(row.job_id) for row in self.rows), default=0)
+        wanted, between = min(longest, 16), 1 if ascii_only else 2
+        while (room := width - _breadth(heads, cells, between)) < wanted and len(heads) > 4:
+            heads.pop()  # the queries, then the time
+        room = max(room, 6)
         rule = None if ascii_only else box.SIMPLE_HEAD
         table = Table(box=rule, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("")
-        table.add_column("service", no_wrap=True)
-        table.add_column("job", overflow="fold", min_width=10)
-        table.add_column("outcome", no_wrap=True)
-        table.add_column("watched", no_wrap=True, justify="right")
-        table.add_column("queries", no_wrap=True, justify="right")
-        reasons = []
-        for row in self.rows.values():
-            watched = (row.ended if row.ended is not None else self._now()) - row.began
-            table.add_row(
-                Text(row.mark(ascii_only=ascii_only), style=row.style),
-                Text(row.service),
-                Text(row.job_id),
-                Text(row.outcome or "", style=row.style),
-                Text(duration(watched)),
-                Text(str(row.queries)),
-            )
-            if row.reason:
-                reasons.append(Text(f"{row.service} {row.job_id}: {row.reason}", style=row.style))
-        return Group(table, *([Text(""), *reasons] if reasons else []))
+        for head in heads:
+            right = head in ("watched", "queries")
+            table.add_column(head, no_wrap=True, justify="right" if right else "left")
+        gap = ".." if ascii_only else "…"
+        for row, texts in zip(self.rows, cells, strict=True):
+            texts[2] = shortened(texts[2], room, gap)
+            styles = [row.style, "", "", row.style, "", ""]
+            shown = [Text(text, style=style) for text, style in zip(texts, styles, strict=True)]
+            table.add_row(*shown[: len(heads)])
+        return table
+
+    def _cells(self, row: Row, *, ascii_only: bool) -> list[str]:
+        watched = (row.ended if row.ended is not None else self.now) - row.began
+        mark = row.mark(ascii_only=ascii_only)
+        texts = [mark, row.service, row.job_id, row.outcome or "", duration(watched)]
+        return [*texts, str(row.queries)]
+
+
+def _breadth(heads: list[str], cells: list[list[str]], between: int) -> int:
+    """How wide a table's columns but the job's are, with what stands between all of them."""
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=False)]
+    return sum(widths) - widths[2] + between * (len(heads) - 1)
 
 
 def counted(rows: Iterable[Row]) -> str:
@@ -343,7 +403,7 @@ class Columns:
         fixed = 2 + service + 1 + 1 + 1 + cls.AMOUNT + 1
         if times:
             fixed += cls.ELAPSED + 1 + cls.NEXT + 1
-        left = max(width - 1 - fixed, 12)  # a full last column makes some terminals wrap
+        left = max(width - FREE - fixed, 12)
         job = min(longest, max(left * 3 // 10, 4))
         left -= job
         words = max(left * 6 // 10, 4)

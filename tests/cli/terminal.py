@@ -1,4 +1,4 @@
-"""A terminal for tests: a pseudo-terminal of 80 columns, and the screen it would show."""
+"""A terminal for tests: a pseudo-terminal, and the screen it would show."""
 
 import fcntl
 import os
@@ -25,9 +25,13 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 
 class Screen:
-    """What stands on a terminal: text, cursor movements up and down, erased lines."""
+    """What stands on a terminal: text, cursor movements up and down, erased lines.
 
-    def __init__(self) -> None:
+    As on any terminal, text goes on in the next row where a row is full.
+    """
+
+    def __init__(self, columns: int = 80) -> None:
+        self._columns = columns
         self.rows: list[str] = [""]
         self.row = self.column = 0
         self.widest = 0
@@ -47,10 +51,14 @@ class Screen:
                 self._command(command, arguments)
 
     def _write(self, text: str) -> None:
-        row = self.rows[self.row].ljust(self.column)
-        self.rows[self.row] = row[: self.column] + text + row[self.column + len(text) :]
-        self.column += len(text)
-        self.widest = max(self.widest, self.column)
+        while text:
+            if self.column == self._columns:
+                self._down()
+            part, text = text[: self._columns - self.column], text[self._columns - self.column :]
+            row = self.rows[self.row].ljust(self.column)
+            self.rows[self.row] = row[: self.column] + part + row[self.column + len(part) :]
+            self.column += len(part)
+            self.widest = max(self.widest, self.column)
 
     def _down(self) -> None:
         self.row, self.column = self.row + 1, 0
@@ -93,7 +101,7 @@ class Terminal:
         self._chunks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        self.screen = Screen()
+        self.screen = Screen(columns)
         self.raw = ""
 
     def until(self, text: str) -> str:

@@ -49,7 +49,7 @@ def test_a_row() -> None:
     board.answered(ITWIN, answer(percent=50.0, step="Reconstruction"), 15)
     now.time = 5
     assert drawn(board) == [
-        "  itwin 4d1f00…000001 ━━━━━━╸          50 % Reconstruction        0:05 in 10 s"
+        "  itwin 4d1f0…000001 ━━━━━━          50 % Reconstruction        0:05 in 10 s"
     ]
 
 
@@ -83,7 +83,7 @@ def test_a_row_is_one_line(width: int) -> None:
     board.answered(("a-service-of-a-long-name", "x" * 300), answer(), 100_000)
     rows = drawn(board, width=width)
     assert len(rows) == 2
-    assert all(len(row) <= width for row in rows)
+    assert all(len(row) <= width - 3 for row in rows)
 
 
 def test_more_jobs_than_lines() -> None:
@@ -129,6 +129,36 @@ def test_the_summary() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("width", "heads", "row"),
+    [
+        (80, 5, f"✓  itwin    {ITWIN[1]}  succeeded     0:00        2"),
+        (60, 5, "✓  itwin    4d1f0000-…000000001  succeeded     0:00        2"),
+        (50, 4, "✓  itwin    4d1f0000…000000001  succeeded     0:00"),
+        (40, 3, "✓  itwin    4d1f0000…00000001  succeeded"),
+    ],
+)
+def test_the_summary_in_little_room(width: int, heads: int, row: str) -> None:
+    """Where an id does not fit its middle is left out; where it hardly does, columns are."""
+    board = bars.Board(Now())
+    board.answered(ITWIN, answer(percent=10.0), 15)
+    board.answered(ITWIN, answer(phase="succeeded"), None)
+    head, _, shown = drawn(board.summary(), width=width)
+    assert len(head.split()) == heads
+    assert shown == row
+
+
+def test_every_query_counts() -> None:
+    """A query that an error answered, and that ended the wait, is one too."""
+    board = bars.Board(Now())
+    board.answered(ITWIN, answer(percent=10.0), 15)
+    board.ended(ITWIN, "gone", "no such job", details=["(404 Gone)"], asked=True)
+    board.ended(("apig", "g1"), "timed out", "not over")
+    rows = drawn(board.summary())
+    assert [row.split()[-1] for row in rows[2:4]] == ["2", "0"]
+    assert rows[-2:] == [f"itwin {ITWIN[1]}: no such job (404 Gone)", "apig g1: not over"]
+
+
 def test_without_unicode() -> None:
     """A terminal that has ASCII alone gets marks and bars of it."""
     board = bars.Board(Now())
@@ -136,11 +166,11 @@ def test_without_unicode() -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace")
     console = Console(file=out, width=80, force_terminal=True, no_color=True, legacy_windows=False)
     console.print(board)
-    console.print(board.summary(ascii_only=console.options.ascii_only))
+    console.print(board.summary())
     out.flush()
     text = re.sub(r"\x1b\[[0-9;]*m", "", out.buffer.getvalue().decode())  # type: ignore[attr-defined]
     row, *_, last = text.splitlines()
-    assert row.split()[:4] == ["+", "itwin", "4d1f0..000001", "-" * 13]
+    assert row.split()[:4] == ["+", "itwin", "4d1f0..00001", "-" * 12]
     assert last.split()[:2] == ["+", "itwin"]
     assert "?" not in text
 

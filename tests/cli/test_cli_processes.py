@@ -1,7 +1,6 @@
 """Runs in processes of their own: interrupts, closed pipes, the simulator, the demonstration."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -22,7 +21,7 @@ RUNNING = Frame("running", percent=40)
 # --- interrupts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
     """An interrupt exits with 130 and says that the job goes on and how to watch it again."""
     real_sim.add("itwin", "j1", RUNNING)
@@ -115,26 +114,6 @@ def test_a_pipe_that_is_closed(real_sim: Simulator, words: list[str]) -> None:
         errors = [line for line in process.stderr if not re.match("opwatch: (GET|POST) ", line)]
         assert process.wait(LIMIT) == 130
     assert errors == []
-
-
-@pytest.mark.parametrize("word", ["--help", "--version", "completion"])
-def test_a_pipe_that_was_never_read(word: str) -> None:
-    """Whatever is printed to nobody leaves no trace on standard error."""
-    read, write = os.pipe()
-    os.close(read)
-    words = [word, "bash"] if word == "completion" else [word]
-    try:
-        done = subprocess.run(
-            [*ANY_RUN, *words],
-            stdout=write,
-            stderr=subprocess.PIPE,
-            env=environment(),
-            timeout=LIMIT,
-            check=False,
-        )
-    finally:
-        os.close(write)
-    assert done.stderr == b""
 
 
 # --- the simulator, the demonstration -------------------------------------------------------------

@@ -1,14 +1,22 @@
 """Bars on a real terminal, and what stands in for them where there is none."""
 
+import os
+import pty
 import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
 
 import pytest
+from cli_tools import ANY_RUN, LIMIT, environment
 from terminal import Terminal
 
 from opwatch.progress import Fault
 from opwatch.simulator import Frame, Polls, Simulator
 
-CLI = ("-m", "opwatch.cli")
+CLI = ANY_RUN[1:]
+ID = "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21"
 COLOR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
 
 
@@ -64,6 +72,89 @@ def test_ctrl_c_on_a_terminal(real_sim: Simulator) -> None:
     words = ("goes on;", "was stopped", "interrupted")
     assert [shown.count(word) for word in words] == [1, 0, 2]
     assert terminal.screen.cursor_shown
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("job_ids", [[ID], [ID, "j2"]], ids=["one job", "two jobs"])
+def test_ctrl_c_that_the_terminal_echoes(
+    real_sim: Simulator, columns: int, job_ids: list[str]
+) -> None:
+    """The ^C behind the last row makes none wrap: nothing of the bars is left above the table."""
+    for job_id in job_ids:
+        real_sim.add("itwin", job_id, Frame("running", percent=40, step="Aerotriangulation" * 5))
+    words = (*CLI, "watch", "itwin", *job_ids)
+    with Terminal(*words, env=real_sim.environ, columns=columns) as terminal:
+        for _ in job_ids:
+            terminal.until("40 %")
+        terminal.send("\x03")
+        assert terminal.end() == 130
+    assert "^C" in terminal.raw
+    head, rule, *rows = str(terminal.screen).splitlines()
+    assert head.split()[:3] == ["service", "job", "outcome"]
+    assert set(rule) == {"─"}
+    assert [row.split()[0] for row in rows[: len(job_ids)]] == ["✗"] * len(job_ids)
+    assert rows[len(job_ids)].startswith("opwatch: interrupted; itwin ")
+
+
+def test_a_terminal_that_is_closed(real_sim: Simulator, tmp_path: Path) -> None:
+    """A terminal that hangs up is an interrupt: 130, and what is written elsewhere ends as such."""
+    real_sim.add("itwin", "j1", Frame("running", percent=40))
+    page, log = tmp_path / "wait.html", tmp_path / "log"
+    master, slave = pty.openpty()
+    words = [*ANY_RUN, "watch", "--report", str(page), "itwin", "j1"]
+    variables = {**environment(real_sim.environ), "TERM": "xterm-256color"}
+    how = {"stdin": slave, "stdout": slave, "start_new_session": True, "env": variables}
+    with log.open("w") as errors, subprocess.Popen(words, stderr=errors, **how) as process:
+        os.close(slave)
+        while b"40 %" not in os.read(master, 65_536):
+            pass
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(LIMIT) == 130
+    assert log.read_text("utf-8") == (
+        "opwatch: interrupted; itwin j1 goes on; watch again with the same command "
+        "(with --state FILE it goes on where it stopped)\n"
+    )
+    assert "interrupted" in page.read_text("utf-8")
+
+
+def test_a_report_that_cannot_be_written_at_last(real_sim: Simulator, tmp_path: Path) -> None:
+    """The terminal is given back and the table shown all the same; the exit code is 2."""
+    real_sim.add("itwin", "j1", Frame("running", percent=40))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    words = (*CLI, "watch", "--report", str(folder / "wait.html"), "itwin", "j1")
+    with Terminal(*words, env=real_sim.environ) as terminal:
+        terminal.until("40 %")
+        shutil.rmtree(folder)
+        terminal.send("\x03")
+        assert terminal.end() == 2
+    assert terminal.screen.cursor_shown
+    assert "✗  itwin    j1" in str(terminal.screen)
+    assert "cannot write the report" in str(terminal.screen)
+
+
+@pytest.mark.parametrize(
+    ("columns", "job_id", "reason"),
+    [
+        (120, ID, f"itwin {ID}: gone. (404 JobNotFound) [request "),
+        (80, ID, f"itwin {ID}: gone. (404 JobNotFound)"),
+        (60, ID, f"itwin {ID}: gone."),
+    ],
+)
+def test_the_reason_of_a_job_that_is_gone(
+    real_sim: Simulator, columns: int, job_id: str, reason: str
+) -> None:
+    """The table counts the query; below it stands what the service said, as far as it fits."""
+    real_sim.add("itwin", job_id, Frame(error="JobNotFound", message="gone."))
+    words = (*CLI, "watch", "itwin", job_id)
+    with Terminal(*words, env=real_sim.environ, columns=columns) as terminal:
+        assert terminal.end() == 5
+    rows = str(terminal.screen).splitlines()
+    assert rows[2].split()[-2:] == ["0:00", "1"]
+    assert rows[-1].startswith(reason)
+    assert rows[-1].count("[request") == (columns == 120)
+    assert rows[-2:-1] == [""]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ needed, so that `--version` and `--help` cost little more than importing click.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from contextvars import copy_context
 from importlib.util import find_spec
 
 from opwatch.cli import exits
+from opwatch.cli.streams import OutputLost, guarded
 
 _MISSING = (
     "the command line needs the extra cli; "
@@ -24,25 +24,27 @@ _MISSING = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `opwatch` with these arguments (default: those of the process); the exit code."""
-    if find_spec("click") is None or find_spec("rich") is None:
-        complain(_MISSING)
-        return exits.USAGE
-    _tolerate_any_text()
-    try:
-        code = copy_context().run(_run, argv)  # what a run sets for its clients ends with it
-    except KeyboardInterrupt:
-        complain("interrupted")
-        code = exits.INTERRUPTED
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        close_quietly()
-    return code
+    with guarded():
+        if find_spec("click") is None or find_spec("rich") is None:
+            complain(_MISSING)
+            return exits.USAGE
+        try:
+            code = copy_context().run(_run, argv)  # what a run sets for its clients ends with it
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            complain("interrupted")
+            return exits.INTERRUPTED
+        except OutputLost as lost:
+            if lost.nobody_reads:
+                return exits.INTERRUPTED
+            complain(str(lost))
+            return exits.USAGE
+        return code
 
 
 def complain(message: str) -> None:
     """One line on standard error."""
-    with suppress(OSError):  # nobody reads it
+    with suppress(OutputLost):  # standard error stands above the bars, while there are some
         print(f"opwatch: {message}", file=sys.stderr, flush=True)
 
 
@@ -90,22 +92,3 @@ def _one_line(error: Exception) -> str:
     from opwatch.reading import printable
 
     return printable(str(error), 1000)
-
-
-def _tolerate_any_text() -> None:
-    """A terminal that cannot show a character shows another; it ends nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
-
-
-def close_quietly() -> None:
-    """Whoever read standard output is gone: what is still buffered has nowhere to go."""
-    try:
-        number = sys.stdout.fileno()
-    except (OSError, ValueError):
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, number)
-    os.close(nowhere)

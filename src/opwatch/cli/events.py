@@ -78,6 +78,8 @@ class Event:
     next_query_in: float | None = None
     resumed: bool = False
     """Whether a state file said where to go on."""
+    asked: bool = False
+    """Whether a query brought the `error` of a result, and no event before told of that query."""
 
     @property
     def job(self) -> tuple[str, str]:
@@ -113,6 +115,16 @@ class Event:
         if self.last.fault is not None:
             return str(self.last.fault)
         return "the service does not say how it ended" if self.last.phase is Phase.ENDED else None
+
+    @property
+    def details(self) -> list[str]:
+        """What a service's error says besides its reason: "(404 JobNotFound)", "[request 1]"."""
+        if not isinstance(self.error, errors.ServiceError):
+            return []
+        codes = [str(code) for code in (self.error.status, self.error.code) if code is not None]
+        found = [f"({' '.join(codes)})"] if codes else []
+        request = self.error.request_id
+        return [*found, f"[request {request}]"] if request else found
 
 
 def outcome_of(error: OpwatchError) -> str:

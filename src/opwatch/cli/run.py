@@ -19,11 +19,12 @@ import anyio
 import click
 
 from opwatch import bars
-from opwatch.cli import close_quietly, complain, exits, values
+from opwatch.cli import complain, exits, values
 from opwatch.cli.clients import asynchronous
 from opwatch.cli.events import Event, Sink, to_json
 from opwatch.cli.lines import JsonLines, Lines, Quiet, in_short
 from opwatch.cli.state import StateFile
+from opwatch.cli.streams import OutputLost
 from opwatch.cli.values import Job
 from opwatch.cli.watching import Crew, Limits
 from opwatch.client import AsyncClient, Options
@@ -57,6 +58,9 @@ def run(
         raise click.UsageError("--json and --quiet exclude each other")
     if env_file is not None:
         values.load_environment(env_file)
+    for option, path in (("--state", state), ("--report", report)):
+        if str(path) == "-":
+            raise click.UsageError(f"{option} takes the name of a file, and '-' is none")
     kept = StateFile(state)
     jobs = _jobs(words, kept, state)
     if verbose:
@@ -151,13 +155,13 @@ class Bars:
         elif event.kind == "held":
             board.held(job, None if event.resumed else "held by a rate limit", delay)
         elif event.kind == "result":
-            board.ended(job, event.outcome, event.reason)
+            details = event.details if event.reason is not None else ()
+            board.ended(job, event.outcome, event.reason, details=details, asked=event.asked)
 
     def close(self) -> None:
         self._drawing.stop()
         if self._board.rows:
-            console = self._drawing.console
-            console.print(self._board.summary(ascii_only=console.options.ascii_only))
+            self._drawing.console.print(self._board.summary())
 
 
 class Report:
@@ -200,45 +204,60 @@ def watch(
 
     `resume` says how to go on after an interrupt, where the jobs do.
     """
+    interrupts: list[int] = []
     try:
-        with _warnings_shown():
-            interrupted = anyio.run(_until_signal, crew, jobs, clients, limits)
-    except KeyboardInterrupt:
-        interrupted = True
-    except BaseExceptionGroup as group:
-        error = _leaf(group)
-        if not isinstance(error, BrokenPipeError):
-            raise error from None
-        close_quietly()  # nobody reads any more, so there is nothing to watch for
-        return exits.INTERRUPTED
-    finally:
-        crew.close()
-    if interrupted:
+        _run(crew, jobs, clients, limits, interrupts)
+    except OutputLost:
+        if not interrupts:  # a terminal that hangs up takes its screen away, too
+            raise
+    if interrupts:
         complain(f"interrupted; {_going_on(crew, jobs)}; {resume}" if resume else "interrupted")
         return exits.INTERRUPTED
     return exits.of_all(event.exit_code for event in crew.results.values())
 
 
+def _run(
+    crew: Crew,
+    jobs: list[Job],
+    clients: Mapping[str, AsyncClient[Any]],
+    limits: Limits,
+    interrupts: list[int],
+) -> None:
+    try:
+        with _warnings_shown():
+            anyio.run(_until_signal, crew, jobs, clients, limits, interrupts)
+    except KeyboardInterrupt:
+        interrupts.append(signal.SIGINT)
+    except BaseExceptionGroup as group:
+        raise _leaf(group) from None
+    finally:
+        crew.close()
+
+
 async def _until_signal(
-    crew: Crew, jobs: list[Job], clients: Mapping[str, AsyncClient[Any]], limits: Limits
-) -> bool:
-    """Watch; whether SIGINT or SIGTERM ended it."""
-    interrupts: list[int] = []
+    crew: Crew,
+    jobs: list[Job],
+    clients: Mapping[str, AsyncClient[Any]],
+    limits: Limits,
+    interrupts: list[int],
+) -> None:
+    """Watch; a signal that ends it is added to `interrupts`."""
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_at_signal, group.cancel_scope, interrupts)
         await crew.watch(jobs, clients, limits)
         group.cancel_scope.cancel()
-    return bool(interrupts)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """The signals that end a run: all but those that it was started to ignore, as by nohup."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    found: list[signal.Signals] = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 async def _stop_at_signal(scope: anyio.CancelScope, interrupts: list[int]) -> None:
-    wanted = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    ]
     try:
-        with anyio.open_signal_receiver(*wanted) as signals:
+        with anyio.open_signal_receiver(*ending_signals()) as signals:
             async for number in signals:
                 interrupts.append(number)
                 scope.cancel()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from opwatch.cli import complain, exits
 from opwatch.cli.events import Event
-from opwatch.cli.run import shown, watch
+from opwatch.cli.run import ending_signals, shown, watch
 from opwatch.cli.state import StateFile
 from opwatch.cli.watching import Crew, Limits
 from opwatch.errors import ConfigurationError
@@ -124,9 +124,9 @@ def _as_scripted(simulator: Simulator, service: str, result: Event) -> bool:
 
 
 def _until_signal() -> None:
-    """Block until SIGINT or SIGTERM."""
+    """Block until SIGINT, SIGTERM, or the terminal is closed."""
     over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in {signal.SIGINT, signal.SIGTERM, *ending_signals()}:
         signal.signal(number, lambda *_: over.set())
     while not over.wait(3600):
         pass

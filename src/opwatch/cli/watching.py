@@ -8,13 +8,14 @@ service has one client, so a rate limit holds all its jobs. Who shows the events
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import anyio
 import attrs
 
 from opwatch import clock as clocks
+from opwatch import polling
 from opwatch.cli.events import Event, Kind, Sink, outcome_of, utcnow
 from opwatch.cli.state import StateFile
 from opwatch.cli.values import Job
@@ -44,6 +45,8 @@ class _Watching:
         self._limits = limits
         self._crew = crew
         self._last: Progress[Any] | None = None
+        self._polls = 0
+        """The queries of this wait that were told of."""
         self._clock = clocks.current.get()
         self._began = self._clock.now()
 
@@ -59,10 +62,11 @@ class _Watching:
             await self._turns()
         except OpwatchError as error:
             self._crew.state.stops(self._job, outcome_of(error))
+            asked = error.token is not None and self._count(error.token) > self._polls
             if error.last is not None:  # the answer to the query that was the last one
-                self._last = error.last
+                self._last, asked = error.last, False
                 self._tell("progress")
-            self._tell("result", error=error)
+            self._tell("result", error=error, asked=asked)
         except anyio.get_cancelled_exc_class():
             self._tell("result", error=WaitCancelled("the watching was stopped; the job goes on"))
             raise
@@ -71,6 +75,7 @@ class _Watching:
         step, resumed = await self._first()
         while True:
             self._keep(step)
+            self._polls = self._count(step.token)
             self._show(step, resumed=resumed)
             resumed = False
             if step.delay is None:
@@ -87,7 +92,13 @@ class _Watching:
             limits = attrs.asdict(self._limits)
             return await self._client.start(self._job[1], **limits), False
         self._tell("start", resumed=True)
+        self._polls = self._count(token)
         return await self._client.step(token), True
+
+    def _count(self, token: str) -> int:
+        """The queries that a wait has made."""
+        _, state = polling.load(token, service=self._job[0], now=0.0, epoch=0.0)
+        return state.polls
 
     def _keep(self, step: Step[Any]) -> None:
         """In the state file, before anybody is told."""
@@ -140,9 +151,11 @@ class Crew:
                 raise
 
     def close(self) -> None:
-        """Tell every sink that all is over."""
-        while self._sinks:
-            self._sinks.pop().close()
+        """Tell every sink that all is over, the last first; one that fails stops no other."""
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)
+            self._sinks.clear()
 
     async def watch(
         self, jobs: list[Job], clients: Mapping[str, AsyncClient[Any]], limits: Limits
