@@ -1,10 +1,13 @@
 """What is printed: lines, JSON, bars; what a log shows; where variables come from."""
 
 import json
+import os
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
-from cli_tools import Result, Run, run_apart
+from cli_tools import ANY_RUN, LIMIT, Result, Run, environment, run_apart
 from openapi_schema_validator import OAS31Validator
 
 import opwatch.cli
@@ -302,6 +305,89 @@ def test_a_line_that_is_no_variable(run: Run, tmp_path: Path) -> None:
     done = run("progress", "--env-file", path, "itwin", "j1")
     assert done.code == 2
     assert done.err == f"opwatch: {path}, line 2: not of the form NAME=value\n"
+
+
+QUOTES = "something stands behind the closing quote; a comment needs a line of its own"
+COMMENT = (
+    "a # after white space is no comment there; put the comment on a line of its own, "
+    "or quotes around the value"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("A='hunter2", "the quote ' is not closed"),
+        ('A="hunter2', 'the quote " is not closed'),
+        ("A=\"hunter2'", 'the quote " is not closed'),
+        ('A="', 'the quote " is not closed'),
+        ('A="hunter2" # mine', QUOTES),
+        ('A="hunter2" # "mine"', QUOTES),
+        ("A='hunter'2", QUOTES),
+        ("A=hunter2 # mine", COMMENT),
+        ("A=hunter2\t#mine", COMMENT),
+        ("A= # mine", COMMENT),
+    ],
+)
+def test_a_value_that_may_be_read_in_two_ways(
+    run: Run, tmp_path: Path, line: str, wrong: str
+) -> None:
+    """Half a quote and what may be a comment are named by their line and not shown."""
+    path = tmp_path / "bad.env"
+    path.write_text(f"# one\n{line}\n", "utf-8")
+    done = run("progress", "--env-file", path, "itwin", "j1")
+    assert (done.code, done.err) == (2, f"opwatch: {path}, line 2: {wrong}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=a#b", "a#b"),
+        ("A=#b", "#b"),
+        ("A='a # b'", "a # b"),
+        ("A='it's'", "it's"),
+        ('A=it"s', 'it"s'),
+        ("A=''", ""),
+        ("A=", ""),
+        ("\ufeffA=1", "1"),
+    ],
+)
+def test_values_of_an_env_file(tmp_path: Path, line: str, value: str) -> None:
+    """A value is what stands there, less quotes around it; a byte order mark is not of it."""
+    path = tmp_path / "good.env"
+    path.write_text(f"{line}\n", "utf-8")
+    load_environment(path)
+    assert os.environ["A"] == value
+
+
+def test_an_env_file_that_is_a_pipe(real_sim: Simulator) -> None:
+    """What a shell's `<(…)` gives is read like a file."""
+    real_sim.add("itwin", "j1", [Frame("succeeded")])
+    lines = "".join(f"{name}={value}\n" for name, value in real_sim.environ.items())
+    words = f"{shlex.join(ANY_RUN)} progress itwin j1 --env-file <(cat)"
+    done = subprocess.run(
+        ["bash", "-c", words],
+        input=lines,
+        capture_output=True,
+        env=environment(),
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("size", "code"), [(1024 * 1024, 0), (1024 * 1024 + 1, 2)])
+def test_an_env_file_that_is_large(
+    run: Run, sim: Simulator, tmp_path: Path, size: int, code: int
+) -> None:
+    """More than 1 MiB is refused: a device has no end."""
+    sim.add("itwin", "j1", [Frame("succeeded")])
+    path = tmp_path / "large.env"
+    path.write_text("#" * size, "utf-8")
+    done = run("progress", "--env-file", path, "itwin", "j1")
+    assert done.code == code
+    assert done.err == (f"opwatch: the env file {path} is larger than 1024 KiB\n" if code else "")
 
 
 def test_an_env_file_that_is_no_text(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_tools import Run
+from cli_tools import Run, run_apart
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +64,19 @@ def event(kind: str, at: float = 0.0, **fields: Any) -> dict[str, Any]:
     time = (BEGIN + timedelta(seconds=at)).isoformat()
     start = {"v": 1, "time": time, "event": kind, "service": "itwin", "job_id": "j1"}
     return {**start, **fields}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_page_on_standard_output(tmp_path: Path, encoding: str) -> None:
+    """`--output -` prints the page and makes no file, in whatever encoding the output has."""
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps(event("progress", phase="running", step="Übersicht")), "utf-8")
+    env = {"PYTHONIOENCODING": encoding}
+    code = f"import os; os.chdir({str(tmp_path)!r})"
+    done = run_apart("report", path, "--output", "-", env=env, code=code)
+    assert (done.code, done.err) == (0, "")
+    assert "Übersicht" in Page(done.out).text
+    assert [entry.name for entry in tmp_path.iterdir()] == ["events.jsonl"]
 
 
 def watched(run: Run, sim: Simulator, tmp_path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 import signal
 import stat
@@ -242,6 +243,20 @@ def test_a_file_that_is_no_text(run: Run, path: Path) -> None:
     """Bytes that are no text are a damaged file."""
     path.write_bytes(b"\xff\xfe\x00")
     assert "damaged state file" in run("watch", "--state", path, "itwin", "j1").err
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_what_is_no_regular_file(run: Run, sim: Simulator, path: Path, kind: str) -> None:
+    """A device or a named pipe, which may be read without end, is refused and left as it is."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path = Path("/dev/zero")
+    done = run("watch", "--state", path, "itwin", "j1")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"opwatch: the state file {path} is not a regular file\n"
+    assert not path.is_file()
+    assert sim.requests == []
 
 
 def test_a_file_of_a_service_that_is_not_installed(run: Run, sim: Simulator, path: Path) -> None:

@@ -100,14 +100,14 @@ def test_what_must_start_fast_loads_little(word: str) -> None:
             "watch itwin j1 --timeout 5x",
             (
                 "Invalid value for '--timeout': '5x' is no duration; give 90s, 15m, 2h, "
-                "1h30m, 3600, or none for no limit; see '{}'"
+                "1h30m, 7d, 3600, or none for no limit; see '{}'"
             ),
         ),
         (
             "watch itwin j1 --stall-timeout -5",
             (
                 "Invalid value for '--stall-timeout': '-5' is no duration; give 90s, 15m, 2h, "
-                "1h30m, 3600, or none for no limit; see '{}'"
+                "1h30m, 7d, 3600, or none for no limit; see '{}'"
             ),
         ),
         (
@@ -116,6 +116,43 @@ def test_what_must_start_fast_loads_little(word: str) -> None:
                 "Invalid value for '--schedule': '5s,x' is no list of durations; give 5s,10s,30s "
                 "say; see '{}'"
             ),
+        ),
+        (
+            "watch itwin j1 --timeout 99999999999999h",
+            (
+                "Invalid value for '--timeout': '99999999999999h' is too long: at most 3650d; "
+                "see '{}'"
+            ),
+        ),
+        (
+            "watch itwin j1 --stall-timeout 3651d",
+            "Invalid value for '--stall-timeout': '3651d' is too long: at most 3650d; see '{}'",
+        ),
+        (
+            "watch itwin j1 --schedule 5s,999ms",
+            (
+                "Invalid value for '--schedule': a delay of '5s,999ms' is too short: "
+                "at least 1s; see '{}'"
+            ),
+        ),
+        (
+            "watch itwin j1 --schedule 0s",
+            ("Invalid value for '--schedule': a delay of '0s' is too short: at least 1s; see '{}'"),
+        ),
+        (
+            "watch itwin j1 --schedule 3651d",
+            (
+                "Invalid value for '--schedule': a delay of '3651d' is too long: at most 3650d; "
+                "see '{}'"
+            ),
+        ),
+        (
+            "watch itwin j1 --report -",
+            "--report takes the name of a file, and '-' is none; see '{}'",
+        ),
+        (
+            "watch itwin j1 --state -",
+            "--state takes the name of a file, and '-' is none; see '{}'",
         ),
         (
             "watch itwin j1 --json --quiet",
@@ -144,7 +181,10 @@ def test_wrong_usage(run: Run, words: str, line: str) -> None:
         "report /no/such/events.jsonl",
         "report -",
         "progress --env-file /no/such/file itwin j1",
+        "progress --env-file /dev/zero itwin j1",
         "watch itwin j1 --state /no/such/folder/state.json",
+        "watch itwin j1 --state /dev/zero",
+        "watch itwin j1 --state /dev",
         "watch itwin j1 --report /no/such/folder/wait.html",
     ],
 )

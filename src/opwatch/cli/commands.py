@@ -17,18 +17,22 @@ from opwatch._version import __version__
 from opwatch.cli import exits
 from opwatch.cli.values import complete, delays, duration, unknown
 
-_EXIT_CODES = """\b
-Exit codes:
-    0  succeeded
-    1  failed or cancelled
-    2  wrong usage or configuration
-    3  ended, and the service does not say how
-    4  credentials refused
-    5  the service does not know the job
-    6  trouble with the service or the network
-  124  timed out or stalled
-  130  interrupted
-"""
+_EXIT_CODES = {
+    0: "succeeded",
+    1: "failed or cancelled",
+    2: "wrong usage or configuration, or the output cannot be written",
+    3: "ended, and the service does not say how",
+    4: "credentials refused",
+    5: "the service does not know the job",
+    6: "trouble with the service or the network",
+    124: "timed out or stalled",
+    130: "interrupted",
+}
+
+
+def _exit_codes(*but: int) -> str:
+    lines = [f"  {code:3}  {means}" for code, means in _EXIT_CODES.items() if code not in but]
+    return "\n".join(["\b", "Exit codes:", *lines])
 
 
 class _Commands(click.Group):
@@ -75,7 +79,7 @@ _verbose = click.option(
 _no_color = click.option("--no-color", is_flag=True, help="No colors; also with NO_COLOR set.")
 
 
-@opwatch.command(epilog=_EXIT_CODES)
+@opwatch.command(epilog=_exit_codes(exits.TIMED_OUT))
 @click.argument("jobs", nargs=-1, required=True, shell_complete=complete, metavar="SERVICE ID")
 @_options(
     click.option(
@@ -94,7 +98,7 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
     return ask(jobs, **options)
 
 
-@opwatch.command(epilog=_EXIT_CODES)
+@opwatch.command(epilog=_exit_codes())
 @click.argument("jobs", nargs=-1, shell_complete=complete, metavar="SERVICE ID...")
 @_options(
     click.option(
@@ -103,7 +107,8 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
         metavar="DURATION",
         default="none",
         show_default=True,
-        help="Longest wait: 90s, 15m, 2h, 3600 or none. One last query is made then.",
+        help="Longest wait: 90s, 15m, 2h, 7d, 3600 or none. One last query is made then; a query "
+        "that is under way is waited for, at most 30 s.",
     ),
     click.option(
         "--stall-timeout",
@@ -117,7 +122,8 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
         "--schedule",
         callback=delays,
         metavar="DELAYS",
-        help="Least time between queries, instead of the service's own: 5s,10s,30s.",
+        help="Least time between queries, instead of the service's own: 5s,10s,30s. None is below "
+        "1s.",
     ),
     click.option(
         "--state",
@@ -126,8 +132,15 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
         help="Keep in FILE where each wait stands; another run with FILE goes on there, by the "
         "schedule and the limits it began with.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON."),
-    click.option("-q", "--quiet", is_flag=True, help="Print only what went wrong."),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print each event as a line of JSON; not with --quiet.",
+    ),
+    click.option(
+        "-q", "--quiet", is_flag=True, help="Print only what went wrong; not with --json."
+    ),
     click.option("--report", type=_FILE, metavar="FILE", help="Write a page with the timeline."),
     _env_file,
     _no_color,
@@ -161,7 +174,11 @@ def _given(*names: str) -> list[str]:
 @opwatch.command()
 @click.argument("events", type=click.Path(allow_dash=True, path_type=Path), metavar="EVENTS")
 @click.option(
-    "-o", "--output", type=_FILE, metavar="FILE", help="Default: EVENTS with the ending .html."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="Default: EVENTS with the ending .html. - is standard output.",
 )
 def report(events: Path, output: Path | None) -> int:
     """Make a page of what `opwatch watch --json` printed.

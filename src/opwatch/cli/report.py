@@ -28,7 +28,7 @@ Fields = dict[str, Any]
 
 
 def write(source: Path, output: Path | None) -> int:
-    """Make the page of a file of events; prints where it is."""
+    """Make the page of a file of events and print where it is; "-" prints the page itself."""
     if str(source) == "-":
         if output is None:
             raise ConfigurationError("standard input has no name to derive one from; give --output")
@@ -41,6 +41,10 @@ def write(source: Path, output: Path | None) -> int:
             raise ConfigurationError(f"cannot read {source}: {error.strerror}") from None
     if not found:
         raise ConfigurationError(f"{source} holds no event of opwatch watch --json")
+    if str(output) == "-":
+        # Escaped, since the output may be of another encoding than the page says.
+        print(page(found).encode("ascii", "xmlcharrefreplace").decode(), end="")
+        return exits.SUCCEEDED
     path = output or source.with_suffix(".html")
     if path == source:
         raise ConfigurationError(f"the page would replace {source}; give --output")

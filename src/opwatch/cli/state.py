@@ -111,6 +111,8 @@ class StateFile:
         return json.dumps({"opwatch_state": VERSION, "jobs": jobs}, indent=1)
 
     def _read(self, path: Path) -> None:
+        if path.exists() and not path.is_file():  # a device may be read without end
+            raise ConfigurationError(f"the state file {path} is not a regular file")
         try:
             text = path.read_text("utf-8")
         except FileNotFoundError:

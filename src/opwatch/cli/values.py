@@ -35,18 +35,25 @@ def seconds(text: str) -> float:
     return total
 
 
+LEAST_DELAY = 1.0
+"""Seconds between two queries, the least that the command takes: less would be a burden."""
+
+
 def duration(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
     """The callback of an option: seconds, or None for "none"."""
     if value.strip().lower() == "none":
         return None
     try:
-        return seconds(value)
+        return _fitting(seconds(value), 0.0)
     except ValueError:
         raise click.BadParameter(
-            f"{value!r:.40} is no duration; give 90s, 15m, 2h, 1h30m, 3600, or none for no limit",
+            f"{value!r:.40} is no duration; give 90s, 15m, 2h, 1h30m, 7d, 3600, or none for no "
+            "limit",
             ctx,
             param,
         ) from None
+    except _OutOfRange as error:
+        raise click.BadParameter(f"{value!r:.40} is {error}", ctx, param) from None
 
 
 def delays(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
@@ -54,11 +61,27 @@ def delays(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     if value is None:
         return None
     try:
-        return tuple(seconds(part) for part in value.split(","))
+        return tuple(_fitting(seconds(part), LEAST_DELAY) for part in value.split(","))
     except ValueError:
         raise click.BadParameter(
             f"{value!r:.80} is no list of durations; give 5s,10s,30s say", ctx, param
         ) from None
+    except _OutOfRange as error:
+        raise click.BadParameter(f"a delay of {value!r:.80} is {error}", ctx, param) from None
+
+
+class _OutOfRange(Exception):
+    """A duration that the option does not take; the message says why."""
+
+
+def _fitting(total: float, least: float) -> float:
+    from opwatch.polling import LONGEST  # here, since it costs more than all of --help
+
+    if total < least:
+        raise _OutOfRange(f"too short: at least {least:g}s")
+    if total > LONGEST:
+        raise _OutOfRange(f"too long: at most {LONGEST / 86_400:.0f}d")
+    return total
 
 
 # --- jobs -----------------------------------------------------------------------------------------
@@ -136,7 +159,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 # --- files of variables ---------------------------------------------------------------------------
 
-_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
+_COMMENT = re.compile(r"\s#")
+_LARGEST = 1024 * 1024
+"""Bytes of a file: more is not read, as a device has no end."""
 
 
 def load_environment(path: Path) -> None:
@@ -145,14 +171,24 @@ def load_environment(path: Path) -> None:
     What the file says wins over the environment, since it was named on purpose. Raises
     `ConfigurationError` with the number of a line that is no such line, and sets nothing then.
     """
+    os.environ.update(_variables(_text(path).splitlines(), path))
+
+
+def _text(path: Path) -> str:
     from opwatch.errors import ConfigurationError
 
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigurationError(f"cannot read the env file {path}: {reason}") from None
-    os.environ.update(_variables(lines, path))
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the env file {path}: {error.strerror}") from None
+    if len(content) > _LARGEST:
+        raise ConfigurationError(f"the env file {path} is larger than {_LARGEST // 1024} KiB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass  # its text holds what was read
+    raise ConfigurationError(f"cannot read the env file {path}: it is not UTF-8 text")
 
 
 def _variables(lines: list[str], path: Path) -> dict[str, str]:
@@ -166,11 +202,29 @@ def _variables(lines: list[str], path: Path) -> dict[str, str]:
         match = _LINE.fullmatch(line)
         if match is None or "\0" in line:
             raise ConfigurationError(f"{path}, line {number}: not of the form NAME=value")
-        found[match[1]] = _unquoted(match[2])
+        wrong = _wrong(match[2])
+        if wrong is not None:
+            raise ConfigurationError(f"{path}, line {number}: {wrong}")
+        found[match[1]] = _unquoted(match[2].strip())
     return found
 
 
+def _wrong(text: str) -> str | None:
+    """What is wrong with what stands behind `NAME=`, without a word of it: it may be a secret."""
+    value = text.strip()
+    if value[:1] in ("'", '"'):
+        _, *parts = value.split(value[0])
+        if len(parts) == 1:
+            return f"the quote {value[0]} is not closed"
+        if parts[-1] or any(_COMMENT.match(part) for part in parts[1:]):
+            return "something stands behind the closing quote; a comment needs a line of its own"
+    elif _COMMENT.search(text):
+        return (
+            "a # after white space is no comment there; put the comment on a line of its own, "
+            "or quotes around the value"
+        )
+    return None
+
+
 def _unquoted(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1]
-    return value
+    return value[1:-1] if value[:1] in ("'", '"') else value
