@@ -114,9 +114,21 @@ def compare(case: str, rounds: Rounds, what: str, against: str, most: float | No
 # --- a progress call ------------------------------------------------------------------------------
 
 CALL = "one progress call, CPU"
-BLOCKING = ["http_client", "httpx_client", "requests_session", "itwin", "catenis"]
+BLOCKING = ["http_client", "httpx_client", "httpx_catenis", "httpx_apig", "requests_session"]
+BLOCKING += ["itwin", "catenis"]
 BLOCKING += ["apig_token", "apig_aksk", "huaweicloudsdkapig", "otcextensions"]
-ASYNC = ["async_httpx", "async_itwin", "async_catenis", "async_apig_aksk"]
+ASYNC = ["async_httpx", "async_httpx_catenis", "async_httpx_apig"]
+ASYNC += ["async_itwin", "async_catenis", "async_apig_aksk"]
+BARE = {
+    "itwin": "httpx_client",
+    "catenis": "httpx_catenis",
+    "apig_token": "httpx_apig",
+    "apig_aksk": "httpx_apig",
+    "async_itwin": "async_httpx",
+    "async_catenis": "async_httpx_catenis",
+    "async_apig_aksk": "async_httpx_apig",
+}
+"""What bare httpx asks for instead."""
 
 
 def calls(peers: str, names: list[str], rounds: int, measure: str) -> Rounds:
@@ -134,8 +146,8 @@ def calls(peers: str, names: list[str], rounds: int, measure: str) -> Rounds:
 def call_rows(peers: str, rounds: int) -> list[Row]:
     lines = calls(peers, BLOCKING, rounds, "cpu")
     case = CALL
-    own = ["itwin", "catenis", "apig_token", "apig_aksk"]
-    rows = [compare(case, lines, what, "httpx_client", 0.80) for what in own]
+    own = [name for name in BLOCKING if name in BARE]
+    rows = [compare(case, lines, what, BARE[what], 0.80) for what in own]
     rows += [
         compare(case, lines, "apig_aksk", "huaweicloudsdkapig", 0.35),
         compare(case, lines, "apig_token", "otcextensions", 0.15),
@@ -144,7 +156,8 @@ def call_rows(peers: str, rounds: int) -> list[Row]:
     ]
     lines = calls(peers, ASYNC, rounds, "cpu")
     case = "one async progress call, CPU"
-    return rows + [compare(case, lines, what, "async_httpx", 0.80) for what in ASYNC[1:]]
+    own = [name for name in ASYNC if name in BARE]
+    return rows + [compare(case, lines, what, BARE[what], 0.80) for what in own]
 
 
 # --- starting -------------------------------------------------------------------------------------
@@ -340,8 +353,8 @@ Machine: {machine}.
 {table}
 
 `itwin`, `catenis`, `apig_token` and `apig_aksk` are opwatch's clients with everything on: limits,
-authentication or signing, reading into a `Progress`. `httpx_client` is
-`httpx.Client.get(…).json()`, with the same headers and none of that.
+authentication or signing, reading into a `Progress`. `httpx_client` and
+its like are `httpx.Client.get(…).json()` of the same answer, with none of that.
 """
 HEADER = ("case", "what", "against", "ratio", "at most", "figure", "reference")
 

@@ -1,8 +1,9 @@
 """One contender in a process of its own: `worker.py NAME PORT` makes as many calls as each line of
 standard input says, and prints the CPU and wall seconds of one call.
 
-Each contender asks for the same thing, the progress of one job, by the means of its library, with a
-client that is built once. It runs on one core; the server has another.
+Each contender asks for the progress of one job, by the means of its library, with a client that is
+built once: httpx for that of each service, since their answers differ in length. It runs on one
+core; the server has another.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable
 
 PROJECT = "73d69ae0cfcf460190522d06b60f05ad"
 ITWIN_PATH = "/jobs/job/progress"
+CATENIS_PATH = "/api/0.7/messages/message/progress"
 APIG_PATH = f"/v2/{PROJECT}/apigw/instances/gateway/progress"
 DEVICE, SECRET = "d" * 20, "made-up"
 ACCEPT = {"Accept": "application/vnd.bentley.itwin-platform.v1+json", "Authorization": "Bearer t"}
@@ -34,11 +36,19 @@ def http_client(port: int) -> Call:
     return call
 
 
-def httpx_client(port: int) -> Call:
+def httpx_client(port: int, path: str = ITWIN_PATH) -> Call:
     import httpx
 
     client = httpx.Client()
-    return lambda: client.get(f"http://127.0.0.1:{port}{ITWIN_PATH}", headers=ACCEPT).json()
+    return lambda: client.get(f"http://127.0.0.1:{port}{path}", headers=ACCEPT).json()
+
+
+def httpx_catenis(port: int) -> Call:
+    return httpx_client(port, CATENIS_PATH)
+
+
+def httpx_apig(port: int) -> Call:
+    return httpx_client(port, APIG_PATH)
 
 
 def requests_session(port: int) -> Call:
@@ -103,16 +113,24 @@ def otcextensions(port: int) -> Call:
     return lambda: connection.apig.get_gateway_progress("gateway")
 
 
-def async_httpx(port: int) -> AsyncCall:
+def async_httpx(port: int, path: str = ITWIN_PATH) -> AsyncCall:
     import httpx
 
     client = httpx.AsyncClient()
 
     async def call() -> object:
-        response = await client.get(f"http://127.0.0.1:{port}{ITWIN_PATH}", headers=ACCEPT)
+        response = await client.get(f"http://127.0.0.1:{port}{path}", headers=ACCEPT)
         return response.json()
 
     return call
+
+
+def async_httpx_catenis(port: int) -> AsyncCall:
+    return async_httpx(port, CATENIS_PATH)
+
+
+def async_httpx_apig(port: int) -> AsyncCall:
+    return async_httpx(port, APIG_PATH)
 
 
 def async_itwin(port: int) -> AsyncCall:
@@ -139,6 +157,8 @@ def async_apig_aksk(port: int) -> AsyncCall:
 BLOCKING = [
     http_client,
     httpx_client,
+    httpx_catenis,
+    httpx_apig,
     requests_session,
     itwin,
     catenis,
@@ -147,7 +167,8 @@ BLOCKING = [
     huaweicloudsdkapig,
     otcextensions,
 ]
-ASYNC = [async_httpx, async_itwin, async_catenis, async_apig_aksk]
+ASYNC = [async_httpx, async_httpx_catenis, async_httpx_apig]
+ASYNC += [async_itwin, async_catenis, async_apig_aksk]
 
 
 def report(calls: int, cpu: float, wall: float) -> None:

@@ -47,7 +47,8 @@ def _has(value: Any, envelope: tuple[str, ...]) -> bool:
 def any_json(body: bytes) -> Any:
     """The JSON value that is the body; None where it is none."""
     try:
-        return _DECODER.decode(body.decode(json.detect_encoding(body)))
+        plain = body[:1] == b"{" and body[1:2] != b"\0"  # else one of UTF-16 and UTF-32, or a BOM
+        return _DECODER.decode(body.decode("utf-8" if plain else json.detect_encoding(body)))
     except (ValueError, RecursionError):
         return None
 

@@ -67,12 +67,13 @@ class Transport:
         connection = connections.take()
         try:
             response = connection.handle_request(request)
+            body: Any = response.stream  # the response's own iterator checks each time what it is
             try:
                 limit.open(response)
-                for chunk in response.iter_stream():
+                for chunk in body:
                     limit.add(chunk)
             finally:
-                response.close()
+                body.close()
         finally:
             connections.give(connection)
 
@@ -166,6 +167,8 @@ class _Stream(httpcore.NetworkStream):
         if not isinstance(timeout, Limit):
             return self._inner.write(buffer, timeout)
         timeout.connecting = False
+        if 0 < len(buffer) <= _PIECE:
+            return self._inner.write(buffer, timeout.left())
         # httpcore gives each piece that the other end takes the whole time again.
         for start in range(0, len(buffer), _PIECE):
             self._inner.write(buffer[start : start + _PIECE], timeout.left())
