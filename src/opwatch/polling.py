@@ -230,8 +230,7 @@ class Trouble(NamedTuple):
     """The job is known to be over; only how it ended is missing."""
 
 
-@attrs.frozen
-class PollState:
+class PollState(NamedTuple):
     """Where a wait stands."""
 
     plan: Plan

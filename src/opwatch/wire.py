@@ -1,6 +1,6 @@
 """What goes over the wire, as values: where to, a request not yet sent, an answer, a secret.
 
-Frozen values whose reprs show no credential. Nothing here sends anything.
+Values that are not changed once made; their reprs show no credential. Nothing here sends anything.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, quote_plus, urlencode
-
-import attrs
 
 from opwatch.errors import ConfigurationError
 
@@ -209,20 +207,34 @@ def check_id(job_id: object, name: str) -> str:
 # --- one request ----------------------------------------------------------------------------------
 
 
-@attrs.frozen
 class Outgoing:
     """A request, not yet sent. Its repr shows no header and no body: both may hold a credential."""
 
-    method: str
-    address: Address
-    target: str
-    """Path and query, byte for byte as they go on the wire."""
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    body: bytes = attrs.field(default=b"", repr=False)
-    secrets: tuple[Secret, ...] = ()
-    """What must not be quoted should the answer echo it."""
-    veil: str | None = None
-    """A response header that holds a credential: it comes as `Answer.veiled`."""
+    __slots__ = ("address", "body", "headers", "method", "secrets", "target", "veil")
+
+    def __init__(
+        self,
+        method: str,
+        address: Address,
+        target: str,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+        secrets: tuple[Secret, ...] = (),
+        veil: str | None = None,
+    ) -> None:
+        self.method = method
+        self.address = address
+        self.target = target
+        """Path and query, byte for byte as they go on the wire."""
+        self.headers = headers
+        self.body = body
+        self.secrets = secrets
+        """What must not be quoted should the answer echo it."""
+        self.veil = veil
+        """A response header that holds a credential: it comes as `Answer.veiled`."""
+
+    def __repr__(self) -> str:
+        return f"<Outgoing {self.method} {self.address.origin}{self.target}>"
 
     def with_headers(self, headers: Iterable[tuple[str, str]], *secrets: Secret) -> Outgoing:
         """The same request with more headers."""
@@ -255,18 +267,31 @@ SHORTEST_ECHO = 8
 """Characters of a secret that is looked for where an answer is not read yet."""
 
 
-@attrs.frozen
 class Answer:
     """A response, whole. Its repr shows neither headers nor body."""
 
-    status: int
-    raw_headers: tuple[tuple[bytes, bytes], ...] = attrs.field(default=(), repr=False)
-    body: bytes = attrs.field(default=b"", repr=False)
-    elapsed: float = 0.0
-    """Seconds from the request to the whole answer."""
-    veiled: Secret | None = None
-    secrets: tuple[Secret, ...] = ()
-    """Those of the request: they are not quoted, should the answer echo them."""
+    __slots__ = ("body", "elapsed", "raw_headers", "secrets", "status", "veiled")
+
+    def __init__(
+        self,
+        status: int,
+        raw_headers: tuple[tuple[bytes, bytes], ...] = (),
+        body: bytes = b"",
+        elapsed: float = 0.0,
+        veiled: Secret | None = None,
+        secrets: tuple[Secret, ...] = (),
+    ) -> None:
+        self.status = status
+        self.raw_headers = raw_headers
+        self.body = body
+        self.elapsed = elapsed
+        """Seconds from the request to the whole answer."""
+        self.veiled = veiled
+        self.secrets = secrets
+        """Those of the request: they are not quoted, should the answer echo them."""
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status}>"
 
     @property
     def is_success(self) -> bool:
@@ -313,4 +338,4 @@ class Answer:
         body = self.body
         for form in sorted(echoed, key=len, reverse=True):
             body = body.replace(form, b"***")
-        return attrs.evolve(self, body=body)
+        return Answer(self.status, self.raw_headers, body, self.elapsed, self.veiled, self.secrets)

@@ -8,6 +8,7 @@ every process that a page starts share it and nobody sleeps.
 
 from __future__ import annotations
 
+import copy
 import os
 import struct
 import sys
@@ -16,8 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import attrs
 
 from opwatch import clock as clocks
 from opwatch import transport
@@ -79,7 +78,9 @@ def rerouted(outgoing: Outgoing, url: str) -> Outgoing:
     """The same request, to the simulator at `url`; RuntimeError for any other address."""
     address = outgoing.address
     if address.origin in ORIGINS:
-        return attrs.evolve(outgoing, address=address._replace(origin=url))
+        moved = copy.copy(outgoing)
+        moved.address = address._replace(origin=url)
+        return moved
     if is_loopback(address.host.rpartition(":")[0]):
         return outgoing
     raise RuntimeError(f"a page of the documentation asked {address.origin}")

@@ -84,7 +84,7 @@ def early(case, times, delays, *, noted, kills=()):
             wrong.append(f"{case}: poll {n + 1} came {state.due - time:.3f} s too early")
         if n in lost:
             after, _ = advance(state, Trouble(transient=True), time)
-            state = attrs.evolve(state, due=max(after.due, time + delays[0]))
+            state = state._replace(due=max(after.due, time + delays[0]))
         else:
             state, verdict = advance(state, _reading(case, n), time)
     if verdict is not Verdict.ENDED:

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 
-import attrs
 import pytest
 
 from opwatch import polling
@@ -78,12 +77,12 @@ AT_100 = PollState(
 ROWS = {
     Event.OVER: (AT_100, reading(10, Phase.SUCCEEDED), 100.0),
     Event.LATE: (AT_100, reading(11), 500.0),
-    Event.STALLED: (attrs.evolve(AT_100, changed=50.0), reading(10), 100.0),
+    Event.STALLED: (AT_100._replace(changed=50.0), reading(10), 100.0),
     Event.MOVED: (AT_100, reading(9), 100.0),
     Event.STILL: (AT_100, reading(10), 100.0),
     Event.FATAL: (AT_100, Trouble(transient=False), 100.0),
     Event.BARRED: (AT_100, Trouble(transient=True, retry_after=400.5), 100.0),
-    Event.SPENT: (attrs.evolve(AT_100, failures=2), SHAKY, 100.0),
+    Event.SPENT: (AT_100._replace(failures=2), SHAKY, 100.0),
     Event.TROUBLE: (AT_100, SHAKY, 100.0),
 }
 AFTER = {
@@ -126,13 +125,13 @@ def test_only_wait_goes_on_and_only_waiting_takes_a_rung(event):
     ("state", "what", "now", "event"),
     [
         (AT_100, reading(11, Phase.FAILED), 900.0, Event.OVER),
-        (attrs.evolve(AT_100, changed=0.0), reading(10), 500.0, Event.LATE),
-        (attrs.evolve(AT_100, changed=0.0), reading(11), 499.0, Event.MOVED),
-        (attrs.evolve(AT_100, changed=0.0), reading(10), 499.0, Event.STALLED),
+        (AT_100._replace(changed=0.0), reading(10), 500.0, Event.LATE),
+        (AT_100._replace(changed=0.0), reading(11), 499.0, Event.MOVED),
+        (AT_100._replace(changed=0.0), reading(10), 499.0, Event.STALLED),
         (AT_100, Trouble(transient=False, retry_after=900.0), 500.0, Event.FATAL),
-        (attrs.evolve(AT_100, failures=2), Trouble(True, 900.0), 500.0, Event.LATE),
-        (attrs.evolve(AT_100, failures=2), Trouble(True, 900.0), 499.0, Event.BARRED),
-        (attrs.evolve(AT_100, failures=2), Trouble(True, 1.0), 499.0, Event.SPENT),
+        (AT_100._replace(failures=2), Trouble(True, 900.0), 500.0, Event.LATE),
+        (AT_100._replace(failures=2), Trouble(True, 900.0), 499.0, Event.BARRED),
+        (AT_100._replace(failures=2), Trouble(True, 1.0), 499.0, Event.SPENT),
     ],
 )
 def test_the_first_event_that_holds_wins(state, what, now, event):
@@ -579,11 +578,11 @@ BARE = begin(Plan(ITWIN), 0.0)
 SAMPLES = [
     FULL,
     BARE,
-    attrs.evolve(FULL, marker=None),
-    attrs.evolve(FULL, marker="step 3 of 7"),
-    attrs.evolve(FULL, marker=123_456_789_012_345),
-    attrs.evolve(FULL, marker=1e308),
-    attrs.evolve(FULL, phase=Phase.UNKNOWN, marker=0),
+    FULL._replace(marker=None),
+    FULL._replace(marker="step 3 of 7"),
+    FULL._replace(marker=123_456_789_012_345),
+    FULL._replace(marker=1e308),
+    FULL._replace(phase=Phase.UNKNOWN, marker=0),
 ]
 
 
@@ -598,8 +597,7 @@ def test_a_token_fits_a_clock_of_another_origin(state):
     """Monotonic time begins anywhere in another process; the epoch ties the two together."""
     _, elsewhere = loaded(token_of(state, now=100.0), now=5000.0, epoch=EPOCH + 20.0)
     shift = 4880.0
-    expected = attrs.evolve(
-        state,
+    expected = state._replace(
         due=state.due + shift,
         changed=state.changed + shift,
         plan=state.plan._replace(
@@ -632,7 +630,7 @@ def test_a_token_makes_no_query_earlier(tiny, moment):
 
     The token is read in the very moment in which it is written.
     """
-    state = attrs.evolve(BARE, due=15.0 + tiny)
+    state = BARE._replace(due=15.0 + tiny)
     _, after = loaded(token_of(state, 0.3, EPOCH + moment), 0.3, EPOCH + moment)
     assert 15.0 + tiny - 5e-7 <= after.due <= 15.0 + tiny + 3e-6
 
@@ -650,7 +648,7 @@ def test_a_token_is_small_readable_json_without_address_or_credential():
 
 def test_a_token_of_a_long_id_is_still_small():
     """Under 1 KiB with an id of 256 characters and ten rungs."""
-    state = attrs.evolve(FULL, plan=FULL.plan._replace(schedule=Schedule([1.25] * 10)))
+    state = FULL._replace(plan=FULL.plan._replace(schedule=Schedule([1.25] * 10)))
     assert len(dump(state, service="catenis", job_id="x" * 256, now=0.1, epoch=EPOCH)) < 1024
 
 
@@ -790,7 +788,7 @@ def test_a_wall_clock_set_back_between_processes_prolongs_a_wait_by_no_more_than
 
 def test_a_wall_clock_set_forward_between_processes_makes_the_next_query_due():
     """One query at once; the one after it keeps its distance."""
-    state = attrs.evolve(FULL, plan=FULL.plan._replace(deadline=None, stall_timeout=None))
+    state = FULL._replace(plan=FULL.plan._replace(deadline=None, stall_timeout=None))
     _, after = loaded(token_of(state, now=100.0), now=0.0, epoch=EPOCH + 86_400.0)
     assert after.due < 0
     after, _ = advance(after, reading(41.5), 0.0)
