@@ -92,9 +92,9 @@ the jitter. `make bench` writes this page anew.
 |---|---|---|---|---|---|
 {one}
 
-A query is {bytes}, both ways and without TLS, which adds about 50, and a handshake of
-some kilobytes once: the connection is kept between queries. "Told late" is the longest delay of the
-schedule, jitter included: how long a job may have been over before it is asked again.
+A query is {bytes}, both ways and without TLS, which adds about 50, and a handshake
+of some kilobytes once: the connection is kept between queries. "Told late" is the longest delay of
+the schedule, jitter included: how long a job may have been over before it is asked again.
 
 ## Many jobs at the same time
 
@@ -112,7 +112,7 @@ On its own schedule a job takes {each:.2g} queries a minute while it moves, so o
 about **{fit_small} jobs at a time on a small tier and {fit_large} on the others**. With
 `schedule=Schedule((120,))` it is {fit_small_slow} and {fit_large_slow}, and each job's end is told
 some two minutes late at most. A million jobs on one account fit no tier, unless they are asked
-every {needed:.0f} seconds.
+every {needed:,.0f} seconds.
 
 Catenis and APIG document no figure. Whatever the limit is, one 429 holds all jobs of a client until
 its `Retry-After` has run out, and lets them go spread. The gate belongs to a client: several
@@ -141,7 +141,7 @@ def page(figures: dict[str, dict[str, float]]) -> str:
         late = max(job.schedule.delays) * (1 + job.schedule.jitter)
         one.append(
             f"| {job.service} | {job.what} | {polls} | {count(polls * of['bytes'])}B "
-            f"| {polls * of['cpu'] * 1e3:.2g} ms | {late:.3g} s |"
+            f"| {plain(polls * of['cpu'] * 1e3)} ms | {late:.3g} s |"
         )
         for jobs in (1, 10_000, 1_000_000):
             rate = jobs * polls / end

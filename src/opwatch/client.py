@@ -7,8 +7,8 @@ do next is decided by `polling`; here is only the driving: send, sleep, hand out
 from __future__ import annotations
 
 import inspect
-import platform
 import ssl
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -165,7 +165,8 @@ def _limits(options: Options) -> Limits:
 
 
 def _user_agent(given: str | None) -> str:
-    own = f"opwatch/{__version__} python/{platform.python_version()}"
+    version = ".".join(map(str, sys.version_info[:3]))
+    own = f"opwatch/{__version__} python/{version}"
     if given is None:
         return own
     if fault := Secret(given).fault():

@@ -68,7 +68,7 @@ class Secret:
 _SHORTEST_SKELETON = 6
 _DEEPEST = 6
 """How often one way of quoting within another is undone."""
-_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\(.)|&#?\w{1,31};", re.DOTALL)
+_ESCAPE = r"(?s)%([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\(.)|&#?\w{1,31};"  # compiled when used
 
 
 def _erased(text: str, secret: str, tail: int) -> str:
@@ -129,7 +129,7 @@ def _skeleton(text: str) -> tuple[str, list[int], list[int]]:
     for _ in range(_DEEPEST):
         pieces: list[tuple[str, list[int], list[int]]] = []
         at = 0
-        for found in _ESCAPE.finditer(text):
+        for found in re.finditer(_ESCAPE, text):
             begin, end = found.span()
             plain = _unescaped(found)
             count = len(plain)
