@@ -71,6 +71,7 @@ style: $(VENV)/dev.stamp ## Check lint and format
 types: $(VENV)/dev.stamp node_modules/stamp ## Check types, with mypy and pyright
 	$(BIN)/mypy
 	$(BIN)/mypy tools noxfile.py
+	$(BIN)/python -m pytest -q -m typing tests/docs/test_types.py
 	$(NODE_BIN)/pyright --pythonpath $(BIN)/python
 
 .PHONY: layers

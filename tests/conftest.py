@@ -17,7 +17,7 @@ from typing import Any
 if find_spec("hypothesis"):
     from hypothesis import settings
 
-    settings.register_profile("opwatch", deadline=None)
+    settings.register_profile("opwatch", deadline=None, max_examples=60)
     settings.register_profile("fuzz", deadline=None, max_examples=5000)  # make fuzz
     settings.load_profile("opwatch")
 

@@ -68,6 +68,7 @@ def checked(folder: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.typing
 def test_every_block_of_python_is_typed(tmp_path: Path) -> None:
     """Who pastes a block into a program that mypy checks strictly hears no complaint."""
     names = [name for name, _ in modules()]

@@ -27,7 +27,7 @@ from opwatch.errors import BadResponse, JobGone, OpwatchError, ServiceError
 from opwatch.testing import FakeClock, Reply, Script
 from opwatch.wire import Outgoing
 
-EXAMPLES = int(os.environ.get("OPWATCH_FUZZ", "300"))
+EXAMPLES = int(os.environ.get("OPWATCH_FUZZ", "100"))
 URL = "http://127.0.0.1:9"
 fuzz = settings(
     max_examples=EXAMPLES,
