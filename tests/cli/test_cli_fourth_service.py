@@ -15,6 +15,7 @@ from terminal import Terminal
 
 from opwatch.progress import Fault
 from opwatch.simulator import Frame, Polls, Simulator
+from opwatch.simulator.server import installed
 
 HERE = Path(__file__).resolve().parent
 INSTALLED = {"PYTHONPATH": str(HERE / "harbour")}
@@ -23,6 +24,7 @@ INSTALLED = {"PYTHONPATH": str(HERE / "harbour")}
 @pytest.fixture
 def harbour(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A simulator in this process of all four services, with a job that is soon over."""
+    installed()  # is looked up once, and not while the package lies on the path
     monkeypatch.syspath_prepend(INSTALLED["PYTHONPATH"])
     from harbour.simulation import SIMULATION
 
