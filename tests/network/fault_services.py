@@ -33,7 +33,7 @@ MODES = ("sync", "asyncio")
 EVERY_MODE = ("sync", "asyncio", "trio")
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Sample:
     """One service: how to make a client of it, and what it says about a job that is running."""
 

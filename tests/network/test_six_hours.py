@@ -1,13 +1,15 @@
 """Six hours of a job with a fifth of all polls failing, in every way that passes: the right end.
 
 The troubles are those of the fault server's table and of the known errors that are transient, as
-the client's transport hands them on. Each run draws its own from a seed, which the test's id shows.
+the client's transport hands them on. Each run draws its own from a seed, which the test's id shows,
+and whether it keeps the service's own schedule.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import anyio
@@ -16,7 +18,7 @@ from fault_errors import REFUSALS
 from fault_scenarios import SCENARIOS
 from fault_services import ITWIN, SAMPLES, Sample
 
-from opwatch import Phase
+from opwatch import Phase, Schedule
 from opwatch.errors import (
     BadResponse,
     JobCancelled,
@@ -32,11 +34,17 @@ AT_ONCE = 10
 """Runs in one test."""
 HOURS = 6
 FAILING = 0.2
+SLOW = Schedule((10, 30, 60, 120))
 URL = "http://127.0.0.1:9"
 Trouble = Reply | OpwatchError
 
 
-def _troubles(sample: Sample) -> Iterator[Trouble]:
+@lru_cache
+def _troubles(sample: Sample) -> tuple[Trouble, ...]:
+    return tuple(_each_trouble(sample))
+
+
+def _each_trouble(sample: Sample) -> Iterator[Trouble]:
     for scenario in SCENARIOS:
         what = scenario.gives.what
         if what is TransportError:
@@ -63,9 +71,9 @@ class Job:
         self.polls = self.failed = 0
         self._random = random.Random(seed)
         self._clock = clock
+        self.schedule = self._random.choice([None, SLOW])
         self._end = HOURS * 3600 * self._random.uniform(0.9, 1)
         self._step = self._random.choice([60.0, 600.0, 6000.0])
-        self._troubles = list(_troubles(sample))
 
     def __call__(self, request: Outgoing) -> Trouble:
         is_look = self.sample is ITWIN and not request.target.endswith("/progress")
@@ -73,7 +81,7 @@ class Job:
         if not is_look:
             self._begin_poll(looks=self.sample is ITWIN and is_over)
         if self._fails_at == is_look:
-            return self._random.choice(self._troubles)
+            return self._random.choice(_troubles(self.sample))
         if is_over:
             return reply(200, self.sample.ended[self.phase][is_look])
         if is_look:
@@ -96,21 +104,21 @@ def _wait(sample: Sample, seed: int) -> tuple[Job, Phase]:
         job = Job(sample, seed, clock)
         with Script(job):
             try:
-                found = _blocking(sample) if seed % 20 else _asynchronous(sample)
+                found = _blocking(job) if seed % 20 else _asynchronous(job)
             except JobFailed as error:
                 return job, Phase.CANCELLED if isinstance(error, JobCancelled) else Phase.FAILED
     return job, found.phase
 
 
-def _blocking(sample: Sample) -> Any:
-    with sample.make(URL) as client:
-        return client.wait(sample.job_id, timeout=(HOURS + 1) * 3600)
+def _blocking(job: Job) -> Any:
+    with job.sample.make(URL, schedule=job.schedule) as client:
+        return client.wait(job.sample.job_id, timeout=(HOURS + 1) * 3600)
 
 
-def _asynchronous(sample: Sample) -> Any:
+def _asynchronous(job: Job) -> Any:
     async def run() -> Any:
-        async with sample.make_async(URL) as client:
-            return await client.wait(sample.job_id, timeout=(HOURS + 1) * 3600)
+        async with job.sample.make_async(URL, schedule=job.schedule) as client:
+            return await client.wait(job.sample.job_id, timeout=(HOURS + 1) * 3600)
 
     return anyio.run(run)
 
@@ -131,7 +139,7 @@ def test_six_hours_of_trouble(first: int) -> None:
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_the_troubles_are_those_of_the_table(sample: Sample) -> None:
     """Every transient scenario and every transient error is among what may happen."""
-    drawn = list(_troubles(sample))
+    drawn = _troubles(sample)
     transient = [
         scenario
         for scenario in SCENARIOS
