@@ -22,6 +22,7 @@ Place = tuple[str | int, ...]
 Problem = tuple[Place, str]
 Rule = Callable[["Spec"], Iterator[Problem]]
 
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it
 MARKS = ("x-inferred", "x-addition", "x-deviation")
 # What the client sends by itself; a parameter of that name would become an argument.
 OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bcot-timestamp"}
@@ -56,12 +57,13 @@ class Finding:
 def read(path: Path) -> Spec:
     """Read a spec, its document `documents/{name}.txt`, and its part of `README.md`."""
     with path.open(encoding="utf-8") as stream:  # a stream, so that YAML's errors name the file
-        root = yaml.compose(stream)
+        loader = _Loader(stream)
+        root = loader.get_single_node()
     document = path.parent / "documents" / f"{path.stem}.txt"
     readme = path.parent / "README.md"
     return Spec(
         name=path.name,
-        content=yaml.safe_load(path.read_bytes()),
+        content=None if root is None else loader.construct_document(root),
         lines=dict(_lines(root, ())),
         document=document.read_text(encoding="utf-8") if document.exists() else "",
         readme=_section(readme.read_text(encoding="utf-8"), path.name),
