@@ -35,7 +35,8 @@ from opwatch.wire import Answer, Outgoing, Secret
 __all__ = ["FakeClock", "Reply", "Script", "Sent", "reply"]
 
 _IDLE_TURNS = 25
-"""Turns of the event loop in which nothing happens, after which the time is moved on."""
+"""Turns of the event loop in which nothing happens, after which the time is moved on; one is enough
+where there is no other task that could do anything."""
 
 
 class FakeClock(Clock):
@@ -102,7 +103,8 @@ class FakeClock(Clock):
         seen = (self._count, self._now)
         while self._under_way and not (until is not None and until.is_set()):
             await anyio.sleep(0.001)  # in real time, as the answer comes
-        for _ in range(_IDLE_TURNS):
+        alone = len(self._sleepers) == 1 and len(anyio.get_running_tasks()) == 1
+        for _ in range(1 if alone else _IDLE_TURNS):
             await anyio.lowlevel.checkpoint()
             if until is not None and until.is_set():
                 return False

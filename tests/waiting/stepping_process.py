@@ -11,9 +11,11 @@ import json
 import sys
 from pathlib import Path
 
-from opwatch import ITwin, Schedule
-from opwatch.clock import Clock
-from opwatch.errors import OpwatchError
+sys.modules["trio"] = None  # type: ignore[assignment]  # a blocking client does without: 50 ms less
+
+from opwatch import ITwin, Schedule  # noqa: E402
+from opwatch.clock import Clock  # noqa: E402
+from opwatch.errors import OpwatchError  # noqa: E402
 
 SCHEDULE = Schedule((0.05, 0.1, 0.2), jitter=0)
 

@@ -1,5 +1,12 @@
-"""Python imports this at its start in the processes of a page: it sets them upon the stage."""
+"""Python imports this at its start in the processes of a page: it sets them upon the stage.
 
-import docs_stage
+They have what a reader has: no trio, which httpcore would load where it is there.
+"""
+
+import sys
+
+sys.modules["trio"] = None  # type: ignore[assignment]  # importing it raises ImportError
+
+import docs_stage  # noqa: E402
 
 docs_stage.enter()
