@@ -16,4 +16,6 @@ def test_another_machine_is_refused(host: str) -> None:
 def test_this_machine_is_not(host: str) -> None:
     """A server on loopback is reached."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        socket.create_connection((host, server.getsockname()[1]), timeout=30).close()
+        port = server.getsockname()[1]
+        with socket.create_connection((host, port), timeout=30) as reached:
+            assert reached.getpeername()[:2] == ("127.0.0.1", port)

@@ -7,7 +7,13 @@ import pytest
 from simulator_tools import SERVICES, statuses
 
 from opwatch import Fault, Phase
-from opwatch.errors import AuthenticationError, ConfigurationError, RateLimited, Unavailable
+from opwatch.errors import (
+    AuthenticationError,
+    BadResponse,
+    ConfigurationError,
+    RateLimited,
+    Unavailable,
+)
 from opwatch.simulator import Frame, Simulator, apig
 from opwatch.testing import FakeClock
 
@@ -320,4 +326,6 @@ def test_a_frame_that_a_document_does_not_allow_is_refused(
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_raw_frame_may_be_anything(sim: Simulator, service: str) -> None:
     """Only a raw frame is not held to a spec."""
-    sim.add(service, "job-2", Frame(raw=b'{"progress": "50"}'))
+    sim.add(service, "job-2", Frame(raw=b'["50"]'))
+    with pytest.raises(BadResponse):
+        sim.client(service).progress("job-2")

@@ -41,7 +41,7 @@ def sign(
     be signed beside `Host` and the headers returned here. `timestamp` is an aware datetime.
     Raises `ConfigurationError` for a `timestamp` without a time zone.
     """
-    secret_key = secret_key if isinstance(secret_key, Secret) else Secret(secret_key)
+    secret_key = Secret(secret_key)
     security_token = Secret(security_token or "")
     added = {"X-Sdk-Date": compact(utc(timestamp))}
     if project_id:

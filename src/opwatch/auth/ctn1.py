@@ -45,7 +45,7 @@ def sign(
     defaults to the UTC date of five minutes before it. Raises `ConfigurationError` for a
     `timestamp` without a time zone.
     """
-    secret = secret if isinstance(secret, Secret) else Secret(secret)
+    secret = Secret(secret)
     when = utc(timestamp)
     stamp = compact(when)
     day = sign_date.strftime("%Y%m%d") if sign_date else compact(when - CLOCK_TOLERANCE)[:8]

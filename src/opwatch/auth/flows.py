@@ -9,7 +9,6 @@ waits for, or an `Ask`, a callable of the user's. No lock is held across a yield
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -76,24 +75,6 @@ class Auth(Protocol):
     def project_id(self) -> Flow[str | None]:
         """The project that the credentials are for, where they say."""
         ...
-
-
-class Environment(dict[str, str]):
-    """Some environment variables, whose values do not show."""
-
-    def __repr__(self) -> str:
-        return f"<environment variables {', '.join(self)}>"
-
-
-def environment(*names: str, instead: str | None = None) -> Environment:
-    """Those environment variables; `ConfigurationError` names all that are missing, at once.
-
-    `instead` says what else would do.
-    """
-    if missing := [name for name in names if not os.environ.get(name, "").strip()]:
-        other = f" (or instead {instead})" if instead else ""
-        raise ConfigurationError(f"not set in the environment: {', '.join(missing)}{other}")
-    return Environment({name: os.environ[name] for name in names})
 
 
 def require(**values: Any) -> None:

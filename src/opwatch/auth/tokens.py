@@ -425,11 +425,10 @@ class IamPassword:
                 f"the identity service's answer has no token; {_CHECK_AUTH_URL}",
                 status=answer.status,
             )
-        fields = token
-        end = parse_time(fields.get("expires_at"))
+        end = parse_time(token.get("expires_at"))
         now = http_date(answer.header("date")) or clock.epoch()
         life = DEFAULT_LIFE if end is None else max(end.timestamp() - now, 0.0)
-        return Token(answer.veiled, life, _project_id(fields.get("project")) or self.project_id)
+        return Token(answer.veiled, life, _project_id(token.get("project")) or self.project_id)
 
     def __repr__(self) -> str:
         known = vars(self)  # empty in a traceback out of the constructor

@@ -45,8 +45,8 @@ class _Watching:
         self._limits = limits
         self._crew = crew
         self._last: Progress[Any] | None = None
-        self._polls = 0
-        """The queries of this wait that were told of."""
+        self._token = crew.state.tokens.get(job)
+        """That of the last turn that was told of."""
         self._clock = clocks.current.get()
         self._began = self._clock.now()
 
@@ -62,7 +62,7 @@ class _Watching:
             await self._turns()
         except OpwatchError as error:
             self._crew.state.stops(self._job, outcome_of(error))
-            asked = error.token is not None and self._count(error.token) > self._polls
+            asked = self._queries(error.token) > self._queries(self._token)
             if error.last is not None:  # the answer to the query that was the last one
                 self._last, asked = error.last, False
                 self._tell("progress")
@@ -75,7 +75,7 @@ class _Watching:
         step, resumed = await self._first()
         while True:
             self._keep(step)
-            self._polls = self._count(step.token)
+            self._token = step.token
             self._show(step, resumed=resumed)
             resumed = False
             if step.delay is None:
@@ -86,17 +86,17 @@ class _Watching:
 
     async def _first(self) -> tuple[Step[Any], bool]:
         """The first turn, and whether it took up a wait again."""
-        token = self._crew.state.tokens.get(self._job)
-        if token is None:
+        if self._token is None:
             self._tell("start")
             limits = attrs.asdict(self._limits)
             return await self._client.start(self._job[1], **limits), False
         self._tell("start", resumed=True)
-        self._polls = self._count(token)
-        return await self._client.step(token), True
+        return await self._client.step(self._token), True
 
-    def _count(self, token: str) -> int:
-        """The queries that a wait has made."""
+    def _queries(self, token: str | None) -> int:
+        """How many a wait has made."""
+        if token is None:
+            return 0
         _, state = polling.load(token, service=self._job[0], now=0.0, epoch=0.0)
         return state.polls
 

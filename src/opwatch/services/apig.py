@@ -15,18 +15,18 @@ from opwatch_api.apig.api.instances import show_details_of_instance_progress_v2
 from opwatch_api.apig.models import InstanceProgress
 from opwatch_api.apig.types import UNSET
 
-from opwatch.auth.flows import AkSk, Auth, Flow, environment, require
+from opwatch.auth.flows import AkSk, Auth, Flow, require
 from opwatch.auth.tokens import ClientCredentials, IamPassword, token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.clock import Clock
+from opwatch.environment import environment, taken_from, url
 from opwatch.errors import BadResponse, ConfigurationError, JobGone, RateLimited, ServiceError
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import any_json, milliseconds, percent, state, text
-from opwatch.services import taken_from, url
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
-from opwatch.wire import Answer, check_id
+from opwatch.wire import Answer, Secret, check_id
 
 _PHASES = {
     "creating": Phase.RUNNING,
@@ -187,36 +187,37 @@ class _Apig(Core[InstanceProgress]):
         `OS_TOKEN` and `OS_PROJECT_ID`. Raises `ConfigurationError` with all that is missing.
         """
         with taken_from(_VARIABLES):
-            if os.environ.get("HUAWEICLOUD_SDK_AK") or os.environ.get("HUAWEICLOUD_SDK_SK"):
-                keys = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK")
-                found = environment("APIG_ENDPOINT", *keys, "OS_PROJECT_ID")
-                auth = AkSk(
-                    found[keys[0]],
-                    found[keys[1]],
-                    security_token=os.environ.get("HUAWEICLOUD_SDK_SECURITY_TOKEN") or None,
-                )
-                return cls(url("APIG_ENDPOINT"), auth, project_id=found["OS_PROJECT_ID"], **options)
-            if os.environ.get("OS_TOKEN"):
-                found = environment("APIG_ENDPOINT", "OS_TOKEN", "OS_PROJECT_ID")
-                return cls(
-                    url("APIG_ENDPOINT"),
-                    found["OS_TOKEN"],
-                    project_id=found["OS_PROJECT_ID"],
-                    **options,
-                )
-            by_id = bool(os.environ.get("OS_PROJECT_ID"))
-            project = "OS_PROJECT_ID" if by_id else "OS_PROJECT_NAME"
-            user = ("OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_USER_DOMAIN_NAME")
-            found = environment("APIG_ENDPOINT", *user, project, instead=_OTHER_WAYS)
-            password = IamPassword(
-                url("OS_AUTH_URL"),
-                found["OS_USERNAME"],
-                found["OS_PASSWORD"],
-                domain_name=found["OS_USER_DOMAIN_NAME"],
-                project_id=found[project] if by_id else None,
-                project_name=None if by_id else found[project],
-            )
-            return cls(url("APIG_ENDPOINT"), password, **options)
+            auth, project_id = _from_env()
+            return cls(url("APIG_ENDPOINT"), auth, project_id=project_id, **options)  # type: ignore[arg-type]
+
+
+def _from_env() -> tuple[IamPassword | AkSk | Secret, str | None]:
+    """What the environment gives to authenticate with, and the project where that does not say."""
+    if os.environ.get("HUAWEICLOUD_SDK_AK") or os.environ.get("HUAWEICLOUD_SDK_SK"):
+        keys = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK")
+        found = environment("APIG_ENDPOINT", *keys, "OS_PROJECT_ID")
+        pair = AkSk(
+            found[keys[0]],
+            found[keys[1]],
+            security_token=os.environ.get("HUAWEICLOUD_SDK_SECURITY_TOKEN") or None,
+        )
+        return pair, found["OS_PROJECT_ID"]
+    if os.environ.get("OS_TOKEN"):
+        found = environment("APIG_ENDPOINT", "OS_TOKEN", "OS_PROJECT_ID")
+        return Secret(found["OS_TOKEN"]), found["OS_PROJECT_ID"]
+    by_id = bool(os.environ.get("OS_PROJECT_ID"))
+    project = "OS_PROJECT_ID" if by_id else "OS_PROJECT_NAME"
+    user = ("OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_USER_DOMAIN_NAME")
+    found = environment("APIG_ENDPOINT", *user, project, instead=_OTHER_WAYS)
+    password = IamPassword(
+        url("OS_AUTH_URL"),
+        found["OS_USERNAME"],
+        found["OS_PASSWORD"],
+        domain_name=found["OS_USER_DOMAIN_NAME"],
+        project_id=found[project] if by_id else None,
+        project_name=None if by_id else found[project],
+    )
+    return password, None
 
 
 def _auth(credentials: Any, project_id: str | None, clock: Clock) -> Auth:

@@ -13,13 +13,13 @@ from typing import Any, Self, Unpack
 from opwatch_api.catenis.api.messages import retrieve_message_progress
 from opwatch_api.catenis.models import MessageProgressResponse, ProcessingError
 
-from opwatch.auth.flows import Ctn1Auth, Flow, environment, require
+from opwatch.auth.flows import Ctn1Auth, Flow, require
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
+from opwatch.environment import environment, taken_from, url
 from opwatch.errors import BadResponse, ConfigurationError, JobGone, PermissionDenied, Unavailable
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import count, parse_time, state, text
-from opwatch.services import taken_from, url
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
 from opwatch.wire import Answer, Secret

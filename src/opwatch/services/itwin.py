@@ -15,14 +15,14 @@ import attrs
 from opwatch_api.itwin.api.jobs import get_job, get_job_progress
 from opwatch_api.itwin.models import ExecutionInformation, Job, JobIssue, JobProgressResponse
 
-from opwatch.auth.flows import AkSk, Flow, environment
+from opwatch.auth.flows import AkSk, Flow
 from opwatch.auth.tokens import SCOPE, TOKEN_URL, ClientCredentials, IamPassword, token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
+from opwatch.environment import environment, taken_from, url
 from opwatch.errors import ConfigurationError, JobGone, OpwatchError, RateLimited, Unavailable
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import parse_time, percent, state, text
-from opwatch.services import taken_from, url
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
 from opwatch.wire import Answer

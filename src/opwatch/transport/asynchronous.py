@@ -84,14 +84,12 @@ class AsyncTransport:
         found = origins.get(address.origin)
         if found is None:
             proxy = proxies.find(address)
-            options = exchange.pool_options(self.limits, address.is_https)
-            options["network_backend"] = _AsyncBackend(proxies.secrets(proxy))
-            if proxy is not None:
-                pool: httpcore.AsyncConnectionPool = httpcore.AsyncHTTPProxy(
-                    **proxies.options(proxy), **options
-                )
-            else:
-                pool = httpcore.AsyncConnectionPool(**options)
+            kind = httpcore.AsyncConnectionPool if proxy is None else httpcore.AsyncHTTPProxy
+            pool = kind(
+                **exchange.pool_options(self.limits, address.is_https),
+                **proxies.options(proxy),
+                network_backend=_AsyncBackend(proxies.secrets(proxy)),
+            )
             found = origins[address.origin] = _AsyncConnections(pool, exchange.origin(address))
         return found
 

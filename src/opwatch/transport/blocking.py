@@ -81,14 +81,12 @@ class Transport:
         found = self._origins.get(address.origin)
         if found is None:
             proxy = proxies.find(address)
-            options = exchange.pool_options(self.limits, address.is_https)
-            options["network_backend"] = _Backend(proxies.secrets(proxy))
-            if proxy is not None:
-                pool: httpcore.ConnectionPool = httpcore.HTTPProxy(
-                    **proxies.options(proxy), **options
-                )
-            else:
-                pool = httpcore.ConnectionPool(**options)
+            kind = httpcore.ConnectionPool if proxy is None else httpcore.HTTPProxy
+            pool = kind(
+                **exchange.pool_options(self.limits, address.is_https),
+                **proxies.options(proxy),
+                network_backend=_Backend(proxies.secrets(proxy)),
+            )
             found = self._origins.setdefault(
                 address.origin, _Connections(pool, exchange.origin(address))
             )

@@ -56,7 +56,10 @@ def secrets(proxy: httpx.Proxy | None) -> tuple[Secret, ...]:
     return Secret(pair), Secret(proxy.raw_auth[1].decode("utf-8", "replace"))
 
 
-def options(proxy: httpx.Proxy) -> dict[str, Any]:
+def options(proxy: httpx.Proxy | None) -> dict[str, Any]:
+    """What a pool of connections through it is made with, beside what any pool is."""
+    if proxy is None:
+        return {}
     return {
         "proxy_url": httpcore.URL(
             scheme=proxy.url.raw_scheme,

@@ -6,9 +6,10 @@ from typing import Any, Self, Unpack
 
 from harbour import operation
 from harbour.operation import Unloading
-from opwatch.auth.flows import Flow, environment
+from opwatch.auth.flows import Flow
 from opwatch.auth.tokens import token_auth
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
+from opwatch.environment import environment
 from opwatch.errors import JobGone
 from opwatch.polling import Schedule
 from opwatch.progress import Fault, Phase, Progress
