@@ -1,12 +1,15 @@
 """Jobs by script, and how far each of them was seen: what the tests of the drivers share.
 
 `JOBS` is the table. A `World` is what one job's service does and has been asked so far; it is a few
-counts, so that it can be carried into another process. As a program this file makes one turn of a
-wait and prints what came of it: the engine of a test that makes every turn in a process of its own.
+counts, so that it can be carried into another process. As a program this file is the engine of a
+test that makes every turn of a wait in a process of its own: for each line that it reads a turn in
+a new process, forked from one that has never seen a job, and a line with what came of it.
 """
 
 import json
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -734,5 +737,22 @@ def turn(name: str, now: float, token: str | None, counts: dict[str, int]) -> di
     return found | {"seen": world.seen, "counts": world.counts}
 
 
+def make_turns() -> None:
+    """A turn for each line of standard input; `null` for one that raised."""
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                found = turn(**json.loads(line))
+                print(json.dumps(found | {"process": os.getpid()}), flush=True)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status != 0:
+            print("null", flush=True)
+
+
 if __name__ == "__main__":
-    json.dump(turn(**json.load(sys.stdin)), sys.stdout)
+    make_turns()

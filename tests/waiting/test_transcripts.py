@@ -6,12 +6,13 @@ asked; the drivers are compared with each other on the rest.
 
 import functools
 import json
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import pytest
@@ -188,17 +189,32 @@ def turns(make: Callable[..., dict[str, Any]]) -> Callable[[Job], Transcript]:
     return run
 
 
-def in_new_process(**given: Any) -> dict[str, Any]:
-    program = Path(__file__).with_name("scripted_jobs.py")
-    done = subprocess.run(
-        [sys.executable, program],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+class Processes:
+    """Makes each turn in a new process. A context manager: what forks them ends with it."""
+
+    def __init__(self) -> None:
+        program = Path(__file__).with_name("scripted_jobs.py")
+        pipe = subprocess.PIPE
+        self._program = subprocess.Popen(
+            [sys.executable, program], stdin=pipe, stdout=pipe, text=True
+        )
+        self.numbers: list[int] = []
+        """The numbers of the processes so far."""
+
+    def turn(self, **given: Any) -> dict[str, Any]:
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        self._program.stdin.write(f"{json.dumps(given)}\n")
+        self._program.stdin.flush()
+        found: dict[str, Any] = json.loads(self._program.stdout.readline())
+        self.numbers.append(found["process"])
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._program.communicate(timeout=60)
 
 
 DRIVERS = {
@@ -248,19 +264,31 @@ def test_every_driver_has_the_same_transcript(job, driver):
     assert DRIVERS[driver](job) == watched(job.name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "normal",
-        "limited, in seconds",
-        "over: both down at the deadline",
-        "a token that ends midway",
-    ],
-)
-def test_a_new_process_for_every_query_has_the_same_transcript(name):
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    with Processes() as found:
+        yield found
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_a_new_process_for_every_query_has_the_same_transcript(job, processes):
     """Nothing but the token is carried from one process to the next."""
-    job = BY_NAME[name]
-    assert turns(in_new_process)(job) == watched(name)
+    before = len(processes.numbers)
+    assert turns(processes.turn)(job) == watched(job.name)
+    numbers = processes.numbers[before:]
+    assert len({*numbers, os.getpid()}) == len(numbers) + 1
+
+
+def test_a_new_interpreter_for_every_query_has_the_same_transcript():
+    """The same where each process starts from nothing."""
+
+    def in_new_interpreter(**given: Any) -> dict[str, Any]:
+        with Processes() as processes:
+            return processes.turn(**given)
+
+    assert turns(in_new_interpreter)(BY_NAME["a token that ends midway"]) == (
+        watched("a token that ends midway")
+    )
 
 
 def test_the_table_is_of_all_services():
