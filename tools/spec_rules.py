@@ -59,11 +59,12 @@ def read(path: Path) -> Spec:
     with path.open(encoding="utf-8") as stream:  # a stream, so that YAML's errors name the file
         loader = _Loader(stream)
         root = loader.get_single_node()
+    content: Any = None if root is None else loader.construct_document(root)
     document = path.parent / "documents" / f"{path.stem}.txt"
     readme = path.parent / "README.md"
     return Spec(
         name=path.name,
-        content=None if root is None else loader.construct_document(root),
+        content=content,
         lines=dict(_lines(root, ())),
         document=document.read_text(encoding="utf-8") if document.exists() else "",
         readme=_section(readme.read_text(encoding="utf-8"), path.name),

@@ -450,6 +450,8 @@ def admit(gate: Gate, now: float) -> tuple[Gate, float]:
 # --- tokens ---------------------------------------------------------------------------------------
 
 TOKEN_VERSION = 1
+NEWER = "use the opwatch that wrote it, or a newer one"
+WHOLE = "give what `.token` or `Step.token` held, whole"
 
 # Times are rounded up, so that no query is early, and to no more than a microsecond, so that who
 # sleeps exactly as long as a step says does not come too early.
@@ -577,20 +579,20 @@ def _fields(token: str) -> dict[str, Any]:
         fields = None
     if not isinstance(fields, dict) or not _is_count(fields.get("v")):
         raise ConfigurationError(
-            f"not a token of opwatch, or cut short: {str(token)[:40]!r}; "
-            "give what `.token` or `Step.token` held, whole"
+            f"not a token of opwatch, or cut short: {str(token)[:40]!r}; {WHOLE}"
         )
     if fields["v"] != TOKEN_VERSION:
         raise ConfigurationError(
-            f"a token of version {fields['v']}; this opwatch reads version {TOKEN_VERSION}: "
-            "use the opwatch that wrote it, or a newer one"
+            f"a token of version {fields['v']}; this opwatch reads version {TOKEN_VERSION}: {NEWER}"
         )
     for name, check in _CHECKS.items():
         if name not in fields or not check(fields[name]):
-            raise ConfigurationError(f"damaged token: {name!r} is {fields.get(name)!r:.60}")
+            raise ConfigurationError(
+                f"damaged token: {name!r} is {fields.get(name)!r:.60}; {WHOLE}"
+            )
     total = fields.pop("sum", None)
     if total != _checksum(fields):
-        raise ConfigurationError("damaged token: its checksum does not fit")
+        raise ConfigurationError(f"damaged token: its checksum does not fit; {WHOLE}")
     return fields
 
 

@@ -211,7 +211,7 @@ def check_id(job_id: object, name: str) -> str:
     if not isinstance(job_id, str):
         raise ConfigurationError(f"{name} must be text, not {type(job_id).__name__}")
     if job_id.strip() in ("", ".", ".."):
-        raise ConfigurationError(f"{name} must not be empty, '.' or '..': {job_id!r}")
+        raise ConfigurationError(f"{name} must not be empty, blank, '.' or '..': {job_id!r}")
     if _BAD_ID.search(job_id):
         raise ConfigurationError(
             f"{name} must not hold / \\ % ? # or control characters: {job_id!r:.80}"

@@ -12,6 +12,9 @@ import attrs
 import pytest
 from cli_tools import Connect, Run, Running
 
+from opwatch import errors
+from opwatch.cli import exits
+from opwatch.cli.events import outcome_of
 from opwatch.cli.state import StateFile
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault, Phase, Progress
@@ -212,7 +215,7 @@ def test_damaged_files(run: Run, sim: Simulator, path: Path) -> None:
     texts = [
         *("", "not JSON", "[]", "null", "[" * 100_000),
         '{"opwatch_state": 1',
-        '{"opwatch_state": 2, "jobs": []}',
+        '{"opwatch_state": 0, "jobs": []}',
         '{"opwatch_state": 1}',
         *(
             json.dumps({"opwatch_state": 1, "jobs": [found]})
@@ -237,6 +240,49 @@ def test_damaged_files(run: Run, sim: Simulator, path: Path) -> None:
         assert len(done.err.splitlines()) == 1
         assert path.read_text("utf-8") == text
     assert len(sim.requests) == asked
+
+
+@pytest.mark.parametrize("newer", ["file", "token"])
+def test_a_newer_file_is_not_called_damaged(
+    run: Run, sim: Simulator, path: Path, newer: str
+) -> None:
+    """What a newer opwatch wrote is good: nobody is told to delete it."""
+    sim.add("itwin", "j1", RUNNING)
+    good = token(sim)
+    if newer == "token":
+        good = json.dumps(json.loads(good) | {"v": 2})
+    entry = {"service": "itwin", "job_id": "j1", "token": good}
+    version = 2 if newer == "file" else 1
+    path.write_text(json.dumps({"opwatch_state": version, "jobs": [entry]}), "utf-8")
+    done = run("watch", "--state", path)
+    what = "a token of version 2" if newer == "token" else "version 2"
+    assert done.code == 2
+    assert done.err == (
+        f"opwatch: the state file {path}: {what}; this opwatch reads version 1: "
+        "use the opwatch that wrote it, or a newer one\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.JobGone, 5),
+        (errors.NotFound, 5),
+        (errors.AuthenticationError, 4),
+        (errors.PermissionDenied, 4),
+        (errors.WaitTimeout, 124),
+        (errors.WaitStalled, 124),
+        (errors.ConfigurationError, 2),
+        (errors.Unavailable, 6),
+        (errors.TransportError, 6),
+    ],
+)
+def test_the_exit_code_of_a_wait_that_ended_is_kept(
+    run: Run, path: Path, error: type[errors.OpwatchError], code: int
+) -> None:
+    """By the word that stands in the file it is what it was."""
+    StateFile(path).stops(JOB, outcome_of(error("no more")))
+    assert (exits.of_error(error("no more")), run("watch", "--state", path).code) == (code, code)
 
 
 def test_a_file_that_is_no_text(run: Run, path: Path) -> None:
@@ -295,12 +341,13 @@ def test_a_file_whose_waits_ended_by_themselves(run: Run, sim: Simulator, path: 
     """After a deadline or an error the next run names the jobs, and what watches them again."""
     sim.add("itwin", "j1", RUNNING)
     assert run("watch", "--state", path, "itwin", "j1", "gone", "--timeout", "60").code == 5
+    asked = len(sim.requests)
     done = run("watch", "--state", path)
-    assert (done.code, done.out) == (2, "")
+    assert (done.code, done.out, len(sim.requests)) == (5, "", asked)
     [line] = done.err.splitlines()
     begin, _, command = line.partition("; to watch again: ")
     assert begin == (
-        f"opwatch: no wait of the state file {path} goes on: itwin gone gone, itwin j1 timed out"
+        "opwatch: not watched, since their waits have ended: itwin gone gone, itwin j1 timed out"
     )
     sim.job("itwin", "j1").play([Frame("succeeded")])
     assert command == f"opwatch watch --state {path} itwin:gone itwin:j1"
@@ -312,12 +359,13 @@ def test_a_file_whose_waits_ended_by_themselves(run: Run, sim: Simulator, path: 
 
 
 def test_a_file_of_which_one_wait_has_ended_by_itself(run: Run, sim: Simulator, path: Path) -> None:
-    """The others go on, and one line says which is not watched."""
+    """The others go on, one line says which is not watched, and its exit code still counts."""
     sim.add("itwin", "j1", Polls([RUNNING, Frame("succeeded")]))
     assert run("watch", "--state", path, "itwin", "gone").code == 5
     begun(sim, path)
     done = run("watch", "--state", path)
-    assert done.code == 0
+    assert done.code == 5
+    assert run("watch", "--state", path, "itwin", "j1").code == 0
     assert done.err == (
         "opwatch: not watched, since their waits have ended: itwin gone gone; "
         f"to watch again: opwatch watch --state {path} itwin:gone\n"

@@ -94,7 +94,7 @@ def test_what_must_start_fast_loads_little(word: str) -> None:
         ),
         (
             "watch itwin:",
-            "a job id of itwin must not be empty, '.' or '..': ''; see '{}'",
+            "a job id of itwin must not be empty, blank, '.' or '..': ''; see '{}'",
         ),
         (
             "watch itwin j1 --timeout 5x",

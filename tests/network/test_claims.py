@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,6 +35,10 @@ def script(sample: Sample, answers: Any) -> Script:
         return replies[1 if looks_at_job else 0]
 
     return Script(handle)
+
+
+def pickled(value: object) -> object:
+    return pickle.loads(pickle.dumps(value))
 
 
 every_claim = pytest.mark.parametrize(
@@ -84,3 +92,21 @@ def test_success_is_said_without_regard_to_case(spelling: str) -> None:
             outcome = wait(sample, "sync", URL)
         assert isinstance(outcome, Progress)
         assert outcome.phase is Phase.SUCCEEDED
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickled])
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_an_answer_that_went_elsewhere_is_the_same(
+    sample: Sample, again: Callable[[object], object]
+) -> None:
+    """Copied, or pickled to another process: equal, and what was not sent is still `UNSET`."""
+    answer = json.loads(sample.body())
+    for fields in (answer, answer.get("jobProgress", {})):
+        fields.pop("end_time", None)
+        fields.pop("step", None)
+    with script(sample, answer):
+        [progress] = ask(sample, "sync", URL)
+    assert isinstance(progress, Progress)
+    assert again(progress) == progress
+    assert "Unset object" in repr(progress.wire)
+    assert repr(again(progress)) == repr(progress)

@@ -192,7 +192,7 @@ def _check_progress(progress: Progress[Any], sample: Sample) -> None:
     assert progress.phase.is_final or progress.finished_at is None
     for text in (progress.step, str(progress.fault), repr(progress)):
         (text or "").encode()
-    pickle.dumps(progress)
+    assert repr(pickle.loads(pickle.dumps(progress))) == repr(progress)
 
 
 def _check_error(error: OpwatchError, sample: Sample, status: int | None) -> None:

@@ -299,10 +299,27 @@ def test_cancel_of_another_kind_is_refused(clock, wrong):
 @pytest.mark.parametrize("wrong", [True, threading.Event(), asyncio.Event])
 def test_async_cancel_of_another_kind_is_refused(clock, wrong):
     """A `threading.Event` would block the event loop."""
-    with pytest.raises(ConfigurationError, match="cancel must be an asyncio, trio or anyio Event"):
+    with pytest.raises(
+        ConfigurationError,
+        match="cancel must be an asyncio, trio or anyio Event",
+    ):
         async_client().watch("job-1", timeout=None, cancel=wrong)
     with pytest.raises(ConfigurationError, match="cancel must be an asyncio, trio or anyio Event"):
         async_client().watch_many(["job-1"], timeout=None, cancel=wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "told"),
+    [
+        (client, asyncio.Event(), r"a threading\.Event, not asyncio\.locks\.Event"),
+        (async_client, threading.Event(), r"an asyncio, .* Event, not threading\.Event"),
+        (client, True, r"a threading\.Event, not bool"),
+    ],
+)
+def test_a_refused_cancel_says_whose_event_it_is(make, wrong, told):
+    """An `Event` there is in each of four libraries."""
+    with pytest.raises(ConfigurationError, match=f"cancel must be {told}$"):
+        make().watch("job-1", timeout=None, cancel=wrong)
 
 
 def test_a_cancelled_wait_is_resumed_by_its_token(clock):

@@ -132,6 +132,11 @@ def outcome_of(error: OpwatchError) -> str:
     return next((word for kind, word in _OUTCOMES if isinstance(error, kind)), "service error")
 
 
+def exit_code_of(outcome: str) -> int:
+    """The exit code of a wait that an error ended, from the word for it."""
+    return exits.of_kind(next((kind for kind, word in _OUTCOMES if word == outcome), OpwatchError))
+
+
 def _without_advice(text: str) -> str:
     """An error's words less how a program would go on waiting: a shell has no token to give."""
     return text.removesuffix(f"; {RESUMES}").removesuffix(f"; {ANEW}")

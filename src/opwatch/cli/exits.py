@@ -43,6 +43,11 @@ def of_phase(phase: Phase) -> int:
 
 def of_error(error: Exception) -> int:
     """The exit code of what ended a wait without the job's end."""
+    return of_kind(type(error))
+
+
+def of_kind(kind: type[Exception]) -> int:
+    """The exit code of such an error."""
     from opwatch import errors
 
     table: tuple[tuple[type[Exception], int], ...] = (
@@ -56,7 +61,7 @@ def of_error(error: Exception) -> int:
         (errors.WaitStalled, TIMED_OUT),
         (errors.WaitCancelled, INTERRUPTED),
     )
-    return next((code for kind, code in table if isinstance(error, kind)), SERVICE)
+    return next((code for base, code in table if issubclass(kind, base)), SERVICE)
 
 
 def of_all(codes: Iterable[int]) -> int:

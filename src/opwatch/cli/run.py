@@ -21,7 +21,7 @@ import click
 from opwatch import bars
 from opwatch.cli import complain, exits, values
 from opwatch.cli.clients import asynchronous
-from opwatch.cli.events import Event, Sink, to_json
+from opwatch.cli.events import Event, Sink, exit_code_of, to_json
 from opwatch.cli.lines import JsonLines, Lines, Quiet, in_short
 from opwatch.cli.state import StateFile
 from opwatch.cli.streams import OutputLost
@@ -63,6 +63,9 @@ def run(
             raise click.UsageError(f"{option} takes the name of a file, and '-' is none")
     kept = StateFile(state)
     jobs = _jobs(words, kept, state)
+    others = [] if words else [exit_code_of(outcome) for outcome in kept.stopped.values()]
+    if not jobs:
+        return exits.of_all(others)
     if verbose:
         from opwatch.cli.wirelog import log_requests
 
@@ -75,7 +78,8 @@ def run(
     if report is not None:
         sinks.append(Report(report))
     crew = Crew(kept, *sinks)
-    return watch(crew, jobs, clients, Limits(timeout, stall_timeout), _resume(state, env_file))
+    code = watch(crew, jobs, clients, Limits(timeout, stall_timeout), _resume(state, env_file))
+    return exits.of_all([code, *others])
 
 
 def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job]:
@@ -88,10 +92,6 @@ def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job
         raise click.UsageError(f"there is no state file {state}; give SERVICE ID... to begin one")
     if not kept.jobs and not kept.stopped:
         raise click.UsageError(f"the state file {state} holds no job; give SERVICE ID...")
-    if not kept.jobs:
-        raise ConfigurationError(
-            f"no wait of the state file {state} goes on: {_stopped(kept, state)}"
-        )
     if kept.stopped:
         complain(f"not watched, since their waits have ended: {_stopped(kept, state)}")
     for service, _ in kept.jobs:

@@ -127,6 +127,8 @@ class StateFile:
             for entry in _entries(text):
                 self._take(entry)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if _why(error).endswith(polling.NEWER):
+                raise ConfigurationError(f"the state file {path}: {_why(error)}") from None
             raise ConfigurationError(
                 f"damaged state file {path} ({_why(error)}); delete it to begin anew"
             ) from None
@@ -151,6 +153,10 @@ class StateFile:
 def _entries(text: str) -> list[dict[str, Any]]:
     fields = json.loads(text)
     version = fields["opwatch_state"]
+    if type(version) is int and version > VERSION:
+        raise ConfigurationError(
+            f"version {version}; this opwatch reads version {VERSION}: {polling.NEWER}"
+        )
     if version != VERSION:
         raise ValueError(f"version {version!r:.20}, this opwatch reads version {VERSION}")
     entries: list[dict[str, Any]] = fields["jobs"]
@@ -159,7 +165,7 @@ def _entries(text: str) -> list[dict[str, Any]]:
 
 def _why(error: Exception) -> str:
     if isinstance(error, ConfigurationError):
-        return error.message
+        return error.message.removesuffix(f"; {polling.WHOLE}")
     if type(error) is ValueError:
         return str(error)
     return "not what opwatch writes"

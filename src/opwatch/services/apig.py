@@ -7,13 +7,14 @@ failed is a 200 answer; `status` alone decides, `progress` is 0 in every failed 
 
 from __future__ import annotations
 
+import copyreg
 import os
 from collections.abc import Callable
 from typing import Any, Self, Unpack
 
 from opwatch_api.apig.api.instances import show_details_of_instance_progress_v2
 from opwatch_api.apig.models import InstanceProgress
-from opwatch_api.apig.types import UNSET
+from opwatch_api.apig.types import UNSET, Unset
 
 from opwatch.auth.flows import AkSk, Auth, Flow, require
 from opwatch.auth.tokens import ClientCredentials, IamPassword, token_auth, veiled
@@ -27,6 +28,8 @@ from opwatch.reading import any_json, milliseconds, percent, state, text
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
 from opwatch.wire import Answer, Secret, check_id
+
+copyreg.pickle(Unset, lambda unset: "UNSET")  # by its name: there is one alone
 
 _PHASES = {
     "creating": Phase.RUNNING,

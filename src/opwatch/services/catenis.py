@@ -6,12 +6,14 @@ every HTTP error has the same envelope, so its message tells what it means.
 
 from __future__ import annotations
 
+import copyreg
 import os
 import re
 from typing import Any, Self, Unpack
 
 from opwatch_api.catenis.api.messages import retrieve_message_progress
 from opwatch_api.catenis.models import MessageProgressResponse, ProcessingError
+from opwatch_api.catenis.types import Unset
 
 from opwatch.auth.flows import Ctn1Auth, Flow, require
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
@@ -23,6 +25,8 @@ from opwatch.reading import count, parse_time, state, text
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
 from opwatch.wire import Answer, Secret
+
+copyreg.pickle(Unset, lambda unset: "UNSET")  # by its name: there is one alone
 
 HOSTS = {
     "sandbox": "sandbox.catenis.io",

@@ -6,6 +6,7 @@ it ended; the job itself does, so it is asked once the progress says so.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import os
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any, Self, Unpack
 import attrs
 from opwatch_api.itwin.api.jobs import get_job, get_job_progress
 from opwatch_api.itwin.models import ExecutionInformation, Job, JobIssue, JobProgressResponse
+from opwatch_api.itwin.types import Unset
 
 from opwatch.auth.flows import AkSk, Flow
 from opwatch.auth.tokens import SCOPE, TOKEN_URL, ClientCredentials, IamPassword, token_auth, veiled
@@ -26,6 +28,8 @@ from opwatch.reading import parse_time, percent, state, text
 from opwatch.transport import address
 from opwatch.waiting import Complaint, Seen, Service, Session
 from opwatch.wire import Answer
+
+copyreg.pickle(Unset, lambda unset: "UNSET")  # by its name: there is one alone
 
 BASE_URL = "https://api.bentley.com/contextcapture"
 
