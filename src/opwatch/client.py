@@ -467,9 +467,7 @@ def _check_cancel(cancel: Any, *, asynchronous: bool = False) -> Any:
         or inspect.iscoroutinefunction(wait) is not asynchronous
     ):
         kind = "an asyncio, trio or anyio Event" if asynchronous else "a threading.Event"
-        given = (
-            f"{type(cancel).__module__}.{type(cancel).__qualname__}"
-        )
+        given = f"{type(cancel).__module__}.{type(cancel).__qualname__}"
         raise ConfigurationError(f"cancel must be {kind}, not {given.removeprefix('builtins.')}")
     return cancel
 
