@@ -47,12 +47,13 @@ def erased(text: str, secret: str) -> str:
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-@pytest.mark.parametrize(("inner", "outer"), TWICE)
-def test_an_echo_is_found_however_it_is_quoted(inner, outer, secret):
+@pytest.mark.parametrize("outer", QUOTED)
+def test_an_echo_is_found_however_it_is_quoted(outer, secret):
     """In one way of quoting within another."""
-    left = erased(f"<<{QUOTED[outer](QUOTED[inner](secret))}>>", secret)
-    assert "***" in left
-    assert not any(letters in left for letters in re.findall(r"[a-zA-Z0-9]{4,}", secret))
+    for inner in QUOTED.values():
+        left = erased(f"<<{QUOTED[outer](inner(secret))}>>", secret)
+        assert "***" in left
+        assert not any(letters in left for letters in re.findall(r"[a-zA-Z0-9]{4,}", secret))
 
 
 @st.composite
