@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from openapi_schema_validator import OAS31Validator
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
 Place = tuple[str | int, ...]
 """The keys that lead from the root of a spec to a node of it."""
@@ -102,12 +100,16 @@ def json_blocks(document: str) -> Iterator[dict[str, Any]]:
 
 def structure(spec: Spec) -> Iterator[Problem]:
     """The spec is OpenAPI 3.1."""
+    from openapi_spec_validator import OpenAPIV31SpecValidator  # 0.4 s, which only rules need
+
     for error in OpenAPIV31SpecValidator(spec.content).iter_errors():
         yield tuple(error.absolute_path), error.message
 
 
 def examples_fit(spec: Spec) -> Iterator[Problem]:
     """Each example is valid by the schema it stands beside."""
+    from openapi_schema_validator import OAS31Validator
+
     for place, schema, value in examples(spec):
         # References in the schema begin at the root of the spec.
         validator = OAS31Validator(schema | {"components": spec.content["components"]})

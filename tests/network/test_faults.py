@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from fault_scenarios import SCENARIOS, Scenario
@@ -48,26 +48,42 @@ def assert_shows(progress: Progress[object]) -> None:
         (text or "").encode()
 
 
-def every(modes: tuple[str, ...]) -> list[object]:
-    return [
-        pytest.param(scenario, sample, mode, id=f"{scenario.name}-{sample.name}-{mode}")
+every_scenario = pytest.mark.parametrize(
+    ("scenario", "sample"),
+    [
+        pytest.param(scenario, sample, id=f"{scenario.name}-{sample.name}")
         for scenario in SCENARIOS
         for sample in SAMPLES
-        for mode in modes
-        if not scenario.slow and (mode != "trio" or scenario.on_trio)
-    ]
+        if not scenario.slow
+    ],
+)
 
 
-@pytest.mark.parametrize(("scenario", "sample", "mode"), every(EVERY_MODE))
-def test_one_query(scenario: Scenario, sample: Sample, mode: str) -> None:
-    """One query ends as the table says, in time, and a server is asked once."""
-    query(scenario, sample, mode)
+@contextmanager
+def named(mode: str) -> Iterator[None]:
+    """Says in which mode a test failed."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"mode: {mode}")
+        raise
 
 
-@pytest.mark.parametrize(("scenario", "sample", "mode"), every(MODES))
-def test_a_wait(scenario: Scenario, sample: Sample, mode: str) -> None:
+@every_scenario
+def test_one_query(scenario: Scenario, sample: Sample) -> None:
+    """One query ends as the table says, in time, and a server is asked once; in every mode."""
+    for mode in EVERY_MODE:
+        if mode != "trio" or scenario.on_trio:
+            with named(mode):
+                query(scenario, sample, mode)
+
+
+@every_scenario
+def test_a_wait(scenario: Scenario, sample: Sample) -> None:
     """A wait lives through what may pass, up to `max_failures`, and never ends as succeeded."""
-    wait_for(scenario, sample, mode, most=2)
+    for mode in MODES:
+        with named(mode):
+            wait_for(scenario, sample, mode, most=2)
 
 
 @pytest.mark.parametrize("mode", EVERY_MODE)
