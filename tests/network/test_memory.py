@@ -42,10 +42,10 @@ STREAMS: dict[str, tuple[Play, float]] = {
     "gzip-bomb": (BY_NAME["gzip-bomb"], 30),
     "endless": (BY_NAME["endless"], 30),
     "endless-chunks": (BY_NAME["endless-chunks"], 30),
-    "small-chunks": (endless(HEAD_OF_CHUNKED, b"1\r\nx\r\n" * 5000), 0.4),
+    "small-chunks": (endless(HEAD_OF_CHUNKED, b"1\r\nx\r\n" * 5000), 1),
     "header-flood": (BY_NAME["header-flood"], 30),
     "header-huge": (BY_NAME["header-huge"], 30),
-    "interim-answers": (BY_NAME["endless-interim-answers"], 0.4),
+    "interim-answers": (BY_NAME["endless-interim-answers"], 0.5),
     "nested": (BY_NAME["json-nested"], 30),
     "error-too-long": (BY_NAME["error-too-long"], 30),
 }

@@ -71,7 +71,7 @@ class Job:
         self.polls = self.failed = 0
         self._random = random.Random(seed)
         self._clock = clock
-        self.schedule = self._random.choice([None, SLOW, SLOW, SLOW])
+        self.schedule = self._random.choice([None, SLOW])
         self._end = HOURS * 3600 * self._random.uniform(0.9, 1)
         self._step = self._random.choice([60.0, 600.0, 6000.0])
 

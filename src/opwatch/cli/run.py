@@ -10,8 +10,9 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ def _run(
 ) -> None:
     try:
         with _warnings_shown():
-            anyio.run(_until_signal, crew, jobs, clients, limits, interrupts)
+            anyio.run(_until_signal, partial(crew.watch, jobs, clients, limits), interrupts)
     except KeyboardInterrupt:
         interrupts.append(signal.SIGINT)
     except BaseExceptionGroup as group:
@@ -234,17 +235,11 @@ def _run(
         crew.close()
 
 
-async def _until_signal(
-    crew: Crew,
-    jobs: list[Job],
-    clients: Mapping[str, AsyncClient[Any]],
-    limits: Limits,
-    interrupts: list[int],
-) -> None:
+async def _until_signal(watch: Callable[[], Awaitable[None]], interrupts: list[int]) -> None:
     """Watch; a signal that ends it is added to `interrupts`."""
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_at_signal, group.cancel_scope, interrupts)
-        await crew.watch(jobs, clients, limits)
+        await watch()
         group.cancel_scope.cancel()
 
 

@@ -191,10 +191,10 @@ class _Apig(Core[InstanceProgress]):
         """
         with taken_from(_VARIABLES):
             auth, project_id = _from_env()
-            return cls(url("APIG_ENDPOINT"), auth, project_id=project_id, **options)  # type: ignore[arg-type]
+            return cls(url("APIG_ENDPOINT"), auth, project_id=project_id, **options)
 
 
-def _from_env() -> tuple[IamPassword | AkSk | Secret, str | None]:
+def _from_env() -> tuple[Any, str | None]:
     """What the environment gives to authenticate with, and the project where that does not say."""
     if os.environ.get("HUAWEICLOUD_SDK_AK") or os.environ.get("HUAWEICLOUD_SDK_SK"):
         keys = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK")
