@@ -46,6 +46,7 @@ demo: $(VENV)/demo.stamp ## Watch one simulated job of each service to its end
 
 .PHONY: test
 test: $(VENV)/dev.stamp ## Run every test
+	@$(BIN)/python -m compileall -q src generated tests  # once, and not in each process anew
 	$(BIN)/python -m pytest -n auto
 
 .PHONY: fuzz
