@@ -1,43 +1,74 @@
-"""What watching costs, on paper: `docs/cost.md`, from measured figures and from the schedules.
+"""`docs/cost.md`: what watching costs, calculated from measured figures and from the schedules.
 
-`run.py` measures a query of each service (CPU, bytes) and a watched job (memory), and the queries
-that a process makes with 10,000 jobs; the queries of a job are counted by letting the machine in
-`opwatch.polling` wait for one that moves evenly. The rest is multiplication.
+`run.py` measures the CPU time and the bytes of a poll of each service, and the CPU time and memory
+of many jobs. The number of polls comes from running `opwatch.core.polling` against a job that
+progresses evenly. The rest is multiplication.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from opwatch.polling import Plan, PollState, Reading, Schedule, advance, begin, dump
+import units
+
+from opwatch.core.polling import Plan, PollState, Reading, Schedule, advance, begin, dump
 from opwatch.progress import Phase
 from opwatch.services import apig, catenis, itwin
 
+CONTENDERS = {"Catenis": "catenis", "iTwin": "itwin", "APIG": "apig_aksk"}
+"""Whose figures count for each service."""
+
+
+class Figures(NamedTuple):
+    """What `run.py` measured."""
+
+    cpu: dict[str, float]
+    """Seconds of a poll, by contender."""
+    bytes: dict[str, float]
+    """Of a poll, by contender."""
+    many_cpu: float
+    """Seconds of an iTwin poll in a process that watches 10,000 jobs."""
+    many_memory: float
+    """Bytes of each of them."""
+
 
 class Job(NamedTuple):
-    """A job that moves evenly, from its first query to its last."""
+    """A job that progresses evenly from its first poll to its last."""
 
     service: str
     what: str
     schedule: Schedule
     seconds: float
     marker: Callable[[float], int]
+    """What the service reports after so many seconds."""
+    counts: tuple[int, ...]
+    """How many such jobs somebody may watch at the same time."""
 
 
-HOUR = 3600.0
+HOURS = 3600.0
 JOBS = [
     Job(
         "Catenis",
-        "a message of 15 MB, half a minute",
+        "a 15 MB message, half a minute",
         catenis.SERVICE.schedule,
         30,
         lambda t: int(t * 500_000),
+        (10, 1000),
     ),
     Job(
         "iTwin",
-        "a reconstruction, three hours, each percent a change",
+        "a reconstruction, three hours",
         itwin.SERVICE.schedule,
-        3 * HOUR,
-        lambda t: int(t / (3 * HOUR) * 100),
+        3 * HOURS,
+        lambda t: int(t / (3 * HOURS) * 100),
+        (100, 3000),
+    ),
+    Job(
+        "iTwin every 120 s",
+        "the same, `schedule=Schedule((120,))`",
+        Schedule((120,)),
+        3 * HOURS,
+        lambda t: int(t / (3 * HOURS) * 100),
+        (100, 10_000),
     ),
     Job(
         "APIG",
@@ -45,13 +76,14 @@ JOBS = [
         apig.SERVICE.schedule,
         1500,
         lambda t: int(t / 1500 * 100),
+        (10, 1000),
     ),
 ]
-PATIENT = Job("iTwin", "the same, schedule=Schedule((120,))", Schedule((120,)), 3 * HOUR, int)
+ITWIN, SLOW_ITWIN = JOBS[1], JOBS[2]
 
 
-def queries(job: Job) -> tuple[int, float, PollState]:
-    """How many queries a job takes, when the last is made, and the state in the middle."""
+def polls(job: Job) -> tuple[int, float, PollState]:
+    """Return how many polls a job takes, when the last is made, and the state in the middle."""
     state, now, count = begin(Plan(job.schedule), 0.0), 0.0, 0
     middle = state
     while True:
@@ -65,119 +97,112 @@ def queries(job: Job) -> tuple[int, float, PollState]:
         now = state.due
 
 
-def count(value: float) -> str:
-    """Three significant digits, as people read them."""
-    for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {name}"
-    return f"{value:.3g} "
-
-
-def plain(value: float) -> str:
-    """Two significant digits, or a whole number."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.2g}" if value >= 0.001 else f"{value:.6f}"
-
-
 PAGE = """# What watching costs
 
-Computed from the figures of [the benchmarks](benchmarks.md), which were measured on one machine,
-and from the schedules: the machine that waits was run through a job that moves evenly, with half of
-the jitter. `make bench` writes this page anew.
+This page is calculated from the [benchmarks](benchmarks.md), which were measured on one machine,
+and from the schedules, for jobs that progress evenly and delays with half of their maximum jitter.
+`make bench` writes it.
 
 ## One job
 
-| service | job | queries | over the wire | CPU | told late by at most |
+| service | job | polls | traffic | CPU time | maximum detection delay |
 |---|---|---|---|---|---|
 {one}
 
-A query is {bytes}, both ways and without TLS, which adds about 50, and a handshake
-of some kilobytes once: the connection is kept between queries. "Told late" is the longest delay of
-the schedule, jitter included: how long a job may have been over before it is asked again.
+Request and response together are {bytes}.
+Traffic and CPU time are for plain http and a server that sends two response headers. Real services
+send more headers, and TLS adds about 50 bytes to a poll and a few KiB to a connection, which is
+kept between polls.
+
+The maximum detection delay is the longest delay of the schedule with all of its jitter: the longest
+time between the end of a job and the poll that reports it, if no request fails.
 
 ## Many jobs at the same time
 
-All of them under way at once, in steady state. Cores are those that `watch_many` keeps busy: some
-{ceiling} queries a second fill one.
+`watch_many` of an async client, in one process, while all jobs are running.
 
-| service | jobs | queries a second | bytes a day | cores | memory |
+| service | jobs | polls per second | traffic per day | CPU, share of one core | memory |
 |---|---|---|---|---|---|
 {many}
 
+One client sends at most `max_in_flight` requests at the same time, 16 unless you set it. If the
+service answers after 100 ms, that is 160 polls per second.
+
 ## What the services allow
 
-iTwin's rate limits are {small} requests a minute for the small tiers and {large} for the others.
-On its own schedule a job takes {each:.2g} queries a minute while it moves, so one account may watch
-about **{fit_small} jobs at a time on a small tier and {fit_large} on the others**. With
-`schedule=Schedule((120,))` it is {fit_small_slow} and {fit_large_slow}, and each job's end is told
-some two minutes late at most. A million jobs on one account fit no tier, unless they are asked
-every {needed:,.0f} seconds.
+iTwin allows {small} requests per minute on its small tiers and {large} on the others. On its own
+schedule, a running job takes {each:.1f} polls per minute, so one account can watch about
+**{fit_small} jobs at the same time on a small tier and {fit_large} on the others**. With
+`schedule=Schedule((120,))` it can watch {fit_small_slow} and {fit_large_slow}.
 
-Catenis and APIG document no figure. Whatever the limit is, one 429 holds all jobs of a client until
-its `Retry-After` has run out, and lets them go spread. The gate belongs to a client: several
-processes that share an account each meet the limit once.
+Catenis and APIG document no rate limit. Whatever the limit is, one 429 response holds all jobs of a
+client until its `Retry-After` has passed, and then releases them gradually. This applies to one
+client: if several processes share an account, each of them has to receive a 429 of its own.
 
-## From one process to many
+## One process or several
 
-One process with `watch_many` is the cheapest: up to some {process} iTwin jobs on one core,
-by the queries a second above. Beyond it, or where a process must not live for hours, the waits go
-to an engine: a token is all there is to keep, {token} bytes for a job in the middle of its wait, so
-a million of them are {tokens}B in a table or a queue. [Cron](recipes/cron.md),
-[Celery](recipes/celery.md) and [Airflow](recipes/airflow.md) show it.
+On one core, a process with `watch_many` can make about {ceiling} iTwin polls per second, which is
+{times} times what an iTwin account allows. So one process is enough for one account.
+
+If a process can't run for hours, let a task queue or a scheduler wait instead: see
+[cron](recipes/cron.md), [Celery](recipes/celery.md) and [Airflow](recipes/airflow.md). They store
+one token for each job. A token takes about {token} bytes, so 10,000 tokens take {tokens}.
 """
 SMALL, LARGE = 500, 5000
-"""Requests a minute, of iTwin's tiers."""
+"""Requests per minute of iTwin's tiers."""
 
 
-def page(figures: dict[str, dict[str, float]]) -> str:
-    """The page. `figures` has, by service, `cpu` (seconds a query) and `bytes` (of a query); under
-    `many`, `cpu` (seconds a query in a process with 10,000 jobs) and `memory` (bytes a job)."""
+def page(figures: Figures) -> str:
+    """Return the page."""
     one, many = [], []
-    many_cpu, memory = figures["many"]["cpu"], figures["many"]["memory"]
-    for job in [*JOBS, PATIENT]:
-        of = figures[job.service]
-        polls, end, _ = queries(job)
-        late = max(job.schedule.delays) * (1 + job.schedule.jitter)
+    for job in JOBS:
+        service = job.service.split()[0]
+        contender = CONTENDERS[service]
+        cpu, size = figures.cpu[contender], figures.bytes[contender]
+        count, end, _ = polls(job)
+        delay = max(job.schedule.delays) * (1 + job.schedule.jitter)
         one.append(
-            f"| {job.service} | {job.what} | {polls} | {count(polls * of['bytes'])}B "
-            f"| {plain(polls * of['cpu'] * 1e3)} ms | {late:.3g} s |"
+            f"| {service} | {job.what} | {count} | {units.size(count * size)} "
+            f"| {units.seconds(count * cpu)} | {delay:.3g} s |"
         )
-        for jobs in (1, 10_000, 1_000_000):
-            rate = jobs * polls / end
-            share = rate * many_cpu * of["cpu"] / figures["iTwin"]["cpu"]
-            name = job.service if job is not PATIENT else "iTwin, each 120 s"
+        for jobs in job.counts:
+            rate = jobs * count / end
+            share = rate * figures.many_cpu * cpu / figures.cpu["itwin"]
             many.append(
-                f"| {name} | {jobs:,} | {plain(rate)} | {count(rate * 86_400 * of['bytes'])}B "
-                f"| {plain(share)} | {count(jobs * memory)}B |"
+                f"| {job.service} | {jobs:,} | {units.number(rate)} "
+                f"| {units.size(rate * 86_400 * size)} | {units.number(share * 100)} % "
+                f"| {units.size(jobs * figures.many_memory)} |"
             )
-    polls, end, state = queries(JOBS[1])
-    slow, slow_end, _ = queries(PATIENT)
-    each, each_slow = polls / end * 60, slow / slow_end * 60
-    token = len(
-        dump(
-            state,
-            service="itwin",
-            job_id="cc3d35cc-416a-4262-9714-b359da70b419",
-            now=0.0,
-            epoch=1.8e9,
-        )
+    count, end, state = polls(ITWIN)
+    slow, slow_end, _ = polls(SLOW_ITWIN)
+    each, each_slow = count / end * 60, slow / slow_end * 60
+    token = dump(
+        state,
+        service="itwin",
+        job_id="cc3d35cc-416a-4262-9714-b359da70b419",
+        now=0.0,
+        epoch=1.8e9,
     )
-    sizes = ", ".join(f"{figures[job.service]['bytes']:.0f} bytes ({job.service})" for job in JOBS)
+    sizes = [f"{figures.bytes[name]:.0f} bytes ({service})" for service, name in CONTENDERS.items()]
+    ceiling = 1 / figures.many_cpu
     return PAGE.format(
         one="\n".join(one),
         many="\n".join(many),
-        bytes=sizes,
-        ceiling=f"{1 / many_cpu:,.0f}",
+        bytes=f"{sizes[0]}, {sizes[1]} or {sizes[2]}",
         small=f"{SMALL:,}",
         large=f"{LARGE:,}",
         each=each,
-        fit_small=f"{SMALL / each:,.0f}",
-        fit_large=f"{LARGE / each:,.0f}",
-        fit_small_slow=f"{SMALL / each_slow:,.0f}",
-        fit_large_slow=f"{LARGE / each_slow:,.0f}",
-        needed=1_000_000 / LARGE * 60,
-        process=f"{round(end / polls / many_cpu, -3):,.0f}",
-        token=token,
-        tokens=count(token * 1e6),
+        fit_small=rounded(SMALL / each),
+        fit_large=rounded(LARGE / each),
+        fit_small_slow=rounded(SMALL / each_slow),
+        fit_large_slow=rounded(LARGE / each_slow),
+        ceiling=rounded(ceiling),
+        times=f"{ceiling / (LARGE / 60):.0f}",
+        token=round(len(token), -1),
+        tokens=units.size(10_000 * len(token)),
     )
+
+
+def rounded(value: float) -> str:
+    """Return a number as an estimate is written: with two significant digits."""
+    return f"{float(f'{value:.2g}'):,.0f}"

@@ -1,8 +1,9 @@
-"""10,000 jobs on one client with the real clock: how late their queries are.
+"""Many jobs on one async client, on the real clock: how late their polls are.
 
-`many.py PORT sync|async SECONDS` asks for each job every 20 s, for so many seconds, and prints a
-line of JSON: the queries made, the CPU seconds of each, and the seconds between when a query was
-due and when it was begun, in the middle and at the 99th percentile.
+`many.py PORT JOBS DELAY SECONDS` watches that many jobs for that many seconds and polls each every
+DELAY seconds. It prints a line of JSON: the number of polls, the CPU seconds of each, and the
+seconds from when a poll was due until its request was handed to the transport (the median and the
+99th percentile).
 """
 
 import asyncio
@@ -10,58 +11,48 @@ import json
 import statistics
 import sys
 import time
-from typing import Any
 
-from opwatch import AsyncITwin, ITwin, Schedule
-from opwatch.many import Agenda
-
-JOBS = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(10_000)]
-DELAY = 20.0
-HOW: dict[str, Any] = {"timeout": None, "schedule": Schedule((DELAY,), jitter=0.0)}
-
-late: list[float] = []
+from opwatch import AsyncITwin, Schedule
+from opwatch.net.message import Answer, Request
 
 
-class Noted(Agenda[Any]):
-    """An agenda that notes how late each query is."""
-
-    def take(self, now: float) -> Any:
-        run = super().take(now)
-        if run is not None:
-            late.append(now - run.state.due)
-        return run
-
-
-def blocking(port: int, seconds: float) -> None:
-    with ITwin("t", base_url=f"http://127.0.0.1:{port}") as client:
-        many = client.watch_many(JOBS, **HOW)
-        many._agenda.__class__ = Noted
-        end = time.monotonic() + seconds
-        for _ in many:
-            if time.monotonic() > end:
-                break
-
-
-async def asynchronous(port: int, seconds: float) -> None:
+async def watch(port: int, jobs: int, delay: float, seconds: float) -> list[float]:
+    """Return how late each poll was."""
+    late: list[float] = []
+    ids = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(jobs)]
     async with AsyncITwin("t", base_url=f"http://127.0.0.1:{port}") as client:
-        many = client.watch_many(JOBS, **HOW)
-        many._agenda.__class__ = Noted
-        end = time.monotonic() + seconds
+        many = client.watch_many(ids, timeout=None, schedule=Schedule((delay,)))
+        runs = {run.job_id: run for run in many._runs}
+        clock, send = client._clock, client._transport.send
+
+        async def noted(request: Request, end: float) -> Answer:
+            if request.target.endswith("/progress"):
+                late.append(clock.now() - runs[request.target.split("/")[-2]].due)
+            return await send(request, end)
+
+        client._transport.send = noted
+        end, answers = time.monotonic() + seconds, 0
         async for _ in many:
+            answers += 1
             if time.monotonic() > end:
                 break
+        await many.aclose()
+    assert answers > 0.99 * len(late), "polls failed"
+    return late
 
 
 def main() -> None:
-    port, kind, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-    begin = time.process_time()
-    if kind == "sync":
-        blocking(port, seconds)
-    else:
-        asyncio.run(asynchronous(port, seconds))
-    cpu = (time.process_time() - begin) / len(late)
-    found = {"median": statistics.median(late), "p99": statistics.quantiles(late, n=100)[98]}
-    print(json.dumps({"queries": len(late), "cpu": cpu, **found}))
+    port, jobs = int(sys.argv[1]), int(sys.argv[2])
+    delay, seconds = float(sys.argv[3]), float(sys.argv[4])
+    start = time.process_time()
+    late = asyncio.run(watch(port, jobs, delay, seconds))
+    found = {
+        "polls": len(late),
+        "cpu": (time.process_time() - start) / len(late),
+        "median": statistics.median(late),
+        "p99": statistics.quantiles(late, n=100)[98],
+    }
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""Measure opwatch against its peers, side by side in one run, and write down the ratios.
+"""Compare opwatch with other clients in one run, and fail if anything is above its limit.
 
     run.py --peers PYTHON --core PYTHON [--quick] [--rounds N]
 
-`--peers` is an interpreter that has the peers (requirements/bench.txt), `--core` one that has
-opwatch and nothing it does not need; this one has the extra `cli`. `--quick` leaves out what takes
-five minutes of real time (a connection left idle for 130 s, 10,000 jobs for a minute), and writes
-nothing.
+`--peers` is an interpreter with the other clients (requirements/bench.txt). `--core` is one with
+opwatch and only what it requires; this one has the extra `cli` too. `--quick` skips what takes real
+time (a connection idle for 130 s, and two runs of many jobs for a minute each) and writes nothing.
 
-Contenders take turns in each round, so that whatever else the machine does befalls all of them; a
-figure is the median over the rounds, a ratio the median of the rounds' ratios. Client and server
-run on different cores. Prints a table, writes `results.json`, `docs/benchmarks.md` and what follows
-from them, `docs/cost.md`. Ends with 1 where a ratio is above its limit.
+Contenders take turns within each round, so anything else the machine does affects all of them. A
+figure is the median over the rounds, and a ratio the median of the rounds' ratios. The server runs
+on the last core and everything else on the first. The run prints its tables, writes `results.json`,
+`docs/benchmarks.md` and `docs/cost.md`, and exits with 1 if anything is above its limit.
 """
 
 import argparse
@@ -29,32 +28,84 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cost
+import units
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 COST = PAGE.with_name("cost.md")
 RESULTS = HERE / "results.json"
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
-class Row(NamedTuple):
-    """One comparison: `ratio` is `what` over `against`, `most` what it must not exceed."""
+class Ratio(NamedTuple):
+    """A comparison. The limit is on the ratio."""
 
-    case: str
     what: str
     against: str
-    ratio: float
-    most: float | None
-    unit: str
     figure: float
+    """Seconds."""
     reference: float
+    ratio: float
+    limit: float | None
+
+    @property
+    def value(self) -> float:
+        return self.ratio
+
+    def cells(self) -> tuple[str, ...]:
+        limit = "no limit" if self.limit is None else f"{self.limit:.2f}"
+        figures = units.seconds(self.figure), units.seconds(self.reference)
+        return (self.what, self.against, *figures, f"{self.ratio:.2f}", limit)
+
+
+class Figure(NamedTuple):
+    """A measurement that is compared with nothing but its limit."""
+
+    what: str
+    figure: float
+    limit: float | None
+    unit: str
+    """`s`, `bytes`, or none for a count."""
+
+    @property
+    def value(self) -> float:
+        return self.figure
+
+    def cells(self) -> tuple[str, ...]:
+        limit = "no limit" if self.limit is None else self._text(self.limit)
+        return (self.what, self._text(self.figure), limit)
+
+    def _text(self, value: float) -> str:
+        if self.unit == "s":
+            return units.seconds(value)
+        return units.size(value) if self.unit == "bytes" else f"{value:.0f}"
+
+
+Row = Ratio | Figure
+Rounds = list[dict[str, float]]
+
+
+def compare(
+    rounds: Rounds, what: str, against: str, limit: float | None, names: dict[str, str]
+) -> Ratio:
+    """Return the row of two contenders that took turns."""
+    return Ratio(
+        names.get(what, what),
+        names.get(against, against),
+        statistics.median(line[what] for line in rounds),
+        statistics.median(line[against] for line in rounds),
+        statistics.median(line[what] / line[against] for line in rounds),
+        limit,
+    )
 
 
 class Server:
-    """`server.py` in a process of its own, ended with its standard input."""
+    """`server.py` in a process of its own, which exits when its standard input ends."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *options: str) -> None:
+        core = ["--core", str(CORES[-1])] if CORES else []
         self._process = subprocess.Popen(
-            [sys.executable, HERE / "server.py", *arguments],
+            [sys.executable, HERE / "server.py", *core, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -83,13 +134,13 @@ class Worker:
             text=True,
         )
 
-    def round(self, calls: int) -> dict[str, float]:
+    def turn(self, calls: int) -> float:
+        """Return the CPU seconds of one call."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{calls}\n")
         self._process.stdin.flush()
-        answer: dict[str, float] = json.loads(self._process.stdout.readline())
-        return answer
+        return float(self._process.stdout.readline())
 
     def __enter__(self) -> "Worker":
         return self
@@ -100,87 +151,85 @@ class Worker:
         self._process.wait(10)
 
 
-Rounds = list[dict[str, float]]
+# --- one poll -------------------------------------------------------------------------------------
 
-
-def compare(case: str, rounds: Rounds, what: str, against: str, most: float | None) -> Row:
-    """The row of two contenders that took turns."""
-    figure = statistics.median(line[what] for line in rounds)
-    reference = statistics.median(line[against] for line in rounds)
-    ratio = statistics.median(line[what] / line[against] for line in rounds)
-    return Row(case, what, against, ratio, most, "µs", figure * 1e6, reference * 1e6)
-
-
-# --- a progress call ------------------------------------------------------------------------------
-
-CALL = "one progress call, CPU"
-TURNS = 10
-"""Times that a contender has its turn in a round."""
-BLOCKING = ["http_client", "httpx_client", "httpx_catenis", "httpx_apig", "requests_session"]
-BLOCKING += ["itwin", "catenis"]
-BLOCKING += ["apig_token", "apig_aksk", "huaweicloudsdkapig", "otcextensions"]
-ASYNC = ["async_httpx", "async_httpx_catenis", "async_httpx_apig"]
-ASYNC += ["async_itwin", "async_catenis", "async_apig_aksk"]
-BARE = {
-    "itwin": "httpx_client",
-    "catenis": "httpx_catenis",
-    "apig_token": "httpx_apig",
-    "apig_aksk": "httpx_apig",
-    "async_itwin": "async_httpx",
-    "async_catenis": "async_httpx_catenis",
-    "async_apig_aksk": "async_httpx_apig",
+NAMES = {
+    "http_client": "http.client",
+    "httpx_client": "httpx",
+    "httpx_catenis": "httpx",
+    "httpx_apig": "httpx",
+    "requests_session": "requests",
+    "itwin": "iTwin, token",
+    "catenis": "Catenis, CTN1 signature",
+    "apig_token": "APIG, token",
+    "apig_aksk": "APIG, AK/SK signature",
+    "async_httpx": "httpx",
+    "async_httpx_catenis": "httpx",
+    "async_httpx_apig": "httpx",
+    "async_itwin": "iTwin, token",
+    "async_catenis": "Catenis, CTN1 signature",
+    "async_apig_token": "APIG, token",
+    "async_apig_aksk": "APIG, AK/SK signature",
 }
-"""What bare httpx asks for instead."""
+POLLS = [
+    ("itwin", "httpx_client", 0.40),
+    ("apig_token", "httpx_apig", 0.40),
+    ("catenis", "httpx_catenis", 0.50),
+    ("apig_aksk", "httpx_apig", 0.50),
+    ("apig_aksk", "huaweicloudsdkapig", 0.20),
+    ("apig_token", "otcextensions", 0.15),
+    ("itwin", "requests_session", None),
+    ("itwin", "http_client", None),
+]
+ASYNC_POLLS = [
+    ("async_itwin", "async_httpx", 0.35),
+    ("async_apig_token", "async_httpx_apig", 0.35),
+    ("async_catenis", "async_httpx_catenis", 0.45),
+    ("async_apig_aksk", "async_httpx_apig", 0.45),
+]
+TURNS = 10
+"""Turns of a contender in each round. Short ones, so that a noisy second affects all of them."""
+CALLS = 20
+"""Calls in each turn."""
 
 
-def calls(peers: str, names: list[str], rounds: int, measure: str) -> Rounds:
+def poll_rounds(peers: str, names: list[str], rounds: int) -> Rounds:
     with Server() as server, ExitStack() as stack:
         workers = [stack.enter_context(Worker(peers, name, server.port)) for name in names]
         for worker in workers:
-            worker.round(50)
+            worker.turn(50)
         lines: Rounds = []
         for n in range(rounds):
             line = dict.fromkeys(names, 0.0)
-            for k in range(TURNS):  # short ones: a noisy second then befalls all of them
+            for k in range(TURNS):
                 first = (n + k) % len(workers)
                 for worker in workers[first:] + workers[:first]:
-                    line[worker.name] += worker.round(200 // TURNS)[measure] / TURNS
+                    line[worker.name] += worker.turn(CALLS) / TURNS
             lines.append(line)
     return lines
 
 
-def call_rows(peers: str, rounds: int) -> list[Row]:
-    lines = calls(peers, BLOCKING, rounds, "cpu")
-    case = CALL
-    own = [name for name in BLOCKING if name in BARE]
-    rows = [compare(case, lines, what, BARE[what], 0.80) for what in own]
-    rows += [
-        compare(case, lines, "apig_aksk", "huaweicloudsdkapig", 0.35),
-        compare(case, lines, "apig_token", "otcextensions", 0.15),
-        compare(case, lines, "itwin", "requests_session", None),
-        compare(case, lines, "itwin", "http_client", None),
-    ]
-    lines = calls(peers, ASYNC, rounds, "cpu")
-    case = "one async progress call, CPU"
-    own = [name for name in ASYNC if name in BARE]
-    return rows + [compare(case, lines, what, BARE[what], 0.80) for what in own]
+def poll_rows(
+    peers: str, pairs: list[tuple[str, str, float | None]], rounds: int
+) -> tuple[list[Row], dict[str, float]]:
+    """Return the rows, and the CPU seconds of each contender."""
+    names = list(dict.fromkeys(name for pair in pairs for name in pair[:2]))
+    lines = poll_rounds(peers, names, rounds)
+    cpu = {name: statistics.median(line[name] for line in lines) for name in names}
+    return [compare(lines, *pair, NAMES) for pair in pairs], cpu
 
 
-# --- starting -------------------------------------------------------------------------------------
+# --- startup --------------------------------------------------------------------------------------
 
 
-def scripts(port: int) -> dict[str, str]:
-    url = f"http://127.0.0.1:{port}"
+def scripts(name: str, url: str) -> dict[str, str]:
     return {
-        "python": "pass",
-        "import httpx": "import httpx",
-        "import opwatch": "import opwatch",
-        "httpx, first answer": textwrap.dedent(f"""
+        f"httpx, {name}": textwrap.dedent(f"""
             import httpx
             with httpx.Client() as client:
                 client.get("{url}/jobs/job/progress").json()
         """),
-        "opwatch, first answer": textwrap.dedent(f"""
+        f"opwatch, {name}": textwrap.dedent(f"""
             from opwatch import ITwin
             with ITwin("t", base_url="{url}") as client:
                 client.progress("job")
@@ -188,33 +237,44 @@ def scripts(port: int) -> dict[str, str]:
     }
 
 
-def start_rows(core: str, rounds: int) -> list[Row]:
-    """With the bytecode of each module written, as an installer leaves it."""
-    written = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    rows = []
-    for python, extra in ((core, "without cli"), (sys.executable, "with cli")):
-        with Server() as server:
+def start_rows(core: str, rounds: int, pair: str, trusted: str) -> list[Row]:
+    """Time whole processes, with the bytecode of each module written, as an installer leaves it."""
+    rows: list[Row] = []
+    over_tls = {**os.environ, "SSL_CERT_FILE": trusted}
+    for python, extra in ((core, "without `cli`"), (sys.executable, "with `cli`")):
+        with Server() as plain, Server("--tls", pair) as tls:
+            cases = {
+                "python": "pass",
+                "import httpx": "import httpx",
+                "import opwatch": "import opwatch",
+                **scripts("http", f"http://localhost:{plain.port}"),
+                **scripts("https", f"https://localhost:{tls.port}"),
+            }
             lines: Rounds = []
             for _ in range(rounds + 1):
                 line = {}
-                for name, code in scripts(server.port).items():
-                    begin = time.perf_counter()
-                    subprocess.run([python, "-c", code], check=True, env=written)
-                    line[name] = time.perf_counter() - begin
+                for name, code in cases.items():
+                    environment = over_tls if name.endswith("https") else None
+                    start = time.perf_counter()
+                    subprocess.run([python, "-c", code], check=True, env=environment)
+                    line[name] = time.perf_counter() - start
                 base = line.pop("python")
                 line["import httpx"] -= base
                 line["import opwatch"] -= base
                 lines.append(line)
         lines = lines[1:]
+        names = {
+            "import opwatch": f"`import opwatch`, {extra}",
+            "import httpx": "`import httpx`",
+            "opwatch, http": f"first answer over http, {extra}",
+            "httpx, http": "httpx",
+            "opwatch, https": f"first answer over https, {extra}",
+            "httpx, https": "httpx",
+        }
         rows += [
-            compare(f"import, {extra}", lines, "import opwatch", "import httpx", 0.5),
-            compare(
-                f"process start to first answer, {extra}",
-                lines,
-                "opwatch, first answer",
-                "httpx, first answer",
-                1.15,
-            ),
+            compare(lines, "import opwatch", "import httpx", 0.15, names),
+            compare(lines, "opwatch, http", "httpx, http", 0.85, names),
+            compare(lines, "opwatch, https", "httpx, https", None, names),
         ]
     return rows
 
@@ -229,214 +289,280 @@ def pure(python: str, case: str) -> Rounds:
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def pure_rows(peers: str, poll: float) -> list[Row]:
-    signing, machine, many = pure(peers, "signing"), pure(peers, "machine"), pure(peers, "many")
-    memory = pure(peers, "memory")[0]["bytes"]
-    own = statistics.median(line["watch_many"] - line["alone"] for line in many)
+def part_rows(peers: str, poll: float) -> list[Row]:
+    """`poll` is the CPU seconds of an iTwin poll."""
+    signing, machine = pure(peers, "signing"), pure(peers, "machine")
+    own = statistics.median(line["watch_many"] - line["alone"] for line in pure(peers, "many"))
+    names = {
+        "ctn1": "CTN1 signature",
+        "aksk": "AK/SK signature",
+        "huaweicloudsdkcore": "AK/SK signature of huaweicloudsdkcore",
+        "advance": "deciding what to do after an answer",
+        "json.loads": "`json.loads` of the answer",
+    }
     return [
-        compare("signing", signing, "ctn1", "huaweicloudsdkcore", 0.6),
-        compare("signing", signing, "aksk", "huaweicloudsdkcore", 0.7),
-        compare("the machine", machine, "advance", "json.loads", 5.0),
-        Row(
-            "10,000 jobs: scheduling a poll",
-            "watch_many",
-            "the poll it schedules",
+        compare(signing, "ctn1", "huaweicloudsdkcore", 0.60, names),
+        compare(signing, "aksk", "huaweicloudsdkcore", 0.70, names),
+        compare(machine, "advance", "json.loads", 5.0, names),
+        Ratio(
+            "scheduling one of 10,000 jobs in `watch_many`",
+            "the iTwin poll that it schedules",
+            own,
+            poll,
             own / poll,
             0.10,
-            "µs",
-            own * 1e6,
-            poll * 1e6,
-        ),
-        Row(
-            "10,000 jobs: memory a job",
-            "watch_many",
-            "4 KiB",
-            memory / 4096,
-            1.0,
-            "bytes",
-            memory,
-            4096,
         ),
     ]
 
 
-# --- a poll after a long idle time ----------------------------------------------------------------
-
-IDLE = """
-import ssl, sys, time, urllib.request
-from opwatch import ITwin
-port, authority, seconds, drop = sys.argv[1:]
-context = ssl.create_default_context(cafile=authority)
-
-def ask(path):
-    return urllib.request.urlopen(f"https://localhost:{port}/{path}", context=context).read()
-
-with ITwin("t", base_url=f"https://localhost:{port}", ssl_context=context) as client:
-    client.progress("job")
-    asked = 1
-    if drop == "drop":
-        ask("drop")
-        asked += 1
-    time.sleep(float(seconds))
-    client.progress("job")
-print(int(ask("counts").split()[0]) - asked)  # without the connections that ask
-"""
+# --- many jobs, on the real clock -----------------------------------------------------------------
 
 
-def idle_rows(peers: str, seconds: int) -> list[Row]:
-    make = "import sys, trustme; a = trustme.CA(); "
-    make += "a.cert_pem.write_to_path(sys.argv[1]); "
-    make += "a.issue_cert('localhost').private_key_and_cert_chain_pem.write_to_path(sys.argv[2])"
-    with tempfile.TemporaryDirectory() as folder:
-        authority, pair = f"{folder}/authority.pem", f"{folder}/pair.pem"
-        subprocess.run([peers, "-c", make, authority, pair], check=True)
-
-        def handshakes(pause: float, drop: str) -> float:
-            with Server("--tls", pair) as server:
-                command = [peers, "-c", IDLE, str(server.port), authority, str(pause), drop]
-                run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            return float(run.stdout)
-
-        kept, dropped = handshakes(seconds, "keep"), handshakes(1, "drop")
-    return [
-        Row(
-            f"two polls, {seconds} s apart, over TLS", "handshakes", "one", kept, 1.0, "", kept, 1.0
-        ),
-        Row(
-            "two polls, the kept connection closed by the server between them",
-            "handshakes",
-            "two",
-            dropped / 2,
-            1.0,
-            "",
-            dropped,
-            2.0,
-        ),
-    ]
-
-
-# --- 10,000 jobs with the real clock --------------------------------------------------------------
-
-
-def with_many(peers: str, kind: str, seconds: int) -> dict[str, float]:
+def with_many(peers: str, jobs: int, delay: int, seconds: int) -> dict[str, float]:
     with Server() as server:
-        command = [peers, HERE / "many.py", str(server.port), kind, str(seconds)]
-        run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        numbers = map(str, (server.port, jobs, delay, seconds))
+        run = subprocess.run(
+            [peers, HERE / "many.py", *numbers], check=True, stdout=subprocess.PIPE, text=True
+        )
     found: dict[str, float] = json.loads(run.stdout)
     return found
 
 
-def late_rows(many: dict[str, dict[str, float]]) -> list[Row]:
-    rows = []
-    for kind, found in many.items():
-        for name, word in (("median", "median"), ("p99", "99th percentile")):
-            rows.append(
-                Row(
-                    f"10,000 jobs, {kind}: lateness of a query",
-                    word,
-                    "the 20 s between two",
-                    found[name] / 20.0,
-                    None,
-                    "ms",
-                    found[name] * 1e3,
-                    20e3,
-                )
-            )
-    return rows
+def late_rows(jobs: int, delay: int, found: dict[str, float], limit: float | None) -> list[Row]:
+    what = f"lateness, {jobs:,} jobs polled every {delay} s"
+    return [
+        Figure(f"{what}: 99th percentile", found["p99"], limit, "s"),
+        Figure(f"{what}: median", found["median"], None, "s"),
+    ]
+
+
+# --- kept connections -----------------------------------------------------------------------------
+
+TWO_POLLS = """
+import ssl, sys, time, urllib.request
+from opwatch import ITwin
+port, trusted, seconds, drop = sys.argv[1:]
+context = ssl.create_default_context(cafile=trusted)
+
+def get(path):
+    return urllib.request.urlopen(f"https://localhost:{port}/{path}", context=context).read()
+
+with ITwin("t", base_url=f"https://localhost:{port}", ssl_context=context) as client:
+    client.progress("job")
+    others = 1
+    if drop == "drop":
+        get("drop")
+        others += 1
+    time.sleep(float(seconds))
+    client.progress("job")
+connections, requests, *_ = map(int, get("counts").split())
+assert requests == 2, requests
+print(connections - others)
+"""
+
+
+def connection_rows(peers: str, seconds: int, pair: str, trusted: str) -> list[Row]:
+    def handshakes(pause: int, drop: str) -> float:
+        with Server("--tls", pair) as server:
+            command = [peers, "-c", TWO_POLLS, str(server.port), trusted, str(pause), drop]
+            run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        return float(run.stdout)
+
+    idle = f"TLS handshakes for two polls {seconds} s apart"
+    closed = "TLS handshakes for two polls if the server closes the connection in between"
+    return [
+        Figure(idle, handshakes(seconds, "keep"), 1, ""),
+        Figure(closed, handshakes(1, "drop"), 2, ""),
+    ]
 
 
 # --- the results ----------------------------------------------------------------------------------
 
-PAGE_TEXT = """# Benchmarks
+TEXT = """# Benchmarks
 
-Measured by `make bench`, all contenders side by side in one run: they take turns in each round,
-client and server run on different cores, a figure is the median of the rounds and a ratio the
-median of their ratios. A ratio is the first contender's cost over the second's: below 1 is cheaper.
-Absolute figures are those of the machine the run was made on.
+`make bench` compares opwatch with other clients, writes this page, and fails if anything is above
+its limit.
 
-Machine: {machine}.
+opwatch runs with everything on: limits, authentication or signing, checks, and reading the answer
+into a `Progress`. The others only send the request and parse the JSON, except for the two SDKs,
+which also authenticate and return a model.
 
-{table}
+The contenders take turns within each round, so anything else the machine does affects all of them.
+A figure is the median over the rounds, and a ratio is the median of the rounds' ratios. A ratio
+below 1 means that opwatch takes less. The server runs on another core and answers at once.
 
-`itwin`, `catenis`, `apig_token` and `apig_aksk` are opwatch's clients with everything on: limits,
-authentication or signing, reading into a `Progress`. `httpx_client` and
-its like are `httpx.Client.get(…).json()` of the same answer, with none of that.
+These figures are from {machine}.
+
+## One poll
+
+CPU time of one `progress` call, and of a GET request for the same answer over plain http.
+
+{polls}
+
+With the async clients, on asyncio:
+
+{async_polls}
+
+## Startup
+
+The time of an import, and of a process from its start to its first answer. `cli` is the extra that
+installs click and rich, which `import httpx` loads if they are installed.
+
+httpx builds a TLS context even for an http URL, and opwatch doesn't. The https rows compare the
+same work: both clients load the usual certificate authorities and make a TLS handshake.
+
+{startup}
+
+## Parts of a poll
+
+CPU time, without a network.
+
+{parts}
+
+## Many jobs
+
+Memory is what `watch_many` takes for each of 10,000 jobs, including its last answer. Lateness is
+the time from when a poll is due until its request is sent, measured with `AsyncITwin.watch_many`
+over about a minute of real time.
+
+{many}
+
+## Kept connections
+
+A schedule's delays are up to two minutes, and opwatch keeps idle connections for longer than that.
+
+{connections}
+
+## What follows
+
+A poll of an iTwin job takes {poll} of CPU time, so a job that is polled every 15 s takes {day} a
+day. The service's rate limit is reached long before the limits of one core; see
+[what watching costs](cost.md).
 """
-HEADER = ("case", "what", "against", "ratio", "at most", "figure", "reference")
+RATIO_HEADER = ("opwatch", "compared with", "opwatch takes", "the other takes", "ratio", "limit")
+FIGURE_HEADER = ("what", "measured", "limit")
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    most = "" if row.most is None else f"{row.most:g}"
-    figures = (f"{value:,.4g} {row.unit}".strip() for value in (row.figure, row.reference))
-    return (row.case, row.what, row.against, f"{row.ratio:.2f}", most, *figures)
+def cells(rows: list[Row]) -> list[tuple[str, ...]]:
+    header = RATIO_HEADER if isinstance(rows[0], Ratio) else FIGURE_HEADER
+    return [header, *(row.cells() for row in rows)]
 
 
-def page(rows: list[Row], machine: str) -> str:
-    """The results as a page of the documentation."""
-    table = [
-        "| " + " | ".join(HEADER) + " |",
-        "|" + "---|" * len(HEADER),
-        *("| " + " | ".join(cells(row)) + " |" for row in rows),
-    ]
-    return PAGE_TEXT.format(machine=machine, table="\n".join(table))
+def markdown(rows: list[Row]) -> str:
+    header, *body = cells(rows)
+    lines = [header, ("---",) * len(header), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def printed(rows: list[Row]) -> str:
+    table = [[cell.replace("`", "") for cell in line] for line in cells(rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = (map(str.ljust, line, widths) for line in table)
+    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def traffic(peers: str) -> dict[str, float]:
-    """The bytes of a query over the wire, both ways and without TLS, by service."""
+    """Return the bytes of a poll in both directions, without TLS, by contender."""
     found = {}
-    for name, service in (("catenis", "Catenis"), ("itwin", "iTwin"), ("apig_aksk", "APIG")):
+    for name in cost.CONTENDERS.values():
         with Server() as server:
             with Worker(peers, name, server.port) as worker:
-                worker.round(100)
+                worker.turn(100)
             url = f"http://127.0.0.1:{server.port}/counts"
             with urllib.request.urlopen(url) as answer:
                 _, requests, received, sent = map(int, answer.read().split())
-        found[service] = (received + sent) / requests
+        found[name] = (received + sent) / requests
     return found
 
 
-def write(peers: str, rows: list[Row], many: dict[str, dict[str, float]]) -> None:
-    machine = f"{platform.machine()}, {platform.system()}, CPython {platform.python_version()}"
-    cpu = {row.what: row.figure / 1e6 for row in rows if row.case == CALL}
-    figures = {
-        service: {"cpu": cpu[name], "bytes": size}
-        for (service, size), name in zip(
-            traffic(peers).items(), ("catenis", "itwin", "apig_aksk"), strict=True
-        )
+def write(tables: dict[str, list[Row]], figures: cost.Figures) -> None:
+    machine = f"CPython {platform.python_version()} on {platform.system()} {platform.machine()}"
+    found = {
+        "machine": machine,
+        "tables": {name: [row._asdict() for row in rows] for name, rows in tables.items()},
+        "cost": figures._asdict(),
     }
-    memory = next(row.figure for row in rows if row.unit == "bytes")
-    figures["many"] = {"cpu": many["sync"]["cpu"], "memory": memory}
-    found = {"machine": machine, "rows": [row._asdict() for row in rows], "cost": figures}
     RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    PAGE.write_text(page(rows, machine))
+    poll = figures.cpu["itwin"]
+    PAGE.write_text(
+        TEXT.format(
+            machine=machine,
+            poll=units.seconds(poll),
+            day=units.seconds(poll * 86_400 / 15),
+            **{name: markdown(rows) for name, rows in tables.items()},
+        )
+    )
     COST.write_text(cost.page(figures))
 
 
+CERTIFICATES = """
+import sys, certifi, pathlib, trustme
+trusted, pair = map(pathlib.Path, sys.argv[1:])
+authority = trustme.CA()
+trusted.write_bytes(pathlib.Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
+authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pair)
+"""
+UNWANTED = {"pythondontwritebytecode", "ssl_cert_file", "ssl_cert_dir", "sslkeylogfile"}
+UNWANTED |= {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
+def same_conditions() -> None:
+    """Remove from the environment what makes imports, TLS contexts or requests slower."""
+    for name in [name for name in os.environ if name.lower() in UNWANTED]:
+        del os.environ[name]
+    if CORES:
+        os.sched_setaffinity(0, {CORES[0]})  # and with it every process but the server
+
+
+def measure(
+    peers: str, core: str, rounds: int, *, quick: bool
+) -> tuple[dict[str, list[Row]], cost.Figures | None]:
+    tables: dict[str, list[Row]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        trusted, pair = f"{folder}/trusted.pem", f"{folder}/pair.pem"
+        subprocess.run([peers, "-c", CERTIFICATES, trusted, pair], check=True)
+        tables["polls"], cpu = poll_rows(peers, POLLS, rounds)
+        tables["async_polls"], _ = poll_rows(peers, ASYNC_POLLS, rounds)
+        tables["startup"] = start_rows(core, rounds, pair, trusted)
+        tables["parts"] = part_rows(peers, cpu["itwin"])
+        memory = pure(peers, "memory")[0]["bytes"]
+        tables["many"] = [Figure("memory for each job", memory, 4096, "bytes")]
+        if quick:
+            return tables, None
+        thousand, ten_thousand = with_many(peers, 1000, 15, 65), with_many(peers, 10_000, 20, 60)
+        tables["many"] += late_rows(1000, 15, thousand, 0.020)
+        tables["many"] += late_rows(10_000, 20, ten_thousand, None)
+        tables["connections"] = connection_rows(peers, 130, pair, trusted)
+    own = {name: cpu[name] for name in cost.CONTENDERS.values()}
+    return tables, cost.Figures(own, traffic(peers), ten_thousand["cpu"], memory)
+
+
+def above_limit(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.limit is not None and row.value > row.limit]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--peers", required=True)
     parser.add_argument("--core", required=True)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=21)
     given = parser.parse_args()
 
-    rows = call_rows(given.peers, given.rounds)
-    rows += start_rows(given.core, given.rounds)
-    rows += pure_rows(given.peers, rows[0].figure / 1e6)
-    many = {}
-    if not given.quick:
-        many = {kind: with_many(given.peers, kind, 60) for kind in ("sync", "async")}
-        rows += late_rows(many)
-        rows += idle_rows(given.peers, 130)
-
-    for row in rows:
-        print("{:46} {:22} / {:22} {:>6} {:>5} {:>14} {:>14}".format(*cells(row)))
-    if not given.quick:
-        write(given.peers, rows, many)
-    missed = [row for row in rows if row.most is not None and row.ratio > row.most]
-    for row in missed:
-        print(f"above its limit: {row.case}: {row.what} / {row.against} = {row.ratio:.2f}")
-    sys.exit(bool(missed))
+    same_conditions()
+    tables, figures = measure(given.peers, given.core, given.rounds, quick=given.quick)
+    for rows in tables.values():
+        print(printed(rows), end="\n\n")
+    if figures is not None:
+        write(tables, figures)
+    missed = {name: above_limit(rows) for name, rows in tables.items()}
+    if any(missed.values()):
+        print("Above the limit:")
+        for name, rows in missed.items():
+            print(*(f"  {name}: {', '.join(row.cells())}\n" for row in rows), sep="", end="")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """A server that answers every request with a service's documented sample, as cheaply as it can.
 
-Run by `run.py` in a process and on a core of its own. Prints its port. With `--tls FILE` it speaks
-TLS with the certificate and key in FILE. On the path /counts it says how many connections,
-requests, and bytes in and out there were; on /drop it closes all other connections. Ends with its
-standard input.
+Run by `run.py` in a process of its own. Prints its port. `--core N` pins it to a core, and
+`--tls FILE` makes it speak TLS with the certificate and key in FILE. `/counts` returns the number
+of connections, requests, bytes received and bytes sent; `/drop` closes all other connections. Exits
+when its standard input ends.
 """
 
+import argparse
 import os
 import socket
 import ssl
@@ -39,6 +40,13 @@ def answer(head: bytes, connection: socket.socket) -> bytes:
     return HEAD % len(body) + body
 
 
+def receive(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except ConnectionResetError:  # a client may close without reading the last answer
+        return b""
+
+
 def serve(connection: socket.socket, context: ssl.SSLContext | None) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is not None:
@@ -46,7 +54,7 @@ def serve(connection: socket.socket, context: ssl.SSLContext | None) -> None:
     counts["connections"] += 1
     connected.add(connection)
     pending = b""
-    while received := connection.recv(65536):
+    while received := receive(connection):
         pending += received
         while b"\r\n\r\n" in pending:
             head, pending = pending.split(b"\r\n\r\n", 1)
@@ -58,19 +66,24 @@ def serve(connection: socket.socket, context: ssl.SSLContext | None) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--core", type=int)
+    parser.add_argument("--tls")
+    given = parser.parse_args()
+
     context = None
-    if "--tls" in sys.argv:
+    if given.tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[sys.argv.index("--tls") + 1])
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        context.load_cert_chain(given.tls)
+    if given.core is not None:
+        os.sched_setaffinity(0, {given.core})
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     print(listener.getsockname()[1], flush=True)
 
     def accept() -> None:
         while True:
-            connection = listener.accept()[0]
-            threading.Thread(target=serve, args=(connection, context), daemon=True).start()
+            arguments = (listener.accept()[0], context)
+            threading.Thread(target=serve, args=arguments, daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     sys.stdin.read()

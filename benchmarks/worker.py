@@ -1,14 +1,14 @@
-"""One contender in a process of its own: `worker.py NAME PORT` makes as many calls as each line of
-standard input says, and prints the CPU and wall seconds of one call.
+"""One contender in a process of its own.
 
-Each contender asks for the progress of one job, by the means of its library, with a client that is
-built once: httpx for that of each service, since their answers differ in length. It runs on one
-core; the server has another.
+`worker.py NAME PORT` reads a number of calls from each line of standard input, makes them, and
+prints the CPU seconds of one call.
+
+Each contender requests the progress of one job with its library, and creates its client once. httpx
+requests it from each service, since their answers differ in length.
 """
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -147,6 +147,13 @@ def async_catenis(port: int) -> AsyncCall:
     return lambda: client.progress("message")
 
 
+def async_apig_token(port: int) -> AsyncCall:
+    from opwatch import AsyncApig
+
+    client = AsyncApig(f"http://127.0.0.1:{port}", "t", project_id=PROJECT)
+    return lambda: client.progress("gateway")
+
+
 def async_apig_aksk(port: int) -> AsyncCall:
     from opwatch import AkSk, AsyncApig
 
@@ -168,37 +175,31 @@ BLOCKING = [
     otcextensions,
 ]
 ASYNC = [async_httpx, async_httpx_catenis, async_httpx_apig]
-ASYNC += [async_itwin, async_catenis, async_apig_aksk]
-
-
-def report(calls: int, cpu: float, wall: float) -> None:
-    print(json.dumps({"cpu": cpu / calls, "wall": wall / calls}), flush=True)
+ASYNC += [async_itwin, async_catenis, async_apig_token, async_apig_aksk]
 
 
 def run(call: Call) -> None:
     call()
     for line in sys.stdin:
         calls = int(line)
-        cpu, wall = time.process_time(), time.perf_counter()
+        start = time.process_time()
         for _ in range(calls):
             call()
-        report(calls, time.process_time() - cpu, time.perf_counter() - wall)
+        print((time.process_time() - start) / calls, flush=True)
 
 
 async def run_async(call: AsyncCall) -> None:
     await call()
     for line in sys.stdin:  # blocks the event loop, between rounds only
         calls = int(line)
-        cpu, wall = time.process_time(), time.perf_counter()
+        start = time.process_time()
         for _ in range(calls):
             await call()
-        report(calls, time.process_time() - cpu, time.perf_counter() - wall)
+        print((time.process_time() - start) / calls, flush=True)
 
 
 def main() -> None:
     name, port = sys.argv[1], int(sys.argv[2])
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     for make in BLOCKING:
         if make.__name__ == name:
             run(make(port))

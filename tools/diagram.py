@@ -1,7 +1,7 @@
 """The diagram of the machine that waits: `python tools/diagram.py write|check`.
 
-Drawn from `opwatch.polling`: what follows an event from its `TRANSITIONS`, what each event is from
-the list in its header. Writes docs/assets/machine.svg; `check` fails if that file is another. The
+Drawn from `opwatch.core.polling`: what follows an event from its `TRANSITIONS`, what each event is
+from the list in its header. Writes docs/assets/machine.svg; `check` fails if that file differs. The
 colours of the text are those of the page around it.
 """
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 import attrs
 
-from opwatch import polling
-from opwatch.polling import Event, Rung, Verdict
+from opwatch.core import polling
+from opwatch.core.polling import Event, Rung, Verdict
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "assets" / "machine.svg"
 
 ROW, TOP, BOX = 38, 22, 28
 """Pixels: from one event to the next, above the first, and the height of a box."""
-EVENTS, WORDS, RESULTS, RIGHT, WIDTH = 176, 250, 574, 762, 776
+EVENTS, WORDS, RESULTS, RIGHT, WIDTH = 176, 250, 622, 810, 824
 """Pixels from the left: of the events, their words, what follows, the way back, and all."""
 LOOP = (2, 136)
 """Pixels: left and width of the two boxes that every wait goes round."""
 
-SECTION = "The transitions"
+SECTION = "`TRANSITIONS` says what follows."
 GROUPS = ("a reading", "trouble")
 RUNGS = {Rung.FIRST: "first delay", Rung.NEXT: "next delay"}
 KINDS = {
@@ -73,7 +73,7 @@ def rows(header: str) -> dict[str, list[Row]]:
 
     Raises `DiagramError` where the header's list and the table do not name the same events.
     """
-    _, found, section = header.partition(f"\n{SECTION}\n")
+    _, found, section = header.partition(SECTION)
     listed = re.findall(r"^ {4}(a reading|trouble)? +([A-Z]+) {2,}(\S.*)$", section, re.MULTILINE)
     groups: dict[str, list[Row]] = {}
     group = ""
@@ -86,7 +86,7 @@ def rows(header: str) -> dict[str, list[Row]]:
         groups.setdefault(group, []).append(Row(event, words, rung, verdict))
     events = {row.event for group_rows in groups.values() for row in group_rows}
     if not found or tuple(groups) != GROUPS or events != set(polling.TRANSITIONS):
-        raise DiagramError(f"the header's list under {SECTION!r} is not that of the table")
+        raise DiagramError("the header's list is not that of the table")
     return groups
 
 
@@ -109,7 +109,7 @@ def draw(groups: dict[str, list[Row]]) -> str:
     height = y + 10
     parts += _loop(entries, returns, height - 24)
     body = "\n".join(f"  {part}" for part in parts)
-    title = "The transitions of a wait: what a query comes to, and what follows"
+    title = "The transitions of a wait: what a poll brings, and what follows"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="om" viewBox="0 0 {WIDTH} {height}" '
         f'role="img" aria-label="{title}">\n'
@@ -131,18 +131,18 @@ def _row(row: Row, y: int) -> list[str]:
 
 
 def _loop(entries: list[int], returns: list[int], bottom: int) -> list[str]:
-    """The query and the sleep on the left, and the way back from every verdict to wait."""
+    """The poll and the sleep on the left, and the way back from every verdict to wait."""
     left, width = LOOP
     middle = left + width // 2
     half = BOX // 2
-    query, sleep = entries[0] + half, bottom
+    poll, sleep = entries[0] + half, bottom
     right = EVENTS - 14
-    trunk = f"M{left + width} {query} H{right} M{right} {query} V{entries[-1] + half}"
+    trunk = f"M{left + width} {poll} H{right} M{right} {poll} V{entries[-1] + half}"
     parts = [
-        *_box(query, "query the service"),
+        *_box(poll, "poll the service"),
         *_box(sleep, "sleep until due"),
         f'<path class="line" d="{trunk}"/>',
-        *_arrow(f"M{middle} {sleep - 20} V{query + 28}", middle, query + 22, "up"),
+        *_arrow(f"M{middle} {sleep - 20} V{poll + 28}", middle, poll + 22, "up"),
     ]
     for y in entries:
         parts += _arrow(f"M{right} {y + half} H{EVENTS - 10}", EVENTS - 4, y + half, "right")

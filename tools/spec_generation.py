@@ -1,8 +1,9 @@
 """Write generated/ from specs/, the same bytes on every machine.
 
 For each spec: a typed client (openapi-python-client) in `opwatch_api/{service}/`, and strict
-pydantic models (datamodel-code-generator) in `opwatch_api/wire/{service}.py`. Both generators, and
-the ruff that formats the clients, come from the environment of the running interpreter; nothing of
+pydantic models (datamodel-code-generator) in `opwatch_api/wire/{service}.py`. A spec with an
+`x-wait` block also becomes `opwatch_waits/{service}.py` (spec_waits.py). Both generators, and the
+ruff that formats what they write, come from the environment of the running interpreter; nothing of
 the caller's reaches them, so that no setting, locale or other version can change the output.
 """
 
@@ -14,16 +15,29 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import spec_rules
+import spec_waits
+
 ROOT = Path(__file__).resolve().parents[1]
 SPECS = ROOT / "specs"
 GENERATED = ROOT / "generated"
 PACKAGE = "opwatch_api"
+WAITS = "opwatch_waits"
 CLIENT_SETTINGS = ROOT / "tools" / "openapi-python-client.yaml"
+CLIENT_TEMPLATES = ROOT / "tools" / "templates"
+"""Those of the client generator's templates that are replaced; the rest are its own."""
 
 DOCSTRINGS = {
     "__init__.py": "Typed clients and models of the services. Generated from specs/: never edit.",
     "wire/__init__.py": "Strict models of the services. Generated from specs/: never edit.",
+    f"../{WAITS}/__init__.py": (
+        "What each service's answers say about a job. Generated from specs/: never edit."
+    ),
 }
+RUFF = ["--isolated", "--no-cache", "--no-respect-gitignore", "--target-version", "py311"]
+RUFF += ["--config", 'required-version = "==0.17.6"', "--config", "line-length = 100"]
+IMPORTS = 'lint.isort.known-first-party = ["opwatch"]'
+"""Else ruff would look which packages stand in the current folder."""
 
 
 class GenerationError(Exception):
@@ -79,21 +93,37 @@ def _generate(target: Path, home: Path) -> None:
         file = package / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'"""{docstring}"""\n', encoding="utf-8")
-    (package / "py.typed").touch()
+    for folder in (PACKAGE, WAITS):
+        (target / folder / "py.typed").touch()
     for spec in specs():
-        _generate_client(spec, package / spec.stem, home)
+        generate_client(spec, package / spec.stem, home)
         _generate_wire_models(spec, package / "wire" / f"{spec.stem}.py", home)
+        _compile_wait(spec, target / WAITS / f"{spec.stem}.py")
+    _format(target / WAITS, home)
 
 
-def _generate_client(spec: Path, output: Path, home: Path) -> None:
+def generate_client(spec: Path, output: Path, home: Path) -> None:
+    """Write the typed client of one spec to `output`; `home` is an empty folder to run in."""
     arguments = ["generate", "--path", str(spec), "--output-path", str(output), "--meta", "none"]
-    arguments += ["--config", str(CLIENT_SETTINGS), "--fail-on-warning"]
+    arguments += ["--config", str(CLIENT_SETTINGS), "--custom-template-path", str(CLIENT_TEMPLATES)]
+    arguments.append("--fail-on-warning")
     _run("openapi_python_client", arguments, home)
 
 
 def _generate_wire_models(spec: Path, output: Path, home: Path) -> None:
     # Its settings are in pyproject.toml, which it finds from ROOT.
     _run("datamodel_code_generator", ["--input", str(spec), "--output", str(output)], home)
+
+
+def _compile_wait(spec: Path, output: Path) -> None:
+    if text := spec_waits.compiled(spec.stem, spec_rules.read(spec).content):
+        output.write_text(text, encoding="utf-8")
+
+
+def _format(folder: Path, home: Path) -> None:
+    rules = ["--select", "F401,I", "--config", IMPORTS, "--fix-only", "--quiet"]
+    _run("ruff", ["check", *RUFF, *rules, str(folder)], home)
+    _run("ruff", ["format", *RUFF, "--quiet", str(folder)], home)
 
 
 def _run(module: str, arguments: list[str], home: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import wait_rules
 import yaml
 
 Place = tuple[str | int, ...]
@@ -70,10 +71,15 @@ def read(path: Path) -> Spec:
 
 
 def check(spec: Spec) -> list[Finding]:
-    """Everything that is wrong with a spec. One that is not OpenAPI is not looked at further."""
-    return _apply("structure", structure, spec) or [
-        finding for name, rule in RULES.items() for finding in _apply(name, rule, spec)
-    ]
+    """Everything that is wrong with a spec. One that is not OpenAPI is not looked at further, and
+    neither is the wait of one whose schemas and examples are wrong."""
+    if findings := _apply("structure", structure, spec):
+        return findings
+    findings = [finding for name, rule in RULES.items() for finding in _apply(name, rule, spec)]
+    if {finding.rule for finding in findings}.isdisjoint({"example", "named-schema"}):
+        for name, rule in WAIT_RULES.items():
+            findings += _apply(name, rule, spec)
+    return findings
 
 
 def pointer(place: Place) -> str:
@@ -209,6 +215,31 @@ def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
         yield (), f"README.md does not say where these lines went: {', '.join(missed)}"
 
 
+def waits_are_formed(spec: Spec) -> Iterator[Problem]:
+    """Each `x-wait` block has the form of x-wait.schema.json, and what it names is there."""
+    yield from wait_rules.form(spec.content)
+
+
+def wait_pointers_exist(spec: Spec) -> Iterator[Problem]:
+    """Each pointer of an `x-wait` block leads to a field of the schema it reads."""
+    yield from wait_rules.pointers_exist(spec.content)
+
+
+def wait_states_have_phases(spec: Spec) -> Iterator[Problem]:
+    """Each state that the schema lists has a phase."""
+    yield from wait_rules.states_have_phases(spec.content)
+
+
+def wait_examples_are_read(spec: Spec) -> Iterator[Problem]:
+    """Each example of an answer is read to the phase it is labelled with."""
+    yield from wait_rules.examples_are_read(Path(spec.name).stem, spec.content)
+
+
+def wait_claims_have_sources(spec: Spec) -> Iterator[Problem]:
+    """What an `x-wait` block says stands in the document or carries a mark."""
+    yield from wait_rules.claims_have_sources(spec.content, spec.document)
+
+
 RULES: dict[str, Rule] = {
     "example": examples_fit,
     "sample": samples_are_kept,
@@ -219,6 +250,13 @@ RULES: dict[str, Rule] = {
     "mark": marks_are_listed,
     "readme-place": readme_places_exist,
     "document-line": lines_are_accounted_for,
+}
+WAIT_RULES: dict[str, Rule] = {
+    "wait-form": waits_are_formed,
+    "wait-pointer": wait_pointers_exist,
+    "wait-phase": wait_states_have_phases,
+    "wait-example": wait_examples_are_read,
+    "wait-source": wait_claims_have_sources,
 }
 
 

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 from opwatch._version import __version__
 
 if TYPE_CHECKING:
-    from opwatch.auth.flows import AkSk
-    from opwatch.auth.tokens import ClientCredentials, IamPassword
+    from opwatch.auth.iam import IamPassword
+    from opwatch.auth.oauth2 import ClientCredentials
+    from opwatch.auth.signing import AkSk
     from opwatch.client import Watch
-    from opwatch.polling import Schedule
+    from opwatch.core.polling import Schedule
+    from opwatch.core.run import Step
     from opwatch.progress import Fault, Phase, Progress
     from opwatch.services.apig import Apig, AsyncApig
     from opwatch.services.catenis import AsyncCatenis, Catenis
     from opwatch.services.itwin import AsyncITwin, ITwin
-    from opwatch.waiting import Step
 
 __all__ = [
     "AkSk",
@@ -44,30 +45,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AkSk": "auth.flows",
-    "Apig": "services.apig",
-    "AsyncApig": "services.apig",
-    "AsyncCatenis": "services.catenis",
-    "AsyncITwin": "services.itwin",
-    "Catenis": "services.catenis",
-    "ClientCredentials": "auth.tokens",
-    "Fault": "progress",
-    "ITwin": "services.itwin",
-    "IamPassword": "auth.tokens",
-    "Phase": "progress",
-    "Progress": "progress",
-    "Schedule": "polling",
-    "Step": "waiting",
-    "Watch": "client",
+    "auth.iam": "IamPassword",
+    "auth.oauth2": "ClientCredentials",
+    "auth.signing": "AkSk",
+    "client": "Watch",
+    "core.polling": "Schedule",
+    "core.run": "Step",
+    "progress": "Fault Phase Progress",
+    "services.apig": "Apig AsyncApig",
+    "services.catenis": "AsyncCatenis Catenis",
+    "services.itwin": "AsyncITwin ITwin",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if (home := _HOMES.get(name)) is None:
-        raise AttributeError(f"module 'opwatch' has no attribute {name!r}")
-    value = getattr(import_module(f"opwatch.{home}"), name)
-    globals()[name] = value
-    return value
+    for home, names in _HOMES.items():
+        if name in names.split():
+            globals()[name] = value = getattr(import_module(f"opwatch.{home}"), name)
+            return value
+    raise AttributeError(f"module 'opwatch' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -103,16 +103,18 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"{missing} ({error})", name=error.name) from error
 
 from opwatch import clock as clocks
-from opwatch import polling, services
-from opwatch.auth.flows import AkSk
-from opwatch.auth.tokens import ClientCredentials, IamPassword
+from opwatch import services
+from opwatch.auth.iam import IamPassword
+from opwatch.auth.oauth2 import ClientCredentials
+from opwatch.auth.signing import AkSk
 from opwatch.client import AsyncClient, Watch
 from opwatch.clock import Clock
+from opwatch.core import polling
+from opwatch.core.polling import Schedule, Trouble
+from opwatch.core.run import Step
 from opwatch.errors import ConfigurationError, OpwatchError, WaitStalled, WaitTimeout
-from opwatch.polling import Schedule, Trouble
+from opwatch.net.message import Secret
 from opwatch.progress import Fault, Phase, Progress
-from opwatch.waiting import Step
-from opwatch.wire import Secret
 
 __all__ = [
     "OpwatchFailure",
@@ -464,7 +466,7 @@ class OpwatchTrigger(BaseTrigger):
                     if not _says_the_same(step.token, token, self.service):
                         await notes.write(step.token)
                     token = step.token
-                if step.trouble is not None:
+                if step.trouble is not None and step.trouble.held_until is None:
                     self.log.warning("lived through: %s", step.trouble)
                 await clock.asleep(step.delay)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import attrs
 
 from opwatch.progress import Phase, Progress
-from opwatch.reading import printable
+from opwatch.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult

@@ -1,6 +1,6 @@
 """The time, sleeping, and chance: what the pure machine must not know, in one replaceable place.
 
-`opwatch.testing.FakeClock` stands in for it in tests.
+`opwatch.testing.FakeClock` replaces it in tests.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import time
 from contextvars import ContextVar
 from typing import Protocol
 
-import anyio
-
 LONGEST_SLEEP = 86_400.0
-"""Seconds slept at once; what is longer is slept in turns, since platforms limit a timer."""
+"""Seconds slept at once; a longer sleep is split, since platforms limit a timer."""
+_BOOT = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Cancel(Protocol):
-    """What stops a blocking wait: a `threading.Event`."""
+    """What cancels a blocking wait: a `threading.Event`."""
 
     def is_set(self) -> bool: ...
 
@@ -25,7 +24,7 @@ class Cancel(Protocol):
 
 
 class AsyncCancel(Protocol):
-    """What stops an async wait: an event of asyncio, trio or anyio."""
+    """What cancels an async wait: an event of asyncio, trio or anyio."""
 
     def is_set(self) -> bool: ...
 
@@ -36,19 +35,22 @@ class Clock:
     """The clock of this machine."""
 
     def now(self) -> float:
-        """Seconds on a clock that only goes forward."""
-        return time.monotonic()
+        """Return seconds on a clock that only goes forward, also while the machine is suspended.
+
+        Linux stops its monotonic clock meanwhile, and a deadline would be late by the time asleep.
+        """
+        return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
 
     def epoch(self) -> float:
-        """Seconds since 1970, which may jump."""
+        """Return seconds since 1970, which may jump."""
         return time.time()
 
     def jitter(self) -> float:
-        """A random number, 0 to 1."""
-        return random.random()  # noqa: S311 (spreads load; nothing is kept secret by it)
+        """Return a random number from 0 to 1."""
+        return random.random()  # noqa: S311 (spreads load, keeps no secret)
 
     def sleep(self, seconds: float, cancel: Cancel | None = None) -> None:
-        """Block for at most `seconds`; less where they are very many or `cancel` is set."""
+        """Block for at most `seconds`; less if that is over a day, or `cancel` is set."""
         seconds = min(seconds, LONGEST_SLEEP)
         if cancel is None:
             time.sleep(seconds)
@@ -56,7 +58,9 @@ class Clock:
             cancel.wait(seconds)
 
     async def asleep(self, seconds: float, until: AsyncCancel | None = None) -> None:
-        """Sleep for at most `seconds`; less where they are very many or `until` is set."""
+        """Sleep for at most `seconds`; less if that is over a day, or `until` is set."""
+        import anyio  # a blocking client doesn't need it
+
         seconds = min(seconds, LONGEST_SLEEP)
         if until is None:
             await anyio.sleep(seconds)

@@ -1,18 +1,16 @@
-"""What the services' `from_env` have in common: variables, and refusals that name them."""
+"""What every `from_env` needs: environment variables, and errors that name them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 from opwatch.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
-
-class Environment(dict[str, str]):
+class Environment(dict[str, Any]):
     """Some environment variables, whose values do not show."""
 
     def __repr__(self) -> str:
@@ -20,21 +18,38 @@ class Environment(dict[str, str]):
 
 
 def environment(*names: str, instead: str | None = None) -> Environment:
-    """Those environment variables; `ConfigurationError` names all that are missing, at once.
+    """Return those environment variables; raise a `ConfigurationError` that names all missing ones.
 
     `instead` says what else would do.
     """
     if missing := [name for name in names if not os.environ.get(name, "").strip()]:
-        other = f" (or instead {instead})" if instead else ""
+        other = f" (or set {instead} instead)" if instead else ""
         raise ConfigurationError(f"not set in the environment: {', '.join(missing)}{other}")
     return Environment({name: os.environ[name] for name in names})
 
 
-def url(variable: str, default: str = "") -> str:
-    """The address in a variable; `default` where it is not set.
+def arguments(
+    variables: Mapping[str, str], *required: str, instead: str | None = None
+) -> Environment:
+    """Return the values of those variables that are set, by the names of the arguments.
 
-    Raises `ConfigurationError` for a bare word: as an address without `https://` it could be one,
-    and more likely it is something else.
+    Raises what `environment` raises if one that is required isn't set, and `url` for an address
+    that isn't one.
+    """
+    environment(*required, instead=instead)
+    found = Environment()
+    for name, variable in variables.items():
+        if os.environ.get(variable):  # its value is no local: the next one may raise
+            is_address = name.endswith(("url", "endpoint"))
+            found[name] = url(variable) if is_address else os.environ[variable]
+    return found
+
+
+def url(variable: str, default: str = "") -> str:
+    """Return the address in a variable, or `default` if it isn't set.
+
+    Raises `ConfigurationError` for a bare word: without `https://` it could be an address, and is
+    more likely something else.
     """
     value = os.environ.get(variable) or default
     if value and "://" not in value and "." not in value.partition("/")[0]:
@@ -44,15 +59,13 @@ def url(variable: str, default: str = "") -> str:
 
 @contextmanager
 def taken_from(variables: Mapping[str, str]) -> Iterator[None]:
-    """A refusal of an argument names the variable that the argument was taken from.
+    """Make a `ConfigurationError` name the variable that the argument at fault was taken from.
 
-    The keys are the names of arguments, which is what the refusals of constructors begin with.
+    The keys are the names of arguments.
     """
     try:
         yield
     except ConfigurationError as error:
-        name, space, rest = error.message.partition(" ")
-        if name in variables:
-            error.message = f"{variables[name]}{space}{rest}"
-            error.args = (error.message,)
+        if variable := variables.get(error.argument or ""):
+            error.taken_from(variable)
         raise

@@ -1,13 +1,13 @@
-"""Everything that can be raised.
+"""Everything that opwatch raises, under one root: `OpwatchError`.
 
-One root, `OpwatchError`. Each error carries what is known of the wait it ended: the service, the
-job's id, the last answer, and the token that resumes the wait. All of them pickle, so that they
-survive a process pool, and none holds a credential.
+An error carries what is known about the wait that it ended: the service, the job ID, the last
+answer, and the token that resumes the wait. Errors can be pickled, and none holds a credential.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+import copy
+from typing import Any, Self, TypeVar
 
 from opwatch.progress import Fault, Progress
 
@@ -31,16 +31,23 @@ __all__ = [
 ]
 
 
+E = TypeVar("E", bound="OpwatchError")
+
+
 class OpwatchError(Exception):
     """The root of everything opwatch raises."""
 
-    transient: ClassVar[bool] = False
-    """Whether asking again may mend it: what a wait lives through and a single query reports."""
+    transient: bool = False
+    """Whether trying again may help: a wait retries these, a single call raises them."""
+    held_until: float | None = None
+    """If nothing was sent, since an earlier answer asked for a pause: when that is over, in seconds
+    on the client's clock. None otherwise."""
 
     def __init__(
         self,
         message: str,
         *,
+        advice: str | None = None,
         service: str | None = None,
         job_id: str | None = None,
         last: Progress[Any] | None = None,
@@ -48,24 +55,25 @@ class OpwatchError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
+        """What happened, without the job and without advice."""
+        self.advice = advice
+        """How a program continues, if there is a way; None otherwise."""
         self.service = service
-        """Which service, where one was asked."""
+        """The name of the service, or None if no service was involved."""
         self.job_id = job_id
         self.last = last
-        """The last answer before the error, where there was one."""
+        """The last answer before the error, or None."""
         self.token = token
         """Resumes the wait: `client.resume(error.token)`."""
 
     def __str__(self) -> str:
         where = " ".join(part for part in (self.service, self.job_id) if part)
-        return f"{where}: {self._what()}" if where else self._what()
+        text = f"{where}: {self._what()}" if where else self._what()
+        return f"{text}; {self.advice}" if self.advice else text
 
     def _what(self) -> str:
-        """What happened, without the job: for a text that names the job already."""
+        """Return what happened, for a text that already names the job."""
         return self.message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, self.__dict__.copy())
 
     def about(
         self,
@@ -75,22 +83,35 @@ class OpwatchError(Exception):
         last: Progress[Any] | None = None,
         token: str | None = None,
     ) -> Self:
-        """The same error, told which wait it ended."""
+        """Note which wait this error ended; return the error."""
         self.service, self.job_id = service, job_id
         self.last = last if last is not None else self.last
         self.token = token if token is not None else self.token
         return self
 
 
-def _rebuild(cls: type[OpwatchError], message: str, state: dict[str, Any]) -> OpwatchError:
-    error = cls.__new__(cls, message)
-    error.args = (message,)
-    error.__dict__.update(state)
-    return error
+def twin(error: E) -> E:
+    """Return the same error for one of many callers: each notes on it which wait it ended."""
+    other = copy.copy(error)
+    other.__cause__ = error.__cause__
+    return other
 
 
 class ConfigurationError(OpwatchError, ValueError):
-    """What the caller gave cannot work; the message says which, and how to give it."""
+    """What the caller gave can't work; the message says what is wrong and how to fix it."""
+
+    def __init__(self, message: str, *, argument: str | None = None, **where: Any) -> None:
+        self.problem = message
+        """What is wrong, without the argument's name."""
+        self.argument = argument
+        """The name of the argument at fault, or None if it isn't a single one."""
+        super().__init__(f"`{argument}` {message}" if argument else message, **where)
+
+    def taken_from(self, variable: str) -> Self:
+        """Name the environment variable that the argument's value came from."""
+        self.message = f"{variable} {self.problem}"
+        self.args = (self.message,)
+        return self
 
 
 class JobFailed(OpwatchError):
@@ -99,7 +120,7 @@ class JobFailed(OpwatchError):
     def __init__(self, message: str, *, fault: Fault | None = None, **where: Any) -> None:
         super().__init__(message, **where)
         self.fault = fault
-        """The service's reason, where it gave one."""
+        """The service's reason, or None if it gave none."""
 
 
 class JobCancelled(JobFailed):
@@ -107,15 +128,15 @@ class JobCancelled(JobFailed):
 
 
 class WaitTimeout(OpwatchError, TimeoutError):
-    """The wait's own deadline passed. The job goes on."""
+    """The wait's own deadline passed. The job itself continues."""
 
 
 class WaitStalled(OpwatchError):
-    """The job did not move for `stall_timeout` seconds. It goes on."""
+    """The job made no progress for `stall_timeout` seconds. It continues."""
 
 
 class WaitCancelled(OpwatchError):
-    """`cancel` was set. The job goes on."""
+    """`cancel` was set. The job itself continues."""
 
 
 class ServiceError(OpwatchError):
@@ -135,11 +156,11 @@ class ServiceError(OpwatchError):
         self.status = status
         """The HTTP status."""
         self.code = code
-        """The service's own code, where it gave one."""
+        """The service's own code, or None."""
         self.request_id = request_id
-        """What the service's support will ask for."""
+        """The ID that the service's support will ask for, or None."""
         self.retry_after = retry_after
-        """Seconds the service asked to be left alone."""
+        """Seconds until the next request may be sent, if the service said so (`Retry-After`)."""
 
     def _what(self) -> str:
         parts = [str(part) for part in (self.status, self.code) if part is not None]
@@ -148,7 +169,7 @@ class ServiceError(OpwatchError):
 
 
 class JobGone(ServiceError):
-    """The service no longer knows the id, or never did."""
+    """The service no longer knows the job ID, or never did."""
 
 
 class AuthenticationError(ServiceError):
@@ -156,27 +177,27 @@ class AuthenticationError(ServiceError):
 
 
 class PermissionDenied(ServiceError):
-    """The credentials are good and not enough."""
+    """The credentials are valid but don't permit this."""
 
 
 class NotFound(ServiceError):
-    """A 404 that does not speak of the job: a wrong address, say."""
+    """A 404 that isn't about the job: usually a wrong address."""
 
 
 class RateLimited(ServiceError):
-    """Too many requests; `retry_after` where the service gave one."""
+    """Too many requests; `retry_after` says how long to stay away, if the service said so."""
 
     transient = True
 
 
 class Unavailable(ServiceError):
-    """The service cannot answer now."""
+    """The service can't answer right now."""
 
     transient = True
 
 
 class BadResponse(OpwatchError):
-    """What came is not the service's answer."""
+    """The response isn't an answer of the service."""
 
     transient = True
 
@@ -187,7 +208,7 @@ class BadResponse(OpwatchError):
         self.status = status
         """The HTTP status."""
         self.excerpt = excerpt
-        """The beginning of what came: one printable line."""
+        """The beginning of the response, as one printable line; empty if it can't be shown."""
 
     def _what(self) -> str:
         text = f"{self.message} ({self.status})" if self.status else self.message
@@ -195,6 +216,28 @@ class BadResponse(OpwatchError):
 
 
 class TransportError(OpwatchError):
-    """No answer came: no connection, a time limit, an answer cut short."""
+    """No complete answer arrived: no connection, a time limit, a connection that broke."""
 
     transient = True
+    head: Any = None
+    """What arrived of an answer that broke off; gone before anybody sees the error."""
+
+
+_KINDS: dict[int, type[ServiceError]] = {
+    401: AuthenticationError,
+    403: PermissionDenied,
+    404: NotFound,
+    408: Unavailable,
+    425: Unavailable,
+    429: RateLimited,
+}
+
+
+def error_kind(status: int) -> type[ServiceError] | None:
+    """Return which error a status alone is; None if it is neither an error nor an answer.
+
+    A 304 answers a condition, and none was sent.
+    """
+    if status < 300 or status == 304:
+        return None
+    return _KINDS.get(status) or (Unavailable if status >= 500 else ServiceError)

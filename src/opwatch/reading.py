@@ -1,8 +1,8 @@
 """Reading what a service sent: tolerant of its form, never inventing a value.
 
-First a whole answer (JSON, times of HTTP, an excerpt for a message), then single fields. The
-generated parsers check no types, so a field may hold anything JSON has. What makes no sense is None
-here, and stays what it was in `Progress.wire`.
+First a complete answer (JSON, times of HTTP, an excerpt for a message), then single fields. The
+generated parsers check no types, so a field may hold anything that JSON has. An invalid value is
+None here, and stays what it was in `Progress.wire`.
 """
 
 from __future__ import annotations
@@ -10,47 +10,67 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from opwatch.errors import BadResponse
-from opwatch.wire import Answer
+from opwatch.net.message import Answer
+from opwatch.progress import Fault
+from opwatch.text import printable
 
-LONGEST_RETRY_AFTER = 10 * 365 * 86_400.0
-
-
-# --- a whole answer ----------------------------------------------------------------------------
+# --- a complete answer ----------------------------------------------------------------------------
 
 
 def json_object(answer: Answer, *envelope: str) -> dict[str, Any]:
-    """The JSON object that is the body; `BadResponse` where it is anything else.
+    """Return the JSON object that the body is; raise `BadResponse` if it is anything else.
 
-    `envelope` names the objects in it, each in the one before: a generated parser would take a
-    list of pairs for an object.
+    `envelope` names the objects that must be in it, each inside the one before: a generated parser
+    would take a list of pairs for an object.
     """
-    value = any_json(answer.body)
-    if _has(value, envelope):
+    value = inner = any_json(answer.body, answer)
+    for name in envelope:
+        inner = object_in(inner).get(name)
+    if isinstance(inner, dict):
         fields: dict[str, Any] = value
         return fields
-    fault = "holds no object " + ".".join(envelope) if _has(value, ()) else "is not a JSON object"
-    del value  # this error's frames are shown to people
+    is_object = isinstance(value, dict)
+    del value, inner  # this error's frames are shown to people
+    fault = "holds no object " + ".".join(envelope) if is_object else "isn't a JSON object"
     raise bad_response(answer, f"the answer {fault}")
 
 
-def _has(value: Any, envelope: tuple[str, ...]) -> bool:
-    for name in envelope:
-        value = value.get(name) if isinstance(value, dict) else None
-    return isinstance(value, dict)
+def object_in(value: Any) -> dict[str, Any]:
+    """Return a JSON object as it is, and an empty one instead of anything else."""
+    return value if isinstance(value, dict) else {}
 
 
-def any_json(body: bytes) -> Any:
-    """The JSON value that is the body; None where it is none."""
+def any_json(body: bytes, echoing: Answer | None = None) -> Any:
+    """Return the JSON value that the body is; None if it is none.
+
+    What the answer `echoing` may echo of its request's secrets is left out.
+    """
     try:
         plain = body[:1] == b"{" and body[1:2] != b"\0"  # else one of UTF-16 and UTF-32, or a BOM
-        return _DECODER.decode(body.decode("utf-8" if plain else json.detect_encoding(body)))
+        text = body.decode("utf-8" if plain else json.detect_encoding(body))
+        if echoing is None:
+            return _DECODER.decode(text)
+        value = _DECODER.decode(echoing.erased(text))
+        return _erased(value, echoing) if "\\" in text else value
     except (ValueError, RecursionError):
         return None
+
+
+def _erased(value: Any, answer: Answer) -> Any:
+    """Return a JSON value without the secrets that were written with escapes, as in `a\\/b`."""
+    if isinstance(value, str):
+        return answer.erased(value)
+    if isinstance(value, list):
+        return [_erased(item, answer) for item in value]
+    if isinstance(value, dict):
+        return {answer.erased(name): _erased(item, answer) for name, item in value.items()}
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -68,71 +88,87 @@ def bad_response(answer: Answer, message: str) -> BadResponse:
     return BadResponse(message, status=answer.status, excerpt=excerpt(answer))
 
 
-def excerpt(answer: Answer) -> str:
-    """The beginning of a body as one short printable line."""
-    text = answer.erased(answer.body.decode("utf-8", "replace"))
-    return printable(re.sub(_CREDENTIAL, r"\1***", text), 200)
-
-
 _CREDENTIAL = r'(?i)("[^"]*(?:token|secret|password)"\s*:\s*")(?:[^"\\]|\\.)*'  # compiled when used
-"""A member of JSON that is a credential by its name: Catenis's `continuationToken`, say."""
+"""A member of JSON that is a credential by its name: Catenis's `continuationToken`, for example."""
 
 
-def printable(text: str, limit: int = 500) -> str:
-    """`text` as one line of at most `limit` printable characters: safe to show at a terminal."""
-    line = " ".join(text[: 10 * limit].split())
-    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
-    return line if len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+def excerpt(answer: Answer) -> str:
+    """Return the beginning of a body as one short printable line; empty if it may hold a secret.
+
+    An answer about credentials isn't quoted, nor a body that holds the beginning of a secret in any
+    case: it may have been cut off, or be quoted in a way that nobody thought of.
+    """
+    if answer.is_about_credentials:
+        return ""
+    text = answer.erased(answer.body[:5000].decode("utf-8", "replace"))
+    return (
+        "" if answer.holds_beginning(text) else printable(re.sub(_CREDENTIAL, r"\1***", text), 200)
+    )
 
 
 def retry_after(answer: Answer, epoch: float) -> float | None:
-    """`Retry-After` in seconds: a number, or a date read against the answer's own `Date`.
+    """Return the largest `Retry-After` in seconds: a number, or a date read against the `Date`.
 
-    None where it is missing, negative, or not finite. `epoch` is the wall clock's time, used where
-    the answer has no `Date`.
+    None if there is none, or none that is finite and not negative. `epoch` is the wall clock's
+    time, used if the answer has no `Date`.
     """
-    value = answer.header("retry-after")
-    if value is None:
+    if not (found := answer.all("retry-after")):
         return None
+    present = http_date(answer.header("date")) or epoch
+    # A date has a comma of its own: "Sun, 06 Nov 1994 08:49:37 GMT".
+    parts = (part for one in found for part in ([one] if http_date(one) else one.split(",")))
+    pauses = (_pause(part.strip(), present) for part in parts)
+    return max((pause for pause in pauses if pause is not None), default=None)
+
+
+_LONGEST = 1e300
+LONGEST_PAUSE = 86_400.0
+"""Seconds: a `Retry-After` beyond this is a mistake of the server's, and not waited for."""
+
+
+def pause_in_words(pause: float | None) -> str:
+    """Return what to add to an error about a pause that isn't waited for; usually nothing."""
+    if pause is None or pause <= LONGEST_PAUSE:
+        return ""
+    return f"; it asks for a pause of {pause:.15g} s (Retry-After), which is over a day"
+
+
+def _pause(value: str, present: float) -> float | None:
     try:
-        delay = float(value)
+        pause = float(value)
     except ValueError:
         then = http_date(value)
-        if then is None:
-            return None
-        delay = max(then - (http_date(answer.header("date")) or epoch), 0.0)
-    if not math.isfinite(delay) or delay < 0:
-        return None
-    return min(delay, LONGEST_RETRY_AFTER)
+        return None if then is None else max(then - present, 0.0)
+    if value.isdigit():  # of 400 digits, Python makes infinity
+        return min(pause, _LONGEST)
+    return pause if math.isfinite(pause) and pause >= 0 else None
 
 
 def http_date(value: str | None) -> float | None:
-    """An HTTP-date as seconds since 1970; None where it is none."""
-    if not value:
-        return None
+    """Return an HTTP-date as seconds since 1970; None if it isn't one."""
     try:
-        then = parsedate_to_datetime(value)
+        then = parsedate_to_datetime(value or "")
         return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 
 def parse_time(value: object) -> datetime | None:
-    """An ISO 8601 text (or a datetime) in UTC; None where it is neither or says no time zone."""
+    """Return an ISO 8601 text (or a datetime) in UTC; None if it is neither or has no time zone."""
     try:
         when = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(when, datetime) or when.tzinfo is None:
-            return None
-        return when.astimezone(UTC)
+        if isinstance(when, datetime) and when.tzinfo is not None:
+            return when.astimezone(UTC)
     except (ValueError, OverflowError):
-        return None
+        pass
+    return None
 
 
 # --- single fields --------------------------------------------------------------------------------
 
 
 def text(value: Any) -> str | None:
-    """Text that is not empty and can be written; numbers as text."""
+    """Return text that isn't empty and can be written, or a number as text."""
     if isinstance(value, str):
         found = str(value)
         # JSON can hold half a surrogate pair, which no file or terminal takes.
@@ -143,13 +179,12 @@ def text(value: Any) -> str | None:
 
 
 def state(value: Any) -> str | None:
-    """The name of a state, without regard to case; generated enums are text."""
-    name = text(value)
-    return None if name is None else name.strip().lower()
+    """Return the name of a state in lower case; generated enums are text."""
+    return None if (name := text(value)) is None else name.strip().lower()
 
 
 def number(value: Any) -> float | None:
-    """A finite number, also where it came as text."""
+    """Return a finite number, which may have come as text."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -160,13 +195,19 @@ def number(value: Any) -> float | None:
 
 
 def percent(value: Any) -> float | None:
-    """A number from 0 to 100."""
+    """Return a number from 0 to 100."""
     found = number(value)
     return found if found is not None and 0 <= found <= 100 else None
 
 
+def share(value: Any, total: Any) -> float | None:
+    """A count of a total as a number from 0 to 100."""
+    done, whole = number(value), number(total)
+    return percent(100 * done / whole) if done is not None and whole else None
+
+
 def count(value: Any) -> int | None:
-    """A whole number that is not negative."""
+    """Return an integer of at least 0."""
     found = number(value)
     if found is None or found < 0 or not found.is_integer():
         return None
@@ -174,11 +215,38 @@ def count(value: Any) -> int | None:
 
 
 def milliseconds(value: Any) -> datetime | None:
-    """A Unix time in milliseconds, in UTC."""
-    found = number(value)
-    if found is None or found <= 0:
-        return None
+    """Return a Unix time in milliseconds as a datetime in UTC; 0 is none."""
+    found = number(value) or 0.0
     try:
-        return datetime.fromtimestamp(found / 1000, UTC)
+        return datetime.fromtimestamp(found / 1000, UTC) if found > 0 else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """The JSON objects of a list, without whatever else is in it."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def word(value: Any) -> str:
+    """A value for a message: its text, or what kind of value it is."""
+    return text(value) or type(value).__name__
+
+
+def is_another(value: Any, job_id: str) -> bool:
+    """Whether a field that names the job names another one. Case isn't compared: IDs are GUIDs."""
+    return value is not None and (text(value) or "").lower() != job_id.lower()
+
+
+def titled(title: str | None, message: str | None) -> str | None:
+    """A title and a message as one text, or the one there is."""
+    return f"{title}: {message}" if title and message else title or message
+
+
+def as_fault(faults: Iterable[tuple[str | None, str | None]]) -> Fault | None:
+    """Several faults as one: the code of the first, the words of all. None if there is none."""
+    codes_and_words = list(faults)
+    if not codes_and_words:
+        return None
+    words = "; ".join(words for _, words in codes_and_words if words)
+    return Fault(codes_and_words[0][0], words or None)

@@ -1,11 +1,11 @@
-"""For tests of code that waits: a clock that nobody sleeps by, and a service by script.
+"""For tests of code that waits: a fake clock, so tests never sleep, and a scripted service.
 
     with FakeClock() as clock, Script({"/jobs/j1/progress": [reply(200, {...}), ...]}) as script:
         client = ITwin("a token")
         client.wait("j1", timeout=3600)
     assert [sent.time for sent in script.sent] == [0, 15, 45]
 
-Both work for the clients that are made inside the `with` block, blocking and async. Neither knows a
+Both work for the clients created inside the `with` block, blocking and async. Neither knows a
 service; a real server on loopback is `opwatch.simulator`.
 """
 
@@ -25,28 +25,28 @@ import anyio.lowlevel
 import attrs
 
 from opwatch import clock as clocks
-from opwatch import transport
+from opwatch import net
 from opwatch.clock import AsyncCancel, Cancel, Clock
 from opwatch.errors import OpwatchError
-from opwatch.transport import Limits
-from opwatch.transport.asynchronous import AsyncTransport
-from opwatch.wire import Answer, Outgoing, Secret
+from opwatch.net.asynchronous import AsyncTransport
+from opwatch.net.blocking import Transport
+from opwatch.net.message import Answer, Request, Secret
 
 __all__ = ["FakeClock", "Reply", "Script", "Sent", "reply"]
 
 _IDLE_TURNS = 25
-"""Turns of the event loop in which nothing happens, after which the time is moved on; one is enough
-where there is no other task that could do anything."""
+"""Turns of the event loop in which nothing happens before time moves on; one is enough if there is
+no other task that could do anything."""
 
 
 class FakeClock(Clock):
-    """A clock that stands still until somebody sleeps, and then moves on at once.
+    """A clock that stands still until somebody sleeps, and then jumps ahead at once.
 
-    `now` begins at 0. `epoch` is the wall clock's time at that moment, and `jump` moves it alone,
+    `now` starts at 0. `epoch` is the wall clock's time at that moment, and `jump` moves it alone,
     as an operator would. `jitter` is 0, or drawn from `seed`. Several async sleepers wake in the
-    order of their times, none while a request of an async client made with this clock is under way:
-    a server answers in real time. A blocking sleep takes its time at once, whatever other threads
-    do.
+    order of their times, and none while a request of an async client created with this clock is in
+    flight: a server answers in real time. A blocking sleep takes its time at once, whatever other
+    threads do.
     """
 
     def __init__(self, *, epoch: float = 1_800_000_000.0, seed: int | None = None) -> None:
@@ -108,7 +108,7 @@ class FakeClock(Clock):
             await anyio.lowlevel.checkpoint()
             if until is not None and until.is_set():
                 return False
-        return (self._count, self._now) == seen
+        return (self._count, self._now) == seen and not self._under_way
 
     def _move_to(self, time: float) -> None:
         with self._lock:
@@ -116,10 +116,10 @@ class FakeClock(Clock):
 
     def __enter__(self) -> Self:
         clock = clocks.current.set(self)
-        opened = transport.open_async.get()
-        counted = transport.open_async.set(lambda limits: self._counting(opened(limits)))
+        opened = net.open_async.get()
+        counted = net.open_async.set(lambda settings: self._counting(opened(settings)))
         self._resets = [
-            lambda: transport.open_async.reset(counted),
+            lambda: net.open_async.reset(counted),
             lambda: clocks.current.reset(clock),
         ]
         return self
@@ -134,13 +134,13 @@ class FakeClock(Clock):
             reset()
 
     def _counting(self, inner: AsyncTransport) -> AsyncTransport:
-        """A transport whose requests this clock waits for."""
+        """Return a transport whose requests this clock waits for."""
         send = inner.send
 
-        async def counted(outgoing: Outgoing) -> Answer:
+        async def counted(request: Request, end: float) -> Answer:
             self._under_way += 1
             try:
-                return await send(outgoing)
+                return await send(request, end)
             finally:
                 self._under_way -= 1
 
@@ -172,43 +172,38 @@ class Sent:
     target: str
 
 
-Handler = Callable[[Outgoing], "Reply | OpwatchError"]
+Handler = Callable[[Request], "Reply | OpwatchError"]
 
 
 class Script:
-    """A service by script, in place of the network.
+    """A scripted service instead of the network.
 
-    `replies` maps the end of a request's target to what it is answered with, one after another, the
-    last one for ever: replies, or errors to raise (a `TransportError`, say). Or it is a function
-    of the request.
+    `replies` maps the end of a request's target to its answers, one after another; the last one is
+    repeated. An answer is a reply, or an error to raise (a `TransportError`, for example). Instead
+    of a mapping, it may be a function of the request.
     """
 
     def __init__(self, replies: Mapping[str, Iterable[Reply | OpwatchError]] | Handler) -> None:
         self._handler = replies if callable(replies) else None
         self._replies = {} if callable(replies) else {k: list(v) for k, v in replies.items()}
         if empty := [end for end, found in self._replies.items() if not found]:
-            raise ValueError(f"a script needs at least one reply for each target, none for {empty}")
+            raise ValueError(
+                f"a script needs at least one reply for each target, and has none for {empty}"
+            )
         self._resets: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self.sent: list[Sent] = []
         """Every request, in order."""
 
-    def answer(self, request: Outgoing, time: float) -> Answer:
-        """The answer to a request made at `time`; raises where the script says so."""
+    def answer(self, request: Request, time: float) -> Answer:
+        """Return the answer to a request made at `time`, or raise what the script says."""
         with self._lock:
             self.sent.append(Sent(time, request.method, request.target))
-            found = self._handler(request) if self._handler else self._next(request.target)
+            found = self._handler(_plain(request)) if self._handler else self._next(request.target)
         if isinstance(found, OpwatchError):
-            raise copy.copy(found)  # each wait notes on its error what it was about
-        veiled = None
-        headers = []
-        for name, value in found.headers:
-            if request.veil is not None and name.lower() == request.veil.lower():
-                veiled, value = Secret(value), "-"
-            headers.append((name.encode(), value.encode()))
-        return Answer(
-            found.status, tuple(headers), found.body, veiled=veiled, secrets=request.secrets
-        )
+            raise copy.copy(found)  # each wait notes on its error which job it was about
+        headers = tuple((name.lower().encode(), value.encode()) for name, value in found.headers)
+        return Answer(found.status, headers, found.body, secrets=request.secrets)
 
     def _next(self, target: str) -> Reply | OpwatchError:
         for end, replies in self._replies.items():
@@ -217,11 +212,11 @@ class Script:
         raise AssertionError(f"the script has no reply for {target}; it has {[*self._replies]}")
 
     def __enter__(self) -> Self:
-        blocking = transport.open_blocking.set(lambda limits: _Scripted(limits, self))
-        asynchronous = transport.open_async.set(lambda limits: _AsyncScripted(limits, self))
+        blocking = net.open_blocking.set(lambda settings: _Scripted(settings, self))
+        asynchronous = net.open_async.set(lambda settings: _AsyncScripted(settings, self))
         self._resets = [
-            lambda: transport.open_blocking.reset(blocking),
-            lambda: transport.open_async.reset(asynchronous),
+            lambda: net.open_blocking.reset(blocking),
+            lambda: net.open_async.reset(asynchronous),
         ]
         return self
 
@@ -235,22 +230,33 @@ class Script:
             reset()
 
 
-class _Scripted(transport.Transport):
-    def __init__(self, limits: Limits, script: Script) -> None:
-        super().__init__(limits)
+def _plain(request: Request) -> Request:
+    """Return the request as a server would see it, credentials included."""
+    headers = tuple((name, _text(value)) for name, value in request.headers)
+    body = request.body.encode() if isinstance(request.body, Secret) else request.body
+    return Request(request.method, request.address, request.target, headers, body)
+
+
+def _text(value: str | Secret) -> str:
+    return value.encode().decode("utf-8", "surrogatepass") if isinstance(value, Secret) else value
+
+
+class _Scripted(Transport):
+    def __init__(self, settings: Any, script: Script) -> None:
+        super().__init__(settings)
         self._script = script
         self._clock = clocks.current.get()
 
-    def send(self, outgoing: Outgoing) -> Answer:
-        return self._script.answer(outgoing, self._clock.now())
+    def send(self, request: Request, end: float) -> Answer:
+        return self._script.answer(request, self._clock.now())
 
 
 class _AsyncScripted(AsyncTransport):
-    def __init__(self, limits: Limits, script: Script) -> None:
-        super().__init__(limits)
+    def __init__(self, settings: Any, script: Script) -> None:
+        super().__init__(settings)
         self._script = script
         self._clock = clocks.current.get()
 
-    async def send(self, outgoing: Outgoing) -> Answer:
+    async def send(self, request: Request, end: float) -> Answer:
         await anyio.lowlevel.checkpoint()
-        return self._script.answer(outgoing, self._clock.now())
+        return self._script.answer(request, self._clock.now())

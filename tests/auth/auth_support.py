@@ -1,7 +1,7 @@
-"""A small HTTP server on loopback that keeps every byte it is sent, and each service's signatures
-checked from those bytes alone.
+"""A small HTTP server on loopback that keeps every byte it is sent, and checks of signatures.
 
-It knows nothing of opwatch: what it finds right, another implementation finds right too.
+It knows nothing about opwatch: signatures are checked from the bytes that were received, as each
+service's documentation says.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PATIENCE = 30.0
 
 @attrs.frozen
 class Request:
-    """One request as it came over the wire."""
+    """One request as it was received."""
 
     head: bytes
     body: bytes
@@ -65,7 +65,7 @@ def answer(
     body: Any = b"",
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
 ) -> bytes:
-    """A whole response; a `body` that is not bytes is sent as JSON."""
+    """Return a complete response; a `body` that isn't bytes is sent as JSON."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     lines = [f"HTTP/1.1 {status} Answer", f"Content-Length: {len(raw)}"]
@@ -84,7 +84,7 @@ class Loopback:
         tls: ssl.SSLContext | None = None,
         tunnel: Handler | None = None,
     ) -> None:
-        """With `tunnel` it is a proxy first, which answers `CONNECT` with what that returns."""
+        """With `tunnel`, be a proxy first, which answers `CONNECT` with what `tunnel` returns."""
         self.requests: list[Request] = []
         self.connections = 0
         self._handler = handler
@@ -192,7 +192,7 @@ CTN1 = re.compile(
 
 
 def ctn1_fault(request: Request, secret: str, now: datetime | None = None) -> str | None:
-    """What Catenis finds wrong with a request at `now` (without: dates are not looked at)."""
+    """Return what Catenis finds wrong with a request at `now`; without it, dates aren't checked."""
     found = CTN1.fullmatch(request.header("authorization") or "")
     stamp = request.header("x-bcot-timestamp")
     if found is None or stamp is None:
@@ -211,8 +211,11 @@ def ctn1_fault(request: Request, secret: str, now: datetime | None = None) -> st
 
 
 def ctn1_date_fault(stamp: str, day: str, now: datetime) -> str | None:
-    """Catenis's rule for dates: a timestamp within 300 s of its clock, and a sign date of today
-    (UTC, its own) or of one of the six days before."""
+    """Return what Catenis finds wrong with the dates of a request.
+
+    The timestamp must be within 300 s of its clock, and the sign date must be today (UTC) or one of
+    the six days before.
+    """
     timestamp = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     if abs((timestamp - now).total_seconds()) > 300:
         return "timestamp"
@@ -229,7 +232,7 @@ AKSK = re.compile(
 
 
 def aksk_fault(request: Request, secret_key: str) -> str | None:
-    """What the gateway finds wrong with a request's signature."""
+    """Return what the gateway finds wrong with a request's signature."""
     found = AKSK.fullmatch(request.header("authorization") or "")
     if found is None:
         return "not signed"

@@ -1,37 +1,45 @@
 """Made-up secrets, one for each place where one can be, and everything in which they could show.
 
-Each secret holds a word of its own that no way of quoting changes, among characters that every way
-of quoting changes. What is searched for is the beginning of that word: a secret that was cut off
-is found too.
+Each secret contains a word of its own that no encoding changes, among characters that encodings do
+change. The search is for the beginning of that word, so that a secret that was cut off is found.
 """
 
 from __future__ import annotations
 
 import base64
 import copy
+import gc
 import logging
 import pickle
 import re
 import traceback
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Self
 
 import pytest
 
+from opwatch import net
+from opwatch.net.blocking import Transport
+from opwatch.net.message import Answer, Request
+
 HERE = str(Path(__file__).parent)
 
 SECRETS = {
-    "api access secret": 'x"/+=AppleSecretOfCatenis&<%41\\',
+    # What a service is sent begins with plain characters: an excerpt that holds them isn't shown.
+    "api access secret": 'AppleSecretOfCatenis"/+=&<%41\\',
+    "access token": "CherryTokenOfOauth/+=~.-",
+    "static token": 'DamsonTokenOfMine"/+=',
+    "callable's token": "ElderTokenOfCallable'/+=",
+    "subject token": "GrapeTokenOfSubject/+==",
+    "secret key": "HazelSecretOfKeys/+=&\\",
+    "security token": "IrisTokenOfSecurity/+==",
+    # Nothing that a token endpoint says is quoted.
     "client secret": "x/+ =BananaSecretOfOauth&%2B'\"",
-    "access token": "x/+=CherryTokenOfOauth~.-",
-    "static token": 'x"/+=DamsonTokenOfMine',
-    "callable's token": "x'/+=ElderTokenOfCallable",
     "password": 'ä"/\n\\FigsPasswordOfIam& \u2028<🔑>',
-    "subject token": "x/+=GrapeTokenOfSubject==",
-    "secret key": "x/+=HazelSecretOfKeys&\\",
-    "security token": "x/+=IrisTokenOfSecurity==",
     "continuation token": "x/+=JuniperTokenOfReading==",
     "misplaced secret": "KumquatSecretMisplaced",
 }
@@ -46,7 +54,7 @@ SIGNATURE = re.compile(r"Signature=([0-9a-f]{64})")
 
 
 class Witness:
-    """Collects all that was shown, and says where a secret stands in it."""
+    """Collects everything that was shown, and finds the secrets in it."""
 
     def __init__(self) -> None:
         self._shown: dict[str, str] = {}
@@ -56,7 +64,7 @@ class Witness:
         self._shown.setdefault(what if isinstance(what, str) else repr(what), where)
 
     def sees(self, where: str, *objects: Any) -> None:
-        """An object's texts, and those of what it holds."""
+        """Note the texts of objects, and those of their attributes."""
         for one in objects:
             self.note(f"repr of {where}", repr(one))
             self.note(f"str of {where}", str(one))
@@ -65,8 +73,13 @@ class Witness:
             for name, value in getattr(one, "__dict__", {}).items():
                 self.note(f"{name} of {where}", repr(value))
 
+    def inspects(self, client: Any) -> None:
+        """Note the texts of a client and of every object of ours that it is made of."""
+        for part in parts(client):
+            self.sees(type(part).__name__, part)
+
     def hears(self, error: BaseException, *, pickled: bool = True) -> None:
-        """Everything an error tracker would send: texts, notes, causes, contexts, frames."""
+        """Note what an error tracker would send: texts, notes, causes, contexts, frames."""
         for one in chain(error):
             kind = type(one).__name__
             self.sees(kind, one)
@@ -77,7 +90,7 @@ class Witness:
                     for name, value in frame.f_locals.items():
                         where = f"{name} in {frame.f_code.co_qualname} under {kind}"
                         self.note(where, represented(value))
-            told = traceback.TracebackException.from_exception(one, capture_locals=True)
+            told = traceback.TracebackException.from_exception(one)
             told.stack = traceback.StackSummary.from_list(
                 [line for line in told.stack if not line.filename.startswith(HERE)]
             )
@@ -86,7 +99,7 @@ class Witness:
                 self.pickles(kind, one)
 
     def pickles(self, where: str, one: Any) -> None:
-        """What can be pickled; also by value of what it refers to."""
+        """Note the pickle, and the texts of what it is unpickled to."""
         try:
             data = pickle.dumps(one)
         except (TypeError, AttributeError, pickle.PicklingError) as error:
@@ -96,7 +109,7 @@ class Witness:
             self.note(f"pickled {where}", str(pickle.loads(data)))
 
     def found(self) -> list[str]:
-        """Where which secret was shown."""
+        """Return which secret was shown where."""
         words = WORDS | {"Basic pair": PAIR}
         words |= {f"signature {text[:4]}": text[:20] for text in self.signatures}
         return [
@@ -111,7 +124,7 @@ class Witness:
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, and all that it came from or holds, whether or not it would be printed."""
+    """Yield an error and all that it came from or contains, even if that would not be printed."""
     seen: dict[int, BaseException] = {}
     waiting = [error]
     while waiting:
@@ -126,12 +139,12 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 def represented(value: object) -> str:
     try:
         return repr(value)
-    except Exception as error:  # somebody else's half-made object
+    except Exception as error:  # an object of another library that is not complete
         return f"{type(value).__name__}: {error!r}"
 
 
 class Listening(logging.Handler):
-    """Hands everything that any library logs to a witness, at DEBUG."""
+    """Shows a witness everything that any library logs, at DEBUG."""
 
     def __init__(self, witness: Witness) -> None:
         super().__init__(logging.DEBUG)
@@ -164,7 +177,47 @@ class Listening(logging.Handler):
 
 
 def refuses_copies(one: Any) -> None:
-    """Neither pickled nor copied in depth."""
+    """Check that something can be neither pickled nor copied."""
     for copying in (pickle.dumps, copy.deepcopy):
-        with pytest.raises(TypeError, match="not pickled"):
+        with pytest.raises(TypeError, match="can't be pickled"):
             copying(one)
+
+
+def parts(one: Any) -> Iterator[Any]:
+    """Yield an object and every object of opwatch that it refers to."""
+    seen: dict[int, Any] = {}
+    waiting = [one]
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen or isinstance(found, (type, ModuleType, FunctionType)):
+            continue
+        seen[id(found)] = found
+        if type(found).__module__.partition(".")[0] == "opwatch":
+            yield found
+        elif not isinstance(found, (dict, list, tuple, set, deque)):
+            continue
+        waiting += gc.get_referents(found)
+
+
+@contextmanager
+def playing(handler: Callable[[Request], Answer]) -> Iterator[list[Request | Answer]]:
+    """Let blocking clients exchange requests with a handler; yield both as they are in the client.
+
+    A `Script` would give its handler the plain credentials.
+    """
+    exchanged: list[Request | Answer] = []
+
+    class Playing(Transport):
+        def send(self, request: Request, end: float) -> Answer:
+            try:
+                answer = handler(request)
+            except BaseException as error:  # as the real one, without the frames below
+                raise error.with_traceback(None) from None
+            exchanged.extend((request, answer))
+            return answer
+
+    before = net.open_blocking.set(Playing)
+    try:
+        yield exchanged
+    finally:
+        net.open_blocking.reset(before)

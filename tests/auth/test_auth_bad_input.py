@@ -1,14 +1,15 @@
-"""What cannot be right is refused before any request, by name, and never shown."""
+"""Invalid arguments are refused before any request: the error names them and never quotes them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 import pytest
-from auth_support import API_SECRET, DEVICE
+from auth_support import API_SECRET, APIG_CREATING, DEVICE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,9 +26,9 @@ from opwatch import (
 )
 from opwatch.auth import aksk, ctn1
 from opwatch.errors import ConfigurationError
-from opwatch.testing import Script
-from opwatch.transport import address
-from opwatch.wire import Address, check_id
+from opwatch.net.address import address, check_id
+from opwatch.net.message import Address
+from opwatch.testing import Script, reply
 
 PLANTED = "planted-in-the-wrong-place"
 SECRETS = [
@@ -49,14 +50,23 @@ IAM = partial(IamPassword, "https://iam.example.com/v3", "user", "password", dom
 KEYS = AkSk("AK", "made up")
 
 
-def refusal(build: Callable[[], Any]) -> str:
-    """What building something is refused with; no request is made, and nothing planted is told."""
+def refusal(build: Callable[[], Any]) -> ConfigurationError:
+    """Return the error that `build` raises, which sends nothing and quotes nothing planted."""
     with Script({}) as script, pytest.raises(ConfigurationError) as caught:
         build()
+    error = caught.value
     assert script.sent == []
-    shown = f"{caught.value!s} {caught.value!r} {caught.value.__context__!r}"
-    assert PLANTED not in shown
-    return str(caught.value)
+    assert PLANTED not in f"{error!s} {error!r} {error.__context__!r}"
+    if error.argument:
+        assert error.message == f"`{error.argument}` {error.problem}"
+    return error
+
+
+def check_named(name: str, build: Callable[[], Any]) -> None:
+    """Check that `build` is refused because of the argument `name`."""
+    error = refusal(build)
+    assert error.argument == name
+    assert error.problem.startswith("must ")
 
 
 @pytest.mark.parametrize("value", SECRETS)
@@ -73,36 +83,36 @@ def refusal(build: Callable[[], Any]) -> str:
     ],
 )
 def test_a_secret_must_be_printable_text(name, build, value):
-    """Empty, not text, a newline that would end a header, anything but ASCII: refused by name."""
-    assert refusal(lambda: build(value)).startswith(f"{name} must ")
+    """A secret that is empty, not a string, or not printable ASCII is refused by name."""
+    check_named(name, lambda: build(value))
 
 
 @pytest.mark.parametrize("value", [value for value in SECRETS if value is not None])
 def test_a_security_token_must_be_printable_text(value):
-    """As a secret; None stands for permanent keys."""
-    words = refusal(lambda: AkSk("AK", "made up", security_token=value))
-    assert words.startswith("security_token must ")
+    """A security token follows the rules of a secret; None means permanent keys."""
+    check_named("security_token", lambda: AkSk("AK", "made up", security_token=value))
 
 
 @pytest.mark.parametrize("value", [value for value in SECRETS if value != f" {PLANTED}"])
 @pytest.mark.parametrize("client", [ITwin, AsyncITwin])
 def test_a_token_must_be_printable_text(client, value):
-    """As a secret; spaces around it are harmless."""
-    assert refusal(lambda: client(value)).startswith("auth must ")
+    """A token follows the rules of a secret, except that spaces around it are removed."""
+    check_named("auth", lambda: client(value))
 
 
 @pytest.mark.parametrize("value", [value for value in SECRETS if value != f" {PLANTED}"])
 @pytest.mark.parametrize("client", [Apig, AsyncApig])
 def test_a_token_of_a_project_must_be_printable_text(client, value):
-    """As a secret, for APIG too."""
-    build = partial(client, "https://apig.example.com", value, project_id="p")
-    assert refusal(build).startswith("auth must ")
+    """APIG checks a token as iTwin does."""
+    check_named("auth", partial(client, "https://apig.example.com", value, project_id="p"))
 
 
 @pytest.mark.parametrize("auth", [ClientCredentials, object(), {"token": PLANTED}, 1.5])
-def test_what_is_no_way_to_authenticate_is_refused(auth):
-    """A class instead of an object, a dictionary: the message says what would do."""
-    assert "a callable that returns one, not" in refusal(lambda: ITwin(auth))
+def test_what_is_not_a_way_to_authenticate_is_refused(auth):
+    """For anything that isn't a way to authenticate, the error lists the ways there are."""
+    error = refusal(lambda: ITwin(auth))
+    assert error.argument == "auth"
+    assert error.problem.startswith("must be credentials, a token (str), or a callable")
 
 
 @pytest.mark.parametrize(
@@ -117,80 +127,98 @@ def test_what_is_no_way_to_authenticate_is_refused(auth):
     ],
 )
 def test_the_credentials_of_another_service_are_refused(build, words):
-    """The message says which are right."""
-    assert words in refusal(build)
+    """For another service's credentials, the error says which service they are for."""
+    error = refusal(build)
+    assert error.argument == "auth"
+    assert words in error.problem
 
 
 @pytest.mark.parametrize(
     "device", ["", "short", f"{DEVICE}0", f"{DEVICE[:-1]}ä", f"{DEVICE[:-1]}-", f"{DEVICE[:-1]}\n"]
 )
 def test_a_device_id_of_the_wrong_form_is_refused(device):
-    """20 of `\\w`, ASCII only."""
-    assert refusal(lambda: Catenis(device, API_SECRET)).startswith("device_id must ")
+    """A device ID is 20 ASCII letters, digits or underscores."""
+    check_named("device_id", lambda: Catenis(device, API_SECRET))
 
 
 def test_swapped_arguments_do_not_show_the_secret():
-    """Who gives the secret for the device id reads which argument is wrong, and not the secret."""
-    assert "device_id must be 20" in refusal(lambda: Catenis(PLANTED, DEVICE))
+    """If ID and secret are swapped, the error names the argument without quoting the secret."""
+    assert "`device_id` must be 20" in str(refusal(lambda: Catenis(PLANTED, DEVICE)))
 
 
 @pytest.mark.parametrize("value", [None, 7, PLANTED.encode(), [PLANTED], ""])
 @pytest.mark.parametrize("name", ["auth_url", "username", "password", "domain_name"])
 def test_a_login_must_be_text(name, value):
-    """Empty or not text: refused by name."""
+    """Each part of a login must be a string that isn't empty."""
     given = {"auth_url": "https://iam", "username": "u", "password": "p", "domain_name": "d"}
-    words = refusal(lambda: IamPassword(**(given | {name: value}), project_id="p"))
-    assert words == f"{name} must be text, and not empty"
+    error = refusal(lambda: IamPassword(**(given | {name: value}), project_id="p"))
+    assert str(error) == f"`{name}` must be a string, and not empty"
+
+
+@pytest.mark.parametrize("password", ["\n", "planted\n", "\r\nplanted", f"{PLANTED}\r"])
+def test_a_password_that_still_has_its_files_line_break_is_refused(password):
+    """A line break at either end comes from a file, and the error says to strip it."""
+    build = partial(IamPassword, "https://iam", "u", password, domain_name="d", project_id="p")
+    check_named("password", build)
 
 
 @pytest.mark.parametrize("password", [" ", "p", " leading", "pässwörd\n\u2028\0", "\udc80", "🔑"])
-def test_any_password_may_be_one(password):
-    """It goes into JSON, so nothing but the empty text is refused."""
+def test_any_other_password_is_sent_as_it_is(password):
+    """A password is sent in JSON, so it may contain any character."""
+    sent: list[str] = []
+
+    def service(request: Any) -> Any:
+        if request.method == "GET":
+            return reply(200, APIG_CREATING)
+        user = json.loads(request.body)["auth"]["identity"]["password"]["user"]
+        sent.append(user["password"])
+        return reply(201, {"token": {}}, {"X-Subject-Token": "made-up"})
+
     auth = IamPassword("https://iam", "u", password, domain_name="d", project_id="p")
-    assert auth._password.reveal() == password
+    with Script(service):
+        Apig("https://apig", auth).progress("g")
+    assert sent == [password]
 
 
 @pytest.mark.parametrize(
     ("project", "words"),
     [
-        ({}, "give project_name or project_id, not neither"),
-        ({"project_id": "p", "project_name": "n"}, "give project_name or project_id, not both"),
-        ({"project_id": ""}, "project_id must be text"),
-        ({"project_name": " "}, "project_name must be text"),
-        ({"project_name": 7}, "project_name must be text"),
+        ({}, "pass `project_name` or `project_id`, not neither"),
+        ({"project_id": "p", "project_name": "n"}, "pass `project_name` or `project_id`, not both"),
+        ({"project_id": ""}, "`project_id` must be a string, and not empty"),
+        ({"project_name": " "}, "`project_name` must be a string, and not empty"),
+        ({"project_name": 7}, "`project_name` must be a string, and not empty"),
     ],
 )
 def test_a_project_is_given_once(project, words):
-    """By name or by id, not both, not neither."""
-    assert words in refusal(lambda: IAM(**project))
+    """A login needs either the project's name or its ID."""
+    assert str(refusal(lambda: IAM(**project))) == words
 
 
 @pytest.mark.parametrize("auth", ["made-up", lambda: "made-up", KEYS])
 def test_without_a_login_the_project_must_be_given(auth):
-    """Only the identity service's answer says which project it is."""
-    words = refusal(lambda: Apig("https://apig.example.com", auth))
-    assert words == "project_id must be given with this auth"
+    """Without the identity service, nobody else says which project it is."""
+    error = refusal(lambda: Apig("https://apig.example.com", auth))
+    assert str(error) == "`project_id` must be passed with this `auth`"
 
 
 @pytest.mark.parametrize("project", ["..", "a/b", "a?b", "a%b", "a\nb"])
 @pytest.mark.parametrize("auth", ["made-up", KEYS, IAM(project_name="n")])
 def test_a_project_id_must_fit_a_path(project, auth):
-    """It cannot choose another path."""
-    words = refusal(lambda: Apig("https://apig.example.com", auth, project_id=project))
-    assert words.startswith("project_id must ")
+    """A project ID can't lead to another path."""
+    check_named("project_id", lambda: Apig("https://apig.example.com", auth, project_id=project))
 
 
 @pytest.mark.parametrize("project", ["pröject", " p", "p "])
 def test_a_signed_project_id_must_fit_a_header(project):
-    """With AK/SK it is also `X-Project-Id`."""
-    words = refusal(lambda: Apig("https://apig.example.com", KEYS, project_id=project))
-    assert words.startswith("project_id must ")
+    """With AK/SK keys, the project ID is also sent as the header `X-Project-Id`."""
+    check_named("project_id", lambda: Apig("https://apig.example.com", KEYS, project_id=project))
 
 
-def test_a_misspelt_option_is_named_and_its_value_is_not():
-    """It may have been meant for the credentials."""
-    words = refusal(lambda: ITwin("made-up", client_secret=PLANTED))
-    assert words.startswith("unknown option client_secret; there are ")
+def test_a_misspelled_option_is_named_and_its_value_is_not_quoted():
+    """The value of an unknown option may be a secret."""
+    error = refusal(lambda: ITwin("made-up", client_secret=PLANTED))
+    assert str(error).startswith("`client_secret` isn't an option; the options are ")
 
 
 # --- addresses ------------------------------------------------------------------------------------
@@ -201,7 +229,6 @@ BUILDERS: dict[str, Callable[[str], Any]] = {
     "auth_url": lambda url: IamPassword(url, "u", "p", domain_name="d", project_id="p"),
     "endpoint": lambda url: Apig(url, "made-up", project_id="p"),
 }
-CATENIS = {"base_url": lambda url: Catenis(DEVICE, API_SECRET, base_url=url)}
 
 
 @pytest.mark.parametrize(
@@ -211,6 +238,7 @@ CATENIS = {"base_url": lambda url: Catenis(DEVICE, API_SECRET, base_url=url)}
         "http://10.0.0.1",
         "http://[::2]/",
         "http://localhost.example.com",
+        "http://a.localhost",
         "http://127.0.0.1.example.com",
         "http://[::ffff:127.0.0.1]",
         "http://2130706433",
@@ -242,28 +270,31 @@ CATENIS = {"base_url": lambda url: Catenis(DEVICE, API_SECRET, base_url=url)}
         "https://exa mple.com",
         "https://example.com\r\nHost: other",
         "https://example.com\\path",
+        "https://example.com/ä b",
+        "https://example.com/a/../b",
         f"https://{'a' * 64}.com",
         "https://" + "a." * 130 + "com",
         f"https://example.com/\udc80{PLANTED}",
     ],
 )
 @pytest.mark.parametrize("name", BUILDERS)
-def test_an_address_that_cannot_be_right_is_refused(name, url):
-    """By name; the message never quotes it, since it may hold a password."""
-    assert refusal(lambda: BUILDERS[name](url)).startswith(f"{name} must ")
+def test_an_invalid_address_is_refused(name, url):
+    """The error names the argument, and never quotes an address that may contain a password."""
+    check_named(name, lambda: BUILDERS[name](url))
 
 
 @pytest.mark.parametrize("url", [None, 7, PLANTED.encode(), [PLANTED]])
 @pytest.mark.parametrize("name", [name for name in BUILDERS if name != "auth_url"])
-def test_an_address_must_be_text(name, url):
-    """None and bytes are refused too."""
-    assert refusal(lambda: BUILDERS[name](url)).startswith(f"{name} must be text, not ")
+def test_an_address_must_be_a_string(name, url):
+    """An address that isn't a string is refused."""
+    error = refusal(lambda: BUILDERS[name](url))
+    assert str(error) == f"`{name}` must be a string, not {type(url).__name__}"
 
 
 @pytest.mark.parametrize("url", ["http://catenis.io/api/0.7", f"https://{PLANTED}@catenis.io"])
-def test_an_address_of_catenis_is_looked_at_as_well(url):
-    """`base_url` of Catenis too."""
-    assert refusal(lambda: CATENIS["base_url"](url)).startswith("base_url must ")
+def test_catenis_checks_its_address_too(url):
+    """The `base_url` of Catenis follows the same rules."""
+    check_named("base_url", lambda: Catenis(DEVICE, API_SECRET, base_url=url))
 
 
 @pytest.mark.parametrize(
@@ -273,23 +304,22 @@ def test_an_address_of_catenis_is_looked_at_as_well(url):
         ("api.example.com/v1/", Address("https://api.example.com", "api.example.com", "/v1")),
         ("https://h:443/", Address("https://h", "h", "")),
         ("https://h:8443/a%2Fb//c/", Address("https://h:8443", "h:8443", "/a%2Fb//c")),
-        ("https://h/ä b", Address("https://h", "h", "/%C3%A4%20b")),
         ("https://ü.example", Address("https://xn--tda.example", "xn--tda.example", "")),
         ("https://my_host.example.", Address("https://my_host.example.", "my_host.example.", "")),
         ("http://localhost:80", Address("http://localhost", "localhost", "")),
         ("http://127.1.2.3:81", Address("http://127.1.2.3:81", "127.1.2.3:81", "")),
         ("http://[::1]:82/x", Address("http://[::1]:82", "[::1]:82", "/x")),
         ("https://[2001:DB8::1]", Address("https://[2001:DB8::1]", "[2001:DB8::1]", "")),
-        ("http://a.localhost", Address("http://a.localhost", "a.localhost", "")),
+        ("https://a.localhost", Address("https://a.localhost", "a.localhost", "")),
     ],
 )
-def test_an_address_is_taken_apart(url, expected):
-    """Origin, `Host` and base path, as they will be sent and signed."""
+def test_an_address_is_split(url, expected):
+    """An address becomes the origin, `Host` and base path that are sent and signed."""
     assert address(url, "base_url") == expected
 
 
 def tried(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What it returns, or what it is refused with."""
+    """Return what the function returns, or the message that it raises."""
     try:
         return function(*arguments)
     except ConfigurationError as error:
@@ -297,11 +327,11 @@ def tried(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @given(st.text() | st.from_regex(r"https?://[^/]*(/.*)?", fullmatch=True))
-def test_no_address_does_anything_else_than_fit_or_be_refused(url):
-    """Whatever the text: an address, or a `ConfigurationError`; both hold ASCII only."""
+def test_any_text_is_an_address_or_refused(url):
+    """Any string becomes an ASCII address or raises `ConfigurationError`."""
     found = tried(address, url, "base_url")
     if isinstance(found, str):
-        assert found.startswith("base_url must ")
+        assert found.startswith("`base_url` must ")
     else:
         assert found.origin.endswith(f"://{found.host}")
         assert (found.host + found.prefix).isascii()
@@ -310,29 +340,29 @@ def test_no_address_does_anything_else_than_fit_or_be_refused(url):
 
 
 @given(st.text())
-def test_no_id_does_anything_else_than_fit_or_be_refused(job_id):
-    """Whatever the text: itself, or a `ConfigurationError`."""
-    found = tried(check_id, job_id, "the job id")
-    assert found == job_id or found.startswith("the job id ")
+def test_any_text_is_an_id_or_refused(job_id):
+    """Any string is a valid ID or raises `ConfigurationError`."""
+    found = tried(check_id, job_id, "job ID")
+    assert found == job_id or found.startswith("`job_id` ")
 
 
 @pytest.mark.parametrize(
     "job_id", [None, 7, b"j", "", ".", "..", " . ", "a/b", "a\\b", "a%2f", "a?"]
 )
-def test_an_id_that_cannot_stand_in_a_path_is_refused(job_id):
-    """Before any request."""
-    assert refusal(lambda: ITwin("made-up").progress(job_id)).startswith("the job id must ")
+def test_an_id_that_cannot_be_part_of_a_path_is_refused(job_id):
+    """An ID that would change the path is refused before any request."""
+    check_named("job_id", lambda: ITwin("made-up").progress(job_id))
 
 
 # --- the pure signatures --------------------------------------------------------------------------
 
 
 def test_a_naive_timestamp_is_refused():
-    """Both signatures want to know the time zone."""
+    """Both signatures need a timestamp with a time zone."""
     common = {"method": "GET", "target": "/", "host": "h", "body": b""}
     naive = datetime(2026, 1, 1)
     for sign in (
         partial(ctn1.sign, **common, device_id=DEVICE, secret=PLANTED),
         partial(aksk.sign, **common, headers={}, access_key="AK", secret_key=PLANTED),
     ):
-        assert "has no time zone" in refusal(lambda sign=sign: sign(timestamp=naive))
+        check_named("timestamp", lambda sign=sign: sign(timestamp=naive))

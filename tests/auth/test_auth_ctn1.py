@@ -1,20 +1,20 @@
-"""CTN1: no day, no midnight and no clock at which a request is refused that could be taken."""
+"""CTN1: no request is refused that could be accepted, at any date, midnight or clock."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 
+import anyio
 import pytest
 from auth_support import (
     API_SECRET,
     CATENIS_RUNNING,
     CTN1,
     DEVICE,
-    PATIENCE,
     Request,
     ctn1_date_fault,
     ctn1_fault,
@@ -22,26 +22,26 @@ from auth_support import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opwatch import Catenis
+from opwatch import AsyncCatenis, Catenis, net
 from opwatch.auth import ctn1
-from opwatch.auth.flows import Ctn1Auth, measured_skew
+from opwatch.auth.signing import measured_skew
 from opwatch.errors import AuthenticationError
+from opwatch.net.blocking import Transport
+from opwatch.net.message import Answer
+from opwatch.net.message import Request as Outgoing
 from opwatch.testing import FakeClock, Reply, Script, reply
-from opwatch.wire import Address, Answer, Outgoing, Secret
 
 FIRST = datetime(2026, 2, 20, 0, 2, 30, tzinfo=UTC)
 """30 days from here pass the end of a month; every 288th step is 150 s before midnight."""
 STEPS = 30 * 24 * 12 + 1
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
-ADDRESS = Address("https://h", "h", "")
-REQUEST = Outgoing("GET", ADDRESS, "/p")
 
 
 # --- dates ----------------------------------------------------------------------------------------
 
 
 def sign_at(timestamp: datetime, sign_date: date | None = None) -> tuple[str, str]:
-    """The timestamp and the sign date of a request signed then."""
+    """Return the timestamp and the sign date of a request that is signed then."""
     headers = ctn1.sign(
         method="GET",
         target="/p",
@@ -58,8 +58,10 @@ def sign_at(timestamp: datetime, sign_date: date | None = None) -> tuple[str, st
 
 
 def refusals(skew: int, sign_date=lambda local: None) -> list[str]:
-    """Why the server refused, at each of 8,641 moments of 30 days, of a client whose clock is off
-    by `skew` seconds."""
+    """Return why the server refused requests of a client whose clock is off by `skew` seconds.
+
+    It sends one every five minutes for 30 days: 8,641 of them.
+    """
     found = []
     for step in range(STEPS):
         server = FIRST + timedelta(minutes=5 * step)
@@ -72,13 +74,13 @@ def refusals(skew: int, sign_date=lambda local: None) -> list[str]:
 
 @pytest.mark.parametrize("skew", [0, 290, -290])
 def test_no_request_of_30_days_is_refused(skew):
-    """The date of five minutes ago is taken at every clock that the timestamp check passes."""
+    """The date of five minutes ago is accepted whenever the timestamp is."""
     assert refusals(skew) == []
 
 
 @pytest.mark.parametrize("skew", [-301, 301])
 def test_a_clock_beyond_the_window_is_refused(skew):
-    """The check above can fail: five minutes and a second are too much."""
+    """A clock that is off by five minutes and a second is refused, so the check above can fail."""
     assert refusals(skew) == ["timestamp"] * STEPS
 
 
@@ -87,18 +89,17 @@ def test_a_clock_beyond_the_window_is_refused(skew):
     skew=st.floats(-299, 299),
 )
 def test_no_request_of_any_moment_is_refused(moment, skew):
-    """Nor at any other moment, with any clock that is less than five minutes off."""
+    """No request is refused at any moment if the clock is off by less than five minutes."""
     assert ctn1_date_fault(*sign_at(moment + timedelta(seconds=skew)), moment) is None
 
 
 def test_today_as_the_sign_date_is_refused_at_midnight():
-    """The check above can fail: a client that is 290 s fast and signs with today is refused at
-    the last step of every day."""
+    """A clock that is 290 s fast and signs with its own date is refused at the end of each day."""
     assert refusals(290, lambda local: local.date()) == ["sign date"] * 30
 
 
 def test_a_key_kept_for_seven_days_is_refused_on_the_last():
-    """The check above can fail: what the official clients do is refused from 00:00 UTC of day 7."""
+    """A key kept as the official clients keep it is refused from 00:00 UTC of day 7."""
     begun = FIRST.replace(hour=6, minute=0)
     kept = begun.date()
     moments = [begun + timedelta(minutes=5 * step) for step in range(7 * 24 * 12)]
@@ -106,8 +107,8 @@ def test_a_key_kept_for_seven_days_is_refused_on_the_last():
     assert faults == [None] * (6 * 288 + 216) + ["sign date"] * 72
 
 
-def test_one_client_signs_rightly_for_30_days():
-    """A client that lives for a month is never refused, each day with that day's key."""
+def test_one_client_signs_correctly_for_30_days():
+    """A client that is used for a month is never refused."""
     refused = []
 
     def catenis(request: Outgoing) -> Reply:
@@ -129,25 +130,27 @@ def test_one_client_signs_rightly_for_30_days():
 
 
 def received(request: Outgoing) -> Request:
-    """A request as it would come over the wire."""
+    """Return the request as a server would receive it."""
     lines = [f"{request.method} {request.target} HTTP/1.1", f"Host: {request.address.host}"]
     lines += [f"{name}: {value}" for name, value in request.headers]
     return Request("\r\n".join([*lines, "", ""]).encode(), request.body)
 
 
 class Server:
-    """Catenis with a clock of its own, `ahead` seconds of the client's."""
+    """Catenis with a clock of its own, which is `ahead` seconds ahead of the client's."""
 
     def __init__(self, clock: FakeClock, ahead: float, **headers: str) -> None:
         self._clock = clock
         self.ahead = ahead
         self.headers = headers
         self.faults: list[str | None] = []
+        self.stamps: list[str] = []
 
     def __call__(self, request: Outgoing) -> Reply:
         now = datetime.fromtimestamp(self._clock.epoch() + self.ahead, UTC)
         fault = ctn1_fault(received(request), API_SECRET, now)
         self.faults.append(fault)
+        self.stamps.append(dict(request.headers)["X-BCoT-Timestamp"])
         headers = {"Date": format_datetime(now, usegmt=True)} | self.headers
         headers = {name: value for name, value in headers.items() if value}
         body = {"status": "error", "message": f"Authorization failed; {fault}"}
@@ -164,7 +167,7 @@ def skewed(ahead: float, **headers: str) -> Iterator[tuple[FakeClock, Server, Ca
 
 @pytest.mark.parametrize("ahead", [301, 3600, 86_000, -301, -3600, -86_000])
 def test_a_clock_that_is_off_is_corrected_once(ahead):
-    """Refused, the request is signed again with the server's time; the next ones at once."""
+    """A refused request is signed again with the server's time, and the next ones at once."""
     with skewed(ahead) as (_, server, client):
         client.progress("j")
         client.progress("j")
@@ -173,14 +176,14 @@ def test_a_clock_that_is_off_is_corrected_once(ahead):
 
 @pytest.mark.parametrize("ahead", [86_500, -86_500, 10**9])
 def test_a_wild_date_is_not_believed(ahead):
-    """A `Date` more than a day off is no reason to sign anything with it."""
+    """A `Date` that is more than a day off isn't used to sign anything."""
     with skewed(ahead) as (_, server, client), pytest.raises(AuthenticationError):
         client.progress("j")
     assert server.faults == ["timestamp"]
 
 
 def test_a_date_that_a_cache_kept_is_not_believed():
-    """An answer with `Age` was written some time ago: its `Date` says nothing."""
+    """An answer with `Age` was written some time ago, so its `Date` says nothing."""
     with skewed(3600, Age="3600") as (_, server, client), pytest.raises(AuthenticationError):
         client.progress("j")
     assert server.faults == ["timestamp"]
@@ -188,14 +191,14 @@ def test_a_date_that_a_cache_kept_is_not_believed():
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Foo 2026 00:00:00 GMT"])
 def test_without_a_date_nothing_is_corrected(date):
-    """A refusal that does not tell the time is the answer."""
+    """A refusal without a valid `Date` isn't retried."""
     with skewed(3600, Date=date) as (_, server, client), pytest.raises(AuthenticationError):
         client.progress("j")
     assert server.faults == ["timestamp"]
 
 
 def test_a_refusal_with_the_clocks_in_step_is_not_repeated():
-    """A wrong secret stays wrong: one request, one refusal."""
+    """A wrong secret is sent once if the clocks agree."""
     with skewed(0) as (_, server, _), pytest.raises(AuthenticationError) as caught:
         Catenis(DEVICE, "another made up secret").progress("j")
     assert server.faults == ["signature"]
@@ -203,26 +206,27 @@ def test_a_refusal_with_the_clocks_in_step_is_not_repeated():
 
 
 def test_a_refusal_after_the_correction_is_the_answer():
-    """A wrong secret on a machine with a wrong clock: two requests, no loop; then one each."""
+    """A wrong secret on a machine with a wrong clock is sent twice, and never again."""
     with skewed(3600) as (_, server, _):
         client = Catenis(DEVICE, "another made up secret")
-        for expected in (2, 3, 4):
+        for _ in range(3):
             with pytest.raises(AuthenticationError):
                 client.progress("j")
-            assert len(server.faults) == expected
+    assert server.faults == ["signature"] * 2
 
 
-def test_the_correction_is_dropped_when_the_clock_is_mended():
-    """Once this machine's clock is right, a correction is refused and taken back."""
+def test_the_correction_is_dropped_once_the_clock_is_right():
+    """Once this machine's clock is right, requests are signed with exactly its time."""
     with skewed(3600) as (clock, server, client):
         client.progress("j")
         clock.jump(3600)
-        server.ahead = 0
         server.faults.clear()
+        server.ahead = 1
         client.progress("j")
         client.progress("j")
         assert server.faults == ["timestamp", None, None]
-        assert client._session.auth._skew == 0
+        now = datetime.fromtimestamp(clock.epoch(), UTC)
+        assert server.stamps[-2:] == [now.strftime("%Y%m%dT%H%M%SZ")] * 2
 
 
 def test_the_correction_follows_a_clock_that_jumps_again():
@@ -235,55 +239,76 @@ def test_the_correction_follows_a_clock_that_jumps_again():
     assert server.faults == ["timestamp", None] * 3
 
 
-def test_many_callers_with_a_wrong_clock_all_come_through():
-    """What one caller learns of the clock does not make another's refusal final."""
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_many_callers_with_a_wrong_clock_all_get_their_answer(backend):
+    """A refused request is signed again even if another has corrected the clock meanwhile."""
     callers = 16
-    with skewed(3600) as (_, server, client):
-        auth = client._session.auth
-        flows = [auth.flow(REQUEST) for _ in range(callers)]
-        signed = [next(flow) for flow in flows]
-        answers = [answer_of(server(request)) for request in signed]
-        again = [flow.send(answer) for flow, answer in zip(flows, answers, strict=True)]
-        assert [server(request).status for request in again] == [200] * callers
+    percents = []
 
+    async def ask(client: AsyncCatenis) -> None:
+        percents.append((await client.progress("j")).bytes_processed)
 
-def answer_of(sent: Reply) -> Answer:
-    headers = tuple((name.encode(), value.encode()) for name, value in sent.headers)
-    return Answer(sent.status, headers, sent.body)
+    async def main() -> None:
+        client = AsyncCatenis(DEVICE, API_SECRET, max_in_flight=callers)
+        async with client, anyio.create_task_group() as tasks:
+            for _ in range(callers):
+                tasks.start_soon(ask, client)
+
+    with skewed(3600) as (_, server, _):
+        anyio.run(main, backend=backend)
+    assert percents == [1] * callers
+    assert sorted(server.faults, key=str) == [None] * callers + ["timestamp"] * callers
 
 
 @pytest.mark.parametrize(
     ("elapsed", "expected"), [(0.0, 100.0), (60.0, 130.0)], ids=["at once", "after a minute"]
 )
 def test_the_skew_is_measured_against_the_middle_of_the_request(elapsed, expected):
-    """A slow answer's `Date` was written halfway between the request and its end."""
-    date = format_datetime(datetime.fromtimestamp(MIDNIGHT + 100, UTC), usegmt=True)
-    answer = Answer(401, ((b"date", date.encode()),), elapsed=elapsed)
-    assert measured_skew(answer, MIDNIGHT) == expected
+    """The `Date` of a slow answer was written halfway between the request and its end."""
+    assert measured_skew(refused(MIDNIGHT + 100, elapsed), MIDNIGHT) == expected
 
 
 def test_a_slow_answer_does_not_look_like_a_wrong_clock():
-    """A refusal that took nine minutes, written in the middle, shows no skew beyond the window."""
+    """A refusal that took nine minutes, and was written in the middle, isn't retried."""
+    sent = []
+
+    class Slow(Transport):
+        def send(self, request: Outgoing, end: float) -> Answer:
+            sent.append(request)
+            clock.advance(540)
+            return refused(MIDNIGHT + 270, elapsed=540)
+
     with FakeClock(epoch=MIDNIGHT) as clock:
-        flow = Ctn1Auth(DEVICE, Secret(API_SECRET), clock).flow(REQUEST)
-        next(flow)
-        clock.advance(540)
-        date = format_datetime(datetime.fromtimestamp(MIDNIGHT + 270, UTC), usegmt=True)
-        with pytest.raises(StopIteration) as stop:
-            flow.send(Answer(401, ((b"date", date.encode()),), elapsed=540))
-    assert stop.value.value.status == 401
+        before = net.open_blocking.set(Slow)
+        client = Catenis(DEVICE, API_SECRET)
+        net.open_blocking.reset(before)
+        with pytest.raises(AuthenticationError):
+            client.progress("j")
+    assert len(sent) == 1
 
 
-def test_the_key_of_a_day_is_made_once():
-    """A day's requests share one key, from any number of threads."""
-    ctn1._keyed.cache_clear()
-    threads = [threading.Thread(target=sign_at, args=(FIRST,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert ctn1._keyed.cache_info().currsize == 1
-    sign_at(FIRST - timedelta(hours=1))
-    assert ctn1._keyed.cache_info().currsize == 1
-    sign_at(FIRST + timedelta(days=1))
-    assert ctn1._keyed.cache_info().currsize == 2
+def refused(date: float, elapsed: float) -> Answer:
+    written = format_datetime(datetime.fromtimestamp(date, UTC), usegmt=True)
+    return Answer(401, ((b"date", written.encode()),), elapsed=elapsed)
+
+
+def test_threads_that_share_a_key_all_sign_correctly():
+    """Any number of threads can sign at once, with several secrets, on several days."""
+    secrets = [API_SECRET, "another made up secret"]
+
+    def fault(number: int) -> str | None:
+        moment, secret = FIRST + timedelta(days=number % 3), secrets[number % 2]
+        headers = ctn1.sign(
+            method="GET",
+            target="/p",
+            host="h",
+            body=b"%d" % number,
+            device_id=DEVICE,
+            secret=secret,
+            timestamp=moment,
+        )
+        lines = ["GET /p HTTP/1.1", "Host: h", *map(": ".join, headers.items()), "", ""]
+        return ctn1_fault(Request("\r\n".join(lines).encode(), b"%d" % number), secret, moment)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(fault, range(600))) == {None}

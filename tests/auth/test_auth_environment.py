@@ -1,4 +1,4 @@
-"""`from_env`: the ecosystem's own variables, and everything that is missing at once."""
+"""`from_env` reads each ecosystem's own variables, and lists everything that is missing at once."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from auth_support import APIG_CREATING, CATENIS_RUNNING, DEVICE, ITWIN_ACTIVE
 
 from opwatch import Apig, AsyncApig, AsyncCatenis, AsyncITwin, Catenis, ITwin
 from opwatch.errors import ConfigurationError
+from opwatch.net.message import Request
 from opwatch.testing import Script, reply
-from opwatch.wire import Outgoing
 
 PREFIXES = ("CATENIS_", "ITWIN_", "APIG_", "OS_", "HUAWEICLOUD_SDK_")
 
 
 @pytest.fixture
 def env(monkeypatch):
-    """Sets environment variables; none of those that matter is there before."""
+    """Return a function that sets environment variables; no relevant one is set before."""
     import os
 
     for name in list(os.environ):
@@ -58,9 +58,7 @@ TOKEN = {
 def missing(client) -> set[str]:
     with pytest.raises(ConfigurationError) as caught:
         client.from_env()
-    words = (
-        str(caught.value).removeprefix("not set in the environment: ").partition(" (or instead ")
-    )
+    words = str(caught.value).removeprefix("not set in the environment: ").partition(" (or set ")
     return set(words[0].split(", "))
 
 
@@ -76,7 +74,7 @@ def missing(client) -> set[str]:
     ],
 )
 def test_everything_that_is_missing_is_listed_at_once(env, client, given):
-    """With nothing set all of it; with one set the others; a variable of spaces is not set."""
+    """The error lists every missing variable; one that holds only spaces is missing too."""
     assert missing(client) == set(given)
     for name, value in list(given.items())[:-1]:
         env(**{name: value})
@@ -94,8 +92,8 @@ def test_everything_that_is_missing_is_listed_at_once(env, client, given):
         (TOKEN, "OS_TOKEN"),
     ],
 )
-def test_what_is_missing_is_that_of_the_way_begun(env, given, trigger):
-    """One variable of a way to authenticate asks for the others of that way."""
+def test_one_variable_of_a_way_to_authenticate_asks_for_the_others(env, given, trigger):
+    """If one variable of a way to authenticate is set, the error lists the rest of that way."""
     env(**{trigger: given[trigger]})
     assert missing(Apig) == set(given) - {trigger}
 
@@ -103,15 +101,15 @@ def test_what_is_missing_is_that_of_the_way_begun(env, given, trigger):
 @pytest.mark.parametrize(
     ("client", "other"), [(ITwin, "ITWIN_ACCESS_TOKEN"), (Apig, "OS_TOKEN"), (Apig, "SDK_AK")]
 )
-def test_the_other_ways_are_told(env, client, other):
-    """Who has set nothing learns all that would do."""
+def test_the_other_ways_are_listed(env, client, other):
+    """If nothing is set, the error names every way to authenticate."""
     with pytest.raises(ConfigurationError, match=other):
         client.from_env()
 
 
 @pytest.mark.parametrize("client", [Catenis, ITwin, Apig])
 def test_no_variable_is_named_twice(env, client):
-    """Who has set nothing reads each name once."""
+    """If nothing is set, the error names each variable once."""
     with pytest.raises(ConfigurationError) as caught:
         client.from_env()
     names = re.findall(r"[A-Z]+(?:_[A-Z]+)+", str(caught.value))
@@ -144,8 +142,8 @@ def test_no_variable_is_named_twice(env, client):
         (Apig, TOKEN, "OS_TOKEN", "a\nline"),
     ],
 )
-def test_a_variable_that_cannot_be_right_is_named(env, client, given, name, value):
-    """As a variable, since that is what has to be mended."""
+def test_an_invalid_variable_is_named(env, client, given, name, value):
+    """The error names the variable instead of the argument, since that is what to fix."""
     env(**given | {name: value})
     with pytest.raises(ConfigurationError) as caught:
         client.from_env()
@@ -153,30 +151,30 @@ def test_a_variable_that_cannot_be_right_is_named(env, client, given, name, valu
     assert caught.value.args == (caught.value.message,)
 
 
-def test_an_address_without_a_scheme_is_taken_for_https(env):
-    """As an endpoint is written in the services' own documents."""
+def test_an_address_without_a_scheme_is_https(env):
+    """The services' own documents write endpoints without a scheme."""
     env(**TOKEN | {"APIG_ENDPOINT": "apig.example.com"})
     (query,) = asked(Apig, "g", get=APIG_CREATING)
     assert query.address.origin == "https://apig.example.com"
 
 
-def asked(client, job: str, **answers) -> list[Outgoing]:
-    """The requests of one query."""
-    sent: list[Outgoing] = []
+def asked(client, job: str, *, get, post=None, **options) -> list[Request]:
+    """Return the requests of one poll."""
+    sent: list[Request] = []
 
-    def service(request: Outgoing):
+    def service(request: Request):
         sent.append(request)
         if request.method == "GET":
-            return reply(200, answers["get"])
-        return answers["post"]
+            return reply(200, get)
+        return post
 
     with Script(service):
-        client.from_env().progress(job)
+        client.from_env(**options).progress(job)
     return sent
 
 
 def test_catenis_is_taken_from_the_environment(env):
-    """Device and secret; the sandbox and version 0.7 unless told."""
+    """Catenis takes the device and its secret, and uses the sandbox and version 0.7 by default."""
     env(**CATENIS)
     (request,) = asked(Catenis, "m", get=CATENIS_RUNNING)
     assert request.address.origin == "https://sandbox.catenis.io"
@@ -192,7 +190,7 @@ def test_catenis_is_taken_from_the_environment(env):
 
 
 def test_itwin_is_taken_from_the_environment(env):
-    """Client id and secret, with the token endpoint, scope and address where they are set."""
+    """ITwin takes the client's ID and secret, and the optional addresses and scope."""
     granted = reply(200, {"access_token": "made-up", "expires_in": 3600})
     env(**ITWIN)
     login, query = asked(ITwin, "j", post=granted, get=ITWIN_ACTIVE)
@@ -221,7 +219,7 @@ def test_itwin_is_taken_from_the_environment(env):
     ],
 )
 def test_apig_logs_in_with_openstacks_variables(env, project, scope):
-    """The project by its id where there is one, by its name otherwise."""
+    """A login is for the project's ID if it is set, and for its name otherwise."""
     logged_in = reply(201, {"token": {"project": {"id": "an-id"}}}, {"X-Subject-Token": "made-up"})
     env(**(LOGIN | project))
     login, query = asked(Apig, "g", post=logged_in, get=APIG_CREATING)
@@ -231,7 +229,7 @@ def test_apig_logs_in_with_openstacks_variables(env, project, scope):
 
 
 def test_apig_signs_with_huaweis_variables(env):
-    """Access key and secret key go before a login; the security token is taken where it is set."""
+    """AK/SK keys win over a login, and the security token is optional."""
     env(**(LOGIN | KEYS))
     (query,) = asked(Apig, "g", get=APIG_CREATING)
     headers = dict(query.headers)
@@ -244,15 +242,16 @@ def test_apig_signs_with_huaweis_variables(env):
 
 
 def test_apig_takes_a_token_from_the_environment(env):
-    """A token goes before a login."""
+    """A token wins over a login."""
     env(**(LOGIN | TOKEN))
     (query,) = asked(Apig, "g", get=APIG_CREATING)
     assert dict(query.headers)["X-Auth-Token"] == "made-up"
 
 
 def test_options_are_passed_on(env):
-    """`from_env` takes what the constructor takes by keyword."""
+    """`from_env` takes the same options as the constructor."""
     env(**CATENIS)
-    assert Catenis.from_env(max_in_flight=3)._limits.max_in_flight == 3
-    with pytest.raises(ConfigurationError, match="unknown option"):
+    (request,) = asked(Catenis, "m", get=CATENIS_RUNNING, user_agent="me/1")
+    assert dict(request.headers)["User-Agent"].startswith("me/1 opwatch/")
+    with pytest.raises(ConfigurationError, match="`max_flights` isn't an option"):
         Catenis.from_env(max_flights=3)

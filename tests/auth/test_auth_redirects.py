@@ -1,6 +1,6 @@
-"""A redirect is an error, and no credential follows it: not to another origin, nor anywhere.
+"""A redirect is an error, and no credential follows it, wherever it leads.
 
-Real sockets: the server that is pointed to records every byte, and must have none.
+The servers are real: the one that redirects lead to counts its connections, and must have none.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STATUSES = [301, 302, 303, 307, 308]
 
 @attrs.define
 class Servers:
-    """One that redirects, over http and over https, and one that must not be reached."""
+    """A server that redirects, over http and https, and one that must not be reached."""
 
     plain: Loopback
     secure: Loopback
@@ -111,7 +111,9 @@ ASYNC: dict[str, Callable[..., Any]] = {
 def check(servers: Servers, error: ServiceError, count: int) -> None:
     assert type(error) is ServiceError
     assert error.status == servers.status
-    assert "a redirect, which is not followed" in str(error)
+    assert "redirects, which opwatch doesn't follow" in error.message
+    assert error.advice is not None
+    assert error.advice.startswith("check `")
     assert "planted-password" not in str(error)
     assert not error.transient
     assert servers.elsewhere.connections == 0
@@ -122,7 +124,7 @@ def check(servers: Servers, error: ServiceError, count: int) -> None:
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("way", BLOCKING)
 def test_a_redirect_is_not_followed(servers, way, status, location):
-    """One request, and an error that says why: wherever it points, whatever the credentials."""
+    """Wherever a redirect leads, it ends a wait at the first request, whatever the credentials."""
     servers.status, servers.location = status, LOCATIONS[location](servers)
     count = servers.plain.count + servers.secure.count
     with (
@@ -137,7 +139,7 @@ def test_a_redirect_is_not_followed(servers, way, status, location):
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("way", BLOCKING)
 def test_a_redirect_to_plain_http_is_not_followed(servers, way, status):
-    """Nor one from https to http."""
+    """A redirect from https to http isn't followed either."""
     servers.status, servers.location = status, f"{servers.elsewhere.url}/path"
     count = servers.plain.count + servers.secure.count
     with (
@@ -151,8 +153,8 @@ def test_a_redirect_to_plain_http_is_not_followed(servers, way, status):
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("way", ASYNC)
-def test_an_async_client_follows_none_either(servers, way, backend, status):
-    """From https to http and to another port."""
+def test_an_async_client_follows_no_redirect_either(servers, way, backend, status):
+    """Async clients treat redirects as blocking ones do."""
     servers.status, servers.location = status, f"{servers.elsewhere.url}/path"
     count = servers.plain.count + servers.secure.count
 
@@ -166,8 +168,8 @@ def test_an_async_client_follows_none_either(servers, way, backend, status):
 
 
 @pytest.mark.parametrize("status", [300, 305, 306, 399])
-def test_other_statuses_of_the_kind_are_no_answers_either(servers, status):
-    """Whatever begins with a 3 is not the answer."""
+def test_any_other_3xx_status_is_an_error_too(servers, status):
+    """No 3xx status is an answer."""
     servers.status, servers.location = status, f"{servers.elsewhere.url}/path"
     count = servers.plain.count + servers.secure.count
     with BLOCKING["CTN1"](servers.plain.url) as client, pytest.raises(ServiceError) as caught:

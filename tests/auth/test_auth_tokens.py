@@ -1,20 +1,32 @@
-"""Tokens: how they are asked for, what a refusal means, how long they are kept."""
+"""Tokens: how they are requested, what a refusal means, and how long they are kept."""
 
 from __future__ import annotations
 
 import base64
 import json
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
 from urllib.parse import parse_qs
 
 import anyio
+import anyio.lowlevel
 import pytest
 from auth_support import APIG_CREATING, ITWIN_ACTIVE
 
-from opwatch import AkSk, Apig, AsyncITwin, ClientCredentials, IamPassword, ITwin, Phase
+from opwatch import (
+    AkSk,
+    Apig,
+    AsyncApig,
+    AsyncITwin,
+    ClientCredentials,
+    IamPassword,
+    ITwin,
+    Phase,
+    net,
+)
 from opwatch.errors import (
     AuthenticationError,
     BadResponse,
@@ -26,14 +38,16 @@ from opwatch.errors import (
     Unavailable,
     WaitTimeout,
 )
+from opwatch.net.asynchronous import AsyncTransport
+from opwatch.net.message import Answer, Request
 from opwatch.testing import FakeClock, Script, reply
-from opwatch.wire import Outgoing
 
 TOKEN = "/connect/token"
 PROGRESS = "/jobs/j/progress"
 CREDENTIALS = ClientCredentials("a-client", "a made up client secret")
 LOGIN = "/v3/auth/tokens?nocatalog=true"
 GATEWAY = "/v2/a-project/apigw/instances/g/progress"
+KEYS = AkSk("AK", "a made up secret key")
 USER = partial(IamPassword, "https://iam/v3", "a-user", "a made up password", domain_name="a-dom")
 
 
@@ -51,13 +65,13 @@ CREATING = reply(200, APIG_CREATING)
 
 
 class Recorder:
-    """A script that also keeps the requests themselves."""
+    """Answer as a script does, and keep the requests."""
 
     def __init__(self, **replies) -> None:
-        self.requests: list[Outgoing] = []
+        self.requests: list[Request] = []
         self._replies = {end: list(found) for end, found in replies.items()}
 
-    def __call__(self, request: Outgoing):
+    def __call__(self, request: Request):
         self.requests.append(request)
         for end, found in self._replies.items():
             if request.target.endswith(end):
@@ -84,8 +98,8 @@ def requests_for_tokens(played: Script) -> int:
 # --- OAuth2 ---------------------------------------------------------------------------------------
 
 
-def test_oauth_asks_with_a_form():
-    """The client's id and secret go as fields of a form, the token as a bearer token."""
+def test_oauth_sends_a_form():
+    """The client's ID and secret are sent as form fields, and the token as a bearer token."""
     played = script(token=[granted()], progress=[ACTIVE])
     with Script(played):
         ITwin(ClientCredentials("a-client", "a+b &%=")).progress("j")
@@ -103,8 +117,8 @@ def test_oauth_asks_with_a_form():
     assert played.headers(1)["authorization"] == "Bearer made-up-token-1"
 
 
-def test_oauth_asks_with_basic_authentication():
-    """With `basic`, id and secret are form-encoded, then joined and encoded (RFC 6749, 2.3.1)."""
+def test_oauth_sends_basic_authentication():
+    """With `basic`, ID and secret are form-encoded, joined and encoded (RFC 6749, 2.3.1)."""
     played = script(token=[granted()], progress=[ACTIVE])
     with Script(played):
         auth = ClientCredentials("a:client", "a+b &%=:", scope="one two", basic=True)
@@ -121,7 +135,7 @@ def test_oauth_asks_with_basic_authentication():
     "token", ["made-up", "Bearer made-up", "bearer  made-up ", "BEARER made-up"]
 )
 def test_a_token_is_sent_with_one_prefix(token):
-    """Whether or not it was handed out with `Bearer `: by the endpoint, as text, by a callable."""
+    """A token may come with or without `Bearer `, from the endpoint, as a string or a callable."""
     for auth in (CREDENTIALS, token, lambda: token):
         played = script(token=[granted(token)], progress=[ACTIVE])
         with Script(played):
@@ -131,8 +145,8 @@ def test_a_token_is_sent_with_one_prefix(token):
 
 @pytest.mark.parametrize("status", [400, 401])
 @pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client", "invalid_scope"])
-def test_oauth_refusals_are_told_in_the_services_own_words(status, code):
-    """What the endpoint refuses is no trouble that passes: one request, and its own words."""
+def test_an_oauth_refusal_ends_a_wait_with_its_documented_code(status, code):
+    """A refusal ends a wait at its first request; only the documented code is quoted."""
     refusal = reply(status, {"error": code, "error_description": "no such client"})
     with (
         FakeClock(),
@@ -140,45 +154,82 @@ def test_oauth_refusals_are_told_in_the_services_own_words(status, code):
         pytest.raises(AuthenticationError) as caught,
     ):
         ITwin(CREDENTIALS).wait("j", timeout=3600)
-    assert str(caught.value) == f"itwin j: token endpoint: no such client ({status} {code})"
+    assert str(caught.value) == f"itwin j: token endpoint: {code} ({status} {code})"
     assert (caught.value.status, caught.value.code) == (status, code)
     assert len(played.sent) == 1
+
+
+REFUSED = "token endpoint: refused the credentials"
+LATER = "token endpoint: can't answer right now"
+NO_TOKEN = "token endpoint: didn't return a token"
+CHECK = "check `token_url` (ITWIN_TOKEN_URL)"
 
 
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
         (reply(400, {"error": "invalid_client"}), AuthenticationError, "invalid_client"),
-        (reply(401, b""), AuthenticationError, "refused; check token_url"),
-        (reply(403, b"<html>no</html>"), AuthenticationError, "refused; check token_url"),
+        (reply(200, {"error": "invalid_scope"}), AuthenticationError, "invalid_scope"),
+        (reply(200, {"error": "server_error"}), Unavailable, "server_error"),
         (reply(400, {"error": "temporarily_unavailable"}), Unavailable, "temporarily_unavailable"),
         (reply(400, {"error": "server_error"}), Unavailable, "server_error"),
-        (reply(429, b"", {"Retry-After": "7"}), RateLimited, "refused; check token_url"),
-        (reply(500, b"oh"), Unavailable, "refused; check token_url"),
-        (reply(503, b"<html>"), Unavailable, "refused; check token_url"),
-        (reply(408), Unavailable, "refused; check token_url"),
-        (reply(404, b"<html>"), NotFound, "refused; check token_url"),
-        (reply(200, b"<html>welcome</html>"), BadResponse, "is not a JSON object; check token_url"),
-        (reply(200, {"access_token": None}), BadResponse, "no access_token"),
-        (reply(200, {"access_token": "  "}), BadResponse, "no access_token"),
-        (reply(200, {"access_token": "made\nup"}), BadResponse, "no access_token"),
-        (reply(200, {"access_token": "Bearer "}), BadResponse, "no access_token"),
-        (reply(200, [1]), BadResponse, "is not a JSON object"),
-        (reply(204), BadResponse, "is not a JSON object"),
-        (reply(302, b"", {"Location": "/login"}), ServiceError, "a redirect"),
+        (reply(400, {"error": "other", "error_description": "no"}), AuthenticationError, REFUSED),
+        (reply(401, b""), AuthenticationError, REFUSED),
+        (reply(403, b"<html>no</html>"), AuthenticationError, REFUSED),
+        (reply(404, b"<html>"), NotFound, NO_TOKEN),
+        (reply(408), Unavailable, LATER),
+        (reply(415), ServiceError, NO_TOKEN),
+        (reply(425), Unavailable, LATER),
+        (reply(429, b"", {"Retry-After": "7"}), RateLimited, LATER),
+        (reply(500, b"oh"), Unavailable, LATER),
+        (reply(503, b"<html>"), Unavailable, LATER),
+        (
+            reply(200, b"<html>welcome</html>"),
+            BadResponse,
+            "isn't a JSON object",
+        ),
+        (reply(200, {"error": "other"}), BadResponse, "has no access_token"),
+        (reply(200, {"access_token": None}), BadResponse, "has no access_token"),
+        (reply(200, {"access_token": "  "}), BadResponse, "has no access_token"),
+        (reply(200, {"access_token": "made\nup"}), BadResponse, "has no access_token"),
+        (reply(200, {"access_token": "Bearer "}), BadResponse, "has no access_token"),
+        (reply(200, [1]), BadResponse, "isn't a JSON object"),
+        (reply(204), BadResponse, "isn't a JSON object"),
+        (reply(302, b"", {"Location": "/login"}), ServiceError, "redirects"),
     ],
 )
 def test_what_an_answer_of_the_token_endpoint_means(answer, kind, words):
-    """Each status and body is the error it is, and says so."""
-    with Script({TOKEN: [answer]}), pytest.raises(kind, match=words) as caught:
+    """Each status and body is its own error, in our words or with a documented code."""
+    with Script({TOKEN: [answer]}), pytest.raises(kind) as caught:
         ITwin(CREDENTIALS).progress("j")
-    assert type(caught.value) is kind
-    assert caught.value.transient is (kind in (Unavailable, RateLimited, BadResponse))
+    error = caught.value
+    assert type(error) is kind
+    assert words in error.message
+    assert error.transient is (kind in (Unavailable, RateLimited, BadResponse))
+    says_nothing = not getattr(error, "code", None) and kind not in (Unavailable, RateLimited)
+    assert error.advice == (CHECK if says_nothing else None)
+
+
+@pytest.mark.parametrize("auth", ["oauth", "iam"])
+def test_refused_credentials_are_sent_once(auth):
+    """A client remembers that its credentials were refused, and sends nothing any more."""
+    refused = reply(401, {"error": {"title": "Unauthorized"}})
+    with Script({TOKEN: [refused], LOGIN: [refused]}) as played:
+        client = (
+            ITwin(CREDENTIALS) if auth == "oauth" else Apig("https://apig", USER(project_name="p"))
+        )
+        jobs = ["j1", "j2", "j3"]
+        for job in jobs:
+            with pytest.raises(AuthenticationError) as caught:
+                client.progress(job)
+            assert caught.value.job_id == job
+        assert [*client.watch_many(jobs, timeout=60)] == []
+    assert len(played.sent) == 1
 
 
 @pytest.mark.parametrize("status", [200, 201, 203])
 def test_a_token_may_come_with_any_status_of_success(status):
-    """Of the token endpoint and of the identity service."""
+    """Any 2xx status may carry a token, at the token endpoint and the identity service."""
     token = reply(status, json.loads(granted().body))
     with Script({TOKEN: [token], PROGRESS: [ACTIVE]}):
         assert ITwin(CREDENTIALS).progress("j").percent == 1
@@ -187,8 +238,8 @@ def test_a_token_may_come_with_any_status_of_success(status):
         assert Apig("https://apig", USER(project_name="p")).progress("g").percent == 30
 
 
-def test_the_token_endpoints_retry_after_is_told():
-    """A rate limit of the token endpoint is a rate limit of the wait."""
+def test_the_token_endpoints_retry_after_holds_a_wait():
+    """A wait sends nothing to a token endpoint that asked for a pause until it is over."""
     limited = reply(429, b"", {"Retry-After": "90"})
     with (
         FakeClock(),
@@ -199,6 +250,31 @@ def test_the_token_endpoints_retry_after_is_told():
     assert [sent.time for sent in played.sent[:2]] == [0, 90]
 
 
+def test_a_token_endpoint_that_asked_for_a_pause_gets_no_request():
+    """Until the pause is over, a poll raises `RateLimited` without sending anything."""
+    limited = reply(503, b"", {"Retry-After": "90"})
+    with FakeClock() as clock, Script({TOKEN: [limited, granted()], PROGRESS: [ACTIVE]}) as played:
+        client = ITwin(CREDENTIALS)
+        with pytest.raises(Unavailable):
+            client.progress("j")
+        clock.advance(30)
+        with pytest.raises(RateLimited) as caught:
+            client.progress("k")
+        assert (caught.value.job_id, caught.value.retry_after) == ("k", 60)
+        assert len(played.sent) == 1
+        clock.advance(60)
+        assert client.progress("j").percent == 1
+
+
+def test_a_token_endpoint_that_asks_for_over_a_day_ends_a_wait():
+    """A wait doesn't retry before the pause is over, and doesn't wait for over a day."""
+    limited = reply(429, b"", {"Retry-After": "86401"})
+    with FakeClock(), Script({TOKEN: [limited]}) as played, pytest.raises(RateLimited) as caught:
+        ITwin(CREDENTIALS).wait("j", timeout=None)
+    assert caught.value.retry_after == 86401
+    assert len(played.sent) == 1
+
+
 # --- how long a token is kept ---------------------------------------------------------------------
 
 
@@ -207,7 +283,7 @@ def test_the_token_endpoints_retry_after_is_told():
     [(3600, 3540), (121, 61), (120, 60), (60, 30), (10, 5), (0, 0), ("3600", 3540), (1.5, 0.75)],
 )
 def test_a_token_is_renewed_early(life, renewed):
-    """A minute before its end, or at half its life where that is less."""
+    """A token is renewed a minute before it expires, or after half its life if that is less."""
     with FakeClock() as clock, Script({TOKEN: [granted(expires_in=life)], PROGRESS: [ACTIVE]}) as s:
         client = ITwin(CREDENTIALS)
         client.progress("j")
@@ -221,8 +297,8 @@ def test_a_token_is_renewed_early(life, renewed):
 
 
 @pytest.mark.parametrize("life", [None, "soon", -1, [], {}, "NaN", "Infinity", 1e400, True])
-def test_a_life_that_makes_no_sense_is_an_hour(life):
-    """What the endpoint does not say, or says wrongly, is neither for ever nor at once."""
+def test_an_invalid_life_is_an_hour(life):
+    """A token whose life the endpoint doesn't say, or not validly, is kept for an hour."""
     body = json.dumps({"access_token": "made-up", "expires_in": life}).encode()
     with FakeClock() as clock, Script({TOKEN: [reply(200, body)], PROGRESS: [ACTIVE]}) as played:
         client = ITwin(CREDENTIALS)
@@ -237,7 +313,7 @@ def test_a_life_that_makes_no_sense_is_an_hour(life):
 
 @pytest.mark.parametrize("jump", [10**7, -(10**7)])
 def test_setting_the_wall_clock_ends_no_token(jump):
-    """A token's life is measured on the clock that only goes forward."""
+    """A token's life is measured on the monotonic clock."""
     with FakeClock() as clock, Script({TOKEN: [granted()], PROGRESS: [ACTIVE]}) as played:
         client = ITwin(CREDENTIALS)
         client.progress("j")
@@ -250,10 +326,10 @@ def test_setting_the_wall_clock_ends_no_token(jump):
     assert requests_for_tokens(played) == 2
 
 
-def test_a_tokens_life_begins_when_it_is_asked_for():
-    """A slow token endpoint has already used up some of what it grants."""
+def test_a_tokens_life_begins_when_it_is_requested():
+    """The time that a slow token endpoint takes counts as part of the token's life."""
 
-    def slow(request: Outgoing):
+    def slow(request: Request):
         if request.method == "POST":
             clock.advance(20)
             return granted(expires_in=100)
@@ -274,12 +350,12 @@ def test_a_tokens_life_begins_when_it_is_asked_for():
 
 
 def test_a_token_revoked_in_the_middle_of_a_wait_costs_one_token_request():
-    """20 polls, the token revoked before the tenth: one more token, and the wait goes on."""
+    """A wait of 20 polls whose token is revoked fetches one more token, and continues."""
     over = reply(200, {"jobProgress": {"percentage": 100, "state": "success"}})
     good = {"made-up-token-1"}
     polls = []
 
-    def service(request: Outgoing):
+    def service(request: Request):
         if request.method == "POST":
             good.clear()
             good.add(f"made-up-token-{len(polls)}")
@@ -303,49 +379,61 @@ def test_a_token_revoked_in_the_middle_of_a_wait_costs_one_token_request():
 
 
 def test_a_token_refused_twice_is_the_end():
-    """A 401 to a new token is the answer: two tokens, two queries, no loop."""
+    """A 401 to a new token ends a wait: two tokens, two polls, no loop."""
     refused = reply(401, {"error": {"code": "Unauthorized", "message": "no"}})
     tokens = [granted("made-up-1"), granted("made-up-2"), granted("made-up-3")]
     with (
         FakeClock(),
         Script({TOKEN: tokens, PROGRESS: [refused]}) as played,
-        pytest.raises(AuthenticationError, match="no") as caught,
+        pytest.raises(AuthenticationError) as caught,
     ):
         ITwin(CREDENTIALS).wait("j", timeout=3600)
-    assert caught.value.status == 401
+    assert (caught.value.status, caught.value.code) == (401, "Unauthorized")
     assert [sent.method for sent in played.sent] == ["POST", "GET", "POST", "GET"]
 
 
 @pytest.mark.parametrize("auth", ["made-up", lambda: "made-up"], ids=["text", "callable"])
 def test_the_same_token_is_not_sent_again(auth):
-    """Where asking anew brings the same token, its refusal is the answer."""
-    with Script({PROGRESS: [reply(401)]}) as played, pytest.raises(AuthenticationError):
-        ITwin(auth).progress("j")
+    """A refused token isn't sent again as long as there is no other one."""
+    with Script({PROGRESS: [reply(401)]}) as played:
+        client = ITwin(auth)
+        for _ in range(3):
+            with pytest.raises(AuthenticationError):
+                client.progress("j")
     assert len(played.sent) == 1
 
 
-def test_a_late_refusal_of_an_old_token_keeps_the_new_one():
-    """A 401 clears the very token that was refused, not the one that came meanwhile."""
-    with Script(
-        {TOKEN: [granted("made-up-1"), granted("made-up-2")], PROGRESS: [ACTIVE]}
-    ) as played:
-        client = ITwin(CREDENTIALS)
-        client.progress("j")
-        source = client._session.auth._source
-        old = source._token
-        source.clear(old)
-        client.progress("j")
-        source.clear(old)
-        client.progress("j")
-    assert requests_for_tokens(played) == 2
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_late_refusal_of_an_old_token_keeps_the_new_one(backend):
+    """A 401 clears the token that was refused, not the one that was fetched meanwhile."""
+    tokens = iter([granted("made-up-1"), granted("made-up-2"), granted("made-up-3")])
+    seen = []
+
+    def service(request: Request):
+        if request.method == "POST":
+            return next(tokens)
+        seen.append(dict(request.headers)["Authorization"].removeprefix("Bearer "))
+        return reply(401) if seen[-1] == "made-up-1" and len(seen) > 1 else ACTIVE
+
+    async def main():
+        client = AsyncITwin(CREDENTIALS)
+        await client.progress("j")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):  # all are sent with the first token, and refused one by one
+                tasks.start_soon(client.progress, "j")
+        await client.progress("j")
+
+    with Script(service):
+        anyio.run(main, backend=backend)
+    assert seen == ["made-up-1"] * 4 + ["made-up-2"] * 4
 
 
-def test_a_callable_is_asked_once_until_its_token_is_refused():
-    """What it returns is kept; after a 401 it is asked for another."""
+def test_a_callable_is_called_once_until_its_token_is_refused():
+    """What a callable returns is kept, and it is called again after a 401."""
     tokens = iter(["made-up-1", "made-up-2", "made-up-3"])
     seen = []
 
-    def service(request: Outgoing):
+    def service(request: Request):
         seen.append(dict(request.headers)["Authorization"])
         return reply(401) if seen == ["Bearer made-up-1"] * 3 else ACTIVE
 
@@ -357,8 +445,8 @@ def test_a_callable_is_asked_once_until_its_token_is_refused():
 
 
 @pytest.mark.parametrize("code", ["APIC.7100", "APIC.7103", "APIG.0301", "APIG.1009"])
-def test_a_refusal_that_no_token_mends_costs_no_token(code):
-    """APIG says by its code whether the token has ended; these speak of something else."""
+def test_a_refusal_that_no_token_fixes_costs_no_token(code):
+    """If the code of a 401 isn't about an expired token, no other token is fetched."""
     refused = reply(401, {"error_code": code, "error_msg": "no"})
     with (
         Script({LOGIN: [logged_in()], GATEWAY: [refused]}) as played,
@@ -370,8 +458,8 @@ def test_a_refusal_that_no_token_mends_costs_no_token(code):
 
 
 @pytest.mark.parametrize("body", [{"error_code": "APIC.7101"}, {"error_code": "APIG.0307"}, b""])
-def test_a_token_that_ended_early_is_replaced(body):
-    """As when the password or the rights change: one more login, one more query."""
+def test_a_token_that_expired_early_is_replaced(body):
+    """A token that dies early, as when the password changes, costs one more login and poll."""
     tokens = [logged_in("made-up-1"), logged_in("made-up-2")]
     answers = [CREATING, reply(401, body), CREATING]
     with Script({LOGIN: tokens, GATEWAY: answers}) as played:
@@ -394,7 +482,7 @@ DOWN = [
 
 
 def test_a_token_endpoint_that_is_down_does_not_end_a_wait():
-    """Each kind of outage is trouble that is waited out; then the wait goes on."""
+    """A wait retries each kind of outage, and continues afterwards."""
     over = reply(200, {"jobProgress": {"percentage": 100, "state": "success"}})
     with FakeClock(), Script({TOKEN: [*DOWN, granted()], PROGRESS: [ACTIVE, over]}) as played:
         last = ITwin(CREDENTIALS).wait("j", timeout=86_400)
@@ -402,8 +490,8 @@ def test_a_token_endpoint_that_is_down_does_not_end_a_wait():
     assert [sent.method for sent in played.sent] == ["POST"] * 7 + ["GET"] * 2
 
 
-def test_a_token_endpoint_that_stays_down_ends_the_wait_in_the_end():
-    """Ten failures in a row are the end, with what the endpoint said."""
+def test_a_token_endpoint_that_stays_down_ends_a_wait():
+    """Ten failures in a row end a wait with the last one."""
     with (
         FakeClock(),
         Script({TOKEN: [reply(503)]}) as played,
@@ -413,9 +501,9 @@ def test_a_token_endpoint_that_stays_down_ends_the_wait_in_the_end():
     assert len(played.sent) == 10
 
 
-@pytest.mark.parametrize("failure", [*DOWN, reply(401, {"error": "invalid_client"})])
-def test_the_old_token_is_used_while_it_is_good(failure, caplog):
-    """A token that cannot be renewed is used to its end, and the endpoint asked every 5 s."""
+@pytest.mark.parametrize("failure", DOWN)
+def test_the_old_token_is_used_while_it_is_valid(failure, caplog):
+    """A token that can't be renewed is used until it expires; a renewal is tried every 5 s."""
     with FakeClock() as clock, Script({TOKEN: [granted(), failure], PROGRESS: [ACTIVE]}) as played:
         client = ITwin(CREDENTIALS)
         client.progress("j")
@@ -433,8 +521,26 @@ def test_the_old_token_is_used_while_it_is_good(failure, caplog):
             client.progress("j")
 
 
-def test_a_retry_after_of_the_token_endpoint_is_kept_while_the_old_token_is_good():
-    """Asked to be left alone, it is left alone."""
+def test_a_renewal_that_is_refused_is_not_tried_again(caplog):
+    """If a renewal is refused, the old token is used until it expires, after one warning."""
+    refused = reply(401, {"error": "invalid_client"})
+    with FakeClock() as clock, Script({TOKEN: [granted(), refused], PROGRESS: [ACTIVE]}) as played:
+        client = ITwin(CREDENTIALS)
+        client.progress("j")
+        clock.advance(3540)
+        with caplog.at_level(logging.WARNING, "opwatch"):
+            for _ in range(60):
+                client.progress("j")
+                clock.advance(0.99)
+        clock.advance(1)
+        with pytest.raises(AuthenticationError):
+            client.progress("j")
+    assert requests_for_tokens(played) == 2
+    assert len(caplog.records) == 1
+
+
+def test_a_renewal_waits_for_the_token_endpoints_retry_after():
+    """While the old token is valid, a pause that the endpoint asked for is kept."""
     limited = reply(429, b"", {"Retry-After": "30"})
     with FakeClock() as clock, Script({TOKEN: [granted(), limited], PROGRESS: [ACTIVE]}) as played:
         client = ITwin(CREDENTIALS)
@@ -447,7 +553,7 @@ def test_a_retry_after_of_the_token_endpoint_is_kept_while_the_old_token_is_good
 
 
 def test_an_old_token_that_was_refused_is_not_used_again():
-    """Refused and not to be replaced now: that is trouble, not another use of the old one."""
+    """A refused token that can't be replaced now is a transient error, and isn't sent again."""
     refused = reply(401, {"error": {"code": "Unauthorized"}})
     with FakeClock(), Script({TOKEN: [granted(), reply(503)], PROGRESS: [ACTIVE, refused]}) as s:
         client = ITwin(CREDENTIALS)
@@ -465,8 +571,8 @@ def test_an_old_token_that_was_refused_is_not_used_again():
     ("given", "scope"),
     [({"project_name": "eu-de_x"}, {"name": "eu-de_x"}), ({"project_id": "p1"}, {"id": "p1"})],
 )
-def test_iam_asks_for_a_project_by_name_or_id(given, scope):
-    """The body is Keystone's; any password may stand in it."""
+def test_iam_logs_in_to_a_project_by_name_or_id(given, scope):
+    """The body is Keystone's, and takes any password."""
     played = script(login=[logged_in()], gateway=[CREATING])
     auth = IamPassword("https://iam/v3/", "üser", 'pä"ss\n\u2028', domain_name="döm", **given)
     with Script(played):
@@ -486,7 +592,7 @@ def test_iam_asks_for_a_project_by_name_or_id(given, scope):
 
 
 def test_the_project_comes_from_the_answer():
-    """Without a project id the token's own is used; nobody asks twice for it."""
+    """Without a project ID, the one of the token is used, from a single login."""
     played = script(login=[logged_in()], gateway=[CREATING])
     with Script(played):
         client = Apig("https://apig", USER(project_name="eu-de_x"))
@@ -496,7 +602,7 @@ def test_the_project_comes_from_the_answer():
 
 
 def test_the_credentials_project_id_is_the_clients():
-    """`IamPassword(project_id=...)` needs no project in the answer."""
+    """With `IamPassword(project_id=...)`, the answer needs no project."""
     bare = reply(201, {"token": {}}, {"X-Subject-Token": "made-up"})
     with Script({LOGIN: [bare], GATEWAY: [CREATING]}) as played:
         Apig("https://apig", USER(project_id="a-project")).progress("g")
@@ -505,15 +611,16 @@ def test_the_credentials_project_id_is_the_clients():
 
 @pytest.mark.parametrize("project", [None, {}, [], {"id": None}, {"id": ""}, {"id": {}}])
 def test_a_token_without_a_project_is_a_configuration_error(project):
-    """What the answer does not say must be given; the message says where."""
+    """If the answer names no project, the error says where to pass it."""
     answer = reply(201, {"token": {"project": project}}, {"X-Subject-Token": "made-up"})
-    with Script({LOGIN: [answer]}), pytest.raises(ConfigurationError, match="give project_id"):
+    with Script({LOGIN: [answer]}), pytest.raises(ConfigurationError) as caught:
         Apig("https://apig", USER(project_name="p")).progress("g")
+    assert "`project_id` must be passed to the client (or set OS_PROJECT_ID)" in str(caught.value)
 
 
 @pytest.mark.parametrize("project", ["..", "a/b", "a?b", "a\nb"])
-def test_a_project_that_cannot_stand_in_a_path_is_refused(project):
-    """Not even the identity service chooses another path."""
+def test_a_project_that_cannot_be_part_of_a_path_is_refused(project):
+    """Not even the identity service can lead to another path."""
     answer = reply(201, {"token": {"project": {"id": project}}}, {"X-Subject-Token": "made-up"})
     with Script({LOGIN: [answer]}) as played, pytest.raises(BadResponse, match="project"):
         Apig("https://apig", USER(project_name="p")).progress("g")
@@ -521,8 +628,8 @@ def test_a_project_that_cannot_stand_in_a_path_is_refused(project):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_keystones_errors_are_told(status):
-    """`{"error": {code, message, title}}` becomes an `AuthenticationError` in its words."""
+def test_known_texts_of_keystone_are_quoted(status):
+    """Of `{"error": {code, message, title}}`, documented titles and known messages are quoted."""
     error = {
         "code": status,
         "title": "Unauthorized",
@@ -554,15 +661,15 @@ def test_keystones_errors_are_told(status):
     ],
 )
 def test_what_an_answer_of_the_identity_service_means(answer, kind):
-    """Each status and body is the error it is."""
+    """Each status and body of the identity service is its own error."""
     with Script({LOGIN: [answer]}), pytest.raises(kind) as caught:
         Apig("https://apig", USER(project_name="p")).progress("g")
     assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("off", [0, 86_400 * 365, -86_400 * 365])
-def test_a_tokens_end_is_read_against_the_services_own_clock(off):
-    """`expires_at` less the answer's `Date` is its life, wherever this machine's clock stands."""
+def test_expires_at_is_read_against_the_services_own_clock(off):
+    """A token lives from the answer's `Date` to `expires_at`, whatever this machine's clock is."""
     server = datetime(2026, 1, 1, tzinfo=UTC)
     token = logged_in(
         date=format_datetime(server, usegmt=True), expires_at="2026-01-02T00:00:00.000000Z"
@@ -582,8 +689,8 @@ def test_a_tokens_end_is_read_against_the_services_own_clock(off):
 
 
 @pytest.mark.parametrize("end", [None, "", "tomorrow", 7, "2026-01-02T00:00:00"])
-def test_a_token_that_does_not_say_its_end_is_kept_for_an_hour(end):
-    """Not for ever; and not for no time at all."""
+def test_a_token_without_a_valid_end_is_kept_for_an_hour(end):
+    """A token whose `expires_at` is missing or not valid is kept for an hour."""
     with (
         FakeClock() as clock,
         Script({LOGIN: [logged_in(expires_at=end)], GATEWAY: [CREATING]}) as s,
@@ -609,7 +716,7 @@ async def async_token():
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("function", [async_token, lambda: "made-up"], ids=["async", "blocking"])
 def test_an_async_client_takes_both_kinds_of_callable(backend, function):
-    """A callable may be async or not."""
+    """In an async client, a callable may be async or not."""
     played = script(progress=[ACTIVE])
 
     async def main():
@@ -621,15 +728,39 @@ def test_an_async_client_takes_both_kinds_of_callable(backend, function):
 
 
 def test_a_blocking_client_refuses_an_async_callable():
-    """It says so, before any request, and leaves no coroutine that was never awaited."""
-    with Script({}) as played, pytest.raises(ConfigurationError, match="give ITwin a blocking one"):
+    """An async callable is refused before any request, and its coroutine is closed."""
+    with Script({}) as played, pytest.raises(ConfigurationError) as caught:
         ITwin(async_token).progress("j")
+    assert caught.value.argument == "auth"
+    assert caught.value.problem.startswith(
+        "must not be async in a blocking client; use the async one"
+    )
     assert played.sent == []
+
+
+def test_a_callable_may_have_methods_of_any_name():
+    """A callable object is called, even if it has methods that our own credentials have too."""
+
+    class Vault:
+        def fetch(self):
+            raise AssertionError
+
+        bind = fetch
+
+        def __call__(self):
+            return "made-up"
+
+    played = script(progress=[ACTIVE], gateway=[CREATING])
+    with Script(played):
+        ITwin(Vault()).progress("j")
+        Apig("https://apig", Vault(), project_id="a-project").progress("g")
+    assert played.headers(0)["authorization"] == "Bearer made-up"
+    assert played.headers(1)["x-auth-token"] == "made-up"
 
 
 @pytest.mark.parametrize("value", [None, 7, b"made-up", "", "  ", "Bearer ", "made\nup", "mäde-up"])
 def test_what_a_callable_returns_must_be_a_token(value):
-    """Anything else is an error that does not show it."""
+    """If a callable returns anything but a token, the error doesn't quote it."""
     with Script({}) as played, pytest.raises(AuthenticationError, match="callable") as caught:
         ITwin(lambda: value).progress("j")
     assert "made" not in str(caught.value)
@@ -639,7 +770,7 @@ def test_what_a_callable_returns_must_be_a_token(value):
 
 @pytest.mark.parametrize("backend", ["", "asyncio", "trio"])
 def test_what_a_callable_raises_is_the_cause(backend):
-    """The user's own exception is kept as the cause; its text is not quoted."""
+    """An exception of the callable is the cause of ours, which doesn't quote it."""
 
     def broken():
         raise LookupError("no vault")
@@ -653,8 +784,8 @@ def test_what_a_callable_raises_is_the_cause(backend):
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-def test_a_callable_may_raise_trouble_of_ours():
-    """`Unavailable` from a callable is waited out like any other."""
+def test_a_callable_may_raise_a_retryable_error():
+    """A wait retries an `Unavailable` that the callable raises."""
     outcomes = iter([Unavailable("vault"), Unavailable("vault"), None])
 
     def token():
@@ -672,21 +803,57 @@ def test_a_callable_may_raise_trouble_of_ours():
 
 @pytest.mark.parametrize("code", ["APIG.0301", "APIC.7101", None])
 def test_a_signed_refusal_is_never_repeated(code):
-    """Six refused signatures lock the keys: a wait ends at the first."""
+    """Six refused signatures lock the keys, so a client sends one."""
     refused = reply(401, {"error_code": code, "error_msg": "Incorrect IAM authentication"})
     with (
         FakeClock(),
         Script({GATEWAY: [refused]}) as played,
-        pytest.raises(AuthenticationError),
     ):
-        Apig("https://apig", AkSk("AK", "a made up secret key"), project_id="a-project").wait(
-            "g", timeout=3600
-        )
+        client = Apig("https://apig", KEYS, project_id="a-project")
+        for job in ("g", "h"):
+            with pytest.raises(AuthenticationError):
+                client.wait(job, timeout=3600)
     assert len(played.sent) == 1
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize(
+    ("status", "sent", "at_once"),
+    [(401, 1, 1), (403, 8, 1), (503, 8, 1), (200, 8, 5), (404, 8, 5)],
+)
+def test_keys_are_sent_one_at_a_time_until_they_are_accepted(backend, status, sent, at_once):
+    """Until an answer shows that the keys are right, one request is in flight; then five are."""
+    in_flight = 0
+    seen = []
+
+    class Slow(AsyncTransport):
+        async def send(self, request: Request, end: float) -> Answer:
+            nonlocal in_flight
+            in_flight += 1
+            seen.append(in_flight)
+            for _ in range(20):  # every other task gets its turn
+                await anyio.lowlevel.checkpoint()
+            in_flight -= 1
+            return Answer(status, (), CREATING.body)
+
+    async def ask(client, job):
+        with suppress(ServiceError):
+            await client.progress(job)
+
+    async def main():
+        before = net.open_async.set(Slow)
+        client = AsyncApig("https://apig", KEYS, project_id="a-project")
+        net.open_async.reset(before)
+        async with anyio.create_task_group() as tasks:
+            for n in range(8):
+                tasks.start_soon(ask, client, f"g{n}")
+
+    anyio.run(main, backend=backend)
+    assert (len(seen), max(seen)) == (sent, at_once)
+
+
 def test_only_what_is_needed_is_signed():
-    """`Host`, the date and the project; with temporary keys their token too."""
+    """`Host`, the date, the project and the security token are signed, and nothing else."""
     for token, names in (
         (None, "host;x-project-id;x-sdk-date"),
         ("made-up-security-token", "host;x-project-id;x-sdk-date;x-security-token"),

@@ -37,7 +37,11 @@ Connect = Callable[[Simulator], None]
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a run: nothing of this machine's that opwatch would heed, and `more`."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "PYTHONPATH")
+        if name in os.environ
+    }
     return {**kept, "PYTHONUNBUFFERED": "1", "COLUMNS": "80", **(more or {})}
 
 

@@ -55,9 +55,7 @@ def test_a_wait_at_its_deadline(run: Run, sim: Simulator) -> None:
     sim.add("itwin", "j1", RUNNING)
     done = run("watch", "itwin", "j1", "--timeout", "5m")
     assert done.code == 124
-    assert done.err == (
-        "opwatch: itwin j1: not over at the wait's deadline; the job itself goes on\n"
-    )
+    assert done.err == ("opwatch: itwin j1: timed out before the job finished; the job continues\n")
 
 
 def test_a_deadline_without_any_answer(run: Run, sim: Simulator) -> None:
@@ -67,8 +65,8 @@ def test_a_deadline_without_any_answer(run: Run, sim: Simulator) -> None:
     assert done.code == 124
     text = re.sub(r" \[request [^]]*\]", "", done.err)
     assert text == (
-        "opwatch: itwin j1: no query brought the job's progress by the wait's deadline "
-        "(at last: closed (503 ServiceUnavailable))\n"
+        "opwatch: itwin j1: timed out before any request succeeded "
+        "(last error: closed (503 ServiceUnavailable))\n"
     )
 
 
@@ -81,11 +79,11 @@ def test_no_time_at_all(run: Run, sim: Simulator) -> None:
 
 
 def test_a_job_that_stands_still(run: Run, sim: Simulator) -> None:
-    """A job that does not move for the stall timeout exits with 124."""
+    """A job that makes no progress for the stall timeout exits with 124."""
     sim.add("itwin", "j1", RUNNING)
     done = run("watch", "itwin", "j1", "--stall-timeout", "10m")
     assert done.code == 124
-    assert done.err == "opwatch: itwin j1: has not moved for 600 s; the job itself goes on\n"
+    assert done.err == "opwatch: itwin j1: made no progress for 600 s; the job continues\n"
 
 
 def test_a_job_that_ends_at_last(run: Run, sim: Simulator) -> None:
@@ -172,7 +170,7 @@ def test_every_phase_and_error_has_a_code() -> None:
         Phase.CANCELLED: 1,
         Phase.ENDED: 3,
     }
-    found = {name: exits.of_error(getattr(errors, name)("")) for name in errors.__all__}
+    found = {name: exits.of_error(getattr(errors, name)("")).code for name in errors.__all__}
     assert found == {
         "AuthenticationError": 4,
         "BadResponse": 6,

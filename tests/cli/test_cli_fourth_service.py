@@ -5,6 +5,7 @@ it, and the command line watches it like its own.
 """
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +19,15 @@ from opwatch.simulator import Frame, Polls, Simulator
 from opwatch.simulator.server import installed
 
 HERE = Path(__file__).resolve().parent
-INSTALLED = {"PYTHONPATH": str(HERE / "harbour")}
+PACKAGE = str(HERE / "harbour")
+INSTALLED = {"PYTHONPATH": os.pathsep.join([PACKAGE, os.environ.get("PYTHONPATH", "")])}
 
 
 @pytest.fixture
 def harbour(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A simulator in this process of all four services, with a job that is soon over."""
     installed()  # is looked up once, and not while the package lies on the path
-    monkeypatch.syspath_prepend(INSTALLED["PYTHONPATH"])
+    monkeypatch.syspath_prepend(PACKAGE)
     from harbour.simulation import SIMULATION
 
     with Simulator(extra=[SIMULATION]) as simulator:

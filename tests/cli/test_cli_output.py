@@ -118,7 +118,8 @@ def test_an_unknown_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> 
     done = run("watch", "itwin", "j1")
     assert done.code == 0
     assert done.err == (
-        "opwatch: itwin reports a state this version does not know: 'dreaming'; waiting goes on\n"
+        "opwatch: itwin reports a state that this version doesn't know: 'dreaming'; "
+        "the wait continues\n"
     )
 
 
@@ -175,13 +176,15 @@ def test_json_of_each_outcome(
 
 def test_json_when_a_rate_limit_holds_others(run: Run, sim: Simulator) -> None:
     """A rate limit that one job met holds the others, and the events say so."""
+    moving = [Frame("running", percent=1), Frame("running", percent=2)]  # polled at 0, 15, 30 s
     limited = Frame(error="RateLimitExceeded", retry_after=60)
-    sim.add("itwin", "j1", Polls([limited, Frame("succeeded")]))
-    sim.add("itwin", "j2", [Frame("running", percent=5), Frame("succeeded", at=90)])
+    sim.add("itwin", "j1", Polls([*moving, limited, Frame("succeeded")]))
+    sim.add("itwin", "j2", [Frame("running", percent=5), Frame("succeeded", at=90)])  # 0, 15, 45 s
     found = events(run("watch", "itwin", "j2", "j1", "--json"))
     held = [event for event in found if event["event"] == "held"]
     assert {event["job_id"] for event in held} == {"j2"}
     assert all(event["error"] is None for event in held)
+    assert held[0]["next_query_in"] >= 45  # type: ignore[operator]
 
 
 def test_json_of_one_query(run: Run, sim: Simulator) -> None:
@@ -227,7 +230,19 @@ def test_errors_beside_json(run: Run, sim: Simulator) -> None:
     """A wait that ends by an error tells it on standard error too: the JSON may go to a file."""
     sim.add("itwin", "j1", Frame(error="Unauthorized"))
     done = run("watch", "itwin", "j1", "--json")
-    assert done.err.startswith("opwatch: itwin j1: Access denied")
+    assert done.err.startswith("opwatch: itwin j1: refused the credentials (401 Unauthorized)")
+
+
+def test_what_to_check_is_said_everywhere(run: Run, sim: Simulator, tmp_path: Path) -> None:
+    """An error's advice is on standard error, in the JSON and in the report."""
+    sim.add("itwin", "j1", Frame(error="ResourceNotFound"))
+    report = tmp_path / "report.html"
+    done = run("watch", "itwin", "j1", "--json", "--report", report)
+    check = "check `base_url` (ITWIN_BASE_URL)"
+    result = events(done)[-1]
+    assert result["error"]["message"].endswith(f"; {check}")  # type: ignore[index]
+    assert check in done.err
+    assert check in report.read_text("utf-8")
 
 
 # --- the log --------------------------------------------------------------------------------------
@@ -268,7 +283,8 @@ def test_the_request_log_of_what_fails(
     sim.disturb("apig", Frame(raw=b"x" * 100, cut=True), times=1)
     done = run("progress", "--verbose", "apig", "g1")
     assert done.code == 6
-    assert f"progress {sim.url} broke off or does not speak HTTP" in done.err
+    why = f"{sim.url} closed the connection before its answer was complete"
+    assert f"/progress {why} 0." in done.err
 
 
 # --- files of variables ---------------------------------------------------------------------------

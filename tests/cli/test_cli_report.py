@@ -144,7 +144,7 @@ def test_watch_makes_the_page_too(run: Run, sim: Simulator, tmp_path: Path) -> N
     sim.add("itwin", "j1", Frame("running", percent=40))
     path = tmp_path / "wait.html"
     assert run("watch", "itwin", "j1", "--timeout", "60", "--report", path).code == 124
-    assert "itwin j1 timed out not over at the wait's deadline; the job itself goes on" in (
+    assert "itwin j1 timed out timed out before the job finished; the job continues" in (
         Page(path.read_text("utf-8")).text
     )
 

@@ -14,7 +14,6 @@ from cli_tools import Connect, Run, Running
 
 from opwatch import errors
 from opwatch.cli import exits
-from opwatch.cli.events import outcome_of
 from opwatch.cli.state import StateFile
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault, Phase, Progress
@@ -236,7 +235,7 @@ def test_damaged_files(run: Run, sim: Simulator, path: Path) -> None:
         done = run("watch", "--state", path, "itwin", "j1")
         assert (done.code, done.out) == (2, ""), text
         assert done.err.startswith(f"opwatch: damaged state file {path} ("), text
-        assert done.err.endswith("); delete it to begin anew\n")
+        assert done.err.endswith("); delete it to start again\n")
         assert len(done.err.splitlines()) == 1
         assert path.read_text("utf-8") == text
     assert len(sim.requests) == asked
@@ -255,10 +254,10 @@ def test_a_newer_file_is_not_called_damaged(
     version = 2 if newer == "file" else 1
     path.write_text(json.dumps({"opwatch_state": version, "jobs": [entry]}), "utf-8")
     done = run("watch", "--state", path)
-    what = "a token of version 2" if newer == "token" else "version 2"
+    what = "a token in it" if newer == "token" else "it"
     assert done.code == 2
     assert done.err == (
-        f"opwatch: the state file {path}: {what}; this opwatch reads version 1: "
+        f"opwatch: the state file {path}: {what} has version 2; this opwatch reads version 1; "
         "use the opwatch that wrote it, or a newer one\n"
     )
 
@@ -281,8 +280,9 @@ def test_the_exit_code_of_a_wait_that_ended_is_kept(
     run: Run, path: Path, error: type[errors.OpwatchError], code: int
 ) -> None:
     """By the word that stands in the file it is what it was."""
-    StateFile(path).stops(JOB, outcome_of(error("no more")))
-    assert (exits.of_error(error("no more")), run("watch", "--state", path).code) == (code, code)
+    end = exits.of_error(error("no more"))
+    StateFile(path).stops(JOB, end.outcome)
+    assert (end.code, run("watch", "--state", path).code) == (code, code)
 
 
 def test_a_file_that_is_no_text(run: Run, path: Path) -> None:

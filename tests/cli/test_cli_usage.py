@@ -90,11 +90,11 @@ def test_what_must_start_fast_loads_little(word: str) -> None:
         ),
         (
             "watch itwin a/b",
-            r"a job id of itwin must not hold / \ % ? # or control characters: 'a/b'; see '{}'",
+            r"a job ID of itwin must not contain / \ % ? # or control characters: 'a/b'; see '{}'",
         ),
         (
             "watch itwin:",
-            "a job id of itwin must not be empty, blank, '.' or '..': ''; see '{}'",
+            "a job ID of itwin must not be empty, blank, '.' or '..': ''; see '{}'",
         ),
         (
             "watch itwin j1 --timeout 5x",

@@ -26,13 +26,14 @@ from opwatch import (
     Catenis,
     ITwin,
     Phase,
-    transport,
+    net,
 )
 from opwatch.client import AsyncClient, Client
+from opwatch.core.options import Settings
 from opwatch.errors import AuthenticationError, NotFound, OpwatchError, ServiceError
-from opwatch.transport import Limits, Transport
-from opwatch.transport.asynchronous import AsyncTransport
-from opwatch.wire import Answer, Outgoing
+from opwatch.net.asynchronous import AsyncTransport
+from opwatch.net.blocking import Transport
+from opwatch.net.message import Answer, Request, Secret
 
 pytestmark = pytest.mark.contract
 
@@ -131,45 +132,46 @@ def urls() -> Iterator[dict[str, str]]:
 
 # --- clients whose requests are edited on their way -----------------------------------------------
 
-Edit = Callable[[Outgoing], Outgoing]
+Edit = Callable[[Request], Request]
 
 
 class Edited(Transport):
-    def __init__(self, limits: Limits, edit: Edit) -> None:
-        super().__init__(limits)
+    def __init__(self, settings: Settings, edit: Edit) -> None:
+        super().__init__(settings)
         self._edit = edit
 
-    def send(self, outgoing: Outgoing) -> Answer:
-        return super().send(self._edit(outgoing))
+    def send(self, request: Request, end: float) -> Answer:
+        return super().send(self._edit(request), end)
 
 
 class AsyncEdited(AsyncTransport):
-    def __init__(self, limits: Limits, edit: Edit) -> None:
-        super().__init__(limits)
+    def __init__(self, settings: Settings, edit: Edit) -> None:
+        super().__init__(settings)
         self._edit = edit
 
-    async def send(self, outgoing: Outgoing) -> Answer:
-        return await super().send(self._edit(outgoing))
+    async def send(self, request: Request, end: float) -> Answer:
+        return await super().send(self._edit(request), end)
 
 
 @contextmanager
 def edited(edit: Edit) -> Iterator[None]:
     """Let `edit` change each request of the clients made in the block, after it was signed."""
-    blocking = transport.open_blocking.set(lambda limits: Edited(limits, edit))
-    asynchronous = transport.open_async.set(lambda limits: AsyncEdited(limits, edit))
+    blocking = net.open_blocking.set(lambda limits: Edited(limits, edit))
+    asynchronous = net.open_async.set(lambda limits: AsyncEdited(limits, edit))
     try:
         yield
     finally:
-        transport.open_blocking.reset(blocking)
-        transport.open_async.reset(asynchronous)
+        net.open_blocking.reset(blocking)
+        net.open_async.reset(asynchronous)
 
 
 def preferring(**examples: str) -> Edit:
     """Ask Prism for an example: by the end of the path (`progress`), or for `other` paths."""
 
-    def edit(outgoing: Outgoing) -> Outgoing:
+    def edit(outgoing: Request) -> Request:
         last = outgoing.target.rsplit("/", 1)[-1]
-        return outgoing.with_headers([("Prefer", examples.get(last, examples.get("other", "")))])
+        prefer = ("Prefer", examples.get(last, examples.get("other", "")))
+        return changed(outgoing, (*outgoing.headers, prefer))
 
     return edit
 
@@ -181,8 +183,9 @@ def without(name: str) -> Edit:
     )
 
 
-def changed(outgoing: Outgoing, headers: tuple[tuple[str, str], ...]) -> Outgoing:
-    return Outgoing(outgoing.method, outgoing.address, outgoing.target, headers, outgoing.body)
+def changed(outgoing: Request, headers: tuple[tuple[str, str | Secret], ...]) -> Request:
+    """The same request with other headers."""
+    return outgoing._replace(headers=headers)
 
 
 def blocking_client(service: str, url: str) -> Client[Any]:
@@ -289,8 +292,9 @@ def test_a_request_without_its_credentials_is_refused(
 def test_an_answer_in_another_form_is_not_to_be_had(urls: dict[str, str], service: str) -> None:
     """Prism demands an `Accept` that fits: so the one that is sent does."""
 
-    def other_form(outgoing: Outgoing) -> Outgoing:
-        return without("Accept")(outgoing).with_headers([("Accept", "text/html")])
+    def other_form(outgoing: Request) -> Request:
+        bare = without("Accept")(outgoing)
+        return changed(bare, (*bare.headers, ("Accept", "text/html")))
 
     with edited(other_form), blocking_client(service, urls[service]) as client:
         with pytest.raises(ServiceError) as caught:
@@ -315,8 +319,11 @@ def test_how_a_job_ended_is_asked_of_the_job(tmp_path: Path, job: str, outcome: 
     content["examples"]["over"] = {"value": {"jobProgress": {"percentage": 100, "state": "Over"}}}
     spec = tmp_path / "itwin.yaml"
     spec.write_text(yaml.safe_dump(fields), encoding="utf-8")
+    looked_up = fields["paths"]["/jobs/{id}"]["get"]["responses"]["200"]["content"]
+    samples = looked_up["application/vnd.bentley.itwin-platform.v1+json"]["examples"]
+    job_id = samples[job]["value"]["job"]["id"]  # an answer about another job is none
     prefer = preferring(progress="example=over", other=f"example={job}")
     with prism(spec) as url, edited(prefer), blocking_client("itwin", url) as client:
-        progress = client.progress("j1")
+        progress = client.progress(job_id)
     assert (progress.phase.value, progress.percent) == (outcome, 100)
     assert (progress.fault and progress.fault.code) == ("NoPhotos" if job == "failed" else None)

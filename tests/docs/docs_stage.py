@@ -8,7 +8,6 @@ every process that a page starts share it and nobody sleeps.
 
 from __future__ import annotations
 
-import copy
 import os
 import struct
 import sys
@@ -16,13 +15,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opwatch import clock as clocks
-from opwatch import transport
+from opwatch import net
+from opwatch.net.address import endpoint, is_loopback
+from opwatch.net.asynchronous import AsyncIo, AsyncTransport
+from opwatch.net.blocking import Transport
+from opwatch.net.connection import Io
+from opwatch.net.message import Answer, Request
 from opwatch.testing import FakeClock
-from opwatch.transport.asynchronous import AsyncTransport
-from opwatch.wire import Answer, Outgoing, is_loopback
 
 if TYPE_CHECKING:  # every process that a page starts imports this file, and needs no server
     from opwatch.simulator import Simulator
@@ -74,44 +76,64 @@ class SharedClock(FakeClock):
         os.close(self._number)
 
 
-def rerouted(outgoing: Outgoing, url: str) -> Outgoing:
-    """The same request, to the simulator at `url`; RuntimeError for any other address."""
-    address = outgoing.address
-    if address.origin in ORIGINS:
-        moved = copy.copy(outgoing)
-        moved.address = address._replace(origin=url)
-        return moved
-    if is_loopback(address.host.rpartition(":")[0]):
-        return outgoing
-    raise RuntimeError(f"a page of the documentation asked {address.origin}")
+def rerouted(request: Request) -> Request:
+    """A request for one of the services, unencrypted; RuntimeError for any other address."""
+    address = request.address
+    if is_loopback(endpoint(address)[0]):
+        return request
+    if address.origin not in ORIGINS:
+        raise RuntimeError(f"a page of the documentation asked {address.origin}")
+    origin = address.origin.replace("https:", "http:")
+    return request._replace(address=address._replace(origin=origin))
 
 
-class _Rerouted(transport.Transport):
-    def send(self, outgoing: Outgoing) -> Answer:
-        return super().send(rerouted(outgoing, os.environ[URL]))
+def _there(host: str, port: int) -> tuple[str, int]:
+    """The simulator's address for every name: the `Host` header stays."""
+    if is_loopback(host):
+        return host, port
+    return "127.0.0.1", int(os.environ[URL].rpartition(":")[2])
+
+
+class _Io(Io):
+    async def addresses(self, host: str, port: int, until: float) -> list[Any]:
+        return await super().addresses(*_there(host, port), until)
+
+
+class _AsyncIo(AsyncIo):
+    async def addresses(self, host: str, port: int, until: float) -> list[Any]:
+        return await super().addresses(*_there(host, port), until)
+
+
+class _Rerouted(Transport):
+    io = _Io()
+
+    async def request(self, request: Request, end: float) -> Answer:
+        return await super().request(rerouted(request), end)
 
 
 class _AsyncRerouted(AsyncTransport):
-    async def send(self, outgoing: Outgoing) -> Answer:
-        return await super().send(rerouted(outgoing, os.environ[URL]))
+    io = _AsyncIo()
+
+    async def request(self, request: Request, end: float) -> Answer:
+        return await super().request(rerouted(request), end)
 
 
 @contextmanager
 def network() -> Iterator[None]:
     """The clients made inside reach the simulator."""
-    blocking = transport.open_blocking.set(_Rerouted)
-    asynchronous = transport.open_async.set(_AsyncRerouted)
+    blocking = net.open_blocking.set(_Rerouted)
+    asynchronous = net.open_async.set(_AsyncRerouted)
     try:
         yield
     finally:
-        transport.open_async.reset(asynchronous)
-        transport.open_blocking.reset(blocking)
+        net.open_async.reset(asynchronous)
+        net.open_blocking.reset(blocking)
 
 
 def enter() -> None:
     """Set this process upon the stage, for as long as it runs."""
-    transport.open_blocking.set(_Rerouted)
-    transport.open_async.set(_AsyncRerouted)
+    net.open_blocking.set(_Rerouted)
+    net.open_async.set(_AsyncRerouted)
     clock = SharedClock(Path(os.environ[CLOCK]))
     clocks.current.set(clock)
     time.sleep = clock.sleep
@@ -165,6 +187,7 @@ def variables(simulator: Simulator) -> dict[str, str]:
     return found | {
         "APIG_ENDPOINT": "https://apig.eu-de.otc.t-systems.com",
         "OS_AUTH_URL": "https://iam.eu-de.otc.t-systems.com/v3",
+        "no_proxy": "*",
     }
 
 
@@ -182,7 +205,7 @@ def child_environment(clock: Path, simulator: Simulator, *, staged: bool) -> dic
     return {
         **found,
         "PATH": os.pathsep.join([str(children / "bin"), programs]),
-        "PYTHONPATH": os.pathsep.join([str(children), str(HERE)]),
+        "PYTHONPATH": os.pathsep.join([str(children), str(HERE), os.environ.get("PYTHONPATH", "")]),
         CLOCK: str(clock),
         URL: simulator.url,
     }

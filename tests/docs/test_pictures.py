@@ -7,8 +7,8 @@ import diagram
 import pytest
 from docs_blocks import DOCS
 
-from opwatch import polling
-from opwatch.polling import Event, Rung, Verdict
+from opwatch.core import polling
+from opwatch.core.polling import Event, Rung, Verdict
 
 SVG = "{http://www.w3.org/2000/svg}"
 PICTURES = sorted((DOCS / "assets").glob("*.svg"))
@@ -42,7 +42,7 @@ def test_another_table_gives_another_diagram(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     "header",
-    ["", "The transitions\n", (polling.__doc__ or "").replace("SPENT", "WASTED")],
+    ["", diagram.SECTION, (polling.__doc__ or "").replace("SPENT", "WASTED")],
     ids=["no header", "no list", "an event that is none"],
 )
 def test_a_header_that_is_not_that_of_the_table_is_refused(header: str) -> None:

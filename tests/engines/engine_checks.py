@@ -5,7 +5,7 @@ import json
 import attrs
 
 from opwatch import Schedule
-from opwatch.polling import Plan, Reading, Trouble, Verdict, advance, begin
+from opwatch.core.polling import Plan, Reading, Trouble, Verdict, advance, begin
 from opwatch.progress import Phase
 from opwatch.simulator import Frame, Polls, apig, catenis, itwin
 

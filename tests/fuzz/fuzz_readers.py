@@ -45,17 +45,8 @@ WORDS = (
 
 
 class Fuzzer:
-    """The three services, each with a client that gets what is drawn."""
-
-    def __init__(self) -> None:
-        self._answers = [Reply(200)]
-        self._clock = FakeClock()
-        with self._clock, Script(self._answer):
-            self._clients = [sample.make("http://127.0.0.1:9") for sample in SAMPLES]
-
-    def _answer(self, request: Any) -> Reply:
-        """The answers in turn; the last one for ever."""
-        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+    """The three services. Each input gets a new client, since one remembers refused credentials
+    and pauses."""
 
     def __call__(self, data: bytes) -> None:
         """One input."""
@@ -66,9 +57,16 @@ class Fuzzer:
         status = STATUSES[data[2] % len(STATUSES)]
         # iTwin is asked twice where a job is over: what stands behind the first NUL comes then.
         body = data[4:] if data[3] % 2 else worded(data[4:])
-        self._answers = [Reply(status, part, (header,)) for part in body.split(b"\0\0", 1)]
+        answers = [Reply(status, part, (header,)) for part in body.split(b"\0\0", 1)]
+
+        def answer(request: Any) -> Reply:
+            """The answers in turn; the last one is repeated."""
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+
+        with FakeClock(), Script(answer):
+            client = SAMPLES[chosen].make("http://127.0.0.1:9")
         try:
-            outcome = self._clients[chosen].progress(SAMPLES[chosen].job_id)
+            outcome = client.progress(SAMPLES[chosen].job_id)
         except OpwatchError as error:
             check_error(error)
         else:

@@ -45,8 +45,8 @@ ERRORS = [
     "WaitTimeout",
 ]
 HEAVY = {
-    *("httpx", "httpcore", "anyio", "attrs", "click", "rich"),
-    *("pydantic", "starlette", "uvicorn", "opwatch_api"),
+    *("httpx", "httpcore", "h11", "anyio", "attrs", "click", "rich"),
+    *("pydantic", "starlette", "uvicorn", "yaml", "opwatch_api", "opwatch_waits"),
 }
 
 
@@ -117,7 +117,7 @@ def test_the_command_loads_nothing_before_it_is_needed() -> None:
 def test_a_blocking_client_loads_nothing_of_the_async_one() -> None:
     """What only asyncio and trio need takes no time of a blocking script."""
     loaded = loaded_by("from opwatch import ITwin; ITwin('made-up').close()")
-    assert "opwatch.transport.blocking" in loaded
-    assert loaded & {"opwatch.transport.asynchronous", "anyio.lowlevel", "anyio.abc"} == set()
+    assert "opwatch.net.blocking" in loaded
+    assert loaded & {"opwatch.net.asynchronous", "anyio.lowlevel", "anyio.abc"} == set()
     asynchronous = loaded_by("from opwatch import AsyncITwin; AsyncITwin('made-up')")
-    assert "opwatch.transport.asynchronous" in asynchronous
+    assert "opwatch.net.asynchronous" in asynchronous

@@ -32,10 +32,10 @@ def wheel(built: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
-    """`opwatch` and `opwatch_api`; no tests, no tools, no specs."""
+def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    """`opwatch`, `opwatch_api` and `opwatch_waits`; no tests, no tools, no specs."""
     tops = {name.split("/")[0] for name in wheel.namelist()}
-    assert tops == {"opwatch", "opwatch_api", f"{INFO}.dist-info"}
+    assert tops == {"opwatch", "opwatch_api", "opwatch_waits", f"{INFO}.dist-info"}
 
 
 def test_the_wheel_holds_every_file_of_the_packages(wheel: zipfile.ZipFile) -> None:
@@ -49,8 +49,8 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: zipfile.ZipFile) -> N
     assert held == source
 
 
-@pytest.mark.parametrize("package", ["opwatch", "opwatch_api"])
-def test_both_packages_are_typed(wheel: zipfile.ZipFile, package: str) -> None:
+@pytest.mark.parametrize("package", ["opwatch", "opwatch_api", "opwatch_waits"])
+def test_all_packages_are_typed(wheel: zipfile.ZipFile, package: str) -> None:
     """Type checkers are told that the packages carry their own types (PEP 561)."""
     assert f"{package}/py.typed" in wheel.namelist()
 

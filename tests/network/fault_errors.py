@@ -22,6 +22,25 @@ from opwatch.errors import (
     Unavailable,
 )
 
+UUID = "4f3e8d0c-92ab-4c1f-8e57-6b0a1d2c3e4f"
+OWN_WORDS = {401: "refused the credentials", 403: "the credentials don't permit this"}
+"""What the error says instead of the answer, whose text may be made of the credentials."""
+QUOTED = (
+    "You must be logged in to do this.",
+    "Authorization failed; authorization value not well formed",
+    "Authorization failed; invalid device or signature",
+    "Authorization failed; missing required HTTP headers",
+    "Authorization failed; signature date not well formed",
+    "Authorization failed; signature date out of bounds",
+    "Authorization failed; timestamp not well formed",
+    "Authorization failed; timestamp not within acceptable time variation",
+    "Incorrect token or token resolution failed",
+    "The token must be updated.",
+    "No permissions to request for the method",
+    "No permissions to access the instance",
+)
+"""The texts of 401 and 403 answers that are known not to be."""
+
 
 @attrs.frozen
 class Refusal:
@@ -37,6 +56,12 @@ class Refusal:
     request_id: str | None = None
     retry_after: float | None = None
 
+    @property
+    def says(self) -> str:
+        """How the error's message begins."""
+        own = OWN_WORDS.get(self.status)
+        return own if own is not None and self.message not in QUOTED else self.message or ""
+
     def __str__(self) -> str:
         words = [self.sample.name, self.status, self.code or self.message]
         return "-".join(str(word) for word in words if word).replace(" ", "_")
@@ -49,13 +74,13 @@ def _catenis(status: int, message: str, kind: type[OpwatchError]) -> Refusal:
 
 def _itwin(status: int, code: str, message: str, kind: type[OpwatchError], **more: Any) -> Refusal:
     body = {"error": {"code": code, "message": message}}
-    headers = {"x-correlation-id": "c-1"}
-    return Refusal(ITWIN, status, body, kind, code, message, headers, "c-1", **more)
+    headers = {"x-correlation-id": UUID}
+    return Refusal(ITWIN, status, body, kind, code, message, headers, UUID, **more)
 
 
 def _apig(status: int, code: str, message: str, kind: type[OpwatchError]) -> Refusal:
     body = {"error_code": code, "error_msg": message}
-    return Refusal(APIG, status, body, kind, code, message, {"X-Request-Id": "r-1"}, "r-1")
+    return Refusal(APIG, status, body, kind, code, message, {"X-Request-Id": UUID}, UUID)
 
 
 CATENIS_REFUSALS = (
@@ -65,8 +90,7 @@ CATENIS_REFUSALS = (
     _catenis(400, "Progress not available", Unavailable),
     _catenis(400, "Invalid parameters", ServiceError),
     _catenis(400, "Invalid parameters: messageId", ServiceError),
-    _catenis(401, "Authorization failed; invalid signature", AuthenticationError),
-    _catenis(401, "You must be logged in to do this.", AuthenticationError),
+    *(_catenis(401, text, AuthenticationError) for text in QUOTED[:8]),
     _catenis(500, "Internal server error", Unavailable),
     _catenis(503, "System currently not available; please try again at a later time", Unavailable),
 )
@@ -90,12 +114,16 @@ ITWIN_REFUSALS = (
             RateLimited,
             retry_after=30.0,
         ),
-        headers={"x-correlation-id": "c-1", "Retry-After": "30"},
+        headers={"x-correlation-id": UUID, "Retry-After": "30"},
     ),
     _itwin(429, "TooManyRequests", "More requests were received than allowed.", RateLimited),
     _itwin(500, "InternalServerError", "Something went wrong.", Unavailable),
 )
-_NEW_TOKEN = {"APIC.7101": "Token expired", "APIC.7102": "Incorrect token", "APIG.0307": "Update"}
+_NEW_TOKEN = {
+    "APIC.7101": "Token expired",
+    "APIC.7102": "Incorrect token or token resolution failed",
+    "APIG.0307": "The token must be updated.",
+}
 _NO_TOKEN = ("APIC.7100", "APIC.7103", "APIC.7105", "APIC.7107")
 _KEYS = ("APIG.1000", "APIG.1001", "APIG.1002", "APIG.1003", "APIG.1009", "APIG.0301")
 _FORBIDDEN = ("APIC.7106", "APIC.7109", "APIC.7110", "APIC.7111", "APIC.7130", "APIC.7300")
@@ -103,6 +131,7 @@ APIG_REFUSALS = (
     *(_apig(401, code, text, AuthenticationError) for code, text in _NEW_TOKEN.items()),
     *(_apig(401, code, "Not allowed", AuthenticationError) for code in (*_NO_TOKEN, *_KEYS)),
     *(_apig(403, code, "No permissions", PermissionDenied) for code in _FORBIDDEN),
+    *(_apig(403, "APIC.7106", text, PermissionDenied) for text in QUOTED[-2:]),
     _apig(404, "APIC.7302", "Instance not found", JobGone),
     _apig(404, "APIG.3030", "The instance does not exist", JobGone),
     _apig(404, "APIG.0101", "The API does not exist", NotFound),
@@ -117,19 +146,18 @@ APIG_REFUSALS = (
     Refusal(
         APIG,
         403,
-        {"error_code": "APIC.7106", "error_msg": "No permissions", "request_id": "r-2"},
+        {"error_code": "APIC.7106", "error_msg": "No permissions", "request_id": UUID},
         PermissionDenied,
         "APIC.7106",
         "No permissions",
-        request_id="r-2",
+        request_id=UUID,
     ),
     Refusal(
         APIG,
         401,
         {"error": {"code": 401, "message": "The token is gone.", "title": "Unauthorized"}},
         AuthenticationError,
-        "Unauthorized",
-        "The token is gone.",
+        message="The token is gone.",
     ),
 )
 REFUSALS = (*CATENIS_REFUSALS, *ITWIN_REFUSALS, *APIG_REFUSALS)

@@ -36,37 +36,42 @@ INTRO = f"""\
 <!-- Written by tests/network/fault_page.py from the tests. Do not edit. -->
 # What happens when…
 
-Networks break, proxies answer in a service's place, and services change. This page lists what may
-come and what you get. It is written from the tests. Each of the {len(SCENARIOS)} cases in the
-first tables is played by a server on raw sockets and run for each of the three services, with the
-blocking and the async client, as one query and as a wait.
+Networks break, proxies answer in a service's place, and services change. This page lists what can
+go wrong and what you get. It is generated from the tests: a server on raw sockets plays each of
+the {len(SCENARIOS)} cases in the first tables for each of the three services, with the blocking and
+the async client, for a single poll and for a wait.
 
-Five things hold in every case:
+Six things hold in every case:
 
-- You get a `Progress`, or an [error of opwatch's](errors.md). No other exception comes through.
-- A wait ends as succeeded only where the service said so.
-- A query ends within `request_timeout`. One thing is not in opwatch's hands: how long a blocking
-  client's operating system takes to look up a name.
-- An answer takes less than 64 MiB of memory, whatever it unpacks to. More than 1 MiB is not read.
-- A request is not sent again to a server that answered it, but for one thing: after a 401 it is
-  sent once more with a new token, or with a signature by the server's clock.
+- You get a `Progress` or [an opwatch error](errors.md). No other exception gets through.
+- A wait succeeds only if the service said so.
+- A poll ends within `request_timeout`, with its token and every other request it takes. The one
+  exception: a blocking client can't limit how long its operating system takes to look up a name.
+- A response takes less than 64 MiB of memory, whatever it unpacks to. opwatch reads no more than
+  1 MiB.
+- A request is never sent again to a server that has begun to answer it, with one exception: after a
+  401 it is sent once more, with a new token or a signature by the server's clock.
+- `Retry-After` is never undercut, whether an error or a successful response has it: it holds every
+  request of that client to that server. Meanwhile `progress()` raises `RateLimited` and sends
+  nothing. If it asks for more than a day, a wait ends with `RateLimited`, which names the value.
 
-*One query* is `progress()`. *A wait* is `wait()`, `watch()`, `step()` and the others. Where a wait
-"asks again", it does so up to `max_failures` times in a row, and then raises that error.
+*One poll* is `progress()`. *A wait* is `wait()`, `watch()`, `step()` and the others. If a wait
+"polls again", it does so up to `max_failures` times in a row and then raises that error.
 """
 
 FOREIGN_NOTE = f"""\
-An error answer of another form, a proxy's page say, has its class from its status alone. Its
-message quotes the beginning of what came: one short line without control characters, escape
-sequences or direction marks. This is tested with {len(FOREIGN)} bodies, each with
-{len(FOREIGN_STATUSES)} statuses and each service.
+An error response in any other form, such as a proxy's page, gets its class from its status alone.
+Its message quotes the beginning of the response as one short line without control characters,
+escape sequences or direction marks. A 401 or 403 is not quoted at all, since it may repeat the
+credentials: only codes and texts that the service documents are shown. This is tested with
+{len(FOREIGN)} bodies, each with {len(FOREIGN_STATUSES)} statuses and each service.
 """
 
 FUZZ_NOTE = """\
-Beside these, answers are drawn at random: statuses, headers and bodies, from spoilt answers of the
-services to any bytes. The same holds for them. `OPWATCH_FUZZ=10000 python -m pytest
-tests/network/test_fuzz.py` draws ten thousand for each service; `make fuzz` looks for inputs that
-reach new code, for five minutes.
+Random responses are tested too: any status, any headers, and bodies from damaged responses of the
+services to arbitrary bytes. The same holds for them. `OPWATCH_FUZZ=10000 python -m pytest
+tests/network/test_fuzz.py` draws ten thousand for each service. `make fuzz` spends five minutes
+looking for inputs that reach new code.
 """
 
 
@@ -78,7 +83,7 @@ def page() -> str:
     parts += ["## Connections kept from one poll to the next\n"]
     parts += [sentences("test_kept_connections.py")]
     parts += ["## Names, addresses and proxies\n", sentences("test_ways.py")]
-    parts += ["## What sounds like success and is none\n", CLAIMS_INTRO, *map(claims, CLAIMS)]
+    parts += ["## What sounds like success but isn't\n", CLAIMS_INTRO, *map(claims, CLAIMS)]
     parts += ["## The services' own errors\n", ERRORS_INTRO]
     parts += ["### Catenis\n", refusals(CATENIS_REFUSALS), "### iTwin\n", refusals(ITWIN_REFUSALS)]
     parts += ["### APIG\n", refusals(APIG_REFUSALS), "### Errors of another form\n"]
@@ -104,7 +109,7 @@ def scenario_table(scenarios: Iterable[Scenario]) -> str:
         codes = [match[1] for one in same if (match := STATUS.match(one.title))]
         what = title.format(", ".join(codes))
         rows.append((_sentence(what), one_query(gives, same[0].note), a_wait(gives)))
-    return table(("what happens", "one query gives", "a wait"), rows)
+    return table(("what happens", "one poll gives", "a wait"), rows)
 
 
 STATUS = re.compile(r"status ([\w-]+)")
@@ -136,13 +141,13 @@ def one_query(gives: Gives, note: str = "") -> str:
 
 def a_wait(gives: Gives) -> str:
     if isinstance(gives.what, Phase):
-        over = "asks again, and is over at last" if gives.asks_again else "is over"
-        return over if gives.what.is_final else "goes on"
+        over = "retries for the outcome, then ends" if gives.asks_again else "ends"
+        return over if gives.what.is_final else "continues"
     if not gives.what.transient:
-        return "ends with it at once"
+        return "ends with this error"
     if gives.retry_after is not None:
-        return f"asks again, {gives.retry_after:g} s later at the earliest"
-    return "asks again"
+        return f"polls again after at least {gives.retry_after:g} s"
+    return "polls again"
 
 
 # --- what tests say in their first line -----------------------------------------------------------
@@ -163,10 +168,9 @@ def _docstrings(tree: ast.Module) -> Iterator[str]:
 # --- claims ---------------------------------------------------------------------------------------
 
 CLAIMS_INTRO = """\
-Only the service's own word for success is one, in the place where its document has it. Everything
-else is read as what it says, or not at all. Words are compared without regard to case.
-`Phase.UNKNOWN` is a state that this version does not know, and waited through; `Phase.ENDED` is
-over, outcome unknown.
+Only the service's own word for success counts, and only in its documented place. Case doesn't
+matter. `Phase.UNKNOWN` is a state that this version doesn't know; the wait continues. `Phase.ENDED`
+means that the job is over and its outcome is unknown.
 """
 NAMES = {"catenis": "Catenis", "itwin": "iTwin", "apig": "APIG"}
 
@@ -193,8 +197,8 @@ def _shown(answer: Any) -> str:
 # --- the services' errors -------------------------------------------------------------------------
 
 ERRORS_INTRO = """\
-A job that failed is no error of the query: the services report it with status 200, and `progress`
-gives `Phase.FAILED` with its `fault`.
+A failed job is not a failed poll: the services report it with status 200, and `progress()` returns
+`Phase.FAILED` with its `fault`.
 """
 
 
@@ -205,7 +209,7 @@ def refusals(several: Iterable[Refusal]) -> str:
         said = ", ".join(f"`{one.code}`" if one.code else f"“{one.message}”" for one in same)
         gives = Gives(kind, status, retry_after)
         rows.append((str(status), said, one_query(gives), a_wait(gives)))
-    return table(("status", "code or message", "one query gives", "a wait"), rows)
+    return table(("status", "code or message", "one poll gives", "a wait"), rows)
 
 
 def main() -> None:

@@ -217,7 +217,9 @@ def bomb(sample: Sample) -> bytes:
 
 
 CONNECTION = (
-    Scenario("refused", "nobody listens", None, Gives(TransportError, says="no connection")),
+    Scenario(
+        "refused", "no server is listening", None, Gives(TransportError, says="could not connect")
+    ),
     Scenario(
         "reset-at-once",
         "the connection is reset as soon as it is made",
@@ -232,14 +234,14 @@ CONNECTION = (
     ),
     Scenario(
         "reset-unanswered",
-        "the connection is reset instead of an answer",
+        "the connection is reset before any answer",
         then(just(b""), Peer.reset),
         BROKEN,
         on_trio=True,
     ),
     Scenario(
         "closed-unanswered",
-        "the connection is closed instead of an answer",
+        "the connection is closed before any answer",
         then(just(b""), Peer.close),
         BROKEN,
         on_trio=True,
@@ -248,7 +250,7 @@ CONNECTION = (
         "silent",
         "no answer comes",
         then(just(b""), Peer.hold),
-        Gives(TransportError, says="no whole answer"),
+        Gives(TransportError, says="no complete answer"),
         slow=True,
         on_trio=True,
     ),
@@ -260,13 +262,13 @@ CONNECTION = (
     ),
     Scenario(
         "cut-in-head",
-        "the answer is cut off among its headers",
+        "the answer is cut off in its headers",
         then(just(HEAD_OF_200), Peer.close),
         BROKEN,
     ),
     Scenario(
         "reset-in-head",
-        "the connection is reset among the headers",
+        "the connection is reset during the headers",
         then(just(HEAD_OF_200), Peer.reset),
         BROKEN,
     ),
@@ -285,7 +287,7 @@ CONNECTION = (
     ),
     Scenario(
         "reset-in-body",
-        "the connection is reset in the body",
+        "the connection is reset during the body",
         then(cut(good_answer(), -10), Peer.reset),
         BROKEN,
         on_trio=True,
@@ -294,14 +296,14 @@ CONNECTION = (
         "silent-in-body",
         "the answer stops in its body",
         then(cut(good_answer(), -10), Peer.hold),
-        Gives(TransportError, says="no whole answer"),
+        Gives(TransportError, says="no complete answer"),
         slow=True,
     ),
     Scenario(
         "dripped-head",
         "the headers come a byte at a time",
         drip(good_answer("X-Filler: " + "x" * 5000)),
-        Gives(TransportError, says="no whole answer"),
+        Gives(TransportError, says="no complete answer"),
         slow=True,
         on_trio=True,
     ),
@@ -309,28 +311,28 @@ CONNECTION = (
         "dripped-body",
         "the body comes a byte at a time",
         drip(lambda sample: http(padded(sample, 5000)), whole_head=True),
-        Gives(TransportError, says="no whole answer"),
+        Gives(TransportError, says="no complete answer"),
         slow=True,
         on_trio=True,
     ),
     Scenario(
         "dripped-interim-answers",
-        "one interim answer comes after the other",
+        "interim answers come slowly, one after another",
         drip(just(b"HTTP/1.1 100 Continue\r\n\r\n" * 500)),
-        Gives(TransportError, says="no whole answer"),
+        Gives(TransportError, says="no complete answer"),
         slow=True,
     ),
     Scenario(
         "endless-interim-answers",
-        "interim answers come without an end",
+        "interim answers never end",
         endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 100),
-        Gives(TransportError, says="no whole answer"),
+        Gives(TransportError, says="no complete answer"),
         slow=True,
     ),
 )
 
 FRAMING = (
-    Scenario("plain", "a whole answer", answer(good_answer()), RIGHT, on_trio=True),
+    Scenario("plain", "a complete answer", answer(good_answer()), RIGHT, on_trio=True),
     Scenario(
         "length-missing",
         "nothing says where the body ends; the connection is closed after it",
@@ -340,7 +342,7 @@ FRAMING = (
     ),
     Scenario(
         "length-missing-cut",
-        "nothing says where the body ends, and it ends too early",
+        "nothing says where the body ends, and it ends early",
         then(lambda sample: http(good(sample)[:-10], length=False), Peer.close),
         BAD,
     ),
@@ -377,13 +379,13 @@ FRAMING = (
     ),
     Scenario(
         "length-twice-the-same",
-        "`Content-Length` comes twice and says the same",
+        "two `Content-Length` headers with the same value",
         answer(lambda sample: http(good(sample), f"Content-Length: {len(good(sample))}")),
         RIGHT,
     ),
     Scenario(
         "length-twice",
-        "`Content-Length` comes twice and says two things",
+        "two `Content-Length` headers with different values",
         answer(lambda sample: http(good(sample), "Content-Length: 1")),
         BROKEN,
     ),
@@ -395,7 +397,7 @@ FRAMING = (
     ),
     Scenario(
         "length-no-number",
-        "`Content-Length` is no number",
+        "`Content-Length` is not a number",
         answer(lambda sample: http(good(sample), "Content-Length: 0x10", length=False)),
         BROKEN,
     ),
@@ -413,14 +415,14 @@ FRAMING = (
         "more bytes come after the end of the answer",
         answer(lambda sample: http(good(sample)) + b"\r\nand more"),
         RIGHT,
-        note="A later query never takes them for its answer.",
+        note="A later poll never takes them for its answer.",
     ),
     Scenario(
         "second-answer",
-        "a second answer comes unasked",
+        "a second answer that was not requested",
         answer(lambda sample: http(good(sample)) + http(sample.body(number="99"))),
         RIGHT,
-        note="A later query never takes it for its own.",
+        note="A later poll never takes it for its own.",
     ),
     Scenario(
         "chunked",
@@ -462,13 +464,13 @@ FRAMING = (
     ),
     Scenario(
         "chunked-no-size",
-        "a chunk's size is no number",
+        "a chunk's size is not a number",
         answer(lambda sample: http(b"zz\r\n" + good(sample), CHUNKED, length=False)),
         BROKEN,
     ),
     Scenario(
         "chunked-size-too-small",
-        "a chunk is longer than it says",
+        "a chunk is longer than its size says",
         answer(
             lambda sample: http(b"5\r\n" + good(sample) + b"\r\n0\r\n\r\n", CHUNKED, length=False)
         ),
@@ -482,23 +484,23 @@ FRAMING = (
     ),
     Scenario(
         "chunked-endless-extension",
-        "a chunk's extension does not end",
+        "a chunk's extension never ends",
         endless(HEAD_OF_CHUNKED + b"5;", b"x" * 4096),
         BROKEN,
     ),
     Scenario(
         "chunked-endless-trailers",
-        "the trailers do not end",
+        "the trailers never end",
         endless(HEAD_OF_CHUNKED + b"0\r\n", b"X-More: x\r\n" * 100),
         BROKEN,
     ),
     Scenario(
         "transfer-encoding-unknown",
-        "a `Transfer-Encoding` that nobody asked for",
+        "a `Transfer-Encoding` that was not requested",
         answer(lambda sample: http(good(sample), "Transfer-Encoding: gzip", length=False)),
         BROKEN,
     ),
-    Scenario("http-0.9", "a body without a head", then(good, Peer.close), BROKEN),
+    Scenario("http-0.9", "a body without headers or status", then(good, Peer.close), BROKEN),
     Scenario(
         "http-2",
         "the server speaks HTTP/2",
@@ -513,7 +515,7 @@ FRAMING = (
     ),
     Scenario(
         "garbage",
-        "bytes that are nothing",
+        "random bytes",
         then(just(bytes(range(256)) * 4), Peer.close),
         BROKEN,
     ),
@@ -568,7 +570,7 @@ FRAMING = (
     ),
     Scenario(
         "header-flood",
-        "headers without an end",
+        "endless headers",
         endless(HEAD_OF_200, b"X-Filler: x\r\n" * 100),
         BROKEN,
     ),
@@ -609,10 +611,39 @@ def coded(encode: Callable[[bytes], bytes], name: str) -> Play:
     return body(lambda sample: encode(good(sample)), f"Content-Encoding: {name}")
 
 
+def raw_deflate(data: bytes) -> bytes:
+    coder = zlib.compressobj(wbits=-15)
+    return coder.compress(data) + coder.flush()
+
+
 ENCODING = (
-    Scenario("gzip", "gzip, although it was not asked for", coded(gzip.compress, "gzip"), RIGHT),
+    Scenario("gzip", "gzip, although it was not requested", coded(gzip.compress, "gzip"), RIGHT),
     Scenario(
-        "deflate", "deflate, although it was not asked for", coded(zlib.compress, "deflate"), RIGHT
+        "deflate", "deflate, although it was not requested", coded(zlib.compress, "deflate"), RIGHT
+    ),
+    Scenario(
+        "deflate-raw",
+        "deflate without the zlib header, as some servers send it",
+        coded(raw_deflate, "deflate"),
+        RIGHT,
+    ),
+    Scenario(
+        "gzip-members",
+        "gzip in several members",
+        coded(lambda data: gzip.compress(data[:20]) + gzip.compress(data[20:]), "gzip"),
+        RIGHT,
+    ),
+    Scenario(
+        "gzip-and-more",
+        "gzip with other bytes after it",
+        coded(lambda data: gzip.compress(data) + b"and more", "gzip"),
+        BAD,
+    ),
+    Scenario(
+        "deflate-and-more",
+        "deflate with other bytes after it",
+        coded(lambda data: zlib.compress(data) + b"and more", "deflate"),
+        BAD,
     ),
     Scenario("identity", "`Content-Encoding: identity`", coded(bytes, "identity"), RIGHT),
     Scenario(
@@ -621,10 +652,10 @@ ENCODING = (
         coded(lambda data: gzip.compress(gzip.compress(data)), "gzip, gzip"),
         BAD,
     ),
-    Scenario("gzip-not", "plain text that is called gzip", coded(bytes, "gzip"), BAD),
+    Scenario("gzip-not", "plain text labelled as gzip", coded(bytes, "gzip"), BAD),
     Scenario(
         "gzip-cut",
-        "gzip that is cut short",
+        "truncated gzip",
         coded(lambda data: gzip.compress(data)[:-9], "gzip"),
         BAD,
     ),
@@ -669,7 +700,7 @@ def redirects(codes: Iterable[int]) -> Iterable[Scenario]:
             f"redirect-{code}",
             f"status {code} to elsewhere",
             body(just(PAGE), "Location: http://127.0.0.1:9/elsewhere", status=code),
-            Gives(ServiceError, code, says="not followed"),
+            Gives(ServiceError, code, says="opwatch doesn't follow"),
         )
 
 
@@ -702,7 +733,7 @@ STATUS = (
     ),
     Scenario(
         "retry-after-garbage",
-        "status 429 with a `Retry-After` that is none",
+        "status 429 with an invalid `Retry-After`",
         body(just(b""), "Retry-After: soon", status=429),
         Gives(RateLimited, 429),
     ),
@@ -759,7 +790,7 @@ WORDS = {
 NESTED = b"[" * 100_000 + b"]" * 100_000
 BODY = (
     Scenario("empty", "an empty body", body(just(b"")), BAD),
-    Scenario("blank", "a body of blanks", body(just(b" \r\n\t ")), BAD),
+    Scenario("blank", "a blank body", body(just(b" \r\n\t ")), BAD),
     Scenario("html", "an HTML page with status 200", body(just(PAGE), "X-Portal: yes"), BAD),
     Scenario("text", "text", body(just(b"OK")), BAD),
     *(
@@ -769,7 +800,7 @@ BODY = (
     Scenario("json-empty-object", "the JSON object `{}`", body(just(b"{}")), BAD),
     Scenario(
         "json-foreign",
-        "JSON of somebody else's",
+        "JSON of another service",
         body(just(b'{"message": "hello", "code": 0}')),
         BAD,
     ),
@@ -785,7 +816,7 @@ BODY = (
         body(lambda sample: json.dumps(good(sample).decode()).encode()),
         BAD,
     ),
-    Scenario("json-cut", "JSON that is cut short", body(lambda sample: good(sample)[:-1]), BAD),
+    Scenario("json-cut", "truncated JSON", body(lambda sample: good(sample)[:-1]), BAD),
     Scenario(
         "json-trailing",
         "JSON with something after it",
@@ -800,31 +831,31 @@ BODY = (
     ),
     Scenario(
         "json-duplicate-keys",
-        "a name that comes twice in an object",
+        "a duplicate name in an object",
         body(lambda sample: sample.body(extra=',"extra":1,"extra":2')),
         BAD,
     ),
     Scenario(
         "json-nested",
-        "100,000 brackets, one in the other",
+        "100,000 nested brackets",
         body(just(NESTED)),
         BAD,
     ),
     Scenario(
         "json-nested-inside",
-        "100,000 brackets in a further field",
+        "100,000 nested brackets in another field",
         body(lambda sample: sample.body(extra=f',"extra":{NESTED.decode()}')),
         BAD,
     ),
     Scenario(
         "json-nested-objects",
-        "100,000 objects, one in the other",
+        "100,000 nested objects",
         body(just(b'{"a":' * 100_000 + b"1" + b"}" * 100_000)),
         BAD,
     ),
     Scenario(
         "json-nested-a-little",
-        "200 brackets in a further field",
+        "200 nested brackets in another field",
         body(lambda sample: sample.body(extra=f',"extra":{"[" * 200 + "]" * 200}')),
         RIGHT,
     ),
@@ -836,7 +867,7 @@ BODY = (
     ),
     Scenario(
         "json-further-fields",
-        "fields that nobody documented",
+        "undocumented fields",
         body(lambda sample: sample.body(extra=',"extra":{"a":[1,null]}')),
         RIGHT,
     ),
@@ -855,14 +886,14 @@ BODY = (
     ),
     Scenario(
         "not-utf-8",
-        "bytes that are no UTF-8",
+        "bytes that are not UTF-8",
         body(lambda sample: sample.body(text='"M%s"').replace(b"%s", b"\xfc")),
         BAD,
     ),
-    Scenario("nul-bytes", "a body of NUL", body(just(b"\0" * 100)), BAD),
+    Scenario("nul-bytes", "a body of NUL bytes", body(just(b"\0" * 100)), BAD),
     Scenario(
         "content-type-wrong",
-        "the right JSON called something else",
+        "the right JSON with another `Content-Type`",
         answer(lambda sample: http(good(sample)).replace(b"application/json", b"text/html")),
         RIGHT,
     ),
@@ -886,14 +917,14 @@ BODY = (
     ),
     Scenario(
         "endless",
-        "an answer without an end",
+        "an endless answer",
         endless(HEAD_OF_200 + b"\r\n", b"x" * 65536),
         BAD,
         on_trio=True,
     ),
     Scenario(
         "endless-chunks",
-        "chunks without an end",
+        "endless chunks",
         endless(HEAD_OF_CHUNKED, b"1000\r\n" + b"x" * 4096 + b"\r\n"),
         BAD,
     ),
@@ -939,7 +970,7 @@ CERTIFICATE = Gives(TransportError, says="certificate")
 TLS = (
     Scenario(
         "tls",
-        "a whole answer over TLS",
+        "a complete answer over TLS",
         over_tls(fault_tls.good, PLAIN),
         RIGHT,
         https=True,
@@ -947,7 +978,7 @@ TLS = (
     ),
     Scenario(
         "tls-untrusted",
-        "a certificate that nobody vouches for",
+        "a certificate from an unknown authority",
         over_tls(fault_tls.untrusted, PLAIN),
         CERTIFICATE,
         https=True,
@@ -955,7 +986,7 @@ TLS = (
     ),
     Scenario(
         "tls-someone-else",
-        "a certificate of another host",
+        "a certificate for another host",
         over_tls(fault_tls.someone_else, PLAIN),
         CERTIFICATE,
         https=True,
@@ -970,9 +1001,9 @@ TLS = (
     ),
     Scenario(
         "tls-to-plain",
-        "TLS to a port that does not speak it",
+        "TLS to a port that doesn't speak it",
         lambda peer, sample: peer.send(http(PAGE, status=400)),
-        Gives(TransportError, says="no connection"),
+        Gives(TransportError, says="could not connect"),
         https=True,
     ),
     Scenario(
@@ -983,24 +1014,24 @@ TLS = (
     ),
     Scenario(
         "tls-closed-in-handshake",
-        "the connection is closed in the handshake",
+        "the connection is closed during the handshake",
         lambda peer, sample: peer.drop_handshake(Peer.close),
-        Gives(TransportError, says="no connection"),
+        Gives(TransportError, says="could not connect"),
         https=True,
         on_trio=True,
     ),
     Scenario(
         "tls-reset-in-handshake",
-        "the connection is reset in the handshake",
+        "the connection is reset during the handshake",
         lambda peer, sample: peer.drop_handshake(Peer.reset),
-        Gives(TransportError, says="no connection"),
+        Gives(TransportError, says="could not connect"),
         https=True,
     ),
     Scenario(
         "tls-silent-in-handshake",
-        "the handshake does not end",
+        "the handshake never ends",
         lambda peer, sample: peer.hold(),
-        Gives(TransportError, says="no connection"),
+        Gives(TransportError, says="could not connect"),
         https=True,
         slow=True,
         on_trio=True,
@@ -1009,7 +1040,7 @@ TLS = (
         "tls-dripped-handshake",
         "the handshake comes a byte at a time",
         lambda peer, sample: peer.drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 500),
-        Gives(TransportError, says="no connection"),
+        Gives(TransportError, says="could not connect"),
         https=True,
         slow=True,
     ),
@@ -1017,7 +1048,7 @@ TLS = (
         "tls-silent",
         "no answer comes over TLS",
         over_tls(fault_tls.good, then(just(b""), Peer.hold)),
-        Gives(TransportError, says="no whole answer"),
+        Gives(TransportError, says="no complete answer"),
         https=True,
         slow=True,
     ),
@@ -1025,14 +1056,14 @@ TLS = (
         "tls-dripped-body",
         "the body comes a byte at a time over TLS",
         over_tls(fault_tls.good, drip(lambda sample: http(padded(sample, 5000)), whole_head=True)),
-        Gives(TransportError, says="no whole answer"),
+        Gives(TransportError, says="no complete answer"),
         https=True,
         slow=True,
         on_trio=True,
     ),
     Scenario(
         "tls-closed-unanswered",
-        "the connection is closed instead of an answer over TLS",
+        "the connection is closed before any answer over TLS",
         over_tls(fault_tls.good, then(just(b""), Peer.close)),
         BROKEN,
         https=True,
@@ -1047,14 +1078,14 @@ TLS = (
     ),
     Scenario(
         "tls-reset-in-body",
-        "the connection is reset in the body over TLS",
+        "the connection is reset during the body over TLS",
         over_tls(fault_tls.good, then(cut(good_answer(), -10), Peer.reset)),
         BROKEN,
         https=True,
     ),
     Scenario(
         "tls-length-missing-cut",
-        "TLS ends without a farewell, and nothing said where the body ends",
+        "TLS is cut off, and nothing said where the body ends",
         over_tls(
             fault_tls.good,
             then(lambda sample: http(good(sample)[:-10], length=False), Peer.close),
@@ -1064,7 +1095,7 @@ TLS = (
     ),
     Scenario(
         "tls-garbage-in-body",
-        "bytes that are no TLS come in the body",
+        "bytes that are not TLS come in the body",
         over_tls(
             fault_tls.good, then(cut(good_answer(), -10), lambda peer: peer.send_below_tls(PAGE))
         ),
@@ -1074,7 +1105,7 @@ TLS = (
     ),
     Scenario(
         "tls-endless",
-        "an answer without an end over TLS",
+        "an endless answer over TLS",
         over_tls(fault_tls.good, endless(HEAD_OF_200 + b"\r\n", b"x" * 65536)),
         BAD,
         https=True,

@@ -152,8 +152,9 @@ class FaultServer:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets.append(sock)
-            self._start(self._serve, Peer(sock, self.connections, self), sock)
-            self.connections += 1
+            peer = Peer(sock, self.connections, self)
+            self.connections += 1  # before it is served, or a quick client would see too few
+            self._start(self._serve, peer, sock)
 
     def _serve(self, peer: Peer, sock: socket.socket) -> None:
         try:

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 
 from opwatch import Phase, Progress
 from opwatch.errors import BadResponse, JobGone, OpwatchError, ServiceError
+from opwatch.net.message import Request
 from opwatch.testing import FakeClock, Reply, Script
-from opwatch.wire import Outgoing
 
 EXAMPLES = int(os.environ.get("OPWATCH_FUZZ", "100"))
 URL = "http://127.0.0.1:9"
@@ -229,7 +229,7 @@ def test_any_answer(sample: Sample) -> None:
     def holds(first: Reply, second: Reply) -> None:
         said = [_says_success(sample, one.body) for one in (first, second) if one.status == 200]
 
-        def handle(request: Outgoing) -> Reply:
+        def handle(request: Request) -> Reply:
             return first if request.target.endswith("/progress") else second
 
         with FakeClock(), Script(handle) as script:

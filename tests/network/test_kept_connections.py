@@ -1,27 +1,32 @@
 """Connections kept from one poll to the next, and what comes of it when they die in between.
 
-The rule: a request is repeated once, silently, where a kept connection turned out dead before a
-single byte came back; never to a server that answered.
+The rule: a request is repeated once, on a new connection, if a kept connection turns out dead
+before a single byte comes back, or (for a GET) stays silent for too long; never to a server that
+has begun to answer.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import attrs
 import pytest
 from fault_scenarios import SCENARIOS, Scenario, good, http
 from fault_server import FaultServer, Peer
-from fault_services import EVERY_MODE, MODES, SAMPLES, TOKEN, Sample, ask
+from fault_services import EVERY_MODE, ITWIN, MODES, SAMPLES, TOKEN, Sample, ask
 
-from opwatch import ClientCredentials, ITwin, Phase, Progress
+from opwatch import AsyncITwin, ClientCredentials, ITwin, Phase, Progress
 from opwatch.errors import TransportError
 from opwatch.testing import FakeClock
 
 every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 every_mode = pytest.mark.parametrize("mode", EVERY_MODE)
+GRACE = 10.0
+"""Seconds that a slow machine may take over a time limit."""
 ways_to_end = pytest.mark.parametrize("end", [Peer.close, Peer.reset], ids=["close", "reset"])
 
 End = Callable[[Peer], None]
@@ -30,7 +35,7 @@ End = Callable[[Peer], None]
 @every_sample
 @every_mode
 def test_a_connection_is_kept(sample: Sample, mode: str) -> None:
-    """Several polls pay for one connection."""
+    """Several polls share one connection."""
 
     def play(peer: Peer) -> None:
         while peer.request():
@@ -48,7 +53,7 @@ def test_a_connection_is_kept(sample: Sample, mode: str) -> None:
 def test_a_connection_closed_between_two_polls_is_replaced(
     sample: Sample, mode: str, end: End
 ) -> None:
-    """Where a server closed a connection between two polls, the next one answers on a new one."""
+    """If a server closed a connection between two polls, the next poll uses a new one."""
     go, gone = threading.Semaphore(0), threading.Semaphore(0)
 
     def play(peer: Peer) -> None:
@@ -75,7 +80,7 @@ def test_a_connection_closed_between_two_polls_is_replaced(
 def test_a_connection_closed_during_a_request_is_replaced_once(
     sample: Sample, mode: str, end: End
 ) -> None:
-    """Where a kept connection dies and nothing came back, the request is sent once more, on a new
+    """If a kept connection dies before anything comes back, the request is sent once more, on a new
     one, and no error shows."""
 
     def play(peer: Peer) -> None:
@@ -128,7 +133,7 @@ def test_a_request_on_a_new_connection_is_not_repeated(sample: Sample, mode: str
 @every_sample
 @every_mode
 def test_what_was_answered_is_not_repeated(sample: Sample, mode: str) -> None:
-    """Where one byte of an answer came, the server has the request: it is not repeated."""
+    """Once a byte of an answer has come, the server has the request: it is not repeated."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -143,26 +148,105 @@ def test_what_was_answered_is_not_repeated(sample: Sample, mode: str) -> None:
     assert [request.connection for request in server.requests] == [0, 0]
 
 
+@every_sample
 @every_mode
-def test_what_is_not_answered_in_time_is_not_repeated(mode: str) -> None:
-    """A server that is silent on a kept connection may be at work: it is asked once."""
-    sample = SAMPLES[0]
+def test_a_silent_connection_is_replaced(sample: Sample, mode: str) -> None:
+    """If a kept connection stays silent, as one that a NAT has forgotten does, the request is sent
+    once more, on a new one, and no error shows."""
 
     def play(peer: Peer) -> None:
         if peer.request():
             peer.send(http(good(sample)))
-        if peer.request():
+        if peer.number == 0 and peer.request():
             peer.hold()
 
     with FaultServer(play) as server:
-        [_, second] = ask(sample, mode, server.url, times=2, request_timeout=0.5)
+        outcomes = ask(sample, mode, server.url, times=2, request_timeout=1.5)
+    assert [type(outcome) for outcome in outcomes] == [Progress] * 2
+    assert [request.connection for request in server.requests] == [0, 0, 1]
+
+
+@every_mode
+def test_two_silent_connections_take_no_longer_than_one(mode: str) -> None:
+    """If the new connection stays silent too, the time limit of the poll ends it, and the server is
+    not asked a third time."""
+    [sample, *_] = SAMPLES
+
+    def play(peer: Peer) -> None:
+        if peer.number == 0 and peer.request():
+            peer.send(http(good(sample)))
+        if peer.request():
+            peer.hold()
+
+    took: list[float] = []
+    with FaultServer(play) as server:
+        [_, second] = ask(
+            sample,
+            mode,
+            server.url,
+            times=2,
+            between=lambda: took.append(time.monotonic()),
+            request_timeout=0.6,
+        )
+        took.append(time.monotonic())
     assert type(second) is TransportError
-    assert "no whole answer" in str(second)
-    assert len(server.requests) == 2
+    assert "no complete answer" in str(second)
+    assert [request.connection for request in server.requests] == [0, 0, 1]
+    assert 0.6 <= took[1] - took[0] < 0.6 + GRACE
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_server_known_to_be_slow_is_given_more_time(mode: str) -> None:
+    """A kept connection is not called silent before twice the time that the slowest answer took."""
+    [sample, *_] = SAMPLES
+
+    def play(peer: Peer) -> None:
+        while peer.request():
+            server.ended.wait(0.5)
+            peer.send(http(good(sample)))
+
+    with FaultServer(play) as server:  # 1.2 s leave 0.4 s for a connection that may be silent
+        outcomes = ask(sample, mode, server.url, times=2, request_timeout=1.2)
+    assert [type(outcome) for outcome in outcomes] == [Progress] * 2
+    assert [request.connection for request in server.requests] == [0, 0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_silent_token_request_is_not_repeated(mode: str) -> None:
+    """A token endpoint that is silent on a kept connection may be at work: it is asked once."""
+
+    def play(peer: Peer) -> None:
+        while request := peer.request():
+            if request.line.startswith(b"GET"):
+                peer.send(http(b"", status=401))
+            elif len(server.requests) == 1:
+                peer.send(http(NEW_TOKEN))
+            else:
+                peer.hold()
+
+    with FaultServer(play) as server:
+        auth = ClientCredentials("made-up", "made-up", token_url=f"{server.url}/token")
+        sample = with_auth(auth)
+        [outcome] = ask(sample, mode, server.url, request_timeout=0.6)
+    assert type(outcome) is TransportError
+    assert [request.line[:4] for request in server.requests] == [b"POST", b"GET ", b"POST"]
+    assert server.connections == 1
+
+
+def with_auth(auth: ClientCredentials) -> Sample:
+    """A job of iTwin, asked about with these credentials."""
+
+    def make(kind: Any) -> Any:
+        return lambda url, **options: kind(auth, base_url=url, **options)
+
+    return attrs.evolve(ITWIN, make=make(ITwin), make_async=make(AsyncITwin))
+
+
+NEW_TOKEN = b'{"access_token": "%s", "expires_in": 100}' % TOKEN.encode()
 
 
 def test_the_repetition_does_not_use_another_dead_connection() -> None:
-    """Where one kept connection is dead the others are closed: the repetition goes on a new one."""
+    """If one kept connection is dead, the others are closed: the repetition uses a new one."""
     [sample, *_] = SAMPLES
     together = threading.Barrier(3)
 
@@ -232,8 +316,8 @@ LEAVES_BYTES = ("bytes-after-the-body", "second-answer")
 
 
 def test_a_token_request_is_repeated_like_any_other() -> None:
-    """A request for a token is repeated like any other: to ask for one twice does no harm."""
-    token = b'{"access_token": "%s", "expires_in": 100}' % TOKEN.encode()
+    """A token request is repeated like any other if its connection was dead: a second token does no
+    harm."""
     job = b'{"jobProgress":{"percentage":56,"state":"Active"}}'
 
     def play(peer: Peer) -> None:
@@ -241,7 +325,7 @@ def test_a_token_request_is_repeated_like_any_other() -> None:
             if request.line.startswith(b"POST"):
                 if peer.number == 0 and len(server.requests) > 2:
                     return
-                peer.send(http(token))
+                peer.send(http(NEW_TOKEN))
             else:
                 peer.send(http(job))
 

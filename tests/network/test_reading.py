@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opwatch.reading import count, printable, text
+from opwatch.reading import count, text
+from opwatch.text import printable
 
 
 def test_a_count_is_exact_however_large() -> None:

@@ -26,8 +26,8 @@ from opwatch.errors import (
     OpwatchError,
     TransportError,
 )
+from opwatch.net.message import Request
 from opwatch.testing import FakeClock, Reply, Script, reply
-from opwatch.wire import Outgoing
 
 RUNS = 200
 AT_ONCE = 10
@@ -69,17 +69,21 @@ class Job:
         self.sample = sample
         self.phase = random.Random(seed).choice(list(sample.ended))
         self.polls = self.failed = 0
+        self._has_looked = False
         self._random = random.Random(seed)
         self._clock = clock
         self.schedule = self._random.choice([None, SLOW])
         self._end = HOURS * 3600 * self._random.uniform(0.9, 1)
         self._step = self._random.choice([60.0, 600.0, 6000.0])
 
-    def __call__(self, request: Outgoing) -> Trouble:
+    def __call__(self, request: Request) -> Trouble:
         is_look = self.sample is ITWIN and not request.target.endswith("/progress")
         is_over = self._clock.now() >= self._end
         if not is_look:
             self._begin_poll(looks=self.sample is ITWIN and is_over)
+        elif self._has_looked:  # once the job is known to be over, a poll is the look alone
+            self._begin_poll(looks=True, alone=True)
+        self._has_looked = is_look
         if self._fails_at == is_look:
             return self._random.choice(_troubles(self.sample))
         if is_over:
@@ -89,13 +93,13 @@ class Job:
         moved = int(self._clock.now() // self._step) % 100
         return reply(200, self.sample.body(number=str(moved)))
 
-    def _begin_poll(self, looks: bool) -> None:
+    def _begin_poll(self, looks: bool, alone: bool = False) -> None:
         """Draw whether this poll fails; where it looks at the job too, at which request."""
         self.polls += 1
         self._fails_at: bool | None = None
         if self._random.random() < FAILING:
             self.failed += 1
-            self._fails_at = looks and self._random.random() < 0.5
+            self._fails_at = alone or (looks and self._random.random() < 0.5)
 
 
 def _wait(sample: Sample, seed: int) -> tuple[Job, Phase]:

@@ -294,7 +294,7 @@ def test_an_answer_may_be_a_proxy_s(sim: Simulator, service: str) -> None:
     client = sim.client(service)
     with pytest.raises(Unavailable, match="Bad gateway"):
         client.progress("job-1")
-    with pytest.raises(BadResponse, match="not a JSON object"):
+    with pytest.raises(BadResponse, match="isn't a JSON object"):
         client.progress("job-1")
 
 

@@ -1,6 +1,7 @@
 """What generated/ is: what the specs give, the same everywhere, as the facade relies on it."""
 
 import ast
+import asyncio
 import functools
 import inspect
 import os
@@ -10,8 +11,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import httpx
+import opwatch_api.itwin.client
 import pytest
 import spec_generation
+from opwatch_api import apig, catenis, itwin
 from opwatch_api.apig.api.instances import show_details_of_instance_progress_v2
 from opwatch_api.catenis.api.messages import retrieve_message_progress
 from opwatch_api.itwin.api.jobs import get_job, get_job_progress
@@ -87,7 +91,8 @@ def test_no_drift_is_no_error(
 
 def copied(target: Path, home: Path) -> None:
     """In place of the generators: what is committed, which is what they give."""
-    shutil.copytree(PACKAGE, target / spec_generation.PACKAGE)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(spec_generation.GENERATED, target, dirs_exist_ok=True, ignore=ignored)
 
 
 def test_drift_is_named_file_by_file(
@@ -96,7 +101,7 @@ def test_drift_is_named_file_by_file(
     """`check` fails and names each file that was changed, added or deleted, and no other."""
     monkeypatch.setattr(spec_generation, "_generate", copied)
     package = tmp_path / "generated" / spec_generation.PACKAGE
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    copied(package.parent, tmp_path)
     with (package / "itwin" / "models" / "job.py").open("a", encoding="utf-8") as file:
         file.write("# edited by hand\n")
     (package / "itwin" / "extra.py").touch()
@@ -154,23 +159,76 @@ def imported(folder: Path) -> set[str]:
     return {str(name).partition(".")[0] for name in absolute | plain}
 
 
-@pytest.mark.parametrize(
-    ("module", "arguments"),
-    [
-        (retrieve_message_progress, ["ephemeral_message_id", "client"]),
-        (get_job_progress, ["id", "client"]),
-        (get_job, ["id", "client"]),
-        (show_details_of_instance_progress_v2, ["project_id", "instance_id", "client"]),
-    ],
-)
+def test_everything_but_the_client_classes_imports_without_httpx() -> None:
+    """Only `client.py` loads httpx: no endpoint, model or other shared module does."""
+    modules = [
+        ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for service in ("apig", "catenis", "itwin")
+        for file in sorted((PACKAGE / service).rglob("*.py"))
+        if file.name not in ("client.py", "__init__.py")
+    ]
+    code = f"import sys, {', '.join(modules)}; print('httpx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_a_package_loads_its_client_classes_when_they_are_used() -> None:
+    """The classes are those of `client.py`, a star import finds them, and no other name exists."""
+    assert itwin.Client is opwatch_api.itwin.client.Client
+    assert itwin.AuthenticatedClient is opwatch_api.itwin.client.AuthenticatedClient
+    names: dict[str, object] = {}
+    exec("from opwatch_api.itwin import *", names)
+    assert {"Client", "AuthenticatedClient"} <= names.keys()
+    with pytest.raises(AttributeError, match=r"'opwatch_api\.itwin' has no attribute 'Clinet'"):
+        getattr(itwin, "Clinet")  # noqa: B009
+
+
+ENDPOINTS = [
+    (catenis, retrieve_message_progress, {"ephemeral_message_id": "a/b"}, "/messages/a%2Fb"),
+    (itwin, get_job_progress, {"id": "a b"}, "/jobs/a%20b"),
+    (itwin, get_job, {"id": "ä"}, "/jobs/%C3%A4"),
+    (
+        apig,
+        show_details_of_instance_progress_v2,
+        {"project_id": "p", "instance_id": "..;"},
+        "/p/apigw/instances/..%3B",
+    ),
+]
+
+
+@pytest.mark.parametrize(("service", "module", "ids", "path"), ENDPOINTS)
+def test_the_generated_functions_work_with_httpx(
+    service: ModuleType, module: ModuleType, ids: dict[str, str], path: str
+) -> None:
+    """Sync or async, each sends its ids percent-encoded, and parses what is documented."""
+    targets: list[bytes] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        targets.append(request.url.raw_path)
+        return httpx.Response(401, json={"error": None, "status": "error", "message": "no"})
+
+    transport = httpx.MockTransport(respond)
+    client = service.Client("http://x.test/v", httpx_args={"transport": transport})
+    signed = service.AuthenticatedClient("http://x.test", "t", httpx_args={"transport": transport})
+    answers = [module.sync_detailed(client=client, **ids)]
+    answers.append(asyncio.run(module.asyncio_detailed(client=signed, **ids)))
+    parsed = [module.sync(client=signed, **ids), asyncio.run(module.asyncio(client=client, **ids))]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    for body in parsed + [answer.parsed for answer in answers]:
+        assert type(body) is service.models.ErrorResponse
+    assert len(targets) == 4
+    assert all(path.encode() in target for target in targets)
+
+
+@pytest.mark.parametrize(("service", "module", "ids", "path"), ENDPOINTS)
 def test_functions_take_the_ids_and_a_plain_client(
-    module: ModuleType, arguments: list[str]
+    service: ModuleType, module: ModuleType, ids: dict[str, str], path: str
 ) -> None:
     """A generated function takes the ids of its path and a client that need hold no token."""
     for name in ("sync_detailed", "asyncio_detailed"):
-        signature = inspect.signature(getattr(module, name), eval_str=True)
-        assert list(signature.parameters) == arguments
-        assert "| opwatch_api" in str(signature.parameters["client"].annotation)
+        signature = inspect.signature(getattr(module, name))
+        assert list(signature.parameters) == [*ids, "client"]
+        assert signature.parameters["client"].annotation == "AuthenticatedClient | Client"
 
 
 def test_the_package_is_typed() -> None:

@@ -22,6 +22,12 @@ APIG = "paths /v2/{project_id}/apigw/instances/{instance_id}/progress get"
 WEBHOOK = "webhooks final-msg-progress post"
 SCHEMAS = "components schemas"
 CATENIS_BODY = f"{CATENIS} responses 200 content application/json"
+ERROR_EXAMPLE = (
+    "content application/vnd.bentley.itwin-platform.v1+json examples insufficientPermissions"
+)
+JOB_BODY = (
+    "paths /jobs/{id} get responses 200 content application/vnd.bentley.itwin-platform.v1+json"
+)
 ITWIN_BODY = f"{ITWIN} responses 200 content application/vnd.bentley.itwin-platform.v1+json"
 APIG_BODY = f"{APIG} responses 200 content application/json"
 NAMELESS = {"type": "object", "properties": {"a": {"type": "string"}}}
@@ -106,6 +112,45 @@ CHANGES: list[tuple[str, str, Change]] = [
     ("open-enum", "catenis", put(f"{SCHEMAS} MessageProgressData properties kind", ACTION)),
     ("open-enum", "apig", put(f"{SCHEMAS} ErrorResponse properties kind", {"enum": ["a", "b"]})),
     ("open-enum", "catenis", put(f"{SCHEMAS} ErrorResponse properties status const", "error")),
+    ("wait-form", "itwin", drop(f"{ITWIN} x-wait id")),
+    ("wait-form", "itwin", put(f"{ITWIN} x-wait percent", "jobProgress.percentage")),
+    ("wait-form", "itwin", put(f"{ITWIN} x-wait state is Active", "busy")),
+    ("wait-form", "itwin", put(f"{ITWIN} x-wait outcome operation", "getJobs")),
+    ("wait-form", "itwin", put("paths /jobs/{id} get x-wait", {})),
+    ("wait-form", "catenis", put(f"{CATENIS} x-wait restart-on-change", "/data/progress/done")),
+    ("wait-form", "catenis", put(f"{CATENIS} x-wait state 0 when", {})),
+    ("wait-form", "catenis", put(f"{CATENIS} x-wait errors cases 0 is", "lost")),
+    ("wait-form", "apig", put(f"{APIG} x-wait id parameter", "gateway_id")),
+    ("wait-form", "apig", put(f"{APIG} x-wait schedule delays", [])),
+    ("wait-form", "apig", put(f"{APIG} x-wait until", "done")),
+    ("wait-pointer", "itwin", put(f"{ITWIN} x-wait step", "/jobProgress/steps")),
+    ("wait-pointer", "itwin", put(f"{ITWIN} x-wait outcome fault code", "/codes")),
+    ("wait-pointer", "itwin", put(f"{ITWIN} x-wait outcome same", {"/job/jobId": "id"})),
+    ("wait-pointer", "itwin", put(f"{ITWIN} x-wait outcome started", "/job/executionInformation")),
+    ("wait-pointer", "itwin", put(f"{ITWIN} x-wait errors code", "/code")),
+    ("wait-pointer", "catenis", put(f"{CATENIS} x-wait contradiction", "/data/error")),
+    ("wait-pointer", "catenis", put(f"{CATENIS} x-wait require is", {"/state": "success"})),
+    ("wait-pointer", "apig", put(f"{APIG} x-wait errors request-id at", "/requestId")),
+    ("wait-pointer", "apig", put(f"{APIG} x-wait errors message", ["/error_msg", "/error/msg"])),
+    ("wait-phase", "itwin", drop(f"{ITWIN} x-wait state is Unsubmitted")),
+    ("wait-phase", "itwin", drop(f"{ITWIN} x-wait outcome state is cancelled")),
+    (
+        "wait-phase",
+        "apig",
+        put(f"{SCHEMAS} InstanceStatus enum", ["creating", "success", "failed", "x"]),
+    ),
+    ("wait-phase", "catenis", lambda content: node(content, CATENIS)["x-wait"]["state"].pop(0)),
+    ("wait-example", "itwin", put(f"{ITWIN} x-wait state is Active", "pending")),
+    ("wait-example", "itwin", drop(f"{ITWIN_BODY} examples active x-phase")),
+    ("wait-example", "itwin", put(f"{JOB_BODY} examples failed x-phase", "ended")),
+    ("wait-example", "itwin", put(f"{ITWIN} x-wait outcome state is success", "ended")),
+    ("wait-example", "apig", put(f"{APIG} x-wait contradiction", "/status")),
+    ("wait-example", "itwin", drop("components responses Forbidden " + ERROR_EXAMPLE + " x-error")),
+    ("wait-example", "itwin", put(f"{ITWIN} x-wait errors cases 0 code", "ResourceNotFound")),
+    ("wait-example", "catenis", put(f"{CATENIS} x-wait errors cases", [])),
+    ("wait-source", "itwin", put(f"{ITWIN} x-wait schedule", [15, 30, 60, 90])),
+    ("wait-source", "apig", put(f"{APIG} x-wait state is deleted", "cancelled")),
+    ("wait-source", "catenis", put(f"{CATENIS} x-wait require is", {"/status": "SUCCESS"})),
     ("mark", "itwin", drop("servers 0 x-inferred")),
     ("mark", "catenis", put("servers 1 x-inferred", "Somebody said so.")),
     ("mark", "apig", put(f"{APIG} x-addition", "No reason given.")),
@@ -164,7 +209,26 @@ def test_a_spec_has_its_document(tmp_path: Path) -> None:
 def test_every_rule_is_broken_by_a_change() -> None:
     """No rule is without a change that breaks it."""
     shown = {rule for rule, _, _ in CHANGES} | {"readme-place", "document-line"}
-    assert shown == spec_rules.RULES.keys() | {"structure"}
+    assert shown == spec_rules.RULES.keys() | spec_rules.WAIT_RULES.keys() | {"structure"}
+
+
+def test_a_wait_claim_needs_its_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without its mark, a delay that the document doesn't give is named with line and fix."""
+    shutil.copytree(spec_generation.SPECS, tmp_path / "specs")
+    file = tmp_path / "specs" / "apig.yaml"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    mark = next(n for n, line in enumerate(lines) if "Both Terraform providers" in line)
+    file.write_text("\n".join([*lines[:mark], *lines[mark + 1 :]]), encoding="utf-8")
+    monkeypatch.setattr(spec_generation, "SPECS", tmp_path / "specs")
+    assert command_line.validate() == 1
+    found = next(line for line in capsys.readouterr().err.splitlines() if "wait-source" in line)
+    where = "#/paths/~1v2~1{project_id}~1apigw~1instances~1{instance_id}~1progress/get"
+    assert found == (
+        f"specs/apig.yaml:{mark}: {where}/x-wait/schedule/delays/0: wait-source: 20 isn't in the "
+        "document; quote the document, or say with x-inferred beside it where it is from"
+    )
 
 
 def test_a_finding_names_file_line_place_and_rule(

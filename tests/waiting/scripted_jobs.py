@@ -22,7 +22,7 @@ from opwatch.testing import FakeClock, Reply, Script, reply
 EPOCH = 1_800_000_000.0
 JOB_ID = "job-1"
 DEVICE = "d" * 20
-CANCELLED = "the wait was cancelled; the job itself goes on; `.token` resumes the wait"
+CANCELLED = "the wait was cancelled; the job continues; `.token` resumes the wait"
 
 CLIENTS: dict[tuple[str, bool], Callable[..., Any]] = {
     ("catenis", False): lambda auth, **how: Catenis(DEVICE, "a made-up secret", **how),
@@ -120,6 +120,8 @@ class Job:
     how: dict[str, Any] = attrs.field(factory=dict)
     options: dict[str, Any] = attrs.field(factory=dict)
     cancel_at: float | None = None
+    stepped: tuple[str, str] | None = None
+    """The requests and the end if each turn starts from a token, which doesn't say "over"."""
 
 
 FINE = [job("success")]
@@ -250,61 +252,77 @@ JOBS = [
         "over: down, then told",
         "itwin",
         [OVER],
-        "0 j0 15 j15 45 j45",
+        "0 j0 j15 j45",
         "succeeded 45",
         job=[DOWN, HTML, job("success")],
+        stepped=("0 j0 15 j15 45 j45", "succeeded 45"),
     ),
     Job(
         "over: the job lags behind",
         "itwin",
         [OVER],
-        "0 j0 15 j15",
+        "0 j0 j15",
         "succeeded 15",
         job=[job("active"), job("success")],
+        stepped=("0 j0 15 j15", "succeeded 15"),
     ),
     Job(
         "over: taken back",
         "itwin",
         [OVER, active(99), OVER],
-        "0 j0 15 30 j30",
-        "succeeded 30",
+        "0 j0 j15",
+        "succeeded 15",
         job=[DOWN, job("success")],
+        stepped=("0 j0 15 30 j30", "succeeded 30"),
     ),
     Job(
         "over: down until the deadline",
         "itwin",
         [OVER],
-        "0 j0 15 j15 40 j40",
+        "0 j0 j15 j40",
         "ended 40",
         40,
         [DOWN],
+        stepped=("0 j0 15 j15 40 j40", "ended 40"),
     ),
     Job(
         "over: both down at the deadline",
         "itwin",
         [OVER, DOWN],
-        "0 j0 10",
-        "WaitTimeout 10",
+        "0 j0 j10",
+        "ended 10",
         10,
         [DOWN],
+        stepped=("0 j0 10", "WaitTimeout 10"),
     ),
-    Job("over: then gone", "itwin", [OVER, GONE], "0 j0 15", "JobGone 15", job=[DOWN]),
+    Job(
+        "over: then gone",
+        "itwin",
+        [OVER, GONE],
+        "0 j0 j15",
+        "ended 15",
+        job=[DOWN],
+        options={"max_failures": 2},
+        stepped=("0 j0 15", "JobGone 15"),
+    ),
     Job(
         "over: never told",
         "itwin",
         [OVER],
-        "0 j0 15 j15 45 j45",
+        "0 j0 j15 j45",
         "ended 45",
         job=[HTML],
         options={"max_failures": 3},
+        stepped=("0 j0 15 j15 45 j45", "ended 45"),
     ),
     Job(
         "over: limited",
         "itwin",
         [OVER],
-        "0 j0 70 j70",
+        "0 j0 j70",
         "succeeded 70",
         job=[limited("70"), job("success")],
+        stepped=("0 j0 70 j70", "succeeded 70"),
     ),
     Job(
         "over: limited beyond the deadline", "itwin", [OVER], "0 j0", "ended 0", 60, [limited("70")]

@@ -6,14 +6,15 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from opwatch import Apig, AsyncITwin, Catenis, ITwin, transport
+from opwatch import Apig, AsyncITwin, Catenis, ITwin
 from opwatch import clock as clocks
+from opwatch import net as transport
 from opwatch.clock import LONGEST_SLEEP, Clock
 from opwatch.errors import TransportError
+from opwatch.net.asynchronous import AsyncTransport
+from opwatch.net.message import Answer
 from opwatch.progress import Phase
 from opwatch.testing import FakeClock, Reply, Script, reply
-from opwatch.transport.asynchronous import AsyncTransport
-from opwatch.wire import Answer
 
 BACKENDS = ["asyncio", "trio"]
 ACTIVE = reply(200, {"jobProgress": {"state": "Active", "percentage": 7}})
@@ -148,7 +149,7 @@ def test_time_does_not_move_while_a_request_is_under_way(backend):
         asked, answered = anyio.Event(), anyio.Event()
 
         class Server(AsyncTransport):
-            async def send(self, outgoing):
+            async def send(self, outgoing, end):
                 asked.set()
                 await answered.wait()
                 return Answer(200, (), b'{"jobProgress": {"state": "Active"}}')

@@ -6,9 +6,8 @@ import math
 
 import pytest
 
-from opwatch import polling
-from opwatch.errors import ConfigurationError
-from opwatch.polling import (
+from opwatch.core import polling
+from opwatch.core.polling import (
     TRANSITIONS,
     Event,
     Gate,
@@ -26,10 +25,10 @@ from opwatch.polling import (
     dump,
     load,
     opened,
-    plan,
     shut,
     wants_closer_look,
 )
+from opwatch.errors import ConfigurationError
 from opwatch.progress import Phase
 
 ITWIN = Schedule((15, 30, 60, 120), jitter=0)
@@ -452,7 +451,7 @@ def test_a_schedule_takes_any_sequence_and_keeps_numbers():
 
 def planned(**how):
     how = {"timeout": None, "stall_timeout": None, "max_failures": 10} | how
-    return plan(how.pop("schedule", ITWIN), 100.0, **how)
+    return polling.plan(100.0, how.pop("schedule", ITWIN), **how)
 
 
 @pytest.mark.parametrize("name", ["timeout", "stall_timeout"])
@@ -478,13 +477,13 @@ def test_max_failures_is_a_whole_number_above_zero(value):
     """Anything else is refused with its value."""
     with pytest.raises(ConfigurationError) as refused:
         planned(max_failures=value)
-    assert f"max_failures must be a whole number above 0, not {value!r}" in str(refused.value)
+    assert f"`max_failures` must be a positive integer, not {value!r}" in str(refused.value)
 
 
 @pytest.mark.parametrize("schedule", [(15, 30), [], None, "15"])
 def test_a_plan_needs_a_schedule(schedule):
     """A bare tuple is not taken for one."""
-    with pytest.raises(ConfigurationError, match="schedule must be an opwatch"):
+    with pytest.raises(ConfigurationError, match="`schedule` must be an opwatch"):
         planned(schedule=schedule)
 
 
@@ -759,14 +758,14 @@ def test_a_token_without_a_field_is_refused(name):
 )
 def test_what_is_no_token_is_refused(token):
     """The message says what to give, and quotes a short beginning only."""
-    with pytest.raises(ConfigurationError, match="not a token of opwatch") as refused:
+    with pytest.raises(ConfigurationError, match="isn't a token of opwatch") as refused:
         loaded(token)
     assert len(str(refused.value)) < 200
 
 
 def test_a_token_of_another_service_is_refused_by_name():
     """The message says which one it is of."""
-    with pytest.raises(ConfigurationError, match=r"of the service 'itwin', not 'apig'"):
+    with pytest.raises(ConfigurationError, match=r"for the service 'itwin', not 'apig'"):
         load(token_of(FULL), service="apig", now=0.0, epoch=EPOCH)
 
 

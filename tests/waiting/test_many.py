@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from opwatch import AsyncITwin, ITwin, Schedule
-from opwatch import transport as transports
+from opwatch import net as transports
 from opwatch.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -22,10 +22,10 @@ from opwatch.errors import (
     WaitCancelled,
     WaitTimeout,
 )
+from opwatch.net.asynchronous import AsyncTransport
+from opwatch.net.message import Answer
 from opwatch.progress import Phase
 from opwatch.testing import FakeClock, Script, reply
-from opwatch.transport.asynchronous import AsyncTransport
-from opwatch.wire import Answer
 
 BACKENDS = ["asyncio", "trio"]
 MINUTE = Schedule((60,), jitter=0)
@@ -388,7 +388,7 @@ def slow(*names, started, release=None):
             super().__init__(limits)
             self.under_way = 0
 
-        async def send(self, outgoing):
+        async def send(self, outgoing, end):
             name = outgoing.target.split("/")[-2]
             if name in names:
                 started.append(name)
@@ -446,7 +446,7 @@ def test_an_answer_that_comes_all_the_same_does_not_bring_a_cancelled_wait_back(
         cancel, release, sent = anyio.Event(), anyio.Event(), []
 
         class Stubborn(AsyncTransport):
-            async def send(self, outgoing):
+            async def send(self, outgoing, end):
                 sent.append(outgoing.target)
                 with anyio.CancelScope(shield=True):
                     await release.wait()
@@ -675,7 +675,7 @@ def test_a_sleep_ends_where_an_answer_brings_an_earlier_query(backend, clock):
     asked = {"a": [], "b": []}
 
     class OneIsSlow(AsyncTransport):
-        async def send(self, outgoing):
+        async def send(self, outgoing, end):
             name = outgoing.target.split("/")[-2]
             asked[name].append(clock.now())
             if name == "a" and len(asked["a"]) == 2:
@@ -811,7 +811,7 @@ def test_no_more_requests_than_places_are_under_way(backend, clock):
     class Counting(AsyncTransport):
         under_way = 0
 
-        async def send(self, outgoing):
+        async def send(self, outgoing, end):
             self.under_way += 1
             most.append(self.under_way)
             for _ in range(5):

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted_jobs import CLIENTS
 
-from opwatch.errors import OpwatchError, TransportError
-from opwatch.polling import (
+from opwatch.core.polling import (
     Plan,
     PollState,
     Reading,
@@ -26,6 +25,7 @@ from opwatch.polling import (
     dump,
     load,
 )
+from opwatch.errors import OpwatchError, TransportError
 from opwatch.progress import Phase
 from opwatch.testing import FakeClock, Reply, Script, reply
 
@@ -182,7 +182,8 @@ def check(
         assert now - state.changed >= state.plan.stall_timeout
     elif verdict is Verdict.GAVE_UP:
         assert isinstance(event, Trouble)
-        barred = deadline is not None and now + (event.retry_after or 0) > deadline
+        pause = event.retry_after or 0
+        barred = pause > 86_400 or (deadline is not None and now + pause > deadline)
         assert not event.transient or barred or model.failures >= state.plan.max_failures
     else:
         assert not is_late
@@ -225,6 +226,7 @@ def follow(plan: Plan, events: list[tuple[Any, ...]]) -> None:
             event = Reading(Phase.RUNNING, event.marker)
         slept = max(0.0, state.due - now) + oversleep + latency
         now, wall = now + slept, wall + slept
+        model.since += max(0.0, now - state.due - 60)  # time in which nobody watched
         deadline = state.plan.deadline
         state, verdict = advance(state, event, now, jitter)
         polls += 1

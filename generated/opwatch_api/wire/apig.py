@@ -8,25 +8,25 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 
-class ErrorResponse(BaseModel):
+class IdentityError(BaseModel):
     """
-    What every HTTP error carries.
+    An error of the identity service.
     """
 
     model_config = ConfigDict(
         extra="forbid",
     )
-    error_code: StrictStr | None = None
+    code: StrictInt | StrictStr | None = None
     """
-    Error code. See Error Codes.
+    The HTTP status.
     """
-    error_msg: StrictStr | None = None
+    message: StrictStr | None = None
     """
     Error message.
     """
-    request_id: StrictStr | None = None
+    title: StrictStr | None = None
     """
-    The service's id of the request, for its support.
+    The HTTP status in words.
     """
 
 
@@ -67,4 +67,30 @@ class InstanceProgress(BaseModel):
     end_time: StrictInt | None = None
     """
     Time when the gateway creation is completed. The time is in the Unix timestamp format.
+    """
+
+
+class ErrorResponse(BaseModel):
+    """
+    What every HTTP error carries.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    error_code: StrictStr | None = None
+    """
+    Error code. See Error Codes.
+    """
+    error_msg: StrictStr | None = None
+    """
+    Error message.
+    """
+    request_id: StrictStr | None = None
+    """
+    The service's id of the request, for its support.
+    """
+    error: IdentityError | None = None
+    """
+    What the identity service in front says instead.
     """

@@ -14,11 +14,10 @@ from datetime import datetime
 from functools import lru_cache
 from urllib.parse import parse_qsl, quote, unquote
 
-from opwatch.auth import compact, signature, utc
-from opwatch.wire import Secret
+from opwatch.auth import EMPTY_HASH, signature, stamp
+from opwatch.net.message import Secret
 
 ALGORITHM = "SDK-HMAC-SHA256"
-_EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 
 
 def sign(
@@ -43,28 +42,23 @@ def sign(
     """
     secret_key = Secret(secret_key)
     security_token = Secret(security_token or "")
-    added = {"X-Sdk-Date": compact(utc(timestamp))}
+    added = {"X-Sdk-Date": stamp(timestamp)}
     if project_id:
         added["X-Project-Id"] = project_id
     if token := security_token.reveal():
         added["X-Security-Token"] = token
-    lines, names = canonical_headers({**headers, "Host": host, **added})
+    signed = {**headers, "Host": host, **added}
+    pairs = sorted((name.lower(), value.strip()) for name, value in signed.items())
+    lines, names = "".join(f"{n}:{value}\n" for n, value in pairs), ";".join(n for n, _ in pairs)
     path, _, query = target.partition("?")
-    canonical = "\n".join(
-        (
-            method.upper(),
-            canonical_path(path),
-            canonical_query(query) if query else "",
-            lines,
-            names,
-            hashlib.sha256(body).hexdigest() if body else _EMPTY_HASH,
-        )
-    )
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    to_sign = f"{ALGORITHM}\n{added['X-Sdk-Date']}\n{digest}"
-    signed = signature(_keyed(secret_key), to_sign)
+    fields = sorted(parse_qsl(query, keep_blank_values=True)) if query else []
+    query = "&".join(f"{quote(key, safe='~')}={quote(value, safe='~')}" for key, value in fields)
+    digest = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
+    canonical = "\n".join((method.upper(), _canonical(path), query, lines, names, digest))
+    hashed = hashlib.sha256(canonical.encode()).hexdigest()
+    mac = signature(_keyed(secret_key), f"{ALGORITHM}\n{added['X-Sdk-Date']}\n{hashed}")
     added["Authorization"] = (
-        f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={signed}"
+        f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={mac}"
     )
     return added
 
@@ -74,20 +68,8 @@ def _keyed(secret_key: Secret) -> hmac.HMAC:
     return hmac.new(secret_key.encode(), digestmod="sha256")
 
 
-def canonical_headers(headers: Mapping[str, str]) -> tuple[str, str]:
-    """The block of `name:value` lines, each with its newline, and the names joined by `;`."""
-    pairs = sorted((name.lower(), value.strip()) for name, value in headers.items())
-    return "".join(f"{name}:{value}\n" for name, value in pairs), ";".join(n for n, _ in pairs)
-
-
 @lru_cache(maxsize=1024)
-def canonical_path(path: str) -> str:
-    """Each segment decoded and encoded anew, always with a slash at the end."""
+def _canonical(path: str) -> str:
+    """Each segment decoded and encoded again, always with a slash at the end."""
     canonical = "/".join(quote(part, safe="~") for part in unquote(path).split("/"))
     return canonical if canonical.endswith("/") else canonical + "/"
-
-
-def canonical_query(query: str) -> str:
-    """The pairs sorted, then encoded; `key=` where a value is empty."""
-    pairs = sorted(parse_qsl(query, keep_blank_values=True))
-    return "&".join(f"{quote(key, safe='~')}={quote(value, safe='~')}" for key, value in pairs)

@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
-from opwatch.auth import compact, signature, utc
-from opwatch.wire import Secret
+from opwatch.auth import EMPTY_HASH, signature, stamp
+from opwatch.net.message import Secret
 
 ALGORITHM = "CTN1-HMAC-SHA256"
 SCOPE = "ctn1_request"
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far the server lets a timestamp be off its own clock."""
-_EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 
 
 def sign(
@@ -46,17 +45,15 @@ def sign(
     `timestamp` without a time zone.
     """
     secret = Secret(secret)
-    when = utc(timestamp)
-    stamp = compact(when)
-    day = sign_date.strftime("%Y%m%d") if sign_date else compact(when - CLOCK_TOLERANCE)[:8]
-    digest = hashlib.sha256(body).hexdigest() if body else _EMPTY_HASH
-    conformed = f"{method}\n{target}\nhost:{host}\nx-bcot-timestamp:{stamp}\n\n{digest}\n"
+    when = stamp(timestamp)
+    day = str(sign_date or timestamp.astimezone(UTC) - CLOCK_TOLERANCE)[:10].replace("-", "")
+    digest = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
+    conformed = f"{method}\n{target}\nhost:{host}\nx-bcot-timestamp:{when}\n\n{digest}\n"
     scope = f"{day}/{SCOPE}"
     hashed = hashlib.sha256(conformed.encode()).hexdigest()
-    to_sign = f"{ALGORITHM}\n{stamp}\n{scope}\n{hashed}\n"
-    signed = signature(_keyed(secret, day), to_sign)
+    signed = signature(_keyed(secret, day), f"{ALGORITHM}\n{when}\n{scope}\n{hashed}\n")
     return {
-        "X-BCoT-Timestamp": stamp,
+        "X-BCoT-Timestamp": when,
         "Authorization": f"{ALGORITHM} Credential={device_id}/{scope}, Signature={signed}",
     }
 

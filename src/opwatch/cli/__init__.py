@@ -72,7 +72,7 @@ def _run(argv: Sequence[str] | None) -> int:
         if not isinstance(error, OpwatchError):
             raise
         complain(_one_line(error))
-        return exits.of_error(error)
+        return exits.of_error(error).code
     return code if isinstance(code, int) else exits.SUCCEEDED
 
 
@@ -89,6 +89,6 @@ def _usage(error: object) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    from opwatch.reading import printable
+    from opwatch.text import printable
 
     return printable(str(error), 1000)

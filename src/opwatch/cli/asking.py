@@ -14,8 +14,8 @@ from opwatch.cli.clients import blocking
 from opwatch.cli.events import Event, Kind, line, utcnow
 from opwatch.errors import OpwatchError
 from opwatch.progress import Progress
-from opwatch.reading import printable
 from opwatch.services import names
+from opwatch.text import printable
 
 
 def ask(words: Sequence[str], *, as_json: bool, env_file: Path | None, verbose: bool) -> int:

@@ -45,21 +45,9 @@ from opwatch.cli import exits
 from opwatch.errors import OpwatchError
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import count, parse_time, percent, text
-from opwatch.waiting import ANEW, RESUMES
 
 VERSION = 1
 Kind = Literal["start", "progress", "trouble", "held", "result"]
-
-_OUTCOMES: tuple[tuple[type[OpwatchError], str], ...] = (
-    (errors.ConfigurationError, "misconfigured"),
-    (errors.JobGone, "gone"),
-    (errors.NotFound, "gone"),
-    (errors.AuthenticationError, "refused"),
-    (errors.PermissionDenied, "refused"),
-    (errors.WaitTimeout, "timed out"),
-    (errors.WaitStalled, "stalled"),
-    (errors.WaitCancelled, "interrupted"),
-)
 
 
 @attrs.frozen(kw_only=True)
@@ -90,18 +78,20 @@ class Event:
         """How the watching ended, in a word."""
         if self.error is None:
             return str(self.last.phase) if self.last is not None else "unknown"
-        return outcome_of(self.error)
+        return exits.of_error(self.error).outcome
 
     @property
     def exit_code(self) -> int:
         if self.error is not None:
-            return exits.of_error(self.error)
+            return exits.of_error(self.error).code
         return exits.of_phase(self.last.phase) if self.last is not None else exits.SUCCEEDED
 
     @property
     def says(self) -> str:
-        """The error as a line for a person at a shell."""
-        return _without_advice(str(self.error))
+        """The error as a line for a person at a shell, who has no use for a program's advice."""
+        if isinstance(self.error, _OF_THE_WAIT):
+            return str(self.error).removesuffix(f"; {self.error.advice}")
+        return str(self.error)
 
     @property
     def reason(self) -> str | None:
@@ -109,7 +99,7 @@ class Event:
         if isinstance(self.error, errors.WaitCancelled):
             return None
         if self.error is not None:
-            return _without_advice(self.error.message)
+            return words(self.error)
         if self.last is None or self.last.phase is Phase.SUCCEEDED:
             return None
         if self.last.fault is not None:
@@ -127,19 +117,14 @@ class Event:
         return [*found, f"[request {request}]"] if request else found
 
 
-def outcome_of(error: OpwatchError) -> str:
-    """How the watching ended, in a word, where an error ended it."""
-    return next((word for kind, word in _OUTCOMES if isinstance(error, kind)), "service error")
+_OF_THE_WAIT = (errors.WaitTimeout, errors.WaitStalled, errors.WaitCancelled)
 
 
-def exit_code_of(outcome: str) -> int:
-    """The exit code of a wait that an error ended, from the word for it."""
-    return exits.of_kind(next((kind for kind, word in _OUTCOMES if word == outcome), OpwatchError))
-
-
-def _without_advice(text: str) -> str:
-    """An error's words less how a program would go on waiting: a shell has no token to give."""
-    return text.removesuffix(f"; {RESUMES}").removesuffix(f"; {ANEW}")
+def words(error: OpwatchError) -> str:
+    """Return what happened and how to fix it, without the job."""
+    if error.advice is None or isinstance(error, _OF_THE_WAIT):
+        return error.message
+    return f"{error.message}; {error.advice}"
 
 
 class Sink(Protocol):
@@ -222,7 +207,7 @@ def _error(error: OpwatchError | None) -> dict[str, Any] | None:
         return None
     names = ("status", "code", "request_id", "retry_after")
     found = {name: getattr(error, name, None) for name in names}
-    return {"type": type(error).__name__, "message": error.message, **found}
+    return {"type": type(error).__name__, "message": words(error), **found}
 
 
 def _iso(time: datetime | None) -> str | None:

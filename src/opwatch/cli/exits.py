@@ -1,14 +1,14 @@
 """The exit codes: what a job's end or an error is to a shell.
 
-Of several jobs the first of `ORDER` that any of them came to is the exit code, so 0 means that all
-succeeded. A bad end of a job comes first, since no later run changes it; then what a person must
-mend; then what another run may mend.
+For several jobs, the exit code is the first in `ORDER` that any of them has, so 0 means that all
+succeeded. The bad end of a job comes first, since no later run changes it; then what a person must
+fix; then what another run may fix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from opwatch.progress import Phase
@@ -17,23 +17,64 @@ SUCCEEDED = 0
 FAILED = 1
 """The job failed or was cancelled."""
 USAGE = 2
-"""Wrong usage, or a configuration that cannot work."""
+"""Wrong usage, or a configuration that can't work."""
 UNKNOWN = 3
-"""The job is over, and the service does not say how it ended."""
+"""The job is over, and the service doesn't say how it ended."""
 AUTHENTICATION = 4
 GONE = 5
-"""The service does not know the job, or nothing is at the address."""
+"""The service doesn't know the job, or nothing is at the address."""
 SERVICE = 6
 """The service or the network."""
 TIMED_OUT = 124
-"""The wait's deadline passed, or the job stood still."""
+"""The wait's deadline passed, or the job made no progress."""
 INTERRUPTED = 130
 
 ORDER = (INTERRUPTED, USAGE, FAILED, GONE, AUTHENTICATION, SERVICE, TIMED_OUT, UNKNOWN)
 
 
+class End(NamedTuple):
+    """What an error that ended a wait is to a shell."""
+
+    outcome: str
+    """The word for it in `--json` and the state file."""
+    code: int
+    phrase: str
+    """A few words for a line or a bar."""
+
+
+_ENDS = {
+    "ConfigurationError": End("misconfigured", USAGE, "misconfigured"),
+    "JobFailed": End("failed", FAILED, "failed"),
+    "JobCancelled": End("cancelled", FAILED, "cancelled"),
+    "JobGone": End("gone", GONE, "gone"),
+    "NotFound": End("gone", GONE, "not found"),
+    "AuthenticationError": End("refused", AUTHENTICATION, "refused"),
+    "PermissionDenied": End("refused", AUTHENTICATION, "not permitted"),
+    "WaitTimeout": End("timed out", TIMED_OUT, "timed out"),
+    "WaitStalled": End("stalled", TIMED_OUT, "stalled"),
+    "WaitCancelled": End("interrupted", INTERRUPTED, "interrupted"),
+    "RateLimited": End("service error", SERVICE, "rate limited"),
+    "Unavailable": End("service error", SERVICE, "unavailable"),
+    "BadResponse": End("service error", SERVICE, "not an answer"),
+    "TransportError": End("service error", SERVICE, "no answer"),
+    "OpwatchError": End("service error", SERVICE, "service error"),
+}
+"""By the name of an error's class: importing the classes would cost more than all of `--help`."""
+
+
+def of_error(error: Exception) -> End:
+    """Return what an error that ended a wait is."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next((_ENDS[name] for name in names if name in _ENDS), _ENDS["OpwatchError"])
+
+
+def of_outcome(outcome: str) -> int:
+    """Return the exit code that belongs to an outcome."""
+    return next((end.code for end in _ENDS.values() if end.outcome == outcome), SERVICE)
+
+
 def of_phase(phase: Phase) -> int:
-    """The exit code of a job's answer; 0 for one that is not over."""
+    """Return the exit code of a job's answer; 0 for a job that isn't over."""
     from opwatch.progress import Phase
 
     if phase in (Phase.FAILED, Phase.CANCELLED):
@@ -41,30 +82,7 @@ def of_phase(phase: Phase) -> int:
     return UNKNOWN if phase is Phase.ENDED else SUCCEEDED
 
 
-def of_error(error: Exception) -> int:
-    """The exit code of what ended a wait without the job's end."""
-    return of_kind(type(error))
-
-
-def of_kind(kind: type[Exception]) -> int:
-    """The exit code of such an error."""
-    from opwatch import errors
-
-    table: tuple[tuple[type[Exception], int], ...] = (
-        (errors.ConfigurationError, USAGE),
-        (errors.JobFailed, FAILED),
-        (errors.JobGone, GONE),
-        (errors.NotFound, GONE),
-        (errors.AuthenticationError, AUTHENTICATION),
-        (errors.PermissionDenied, AUTHENTICATION),
-        (errors.WaitTimeout, TIMED_OUT),
-        (errors.WaitStalled, TIMED_OUT),
-        (errors.WaitCancelled, INTERRUPTED),
-    )
-    return next((code for base, code in table if issubclass(kind, base)), SERVICE)
-
-
 def of_all(codes: Iterable[int]) -> int:
-    """The one exit code of several jobs."""
+    """Return the one exit code of several jobs."""
     found = set(codes)
     return next((code for code in ORDER if code in found), SUCCEEDED)

@@ -9,17 +9,10 @@ from __future__ import annotations
 from typing import TextIO
 
 from opwatch.bars import stand
-from opwatch.cli import events
+from opwatch.cli import events, exits
 from opwatch.cli.events import Event
-from opwatch.errors import (
-    BadResponse,
-    OpwatchError,
-    RateLimited,
-    TransportError,
-    Unavailable,
-    WaitCancelled,
-)
-from opwatch.reading import printable
+from opwatch.errors import OpwatchError, WaitCancelled
+from opwatch.text import printable
 
 QUIET_FOR = 60.0
 """Seconds after which a line says that nothing has changed."""
@@ -115,18 +108,10 @@ def told(event: Event) -> str:
         return "taken up from the state file" if event.resumed else "watched"
     if event.kind == "trouble":
         assert event.error is not None
-        return f"{in_short(event.error)}: {printable(event.error.message, 300)}"
+        return f"{in_short(event.error)}: {printable(events.words(event.error), 300)}"
     if event.kind == "held":
         return "not due yet" if event.resumed else "held by a rate limit"
     return stand(event.last) if event.last is not None else "no answer yet"
-
-
-_IN_SHORT: tuple[tuple[type[OpwatchError], str], ...] = (
-    (RateLimited, "rate limited"),
-    (Unavailable, "unavailable"),
-    (BadResponse, "not an answer"),
-    (TransportError, "no answer"),
-)
 
 
 def _is_over(event: Event) -> bool:
@@ -134,8 +119,8 @@ def _is_over(event: Event) -> bool:
 
 
 def in_short(error: OpwatchError) -> str:
-    """A trouble in a few words, with its status: "rate limited (429)"."""
-    words = next((text for kind, text in _IN_SHORT if isinstance(error, kind)), "trouble")
+    """Return an error in a few words, with its status: "rate limited (429)"."""
+    words = exits.of_error(error).phrase
     status = getattr(error, "status", None)
     return f"{words} ({status})" if status else words
 

@@ -22,7 +22,8 @@ from opwatch.bars import duration, size
 from opwatch.cli import exits
 from opwatch.cli.events import VERSION
 from opwatch.errors import ConfigurationError
-from opwatch.reading import parse_time, printable
+from opwatch.reading import parse_time
+from opwatch.text import printable
 
 Fields = dict[str, Any]
 

@@ -22,17 +22,17 @@ import click
 from opwatch import bars
 from opwatch.cli import complain, exits, values
 from opwatch.cli.clients import asynchronous
-from opwatch.cli.events import Event, Sink, exit_code_of, to_json
+from opwatch.cli.events import Event, Sink, to_json
 from opwatch.cli.lines import JsonLines, Lines, Quiet, in_short
 from opwatch.cli.state import StateFile
 from opwatch.cli.streams import OutputLost
 from opwatch.cli.values import Job
 from opwatch.cli.watching import Crew, Limits
 from opwatch.client import AsyncClient, Options
+from opwatch.core.polling import Schedule
 from opwatch.errors import ConfigurationError
-from opwatch.polling import Schedule
-from opwatch.reading import printable
 from opwatch.services import names
+from opwatch.text import printable
 
 
 def run(
@@ -64,7 +64,7 @@ def run(
             raise click.UsageError(f"{option} takes the name of a file, and '-' is none")
     kept = StateFile(state)
     jobs = _jobs(words, kept, state)
-    others = [] if words else [exit_code_of(outcome) for outcome in kept.stopped.values()]
+    others = [] if words else [exits.of_outcome(outcome) for outcome in kept.stopped.values()]
     if not jobs:
         return exits.of_all(others)
     if verbose:

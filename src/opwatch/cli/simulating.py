@@ -12,8 +12,8 @@ from opwatch.cli.events import Event
 from opwatch.cli.run import ending_signals, shown, watch
 from opwatch.cli.state import StateFile
 from opwatch.cli.watching import Crew, Limits
+from opwatch.core.polling import Schedule
 from opwatch.errors import ConfigurationError
-from opwatch.polling import Schedule
 
 if TYPE_CHECKING:
     from opwatch.simulator import Demo, Simulator

@@ -19,9 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from opwatch import polling
 from opwatch.cli.events import answer, from_answer
 from opwatch.cli.values import Job
+from opwatch.core import polling
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Progress
 
@@ -126,11 +126,14 @@ class StateFile:
         try:
             for entry in _entries(text):
                 self._take(entry)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            if _why(error).endswith(polling.NEWER):
-                raise ConfigurationError(f"the state file {path}: {_why(error)}") from None
+        except polling.NewerVersion as error:
+            what = "a token in it" if error.argument else "it"
             raise ConfigurationError(
-                f"damaged state file {path} ({_why(error)}); delete it to begin anew"
+                f"the state file {path}: {what} {error.problem}", advice=error.advice
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ConfigurationError(
+                f"damaged state file {path} ({_why(error)}); delete it to start again"
             ) from None
 
     def _take(self, entry: dict[str, Any]) -> None:
@@ -154,8 +157,8 @@ def _entries(text: str) -> list[dict[str, Any]]:
     fields = json.loads(text)
     version = fields["opwatch_state"]
     if type(version) is int and version > VERSION:
-        raise ConfigurationError(
-            f"version {version}; this opwatch reads version {VERSION}: {polling.NEWER}"
+        raise polling.NewerVersion(
+            f"has version {version}; this opwatch reads version {VERSION}", advice=polling.NEWER
         )
     if version != VERSION:
         raise ValueError(f"version {version!r:.20}, this opwatch reads version {VERSION}")
@@ -165,7 +168,7 @@ def _entries(text: str) -> list[dict[str, Any]]:
 
 def _why(error: Exception) -> str:
     if isinstance(error, ConfigurationError):
-        return error.message.removesuffix(f"; {polling.WHOLE}")
+        return error.message
     if type(error) is ValueError:
         return str(error)
     return "not what opwatch writes"

@@ -75,7 +75,7 @@ class _OutOfRange(Exception):
 
 
 def _fitting(total: float, least: float) -> float:
-    from opwatch.polling import LONGEST  # here, since it costs more than all of --help
+    from opwatch.core.polling import LONGEST  # here, since it costs more than all of --help
 
     if total < least:
         raise _OutOfRange(f"too short: at least {least:g}s")
@@ -138,12 +138,12 @@ def _check_service(name: str, services: list[str]) -> None:
 
 def _checked(job: Job) -> Job:
     from opwatch.errors import ConfigurationError
-    from opwatch.wire import check_id
+    from opwatch.net.address import check_id
 
     try:
-        check_id(job[1], f"a job id of {job[0]}")
+        check_id(job[1], "job ID")
     except ConfigurationError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(f"a job ID of {job[0]} {error.problem}") from None
     return job
 
 

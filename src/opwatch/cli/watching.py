@@ -15,14 +15,15 @@ import anyio
 import attrs
 
 from opwatch import clock as clocks
-from opwatch import polling
-from opwatch.cli.events import Event, Kind, Sink, outcome_of, utcnow
+from opwatch.cli import exits
+from opwatch.cli.events import Event, Kind, Sink, utcnow
 from opwatch.cli.state import StateFile
 from opwatch.cli.values import Job
 from opwatch.client import AsyncClient
+from opwatch.core import polling
+from opwatch.core.run import Step
 from opwatch.errors import OpwatchError, WaitCancelled
 from opwatch.progress import Progress
-from opwatch.waiting import Step
 
 _ROUNDING = 0.05
 """Seconds: a token's times are rounded up, so a turn may come this much too early."""
@@ -61,7 +62,7 @@ class _Watching:
         try:
             await self._turns()
         except OpwatchError as error:
-            self._crew.state.stops(self._job, outcome_of(error))
+            self._crew.state.stops(self._job, exits.of_error(error).outcome)
             asked = self._queries(error.token) > self._queries(self._token)
             if error.last is not None:  # the answer to the query that was the last one
                 self._last, asked = error.last, False
@@ -112,7 +113,7 @@ class _Watching:
     def _show(self, step: Step[Any], *, resumed: bool) -> None:
         if step.progress is not None:
             self._tell("progress", next_query_in=step.delay)
-        elif step.trouble is not None:
+        elif step.trouble is not None and step.trouble.held_until is None:
             self._tell("trouble", error=step.trouble, next_query_in=step.delay)
         elif step.delay is not None and step.delay > _ROUNDING:
             self._tell("held", next_query_in=step.delay, resumed=resumed)

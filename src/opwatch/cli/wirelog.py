@@ -8,47 +8,41 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from opwatch import transport
+from opwatch import net
 from opwatch.cli import complain
 from opwatch.errors import OpwatchError
-from opwatch.transport import Limits, Transport
-from opwatch.transport.asynchronous import AsyncTransport
-from opwatch.wire import Answer, Outgoing
+from opwatch.net.message import Answer, Request
 
 
 def log_requests() -> None:
-    """Log every request of the clients that are made from here on."""
-    blocking, asynchronous = transport.open_blocking.get(), transport.open_async.get()
-    transport.open_blocking.set(lambda limits: _Logged(blocking(limits)))
-    transport.open_async.set(lambda limits: _AsyncLogged(asynchronous(limits)))
+    """Log every request of the clients that are created from here on."""
+    blocking, asynchronous = net.open_blocking.get(), net.open_async.get()
+    net.open_blocking.set(lambda settings: _logged(blocking(settings)))
+    net.open_async.set(lambda settings: _logged_async(asynchronous(settings)))
 
 
-class _Logged(Transport):
-    def __init__(self, inner: Transport) -> None:
-        self._inner = inner
-        self.limits: Limits = inner.limits
+def _logged(transport: Any) -> Any:
+    send = transport.send
 
-    def send(self, outgoing: Outgoing) -> Answer:
-        with _Timed(outgoing) as timed:
-            timed.answer = self._inner.send(outgoing)
+    def logged(request: Request, end: float) -> Answer:
+        with _Timed(request) as timed:
+            timed.answer = send(request, end)
         return timed.answer
 
-    def close(self) -> None:
-        self._inner.close()
+    transport.send = logged
+    return transport
 
 
-class _AsyncLogged(AsyncTransport):
-    def __init__(self, inner: AsyncTransport) -> None:
-        self._inner = inner
-        self.limits: Limits = inner.limits
+def _logged_async(transport: Any) -> Any:
+    send = transport.send
 
-    async def send(self, outgoing: Outgoing) -> Answer:
-        with _Timed(outgoing) as timed:
-            timed.answer = await self._inner.send(outgoing)
+    async def logged(request: Request, end: float) -> Answer:
+        with _Timed(request) as timed:
+            timed.answer = await send(request, end)
         return timed.answer
 
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+    transport.send = logged
+    return transport
 
 
 class _Timed:
@@ -56,9 +50,9 @@ class _Timed:
 
     answer: Answer
 
-    def __init__(self, outgoing: Outgoing) -> None:
-        path = outgoing.target.partition("?")[0]
-        self._what = f"{outgoing.method} {outgoing.address.origin}{path}"
+    def __init__(self, request: Request) -> None:
+        path = request.target.partition("?")[0]
+        self._what = f"{request.method} {request.address.origin}{path}"
         self._began = time.monotonic()
 
     def __enter__(self) -> _Timed:

@@ -29,7 +29,7 @@ def find(name: str) -> Plugin:
         if entry.name == name:
             plugin: Plugin = entry.load()
             return plugin
-    raise ConfigurationError(f"unknown service {name!r}; there are {', '.join(names())}")
+    raise ConfigurationError(f"unknown service {name!r}; the services are {', '.join(names())}")
 
 
 def _entries() -> EntryPoints:

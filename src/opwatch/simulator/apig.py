@@ -22,7 +22,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictInt, StrictStr
 from starlette.routing import BaseRoute, Route
 
 from opwatch.auth import aksk
-from opwatch.auth.tokens import IamPassword
+from opwatch.auth.iam import IamPassword
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault, Phase
 from opwatch.simulator.app import Endpoint, answer

@@ -20,7 +20,7 @@ from opwatch_api.wire import itwin as wire
 from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
 from starlette.routing import BaseRoute, Route
 
-from opwatch.auth.tokens import ClientCredentials
+from opwatch.auth.oauth2 import ClientCredentials
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Phase
 from opwatch.simulator.app import Endpoint, answer
@@ -198,7 +198,7 @@ class _ITwin:
     def _job(self, state: State) -> Handler:
         def handle(exchange: Exchange) -> Reply:
             job = self._authorized(exchange, state)
-            frame = job.now() or Frame(Phase.RUNNING)
+            frame = job.look() or Frame(Phase.RUNNING)
             return answer(self, state, frame.lookup or frame, "job", job)
 
         return handle

@@ -69,6 +69,7 @@ class Job:
             self._met = [0] * len(self._timeline.frames)
             self._began: float | None = None
             self._index: int | None = None
+            self._has_looked = False
             self.polls = 0
             """How often it was asked for."""
             self.started_at: float | None = None
@@ -86,14 +87,29 @@ class Job:
         with state.lock:
             if self._began is None:
                 self._began, self.started_at = state.clock.now(), state.epoch()
-            elapsed = state.clock.now() - self._began
-            index = self._timeline.pick(elapsed, self._met)
-            self._met[index] += 1
             self.polls += 1
-            frame = self._timeline.frames[index]
-            if frame.is_state:
-                self._stand_at(index)
-            return frame
+            self._has_looked = False
+            return self._meet(state.clock.now() - self._began)
+
+    def look(self) -> Frame | None:
+        """The state that a look at the job itself meets; None where it has none.
+
+        Usually that is the one of the last poll. Once a job is over, a client only looks: from the
+        second look in a row, each meets a frame as a poll does.
+        """
+        with self._state.lock:
+            if self._has_looked and self.ended_at is not None and self._began is not None:
+                self._meet(self._state.clock.now() - self._began)
+            self._has_looked = True
+            return self.now()
+
+    def _meet(self, elapsed: float) -> Frame:
+        index = self._timeline.pick(elapsed, self._met)
+        self._met[index] += 1
+        frame = self._timeline.frames[index]
+        if frame.is_state:
+            self._stand_at(index)
+        return frame
 
     def now(self) -> Frame | None:
         """The state that the job is in, without counting as a poll; None where it has none."""

@@ -1,6 +1,6 @@
 """Python imports this at its start in the processes of a page: it sets them upon the stage.
 
-They have what a reader has: no trio, which httpcore would load where it is there.
+They have what a reader has, and so no trio.
 """
 
 import sys

@@ -1,22 +1,24 @@
-"""Harbour: the unloading of a ship. What a service file says, as those of opwatch say it."""
+"""Harbour: the unloading of a ship. A service file like those of opwatch."""
 
 from __future__ import annotations
 
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from harbour import operation
 from harbour.operation import Unloading
-from opwatch.auth.flows import Flow
 from opwatch.auth.tokens import token_auth
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
+from opwatch.core.polling import Schedule
+from opwatch.core.session import Complaint, Seen, Service, Session
 from opwatch.environment import environment
 from opwatch.errors import JobGone
-from opwatch.polling import Schedule
+from opwatch.net.address import address
+from opwatch.net.message import Answer, Secret
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import percent, state, text
-from opwatch.transport import address
-from opwatch.waiting import Complaint, Seen, Service, Session
-from opwatch.wire import Answer, Secret
+
+if TYPE_CHECKING:
+    from opwatch.core.loop import Turn
 
 _PHASES = {
     "waiting": Phase.PENDING,
@@ -26,8 +28,10 @@ _PHASES = {
 }
 
 
-def _query(session: Session[Unloading], job_id: str, closer: bool) -> Flow[Seen[Unloading]]:
-    found = yield from session.call(operation, ship=job_id)
+async def _query(
+    session: Session[Unloading], turn: Turn, job_id: str, closer: bool
+) -> Seen[Unloading]:
+    found = await session.call(turn, operation, ship=job_id)
     name = state(found.state)
     phase = _PHASES.get(name or "") or session.unknown(name)
     fault = Fault("STRIKE", text(found.remark)) if phase is Phase.FAILED else None

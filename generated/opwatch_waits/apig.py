@@ -1,0 +1,133 @@
+"""APIG dedicated gateway creation progress: what an answer says about a job.
+
+Compiled from the `x-wait` block of specs/apig.yaml: never edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from opwatch_api.apig.api.instances import show_details_of_instance_progress_v2
+from opwatch_api.apig.models import InstanceProgress
+
+from opwatch.core.polling import Schedule
+from opwatch.core.session import Complaint, Seen, Service, Session
+from opwatch.errors import BadResponse, JobGone, RateLimited, ServiceError
+from opwatch.net.message import Answer
+from opwatch.progress import Fault, Phase, Progress
+from opwatch.reading import milliseconds, object_in, percent, state, text
+
+if TYPE_CHECKING:
+    from opwatch.core.loop import Turn
+
+_PHASES = {
+    "creating": Phase.RUNNING,
+    "success": Phase.SUCCEEDED,
+    "failed": Phase.FAILED,
+}
+
+
+async def query(
+    session: Session[InstanceProgress], turn: Turn, job_id: str, closer: bool, *, project_id: str
+) -> Seen[InstanceProgress]:
+    """Poll one job."""
+    fields, wire = await session.fetch(
+        turn, show_details_of_instance_progress_v2, project_id=project_id, instance_id=job_id
+    )
+    if (problem := _problem(fields)) is not None:
+        del fields, wire  # tracebacks show the locals of this frame
+        raise BadResponse(problem, status=200)
+    return Seen(read(session, job_id, fields, wire))
+
+
+def _problem(fields: dict[str, Any]) -> str | None:
+    """Return why this is no answer about the job; None if it is one."""
+    if fields.keys().isdisjoint(("status", "progress", "start_time")):
+        return "the answer holds no documented field"
+    return None
+
+
+def read(
+    session: Session[InstanceProgress], job_id: str, fields: dict[str, Any], wire: InstanceProgress
+) -> Progress[InstanceProgress]:
+    """Return what an answer says about the job."""
+    found = state(fields.get("status"))
+    phase = _PHASES.get(found or "") or session.unknown(found)
+    if phase is Phase.SUCCEEDED and fields.get("error_code"):
+        phase = session.contradicted("error_code")
+    return Progress(
+        service="apig",
+        job_id=job_id,
+        phase=phase,
+        percent=percent(fields.get("progress")),
+        fault=(Fault(text(fields.get("error_code")), text(fields.get("error_msg"))))
+        if phase is Phase.FAILED
+        else None,
+        started_at=milliseconds(fields.get("start_time")),
+        finished_at=milliseconds(fields.get("end_time")) if phase.is_final else None,
+        wire=wire,
+    )
+
+
+def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
+    """Return what an error answer says."""
+    error = object_in(fields.get("error"))
+    code = text(error.get("title")) or text(error.get("code")) or text(fields.get("error_code"))
+    message = text(error.get("message")) or text(fields.get("error_msg"))
+    code_ = (code or "").lower()
+    kind: type[ServiceError] | None = None
+    if answer.status == 404 and code_ in ("apic.7302", "apig.3030"):
+        kind = JobGone
+    elif code_ in ("apig.0308", "apig.9008"):
+        kind = RateLimited
+    return Complaint(
+        code, message, kind, text(fields.get("request_id")) or answer.header("x-request-id")
+    )
+
+
+def service(
+    query: Callable[
+        [Session[InstanceProgress], Turn, str, bool], Awaitable[Seen[InstanceProgress]]
+    ],
+    *,
+    address_help: str,
+) -> Service[InstanceProgress]:
+    """Return the service, whose `query` adds project_id."""
+    return Service(
+        name="apig",
+        id_name="gateway ID",
+        schedule=Schedule((20,)),
+        accept="application/json",
+        query=query,
+        complaint=complaint,
+        marker=lambda progress: progress.percent,
+        address_help=address_help,
+        known=frozenset(
+            {
+                "APIC.7100",
+                "APIC.7101",
+                "APIC.7102",
+                "APIC.7103",
+                "APIC.7105",
+                "APIC.7106",
+                "APIC.7107",
+                "APIC.7109",
+                "APIC.7110",
+                "APIC.7111",
+                "APIC.7130",
+                "APIC.7300",
+                "APIG.0301",
+                "APIG.0307",
+                "APIG.1000",
+                "APIG.1001",
+                "APIG.1002",
+                "APIG.1003",
+                "APIG.1009",
+                "Incorrect token or token resolution failed",
+                "No permissions to access the instance",
+                "No permissions to request for the method",
+                "The token must be updated.",
+            }
+        ),
+    )

@@ -1,0 +1,107 @@
+"""What both token endpoints have in common: how they are asked, and what their errors mean.
+
+Nothing that a token endpoint says is quoted but documented codes and texts: it was sent a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from opwatch.auth.tokens import Credentials, Token
+from opwatch.errors import AuthenticationError, BadResponse, OpwatchError, ServiceError, error_kind
+from opwatch.net.message import Address, Answer, Request, Secret, hidden
+from opwatch.reading import pause_in_words, retry_after
+
+if TYPE_CHECKING:
+    from opwatch.core.loop import Turn
+
+
+class TokenEndpoint(Credentials):
+    """Credentials that an endpoint exchanges for a token."""
+
+    _called: ClassVar[str]
+    """What messages call it."""
+    _advice: ClassVar[str]
+    """What to check if the answer may be somebody else's."""
+    _codes: ClassVar[frozenset[str]]
+    """The codes it documents."""
+    _texts: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of texts that are known to say something useful."""
+    _address: Address
+    _secret: Secret
+
+    async def fetch(self, turn: Turn) -> Token:
+        origin = self._address.origin
+        try:
+            answer = await turn.send(hidden(self._request))
+        except OpwatchError as error:
+            if error.transient and error.held_until is None:
+                turn.limited(origin)
+            raise
+        if (answer.status == 429 or answer.status >= 500) and not answer.all("retry-after"):
+            turn.limited(origin)
+        found = hidden(self._read, answer, turn.clock.epoch())
+        if isinstance(found, Token):
+            return found
+        if isinstance(found, AuthenticationError):
+            turn.holds.refuse(self._secret, found)
+        raise found
+
+    def _request(self) -> Request:
+        raise NotImplementedError
+
+    def _read(self, answer: Answer, epoch: float) -> Token | OpwatchError:
+        """Return the token in an answer, or the error that an answer without one is."""
+        raise NotImplementedError
+
+    def _post(
+        self,
+        target: str,
+        headers: Iterable[tuple[str, str | Secret]],
+        body: str,
+        *encoded: Secret,
+    ) -> Request:
+        """Return the request; `encoded` are other forms in which it contains the secret."""
+        kept = ("Accept", "application/json"), *headers
+        secret = self._secret
+        return Request(
+            "POST", self._address, target, kept, Secret(body.encode()), (secret, *encoded), secret
+        )
+
+    def _bad_answer(self, answer: Answer, problem: str) -> BadResponse:
+        """Return the error that an answer with status 2xx and no valid token is."""
+        text = f"{self._called}: the answer {answer.problem or problem}"
+        return BadResponse(text, status=answer.status, advice=self._advice)
+
+    def _refusal(
+        self,
+        answer: Answer,
+        epoch: float,
+        said: Iterable[object],
+        kind: type[ServiceError] | None = None,
+    ) -> ServiceError:
+        """Return the error that any other answer without a token is. `said` is what may be a known
+        code or text, in the order of preference."""
+        status, words = answer.status, [text for text in said if isinstance(text, str)]
+        code = next((word for word in words if word in self._codes), None)
+        known = [text for text in self._texts if any(word.startswith(text) for word in words)]
+        if kind is None:
+            refused = status in (400, 401, 403)
+            kind = AuthenticationError if refused else error_kind(status) or ServiceError
+        if 300 <= status < 400:
+            text = "redirects, which opwatch doesn't follow"
+        elif known or code:
+            text = known[0] if known else str(code)
+        elif kind is AuthenticationError:
+            text = "refused the credentials"
+        else:
+            text = "can't answer right now" if kind.transient else "didn't return a token"
+        pause = retry_after(answer, epoch)
+        return kind(
+            f"{self._called}: {text}{pause_in_words(pause)}",
+            status=status,
+            code=code,
+            retry_after=pause,
+            advice=None if known or code or kind.transient else self._advice,
+        )

@@ -1,0 +1,70 @@
+"""Single flight: one caller makes a request, and the others wait for it to land.
+
+No lock is held while a request is made, and none at all in between: a dictionary's `setdefault`
+decides who takes off. So an interrupt, a cancelled task or a fork leaves nothing locked.
+"""
+
+from __future__ import annotations
+
+import _thread
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from opwatch.errors import OpwatchError
+
+
+class Flight:
+    """A request in flight. It lands with a result, a failure, or (if it was given up) neither."""
+
+    def __init__(self) -> None:
+        self.result: Any = None
+        self.failure: OpwatchError | None = None
+        """Why it brought no result, for everybody who waited."""
+        self._has_landed = False
+        self._wakes: list[Callable[[], object]] = []
+        self._gate = _thread.allocate_lock()
+        self._gate.acquire()
+
+    def land(self) -> None:
+        """Wake everybody who waits. Has no effect the second time."""
+        if not self._has_landed:
+            self._has_landed = True
+            with suppress(RuntimeError):
+                self._gate.release()
+        while self._wakes:
+            with suppress(RuntimeError, IndexError):  # a loop that is closed: nobody waits there
+                self._wakes.pop()()
+
+    def wait(self, seconds: float) -> bool:
+        """Block until it has landed, for at most `seconds`; return whether it has."""
+        if self._gate.acquire(timeout=seconds):
+            with suppress(RuntimeError):
+                self._gate.release()
+        return self._has_landed
+
+    def on_landing(self, wake: Callable[[], object]) -> None:
+        """Call `wake` when it has landed: at once, if it has."""
+        self._wakes.append(wake)
+        if self._has_landed:
+            self.land()
+
+
+class Pilot:
+    """Whoever needs the request. One's own flight lands when a pilot is dropped, at the latest."""
+
+    def __init__(self, flights: dict[str, Flight]) -> None:
+        self._flights = flights
+        self._own = Flight()
+        self.flight = flights.setdefault("", self._own)
+        """One's own, or the one that is in flight already."""
+        self.is_flying = self.flight is self._own
+
+    def land(self) -> None:
+        if self._flights.get("") is self._own:
+            self._flights.pop("", None)
+        self._own.land()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_own"):  # not if an interrupt came before
+            self.land()

@@ -1,0 +1,90 @@
+"""OAuth2 client credentials (RFC 6749, section 4.4), as iTwin's identity service takes them."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import quote, urlencode
+
+from opwatch.auth import require
+from opwatch.auth.endpoint import TokenEndpoint
+from opwatch.auth.tokens import DEFAULT_LIFE, Token, bare
+from opwatch.errors import AuthenticationError, OpwatchError, Unavailable
+from opwatch.net.address import address
+from opwatch.net.message import Answer, Request, Secret
+from opwatch.reading import any_json, number, object_in, text
+
+TOKEN_URL = "https://ims.bentley.com/connect/token"  # noqa: S105 (an address)
+SCOPE = "itwin-platform"
+_TRANSIENT = ("temporarily_unavailable", "server_error")
+
+
+class ClientCredentials(TokenEndpoint):
+    """OAuth2 client credentials of an iTwin service application, for `ITwin`.
+
+    Requests a token of `scope` from `token_url`, and renews it before it expires. `basic=True`
+    sends the client ID and secret as Basic authentication instead of form fields. Raises
+    `ConfigurationError` for a missing, empty or non-string credential, and for an address that
+    isn't https.
+    """
+
+    client = "ITwin"
+    _called = "token endpoint"
+    _advice = "check `token_url` (ITWIN_TOKEN_URL)"
+    _codes = frozenset(
+        {
+            *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
+            *("unsupported_grant_type", "invalid_scope", "access_denied", *_TRANSIENT),
+        }
+    )
+
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        *,
+        scope: str = SCOPE,
+        token_url: str = TOKEN_URL,
+        basic: bool = False,
+    ) -> None:
+        client_secret = secret = Secret(client_secret)  # type: ignore[assignment]
+        require(client_id=client_id, client_secret=secret, scope=scope)
+        self.client_id = client_id
+        self.scope = scope
+        self._secret = secret
+        self._address = address(token_url, "token_url")
+        self._basic = basic
+
+    def _request(self) -> Request:
+        form = {"grant_type": "client_credentials", "scope": self.scope}
+        headers: list[tuple[str, str | Secret]] = [
+            ("Content-Type", "application/x-www-form-urlencoded")
+        ]
+        encoded = []
+        if self._basic:
+            pair = f"{quote(self.client_id, safe='')}:{quote(self._secret.reveal(), safe='')}"
+            encoded = [Secret(base64.b64encode(pair.encode()).decode("ascii"))]
+            headers.append(("Authorization", Secret(encoded[0], "Basic ")))
+        else:
+            form |= {"client_id": self.client_id, "client_secret": self._secret.reveal()}
+        return self._post(self._address.prefix or "/", headers, urlencode(form), *encoded)
+
+    def _read(self, answer: Answer, epoch: float) -> Token | OpwatchError:
+        """RFC 6749, sections 5.1 and 5.2."""
+        fields = object_in(any_json(answer.body))
+        if answer.is_success and not answer.problem and "error" not in fields:
+            secret, life = (
+                bare(Secret(fields.get("access_token"))),
+                number(fields.get("expires_in")),
+            )
+            if not secret.fault():
+                return Token(secret, DEFAULT_LIFE if life is None or life < 0 else life)
+        code = text(fields.get("error"))
+        if answer.is_success and code not in self._codes:
+            problem = "has no access_token" if fields else "isn't a JSON object"
+            return self._bad_answer(answer, problem)
+        refused = AuthenticationError if answer.is_success else None
+        return self._refusal(answer, epoch, [code], Unavailable if code in _TRANSIENT else refused)
+
+    def __repr__(self) -> str:
+        known = vars(self)  # empty in a traceback out of the constructor
+        return f"ClientCredentials({known.get('client_id')!r}, '***', scope={known.get('scope')!r})"

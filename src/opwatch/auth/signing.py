@@ -1,0 +1,181 @@
+"""Requests that are signed: CTN1 for Catenis, AK/SK for Open Telekom Cloud and Huawei Cloud.
+
+The signatures themselves are pure functions (`ctn1`, `aksk`). Here are the clock, and what a
+refusal means: refused credentials are remembered, and never sent again by the same client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from opwatch.auth import aksk, ctn1, require
+from opwatch.auth.flight import Flight, Pilot
+from opwatch.auth.tokens import Auth, Credentials, Explain
+from opwatch.clock import Clock
+from opwatch.net import fork
+from opwatch.net.message import Answer, Request, Secret, hidden
+from opwatch.reading import http_date
+
+if TYPE_CHECKING:
+    from opwatch.core.loop import Turn
+
+LONGEST_SKEW = 86_400.0
+"""Seconds that a clock is corrected by at most: a wilder `Date` isn't believed."""
+
+
+class _Signing(Auth):
+    _sign: Callable[..., dict[str, str]]
+    _how: dict[str, Any]
+    """What is passed to `_sign` beside the request and the time."""
+    _clock: Clock
+    _secrets: list[Secret]
+    """The first is the credential that a refusal is about."""
+
+    def _signed(self, request: Request, skew: float = 0.0) -> Request:
+        when = datetime.fromtimestamp(self._clock.epoch() + skew, UTC)
+        headers, signature = hidden(self._headers, request, when)
+        return request.authenticated(headers, *self._secrets, signature)
+
+    def _headers(self, request: Request, when: datetime) -> tuple[list[Any], Secret]:
+        """Return the headers to add, and the signature among them."""
+        added = self._sign(
+            method=request.method,
+            target=request.target,
+            host=request.address.host,
+            body=request.body,
+            timestamp=when,
+            **self._how,
+        )
+        signature = Secret(added["Authorization"].rpartition("Signature=")[2])
+        secrets = ("Authorization", "X-Security-Token")
+        return [
+            (n, Secret(value) if n in secrets else value) for n, value in added.items()
+        ], signature
+
+
+# --- CTN1 -----------------------------------------------------------------------------------------
+
+
+class Ctn1Auth(_Signing):
+    """Signs each request; corrects this machine's clock once a server has refused it."""
+
+    _sign = staticmethod(ctn1.sign)
+
+    def __init__(self, device_id: str, secret: Secret, clock: Clock) -> None:
+        self._how = {"device_id": device_id, "secret": secret}
+        self._clock = clock
+        self._secrets = [secret]
+        self._skew = 0.0
+
+    async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
+        skew = self._skew  # another caller may correct it before this request is answered
+        answer = await turn.send(self._signed(request, skew))
+        if answer.status == 401 and self._learns_from(answer, skew):
+            answer = await turn.send(self._signed(request, self._skew))
+        if answer.status == 401:
+            turn.holds.refuse(self._secrets[0], explain(answer, turn))
+        return answer
+
+    def _learns_from(self, answer: Answer, used: float) -> bool:
+        """Whether a refusal shows that the clock, corrected by `used`, was off by more than the
+        server accepts."""
+        skew = measured_skew(answer, self._clock.epoch())
+        tolerance = ctn1.CLOCK_TOLERANCE.total_seconds() - 1
+        if skew is None or abs(skew) > LONGEST_SKEW or abs(skew - used) < tolerance:
+            return False
+        self._skew = skew if abs(skew) >= tolerance else 0.0
+        return True
+
+    def __repr__(self) -> str:
+        return f"<CTN1 of device {self._how['device_id']}>"
+
+
+def measured_skew(answer: Answer, epoch: float) -> float | None:
+    """Return how far ahead the server's clock is, in seconds, at the middle of the request.
+
+    None if the answer has no `Date`, or an `Age`: then a cache wrote it some time ago.
+    """
+    date = http_date(answer.header("date"))
+    if date is None or answer.header("age") is not None:
+        return None
+    return date - (epoch - answer.elapsed / 2)
+
+
+# --- AK/SK ----------------------------------------------------------------------------------------
+
+
+class AkSk(Credentials):
+    """Access key and secret key of Open Telekom Cloud or Huawei Cloud.
+
+    Temporary keys also have a `security_token`. Raises `ConfigurationError` for a missing, empty or
+    non-string credential. A refused key pair is never sent again: six refusals in a row would lock
+    it for five minutes.
+    """
+
+    client = "Apig"
+
+    def __init__(
+        self, access_key: str, secret_key: str, *, security_token: str | None = None
+    ) -> None:
+        secret_key = secret = Secret(secret_key)  # type: ignore[assignment]
+        security_token = token = None if security_token is None else Secret(security_token)  # type: ignore[assignment]
+        require(access_key=access_key, secret_key=secret)
+        if token is not None:
+            require(security_token=token)
+        self.access_key = access_key
+        self._secret_key = secret
+        self._security_token = token
+
+    def __repr__(self) -> str:
+        return f"AkSk({vars(self).get('access_key')!r}, '***')"
+
+
+class AkSkAuth(_Signing):
+    """Signs each request with `Host`, `X-Sdk-Date` and `X-Project-Id`, and nothing more.
+
+    Until a signature has been accepted, one request is in flight at a time, so that wrong keys are
+    sent once and not by sixteen jobs at the same moment; and never more than five, since keys that
+    are refused six times in a row are locked.
+    """
+
+    max_in_flight = 5
+    _sign = staticmethod(aksk.sign)
+
+    def __init__(self, keys: AkSk, project_id: str | None, clock: Clock) -> None:
+        secret, token = keys._secret_key, keys._security_token
+        self._how = {"headers": {}, "access_key": keys.access_key, "project_id": project_id}
+        self._how |= {"secret_key": secret, "security_token": token}
+        self._clock = clock
+        self._secrets = [secret, token] if token else [secret]
+        self._project_id = project_id
+        self._is_proven = False
+        self.after_fork()
+        fork.watch(self)
+
+    def after_fork(self) -> None:
+        self._flights: dict[str, Flight] = {}
+
+    async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
+        while not self._is_proven:
+            turn.holds.check_credential(self._secrets[0])
+            pilot = Pilot(self._flights)
+            if pilot.is_flying:
+                try:
+                    return await self._send(turn, request, explain)
+                finally:
+                    pilot.land()
+            await turn.io.landing(pilot.flight, turn)
+        return await self._send(turn, request, explain)
+
+    async def _send(self, turn: Turn, request: Request, explain: Explain) -> Answer:
+        answer = await turn.send(self._signed(request))
+        if answer.status == 401:
+            turn.holds.refuse(self._secrets[0], explain(answer, turn))
+        if answer.status < 400 or answer.status == 404:
+            self._is_proven = True
+        return answer
+
+    def __repr__(self) -> str:
+        return f"<AK/SK of {self._how['access_key']}>"

@@ -1,0 +1,171 @@
+"""What the blocking and the async client of a service share: how a wait starts, and how it ends."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import attrs
+
+from opwatch import clock as clocks
+from opwatch.auth.tokens import Auth
+from opwatch.clock import Clock
+from opwatch.core import polling
+from opwatch.core.loop import Io, Turn, poll, upcoming
+from opwatch.core.options import Options, Settings
+from opwatch.core.polling import Schedule
+from opwatch.core.run import Run, Step, outcome
+from opwatch.core.session import Service, Session
+from opwatch.errors import ConfigurationError, OpwatchError
+from opwatch.net import tls
+from opwatch.net.message import Address
+from opwatch.progress import Progress
+
+W = TypeVar("W")
+Terms: TypeAlias = tuple[float | None, float | None, Schedule | None]
+"""What a caller asks of a wait: timeout, stall_timeout, schedule."""
+
+
+class Core(Generic[W]):
+    """What the two clients of a service share: a session, and what a wait starts with."""
+
+    _session: Session[W]
+    _io: Io
+
+    def _open(
+        self,
+        service: Service[W],
+        address: Address,
+        auth: Callable[[Clock], Auth],
+        options: Options,
+        /,
+    ) -> None:
+        """Called by the constructor of each service."""
+        self._settings = settings = Settings.of(options)  # type: ignore[arg-type]
+        self._clock = clocks.current.get()
+        self._schedule = service.schedule if settings.schedule is None else settings.schedule
+        # Refuse an invalid schedule or count now, before any wait.
+        polling.plan(0.0, self._schedule, max_failures=settings.max_failures)
+        context, bound = settings.ssl_context, auth(self._clock)
+        if address.is_https and context is None:
+            context = tls.context()
+        at_once = min(settings.max_in_flight, bound.max_in_flight)
+        self._settings = attrs.evolve(settings, ssl_context=context, max_in_flight=at_once)
+        self._session = Session(service, address, bound, settings.agent)
+        self._owed: dict[str, Progress[W]] = {}
+        self._connect(self._settings)
+
+    def _connect(self, settings: Settings) -> None:
+        raise NotImplementedError
+
+    def _run(self, job_id: str, *terms: *Terms) -> Run[W]:
+        return self._runs([job_id], *terms)[0]
+
+    def _runs(self, job_ids: Iterable[str], *terms: *Terms) -> list[Run[W]]:
+        """Return a wait for each ID; the first polls of many are spread over a delay."""
+        if isinstance(job_ids, (str, bytes)) or not isinstance(job_ids, Iterable):
+            problem = f"must be an iterable of job IDs, not {job_ids!r:.80}"
+            raise ConfigurationError(problem, argument="job_ids")
+        ids = list(dict.fromkeys(map(self._session.check_id, job_ids)))
+        now, settings = self._clock.now(), self._settings
+        timeout, stall_timeout, schedule = terms
+        chosen = self._schedule if schedule is None else schedule
+        plan = polling.plan(now, chosen, timeout, stall_timeout, settings.max_failures)
+        many = len(ids) > settings.max_in_flight
+        spread = chosen.delays[0] / len(ids) if many else 0.0
+        states = (polling.begin(plan, now, delay=spread * n) for n in range(len(ids)))
+        return [Run(self._session, self._clock, *both) for both in zip(ids, states, strict=True)]
+
+    def _resumed(self, token: str) -> Run[W]:
+        clock = self._clock
+        epoch = clock.epoch()  # before the other clock: otherwise a poll would be early
+        name = self._session.service.name
+        job_id, state = polling.load(token, service=name, now=clock.now(), epoch=epoch)
+        return Run(self._session, clock, self._session.check_id(job_id), state)
+
+    async def _progress(self, job_id: str) -> Progress[W]:
+        turn = Turn(self._io, self._clock.now())
+        seen = await self._session.query(turn, self._session.check_id(job_id))
+        if seen.trouble is not None:
+            if seen.doubtful:
+                raise seen.trouble.about(self._session.service.name, job_id, last=seen.progress)
+            self._session.unresolved(seen.progress, seen.trouble)
+        return seen.progress
+
+    async def _step(self, run: Run[W]) -> Step[W]:
+        progress = None
+        if run.due <= self._clock.now():
+            run.over = self._owed.pop(run.job_id, None)
+            progress = await poll(run, self._io)
+            if run.over and run.trouble and run.trouble.held_until and not run.is_over:
+                # Whoever asks for a pause in each answer would otherwise never be asked how the
+                # job ended.
+                self._owed[run.job_id] = run.over
+        if run.error is not None:
+            raise run.error
+        now = self._clock.now()
+        delay = None if run.is_over else max(run.due - now, 0.0)
+        return Step(progress, run.token, delay, run.trouble)
+
+    async def _finish(
+        self, run: Run[W], on_progress: Callable[[Progress[W]], Any] | None, cancel: Any
+    ) -> Progress[W]:
+        if on_progress is not None and not callable(on_progress):
+            raise ConfigurationError(
+                f"must be callable, not {on_progress!r}", argument="on_progress"
+            )
+        if not self._io.is_async and inspect.iscoroutinefunction(on_progress):
+            problem = f"must not be async: {type(self).__name__} is a blocking client"
+            raise ConfigurationError(problem, argument="on_progress")
+        self._io.check_cancel(cancel)
+        try:
+            while (progress := await upcoming(run, self._io, cancel)) is not None:
+                if on_progress is not None and inspect.isawaitable(done := on_progress(progress)):
+                    await done
+        except BaseException as error:
+            # Whatever ends a wait from outside (Ctrl-C, `on_progress`) gets a note with the token.
+            if not (isinstance(error, OpwatchError) and error.token and error.job_id == run.job_id):
+                resumes = f"this token resumes the wait: {run.token}"
+                error.add_note(f"opwatch: the job continues; {resumes}")
+            raise
+        finally:
+            # An `on_progress` that draws (`opwatch.bars`) would draw on below a traceback.
+            if (wait_over := getattr(on_progress, "wait_over", None)) is not None:
+                wait_over(run.job_id)
+        return outcome(run)
+
+    def __repr__(self) -> str:
+        session = getattr(self, "_session", None)  # none in a traceback out of the constructor
+        return f"<{type(self).__name__} at {session.address.origin if session else 'no address'}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} can't be pickled; send a token and create it there")
+
+
+class WatchBase(Generic[W]):
+    def __init__(self, io: Io, run: Run[W], cancel: Any) -> None:
+        self._io = io
+        self._run = run
+        self.job_id = run.job_id
+        self._cancel = io.check_cancel(cancel)
+        self._has_raised = False
+
+    async def _upcoming(self) -> Progress[W] | None:
+        if self._has_raised:
+            return None
+        try:
+            return await upcoming(self._run, self._io, self._cancel)
+        except OpwatchError:
+            self._has_raised = self._run.is_over
+            raise
+
+    @property
+    def last(self) -> Progress[W] | None:
+        """The last answer so far, or None."""
+        return self._run.last
+
+    @property
+    def token(self) -> str:
+        """Resumes the wait, in this process or another."""
+        return self._run.token

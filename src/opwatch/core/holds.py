@@ -1,0 +1,82 @@
+"""What must not be sent: requests to an origin that asked for a pause, and refused credentials.
+
+Whatever asked for a pause (a rate limit, or any answer with `Retry-After`, from the service or from
+a token endpoint) holds every request to that origin. Credentials that were refused are remembered,
+and every other request with them ends with the same error. `core.loop` checks right before each
+request is sent, so it doesn't matter which job met the limit or the refusal, or when.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import NoReturn
+
+from opwatch.core import polling
+from opwatch.core.polling import Gate
+from opwatch.errors import OpwatchError, RateLimited, twin
+from opwatch.net import fork
+from opwatch.net.message import Request, Secret
+
+
+class Holds:
+    """What one client holds back. Thread-safe; times are those of the client's clock."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, Gate] = {}
+        self._refusals: dict[Secret, OpwatchError] = {}
+        self.after_fork()
+        fork.watch(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()
+
+    def check(self, request: Request, now: float, last: float | None) -> None:
+        """Raise what keeps a request from being sent, if anything does.
+
+        That is the refusal of its credential, or a `RateLimited` with `held_until`. From `last` on
+        (a wait's deadline) only what was asked for counts: a backoff of our own doesn't stop the
+        last poll.
+        """
+        if request.credential is not None:
+            self.check_credential(request.credential)
+        origin = request.address.origin
+        gate = self._gates.get(origin)
+        if gate is None or now >= gate.until or (last is not None and now >= max(gate.asked, last)):
+            return
+        with self._lock:
+            self._gates[origin], place = polling.admit(self._gates[origin], now)
+        left = gate.asked - now if gate.asked > now else None
+        why = f"asked for no requests for another {left:.0f} s" if left else "limits the rate"
+        error = RateLimited(f"not sent, since {origin} {why}", retry_after=left)
+        error.held_until = place
+        raise error
+
+    def check_credential(self, credential: Secret) -> None:
+        """Raise the refusal of a credential, if it was refused."""
+        if self.has_refused(credential):
+            raise twin(self._refusals[credential])
+
+    def has_refused(self, credential: Secret) -> bool:
+        return bool(self._refusals) and credential in self._refusals
+
+    def refuse(self, credential: Secret, error: OpwatchError) -> NoReturn:
+        """Remember that a credential was refused, and raise the refusal."""
+        self._refusals[credential] = error
+        raise twin(error)
+
+    def asked(self, origin: str) -> float:
+        """Return until when `origin` asked for no requests."""
+        return self._gates.get(origin, Gate()).asked
+
+    def limited(self, origin: str, now: float, retry_after: float | None = None) -> None:
+        """Hold `origin` for `retry_after` seconds, or for a backoff of our own."""
+        with self._lock:
+            gate = self._gates.get(origin, Gate())
+            self._gates[origin] = polling.shut(gate, now, retry_after)
+
+    def answered(self, origin: str, now: float) -> None:
+        """Note an answer that was no rate limit: the next backoff starts from the beginning."""
+        gate = self._gates.get(origin)
+        if gate is not None and gate.strikes:
+            with self._lock:
+                self._gates[origin] = polling.opened(self._gates[origin], now)

@@ -1,0 +1,284 @@
+"""The loop: the only code that waits, written once, for blocking and async clients.
+
+The loop and everything that sends are coroutines over an `Io`. The async client awaits them. The
+blocking client runs the same coroutines with an `Io` whose methods block and never suspend, so that
+one `send(None)` finishes a coroutine (`blocking`). Each request takes a slot, passes the hold of
+its origin, and only then is sent; a `Turn` is one poll, which ends as a whole within the client's
+`request_timeout`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import queue
+import time
+import weakref
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+
+from opwatch.clock import AsyncCancel, Cancel, Clock
+from opwatch.core import polling
+from opwatch.core.holds import Holds
+from opwatch.core.run import Run
+from opwatch.errors import ConfigurationError, OpwatchError, TransportError
+from opwatch.net import fork
+from opwatch.net.message import Answer, Request
+from opwatch.progress import Progress
+from opwatch.reading import retry_after
+
+if TYPE_CHECKING:
+    from opwatch.auth.flight import Flight
+    from opwatch.core.options import Settings
+
+T = TypeVar("T")
+W = TypeVar("W")
+Io: TypeAlias = "BlockingIo | AsyncIo"
+
+
+class Turn:
+    """One poll, with every request it takes."""
+
+    __slots__ = ("clock", "end", "holds", "io", "last")
+
+    def __init__(self, io: Io, last: float | None) -> None:
+        self.io, self.clock, self.holds = io, io.clock, io.holds
+        self.end = time.monotonic() + io.request_timeout
+        """When it must be over, on the monotonic clock."""
+        self.last = last
+        """The wait's deadline, on the client's clock: from then on no backoff of ours holds it."""
+
+    def left(self) -> float:
+        return max(self.end - time.monotonic(), 0.0)
+
+    def send(self, request: Request) -> Coroutine[Any, Any, Answer]:
+        return self.io.send(request, self)
+
+    def limited(self, origin: str) -> None:
+        """Hold an origin that is in trouble and didn't say for how long."""
+        self.holds.limited(origin, self.clock.now())
+
+    def check(self, request: Request) -> None:
+        """Raise what keeps a request from being sent now."""
+        if time.monotonic() >= self.end:
+            raise TransportError(
+                f"not sent: `request_timeout` ({self.io.request_timeout:g} s) was used up before"
+            )
+        self.holds.check(request, self.clock.now(), self.last)
+
+    def learn(self, request: Request, answer: Answer | None) -> None:
+        """Hold an origin that asks for a pause, in whatever answer, even one that broke off."""
+        if answer is None:
+            return
+        origin, now = request.address.origin, self.clock.now()
+        if (pause := retry_after(answer, self.clock.epoch())) is not None:
+            self.holds.limited(origin, now, pause)
+        elif answer.status < 400:
+            self.holds.answered(origin, now)
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | None:
+    """Return the next answer of a wait; None after the last. Raise what ended the wait."""
+    while not run.is_over:
+        if cancel is not None and cancel.is_set():
+            raise run.cancel()
+        if (left := run.due - io.clock.now()) > 0:
+            await io.sleep(left, cancel)
+        elif (progress := await poll(run, io)) is not None:
+            return progress
+    if run.error is not None:
+        raise run.error
+    return None
+
+
+async def poll(run: Run[W], io: Io) -> Progress[W] | None:
+    """Poll once; return the answer, if there is one."""
+    turn, closer = Turn(io, run.state.plan.deadline), polling.wants_closer_look(run.state)
+    try:
+        brought: Any = await run.session.query(turn, run.job_id, closer=closer, over=run.over)
+    except OpwatchError as error:
+        brought = error.with_traceback(None)  # it would keep its frames alive
+    pause = io.holds.asked(run.session.address.origin)
+    return run.learn(brought, io.clock.now(), io.clock.jitter(), pause)
+
+
+def blocking(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends. One that does was given something async."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    coroutine.close()
+    raise ConfigurationError("a blocking client was given something async")
+
+
+# --- blocking, and async --------------------------------------------------------------------------
+
+
+class _Slot:
+    """The right to one request. It returns to its home by itself if an interrupt drops it."""
+
+    __slots__ = ("_home",)
+
+    def __init__(self, home: queue.SimpleQueue[_Slot]) -> None:
+        self._home = weakref.ref(home)
+
+    def __del__(self) -> None:
+        if (home := self._home()) is not None:
+            home.put(_Slot(home))
+
+
+class _Io:
+    """What both have: what a client holds back, and its limits."""
+
+    is_async: ClassVar[bool]
+
+    def __init__(self, transport: Any, clock: Clock, settings: Settings) -> None:
+        self.clock = clock
+        self.holds = Holds()
+        self.request_timeout = settings.request_timeout
+        self.max_in_flight = settings.max_in_flight
+        self._transport = transport
+        holds = self.holds
+        # What may have changed while a connection was opened. It holds no `self`: that would be a
+        # cycle, and a client that is dropped would keep its connections.
+        transport.admit = lambda request: holds.check(request, now := clock.now(), now)
+        self.after_fork()
+        fork.watch(self)
+
+    def after_fork(self) -> None:
+        """Start with every slot free."""
+
+    def check_cancel(self, cancel: Any) -> Any:
+        """Return `cancel`; raise a `ConfigurationError` if it isn't an event of the right kind."""
+        wait = getattr(cancel, "wait", None)
+        is_event = callable(wait) and callable(getattr(cancel, "is_set", None))
+        is_right = is_event and inspect.iscoroutinefunction(wait) is self.is_async
+        if cancel is not None and (isinstance(cancel, type) or not is_right):
+            kind = "an asyncio, trio or anyio Event" if self.is_async else "a threading.Event"
+            given = f"{type(cancel).__module__}.{type(cancel).__qualname__}"
+            problem = f"must be {kind}, not {given.removeprefix('builtins.')}"
+            raise ConfigurationError(problem, argument="cancel")
+        return cancel
+
+    def _no_slot(self) -> TransportError:
+        return TransportError(
+            f"not sent within `request_timeout` ({self.request_timeout:g} s): "
+            f"`max_in_flight` ({self.max_in_flight}) other requests were in flight"
+        )
+
+    def _no_token(self) -> TransportError:
+        return TransportError(f"no token within `request_timeout` ({self.request_timeout:g} s)")
+
+
+class BlockingIo(_Io):
+    """Blocks. Thread-safe, and safe to be interrupted anywhere."""
+
+    is_async = False
+
+    def after_fork(self) -> None:
+        self._slots: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
+        for _ in range(self.max_in_flight):
+            self._slots.put(_Slot(self._slots))
+
+    async def send(self, request: Request, turn: Turn) -> Answer:
+        slots = self._slots
+        try:
+            slot = slots.get(timeout=turn.left())
+        except queue.Empty:
+            raise self._no_slot() from None
+        try:
+            turn.check(request)
+            answer: Answer = self._transport.send(request, turn.end)
+        except TransportError as error:
+            turn.learn(request, error.__dict__.pop("head", None))
+            raise
+        finally:
+            slots.put(slot)
+        turn.learn(request, answer)
+        return answer
+
+    async def sleep(self, seconds: float, cancel: Cancel | None) -> None:
+        self.clock.sleep(seconds, cancel)
+
+    async def result(self, value: Any, turn: Turn) -> Any:
+        """Return what a callable of the user's returned, unless it is async."""
+        if not inspect.isawaitable(value):
+            return value
+        if inspect.iscoroutine(value):
+            value.close()
+        problem = "must not be async in a blocking client; use the async one"
+        raise ConfigurationError(problem, argument="auth")
+
+    async def landing(self, flight: Flight, turn: Turn) -> None:
+        """Wait until somebody else's request has landed."""
+        if not flight.wait(turn.left()):
+            raise self._no_token()
+
+
+class AsyncIo(_Io):
+    """Awaits, on asyncio and trio, in any number of event loops."""
+
+    is_async = True
+
+    def after_fork(self) -> None:
+        self._slots: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+    async def send(self, request: Request, turn: Turn) -> Answer:
+        import anyio
+
+        loop = running_loop()
+        if (slots := self._slots.get(loop)) is None:
+            slots = self._slots[loop] = anyio.Semaphore(self.max_in_flight, fast_acquire=True)
+        try:
+            slots.acquire_nowait()
+        except anyio.WouldBlock:
+            with anyio.move_on_after(turn.left()) as scope:
+                await slots.acquire()
+            if scope.cancelled_caught:
+                raise self._no_slot() from None
+        try:
+            turn.check(request)
+            answer: Answer = await self._transport.send(request, turn.end)
+        except TransportError as error:
+            turn.learn(request, error.__dict__.pop("head", None))
+            raise
+        finally:
+            slots.release()
+        turn.learn(request, answer)
+        return answer
+
+    async def sleep(self, seconds: float, cancel: AsyncCancel | None) -> None:
+        await self.clock.asleep(seconds, cancel)
+
+    async def result(self, value: Any, turn: Turn) -> Any:
+        """Return what a callable of the user's returned, awaited if need be."""
+        import anyio
+
+        if not inspect.isawaitable(value):
+            return value
+        with anyio.move_on_after(turn.left()):
+            return await value
+        raise self._no_token()
+
+    async def landing(self, flight: Flight, turn: Turn) -> None:
+        """Wait until somebody else's request has landed, in this event loop or another."""
+        import anyio
+
+        event, loop = anyio.Event(), running_loop()
+        soon: Any = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+        flight.on_landing(lambda: soon(event.set))
+        with anyio.move_on_after(turn.left()):
+            await event.wait()
+            return
+        raise self._no_token()
+
+
+def running_loop() -> Any:
+    """Return the running event loop: asyncio's, or trio's token."""
+    from anyio.lowlevel import current_token  # a blocking client doesn't need it
+
+    return current_token().native_token

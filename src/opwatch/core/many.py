@@ -1,0 +1,252 @@
+"""Many jobs on one client: a heap of what is due when, and the one driver that works it off.
+
+The driver is written once. Blocking, a poll is made right there; async, in a task of its own, which
+outlives the turn of the iterator that started it. (A task group would tie a poll to one turn: a
+turn could not be left while a slow request holds up the answers of the others, and cancelling a
+turn would give up what was requested.) So an answer that arrives while nobody iterates is kept for
+the next turn. There are at most `max_in_flight` tasks, each ends within `request_timeout`, and none
+raises; `aclose` ends them at once.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import heapq
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Generic, TypeVar
+
+from opwatch.core.loop import Io, blocking, poll, running_loop
+from opwatch.core.run import Run
+from opwatch.errors import OpwatchError, WaitCancelled
+from opwatch.progress import Progress
+
+W = TypeVar("W")
+logger = logging.getLogger("opwatch")
+
+
+class Many(Generic[W]):
+    """The waits of many jobs, and what both iterators tell beside the answers."""
+
+    def __init__(self, runs: list[Run[W]], io: Io, cancel: Any) -> None:
+        self._runs = runs
+        self._io = io
+        self._cancel = io.check_cancel(cancel)
+        self._at_once = io.max_in_flight if io.is_async else 1
+        self._heap = [(run.due, n, run) for n, run in enumerate(runs)]
+        heapq.heapify(self._heap)
+        self._count = len(runs)
+        self._is_cancelled = False
+        self._in_flight: dict[Any, Any] = {}
+        self._answers: deque[Progress[W]] = deque()
+        self._broken: deque[BaseException] = deque()
+        self._came: Any = None
+
+    @property
+    def errors(self) -> dict[str, OpwatchError]:
+        """Why a job's wait ended without the job's end, by job ID."""
+        return {run.job_id: run.error for run in self._runs if run.error is not None}
+
+    @property
+    def last(self) -> dict[str, Progress[W]]:
+        """The last answer of each job that has one, by job ID."""
+        return {run.job_id: run.last for run in self._runs if run.last is not None}
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """What resumes each wait that hasn't ended, or was cancelled, by job ID."""
+        return {
+            run.job_id: run.token
+            for run in self._runs
+            if not run.is_over or isinstance(run.error, WaitCancelled)
+        }
+
+    async def _upcoming(self) -> Progress[W] | None:
+        """Return the next answer of any job; None after the last."""
+        while True:
+            if self._cancel is not None and self._cancel.is_set() and not self._is_cancelled:
+                await self._cancel_all()
+            if self._answers:
+                return self._answers.popleft()
+            if self._broken:
+                raise self._broken.popleft()
+            self._forget()
+            if not await self._launch_due():
+                if not self._heap and not self._in_flight:
+                    return None
+                is_full = len(self._in_flight) >= self._at_once
+                due = self._heap[0][0] if self._heap and not is_full else None
+                await self._pause(None if due is None else max(due - self._io.clock.now(), 0.0))
+
+    async def _launch_due(self) -> bool:
+        """Start the polls that are due, as many as there is room for; True if something came."""
+        now = self._io.clock.now()
+        while self._heap and self._heap[0][0] <= now and len(self._in_flight) < self._at_once:
+            run = heapq.heappop(self._heap)[2]
+            if run.is_over or run.due > now:
+                self._put_back(run)
+            elif await self._launch(run):
+                return True
+        return False
+
+    async def _poll(self, run: Run[W]) -> None:
+        if (progress := await poll(run, self._io)) is not None:
+            self._answers.append(progress)
+
+    def _put_back(self, run: Run[W]) -> None:
+        """Queue a job's next poll, unless its wait has ended."""
+        if run.error is not None:
+            logger.info("%s", run.error)
+        elif not run.is_over and not self._is_cancelled:
+            self._count += 1
+            heapq.heappush(self._heap, (run.due, self._count, run))
+
+    async def _cancel_all(self) -> None:
+        self._is_cancelled = True
+        self._heap.clear()
+        errors = [run.cancel() for run in self._runs if not run.is_over]
+        await self.give_up()
+        if errors:
+            raise errors[-1]
+
+    async def give_up(self) -> None:
+        """Cancel the polls in flight, and return when they have ended."""
+
+    def _forget(self) -> None:
+        """Get ready to be told that something came."""
+
+    async def _launch(self, run: Run[W]) -> bool:
+        """Start a poll; return whether it is over already."""
+        raise AssertionError("a driver launches")
+
+    async def _pause(self, seconds: float | None) -> None:
+        """Sleep until something comes, for at most `seconds`."""
+
+
+class WatchMany(Many[W], Iterator[Progress[W]]):
+    """Every answer of every job as it comes. See `Client.watch_many`."""
+
+    def __next__(self) -> Progress[W]:
+        progress = blocking(self._upcoming())
+        if progress is None:
+            raise StopIteration
+        return progress
+
+    async def _launch(self, run: Run[W]) -> bool:
+        try:
+            await self._poll(run)
+        finally:
+            self._put_back(run)
+        return True
+
+    async def _pause(self, seconds: float | None) -> None:
+        if seconds:
+            await self._io.sleep(seconds, self._cancel)
+
+
+class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
+    """Every answer of every job as it comes. See `AsyncClient.watch_many`.
+
+    Iterate it in one task at a time, in one event loop. `aclose` gives up the polls in flight.
+    """
+
+    _loop: Any = None
+    _is_iterated = _is_closed = False
+
+    async def __anext__(self) -> Progress[W]:
+        loop = running_loop()
+        self._loop = self._loop or loop
+        if self._is_iterated or loop is not self._loop:
+            raise RuntimeError("iterate watch_many in one task of one event loop at a time")
+        self._is_iterated = True
+        try:
+            progress = None if self._is_closed else await self._upcoming()
+        finally:
+            self._is_iterated = False
+        if progress is None:
+            raise StopAsyncIteration
+        return progress
+
+    async def aclose(self) -> None:
+        """End the iteration and give up the polls in flight; `.tokens` resumes the waits."""
+        self._is_closed = True
+        await self.give_up()
+
+    async def give_up(self) -> None:
+        import anyio
+
+        given_up = dict(self._in_flight)
+        if given_up and running_loop() is self._loop:
+            with anyio.CancelScope(shield=True):
+                for scope in given_up:
+                    scope.cancel()
+                for ended, _ in given_up.values():
+                    await ended.wait()
+
+    def _forget(self) -> None:
+        import anyio
+
+        self._came = anyio.Event()
+
+    async def _pause(self, seconds: float | None) -> None:
+        until = self._came if self._cancel is None else _Either(self._came, self._cancel)
+        if seconds is None:
+            await until.wait()
+        else:
+            await self._io.clock.asleep(seconds, until)
+
+    async def _launch(self, run: Run[W]) -> bool:
+        import anyio
+
+        scope, ended = anyio.CancelScope(), anyio.Event()
+        if hasattr(self._loop, "create_task"):
+            task = self._loop.create_task(self._attempt(run, scope))
+            self._in_flight[scope] = ended, task
+            # A task that is cancelled before it started runs no `finally`.
+            task.add_done_callback(lambda _: self._land(run, scope))
+        else:
+            import trio
+
+            async def attempt() -> None:
+                try:
+                    await self._attempt(run, scope)
+                finally:
+                    self._land(run, scope)
+
+            self._in_flight[scope] = ended, None
+            trio.lowlevel.spawn_system_task(attempt, context=contextvars.copy_context())
+        return False
+
+    async def _attempt(self, run: Run[W], scope: Any) -> None:
+        try:
+            with scope:
+                await self._poll(run)
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
+            self._broken.append(error)  # for whoever iterates
+
+    def _land(self, run: Run[W], scope: Any) -> None:
+        self._put_back(run)
+        self._in_flight.pop(scope)[0].set()
+        self._came.set()
+
+
+class _Either:
+    """The first of two events."""
+
+    def __init__(self, *events: Any) -> None:
+        self._events = events
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._events)
+
+    async def wait(self) -> None:
+        import anyio
+
+        async def wait_for(event: Any) -> None:
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for event in self._events:
+                group.start_soon(wait_for, event)

@@ -1,0 +1,76 @@
+"""The options of a client: what a caller may pass, and the one frozen object that it becomes."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from typing import Any, TypedDict
+
+import attrs
+
+from opwatch._version import __version__
+from opwatch.core.polling import Schedule, positive, seconds
+from opwatch.errors import ConfigurationError
+from opwatch.net.message import Secret
+
+
+class Options(TypedDict, total=False):
+    """What every client takes by keyword."""
+
+    request_timeout: float
+    """Seconds for one poll, with its token and every other request it takes; 30."""
+    schedule: Schedule | None
+    """Used instead of the service's own."""
+    max_failures: int
+    """Failed polls in a row that end a wait; 10."""
+    max_in_flight: int
+    """Requests at the same time; 16."""
+    ssl_context: ssl.SSLContext | None
+    """For a private certificate authority, or a client certificate."""
+    user_agent: str | None
+    """Put in front of opwatch's own."""
+
+
+MOST_IN_FLIGHT = 10_000
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The options of one client, checked."""
+
+    schedule: Schedule | None = None
+    max_failures: int = 10
+    request_timeout: float = 30.0
+    max_in_flight: int = 16
+    ssl_context: ssl.SSLContext | None = None
+    user_agent: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if seconds(self.request_timeout, "request_timeout") == 0:
+            raise ConfigurationError("must be above 0 seconds", argument="request_timeout")
+        if positive(self.max_in_flight, "max_in_flight") > MOST_IN_FLIGHT:
+            problem = f"must be at most {MOST_IN_FLIGHT:,}"
+            raise ConfigurationError(problem, argument="max_in_flight")
+        if not isinstance(context := self.ssl_context, (ssl.SSLContext, type(None))):
+            problem = f"must be an ssl.SSLContext, not {type(context).__name__}"
+            raise ConfigurationError(problem, argument="ssl_context")
+        if self.user_agent is not None and (fault := Secret(self.user_agent).fault()):
+            raise ConfigurationError(fault, argument="user_agent")
+
+    @property
+    def agent(self) -> str:
+        """The `User-Agent` header."""
+        own = f"opwatch/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
+        return f"{self.user_agent} {own}" if self.user_agent else own
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Settings:
+        """Check what a caller passed; raise a `ConfigurationError` that names what isn't valid."""
+        if unknown := sorted(set(options) - set(Options.__annotations__)):
+            # What was misspelled may be a secret, and is a local of the frames of this very error.
+            options.clear()
+            known = ", ".join(Options.__annotations__)
+            raise ConfigurationError(
+                f"isn't an option; the options are {known}", argument=", ".join(unknown)
+            )
+        return cls(**options)

@@ -1,0 +1,217 @@
+"""One wait for one job, without input and output: what to do next, and what a poll changes.
+
+A run says when its next poll is `due` and whether it `is_over`; `learn` takes what a poll brought.
+What an answer means is decided in `polling`; here an end becomes the error that a user sees.
+Sleeping and sending are `core.loop`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Generic, TypeVar
+
+import attrs
+
+from opwatch.clock import Clock
+from opwatch.core import polling
+from opwatch.core.polling import PollState, Reading, Trouble, Verdict
+from opwatch.core.session import Seen, Session
+from opwatch.errors import (
+    JobCancelled,
+    JobFailed,
+    OpwatchError,
+    RateLimited,
+    WaitCancelled,
+    WaitStalled,
+    WaitTimeout,
+)
+from opwatch.progress import Phase, Progress
+from opwatch.reading import LONGEST_PAUSE
+from opwatch.text import printable
+
+W = TypeVar("W")
+logger = logging.getLogger("opwatch")
+
+RESUME = "`.token` resumes the wait"
+AGAIN = "call wait() again to keep waiting"
+
+
+@attrs.frozen
+class Step(Generic[W]):
+    """One turn of a wait that somebody else sleeps for."""
+
+    progress: Progress[W] | None
+    """The answer; None if the poll failed, or if it was too early to poll."""
+    token: str
+    """Pass it to `step` after `delay`."""
+    delay: float | None
+    """Seconds until the next turn; None when the wait has ended."""
+    trouble: OpwatchError | None = None
+    """Why this turn brought no answer, if the wait continues all the same."""
+
+
+class Run(Generic[W]):
+    """The wait for one job."""
+
+    __slots__ = (
+        *("_clock", "_held_until", "error", "is_over"),
+        *("job_id", "last", "over", "session", "state", "trouble"),
+    )
+
+    def __init__(self, session: Session[W], clock: Clock, job_id: str, state: PollState) -> None:
+        self.session = session
+        self._clock = clock
+        self._held_until = state.due
+        """Not before this may the next poll be sent, though it is due."""
+        self.job_id = job_id
+        self.state = state
+        self.is_over = False
+        """Whether the wait has ended, with the job's end or with an error."""
+        self.error: OpwatchError | None = None
+        """What ended the wait without the job's end, or None."""
+        self.last: Progress[W] | None = None
+        """The last answer, or None."""
+        self.over: Progress[W] | None = None
+        """The answer that said the job is over, if it isn't known yet how it ended."""
+        self.trouble: OpwatchError | None = None
+        """Why the last poll brought no answer, or None."""
+
+    @property
+    def due(self) -> float:
+        """When the next poll is due."""
+        return max(self.state.due, self._held_until)
+
+    @property
+    def token(self) -> str:
+        """What resumes the wait, in this process or another."""
+        now = self._clock.now()  # before the other clock: otherwise a poll would be early
+        return polling.dump(
+            self.state._replace(due=self.due),
+            service=self.session.service.name,
+            job_id=self.job_id,
+            now=now,
+            epoch=self._clock.epoch(),
+        )
+
+    def learn(
+        self,
+        brought: Seen[W] | OpwatchError,
+        now: float,
+        jitter: float,
+        asked: float = -math.inf,
+    ) -> Progress[W] | None:
+        """Take what a poll brought; return the answer in it, if there is one.
+
+        `asked` is until when the service asked for no requests, in whatever answer.
+        """
+        progress = None
+        if isinstance(brought, OpwatchError):
+            self._fail(brought, now, jitter)
+        elif brought.trouble is not None:
+            self.over = brought.progress
+            self._fail(brought.trouble, now, jitter, over=not brought.doubtful)
+            if self.is_over and self.error is None:
+                progress = self.last = brought.progress
+        else:
+            self.trouble = None
+            progress = self.last = brought.progress  # before an end of the wait tells of it
+            try:
+                marker = self.session.service.marker(progress)
+            except Exception as error:  # noqa: BLE001 (whatever a service's reader may raise)
+                self._fail(self.session.misread(error), now, jitter)
+                progress = None
+            else:
+                self._advance(Reading(progress.phase, marker), now, jitter)
+        if asked > now and not self.is_over:
+            self._stay_away(asked, now)
+        return progress
+
+    def cancel(self) -> WaitCancelled:
+        """End the wait because the caller said so; return the error to raise."""
+        error = WaitCancelled("the wait was cancelled; the job continues", advice=RESUME)
+        self._break(error)
+        return error
+
+    def _fail(self, error: OpwatchError, now: float, jitter: float, *, over: bool = False) -> None:
+        """Take a poll that brought no answer, or only that the job is over."""
+        self.trouble = error
+        pause = getattr(error, "retry_after", None)
+        if error.held_until is not None:
+            if pause is None or not polling.is_too_long(pause, now, self.state.plan.deadline):
+                self._hold(error.held_until)  # nothing was sent, so nothing is counted
+                return
+            event = Trouble(transient=False, retry_after=pause, over=over)
+        else:
+            event = Trouble(error.transient, pause, over=over)
+        self._advance(event, now, jitter, error)
+
+    def _stay_away(self, until: float, now: float) -> None:
+        """Poll no earlier than the service asked for; if that is too late, the wait ends now."""
+        pause = until - now
+        if polling.is_too_long(pause, now, self.state.plan.deadline):
+            text = f"asks for a pause of {pause:.15g} s (Retry-After), {self._beyond(pause)}"
+            self._break(RateLimited(text, retry_after=pause))
+        else:
+            self._hold(until)
+
+    def _beyond(self, pause: float) -> str:
+        return "over a day" if pause > LONGEST_PAUSE else "beyond the wait's deadline"
+
+    def _hold(self, until: float) -> None:
+        """Poll no earlier, and at the deadline at the latest."""
+        deadline = self.state.plan.deadline
+        until = until if deadline is None else min(until, deadline)
+        self._held_until = max(self._held_until, until)
+
+    def _advance(
+        self, event: Reading | Trouble, now: float, jitter: float, error: OpwatchError | None = None
+    ) -> None:
+        self.state, verdict = polling.advance(self.state, event, now, jitter)
+        if error is not None and logger.isEnabledFor(logging.DEBUG):
+            name = self.session.service.name
+            logger.debug("%s %s: %s: %s", name, self.job_id, verdict.value, error.message)
+        if verdict is Verdict.ENDED:
+            self.is_over = True
+        elif verdict is not Verdict.WAIT:
+            self._break(self._error(verdict, error))
+
+    def _error(self, verdict: Verdict, trouble: OpwatchError | None) -> OpwatchError:
+        """Return the error that a verdict is."""
+        if verdict is Verdict.TIMED_OUT:
+            cause = f" (last error: {trouble._what()})" if trouble is not None else ""
+            text = f"timed out before any request succeeded{cause}"
+            if self.state.phase is not None:
+                text = f"timed out before the job finished{cause}; the job continues"
+            error: OpwatchError = WaitTimeout(text, advice=AGAIN)
+            error.__cause__ = trouble
+            return error
+        if verdict is Verdict.STALLED:
+            limit = f"{self.state.plan.stall_timeout:g} s"
+            return WaitStalled(f"made no progress for {limit}; the job continues", advice=AGAIN)
+        assert trouble is not None
+        if trouble.held_until is not None:
+            pause = getattr(trouble, "retry_after", None) or 0.0
+            text = f"{trouble.message} (Retry-After), {self._beyond(pause)}"
+            return RateLimited(text, retry_after=pause)
+        return trouble
+
+    def _break(self, error: OpwatchError) -> None:
+        """End the wait with an error that says how to resume it."""
+        name = self.session.service.name
+        self.error = error.about(name, self.job_id, last=self.last, token=self.token)
+        self.is_over = True
+
+
+def outcome(run: Run[W]) -> Progress[W]:
+    """Return a job's last answer; raise `JobFailed` or `JobCancelled` if that is what it says."""
+    progress = run.last
+    assert progress is not None
+    if progress.phase not in (Phase.FAILED, Phase.CANCELLED):
+        return progress
+    kind = JobFailed if progress.phase is Phase.FAILED else JobCancelled
+    word = str(progress.phase)
+    reason = f"{word}: {printable(str(progress.fault))}" if progress.fault else word
+    raise kind(reason, fault=progress.fault).about(
+        progress.service, progress.job_id, last=progress, token=run.token
+    )

@@ -1,0 +1,309 @@
+"""One client's connection to one service: operations become requests, responses become answers.
+
+`Service` is what the spec of a service and its file say about it. `Session` sends what an operation
+describes, authenticated, and turns any answer but the documented one into the error a user sees.
+It doesn't know waiting.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from opwatch.auth.tokens import Auth
+from opwatch.core.polling import Marker, Schedule
+from opwatch.errors import (
+    BadResponse,
+    NotFound,
+    OpwatchError,
+    RateLimited,
+    ServiceError,
+    Unavailable,
+    error_kind,
+)
+from opwatch.net.address import check_id
+from opwatch.net.message import Address, Answer
+from opwatch.net.operation import outgoing
+from opwatch.progress import Phase, Progress
+from opwatch.reading import (
+    any_json,
+    bad_response,
+    excerpt,
+    json_object,
+    object_in,
+    pause_in_words,
+    retry_after,
+)
+from opwatch.text import printable
+
+if TYPE_CHECKING:
+    from opwatch.core.loop import Turn
+
+W = TypeVar("W")
+logger = logging.getLogger("opwatch")
+
+
+class Complaint(NamedTuple):
+    """What an error answer says, as the service's file reads it."""
+
+    code: str | None = None
+    message: str | None = None
+    kind: type[ServiceError] | None = None
+    """Which error it is, if the status alone doesn't say."""
+    request_id: str | None = None
+
+
+class Seen(NamedTuple, Generic[W]):
+    """What one poll brought."""
+
+    progress: Progress[W]
+    trouble: OpwatchError | None = None
+    """Why it isn't known how the job ended, if trying again may tell."""
+    doubtful: bool = False
+    """Whether the trouble is a reason not to believe `progress` either."""
+
+
+class Service(NamedTuple, Generic[W]):
+    """What a service file must say."""
+
+    name: str
+    id_name: str
+    """What the service calls a job's ID, for messages."""
+    schedule: Schedule
+    """The service's own, from the document that dictates it."""
+    accept: str
+    """The `Accept` header."""
+    query: Callable[[Session[W], Turn, str, bool], Awaitable[Seen[W]]]
+    """Poll one job; the flag asks for a closer look at a job that makes no progress."""
+    complaint: Callable[[Answer, dict[str, Any]], Complaint]
+    """Read an error answer and the JSON object in it (empty if there is none)."""
+    marker: Callable[[Progress[W]], Marker]
+    """The value whose change restarts the schedule."""
+    address_help: str
+    """What to check if nothing is found at an address."""
+    known: frozenset[str] = frozenset()
+    """Documented codes and texts of 401 and 403 answers: nothing else of those is quoted."""
+    outcome: Callable[[Session[W], Turn, Progress[W]], Awaitable[Progress[W] | None]] | None = None
+    """Look up how a job ended, if `query` only says that it did. Returns the progress with what it
+    found, `Phase.UNKNOWN` included; None for an answer about another job."""
+
+
+_PARSER_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What a generated parser raises for an answer of another form than documented."""
+
+
+class Session(Generic[W]):
+    """One service, at one address, with one way to authenticate."""
+
+    def __init__(self, service: Service[W], address: Address, auth: Auth, user_agent: str) -> None:
+        self.service = service
+        self.address = address
+        self.auth = auth
+        self._headers = (("Accept", service.accept), ("User-Agent", user_agent))
+        self._warned: set[str] = set()
+        self._called: set[str] = set()
+        """The modules of the operations that were called."""
+
+    async def call(
+        self, turn: Turn, operation: ModuleType, *envelope: str, **arguments: Any
+    ) -> Any:
+        """Return the parsed 200 answer of a generated operation; raise an `OpwatchError` otherwise.
+
+        `operation` is a module of `opwatch_api.*.api`. Its public functions send with an httpx
+        client. Here an answer must be checked before it is parsed, so the halves before and after
+        the sending are used by themselves. `envelope` names the objects in the answer that must be
+        there, each inside the one before.
+        """
+        return (await self.fetch(turn, operation, *envelope, **arguments))[1]
+
+    async def fetch(
+        self, turn: Turn, operation: ModuleType, *envelope: str, **arguments: Any
+    ) -> tuple[dict[str, Any], Any]:
+        """As `call`, but return the JSON object of the answer too, in front of the model."""
+        if (name := getattr(operation, "__name__", "")) not in self._called:
+            self._called.add(name)
+            _keep_unset(name)
+        request = outgoing(self.address, operation._get_kwargs(**arguments), self._headers)
+        answer = await self.auth.flow(turn, request, self._error)
+        if answer.status != 200 or answer.problem:
+            raise self._error(answer, turn)
+        fields = json_object(answer, *envelope)
+        # As much of a response as a generated parser looks at; a bound method shows no field.
+        response = SimpleNamespace(status_code=200, json=fields.copy)
+        try:
+            return fields, operation._parse_response(client=None, response=response)
+        except _PARSER_ERRORS:
+            del fields  # this error's frames are shown to people
+        raise bad_response(answer, "the answer doesn't have the documented form")
+
+    async def query(
+        self,
+        turn: Turn,
+        job_id: str,
+        *,
+        closer: bool = False,
+        over: Progress[W] | None = None,
+    ) -> Seen[W]:
+        """Poll one job once; if it is known to be `over`, look up only how it ended."""
+        try:
+            seen = Seen(over) if over else await self.service.query(self, turn, job_id, closer)
+            if self.service.outcome is None or seen.trouble is not None:
+                return seen
+            if seen.progress.phase is Phase.ENDED:
+                return await self._resolve(self.service.outcome(self, turn, seen.progress), seen)
+            if closer and not seen.progress.phase.is_final:
+                return await self._look_closer(
+                    self.service.outcome(self, turn, seen.progress), seen
+                )
+            return seen
+        except OpwatchError as error:
+            raise error.about(self.service.name, job_id)  # noqa: B904 (the same error)
+        except BaseException as error:  # noqa: BLE001 (raised again, or as another)
+            if isinstance(error, Exception) and not _was_sending(error):
+                misread = self.misread(error)
+            else:
+                # Ctrl-C, a cancellation: the frames below hold answers, tokens and callables.
+                error.__context__ = error.__cause__ = None
+                raise error.with_traceback(None)  # noqa: B904 (the same error)
+        raise misread.about(self.service.name, job_id)
+
+    def misread(self, error: Exception) -> BadResponse:
+        """Return the error that it is if what reads an answer raises: a mistake in its code."""
+        return BadResponse(f"reading the answer raised {_where(error)}")
+
+    async def _resolve(self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]) -> Seen[W]:
+        """Return how a job that is over ended: known now, or later, or never."""
+        try:
+            found = await looking_up
+        except OpwatchError as error:
+            if error.transient:
+                return seen._replace(trouble=error)
+            self.unresolved(seen.progress, error)
+            return seen
+        if found is None:
+            text = "the answer about how the job ended is about another job"
+            return seen._replace(trouble=BadResponse(text, status=200), doubtful=True)
+        if found.phase in (Phase.PENDING, Phase.RUNNING):
+            text = "the job is over, and doesn't say yet how it ended"
+            return seen._replace(trouble=Unavailable(text))
+        return seen if found.phase in (Phase.ENDED, Phase.UNKNOWN) else Seen(found)
+
+    async def _look_closer(
+        self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]
+    ) -> Seen[W]:
+        """Return whether a job without progress has ended: cancelled ones were seen to stay active.
+
+        An answer that doesn't say so is no reason for concern, and neither is none.
+        """
+        try:
+            found = await looking_up
+        except RateLimited as error:
+            if error.held_until is None:
+                raise
+            return seen  # nothing was sent, and the answer that asked for a pause is an answer
+        except OpwatchError:
+            return seen
+        return Seen(found) if found is not None and found.phase.is_final else seen
+
+    def unresolved(self, progress: Progress[W], error: OpwatchError) -> None:
+        """Warn that a job is over and that looking up how it ended failed."""
+        name, what = self.service.name, error._what()
+        logger.warning("%s %s: over, but not known how: %s", name, progress.job_id, what)
+
+    def check_id(self, job_id: object) -> str:
+        return check_id(job_id, self.service.id_name)
+
+    def unknown(self, state: object) -> Phase:
+        """Return `Phase.UNKNOWN`; warn once about each state that this version doesn't know."""
+        text = printable(str(state), 80)
+        return self._warn(f"reports a state that this version doesn't know: {text!r}")
+
+    def contradicted(self, field: str) -> Phase:
+        """Return `Phase.UNKNOWN` for a success beside an error; warn once."""
+        return self._warn(f"reports success and an error (`{field}`) in one answer")
+
+    def _warn(self, text: str) -> Phase:
+        if text not in self._warned and len(self._warned) < 100:
+            self._warned.add(text)
+            logger.warning("%s %s; the wait continues", self.service.name, text)
+        return Phase.UNKNOWN
+
+    def _error(self, answer: Answer, turn: Turn) -> OpwatchError:
+        service, status = self.service, answer.status
+        try:
+            complaint = service.complaint(answer, object_in(any_json(answer.body)))
+        except Exception as error:  # noqa: BLE001 (whatever a service's reader may raise)
+            if not answer.is_about_credentials:
+                return self.misread(error)
+            complaint = Complaint()
+        code, message, kind, request_id = complaint
+        kind = kind or error_kind(status)
+        if kind is None:
+            problem = answer.problem or "isn't a documented one"
+            return bad_response(answer, f"the answer {problem}")
+        pause = retry_after(answer, turn.clock.epoch())
+        if kind is RateLimited and pause is None:
+            turn.limited(self.address.origin)
+        if answer.is_about_credentials:  # then what it says may be made of them
+            code = code if code in service.known else None
+            message = message if message in service.known else _WORDS[status]
+            request_id = request_id if _UUID.fullmatch(request_id or "") else None
+        text = printable(answer.erased(message or ""))
+        text = text or f"answered: {excerpt(answer) or 'nothing'}"
+        is_redirect = 300 <= status < 400
+        if is_redirect:
+            text = "redirects, which opwatch doesn't follow"
+        return kind(
+            f"{text}{pause_in_words(pause)}",
+            status=status,
+            code=printable(answer.erased(code or ""), 80) or None,
+            request_id=printable(answer.erased(request_id or ""), 80) or None,
+            retry_after=pause,
+            advice=service.address_help if is_redirect or kind is NotFound else None,
+        )
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_WORDS = {
+    401: "refused the credentials",
+    403: "the credentials don't permit this",
+    407: "a proxy asks for credentials",
+}
+
+
+_SENDING = ("opwatch.auth.", "opwatch.core.loop")
+"""The modules whose frames an error passes if it was raised while sending."""
+
+
+def _was_sending(error: Exception) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(frame.f_globals.get("__name__", "").startswith(_SENDING) for frame in frames)
+
+
+def _where(error: Exception) -> str:
+    """Return which error a reader raised, and where: not its text, which may quote an answer."""
+    frame, line = [*traceback.walk_tb(error.__traceback__)][-1]
+    file = frame.f_code.co_filename.rpartition("/")[2]
+    return f"{type(error).__name__} ({file}, line {line})"
+
+
+def _keep_unset(operation: str) -> None:
+    """Let `UNSET` of an operation's client be itself again after it was pickled.
+
+    The client's models compare fields that were not sent with that one object. The generator puts
+    it into the module `types` at the root of its package.
+    """
+    package, names = operation, [operation]
+    while package := package.rpartition(".")[0]:
+        names.append(f"{package}.types")
+    for name in names:
+        module = sys.modules.get(name)
+        unset, kind = getattr(module, "UNSET", None), getattr(module, "Unset", None)
+        if isinstance(kind, type) and type(unset) is kind:
+            copyreg.pickle(kind, lambda _: "UNSET")  # by its name

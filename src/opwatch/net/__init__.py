@@ -1,0 +1,33 @@
+"""The network: one request out, one bounded answer in, and what a failure becomes.
+
+It sends what it is given to the one origin it is for, and follows nothing. Every limit is explicit,
+and every failure is an `OpwatchError` without a trace of the request. It doesn't know services,
+tokens or waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opwatch.net.asynchronous import AsyncTransport
+    from opwatch.net.blocking import Transport
+
+
+def _blocking(settings: Any) -> Transport:
+    from opwatch.net.blocking import Transport
+
+    return Transport(settings)
+
+
+def _async(settings: Any) -> AsyncTransport:
+    from opwatch.net.asynchronous import AsyncTransport
+
+    return AsyncTransport(settings)
+
+
+open_blocking: ContextVar[Callable[[Any], Transport]] = ContextVar("net", default=_blocking)
+"""Opens the transport of the clients created from here on; tests set another."""
+open_async: ContextVar[Callable[[Any], AsyncTransport]] = ContextVar("async net", default=_async)

@@ -1,0 +1,102 @@
+"""Addresses: check the URL that a user gives, and split it into what a request needs.
+
+Knows nothing about requests or connections.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address
+
+from opwatch.errors import ConfigurationError
+from opwatch.net.message import Address
+
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_SEGMENT = r"/(?!\.\.?(?:/|$))[\w.~!$&'()*+,;=:%-]*"  # RFC 3986, without dot segments
+_URL = re.compile(
+    rf"(?:(https?)://|(?![^/]*://))([^/]+)((?:{_SEGMENT})*)", re.ASCII | re.IGNORECASE
+)
+_AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:@\[\]]+))(?::([1-9][0-9]{0,4})?)?")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?!.{{255}}){_LABEL}(?:\.{_LABEL})*\.?")
+_IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
+_BAD_ID = re.compile(r"[/\\%?#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNWANTED = ("user information (@)", "a query (?)", "a fragment (#)")
+_UNENCRYPTED = (
+    "must be an https URL: http would send credentials unencrypted, and is allowed only for "
+    "localhost and loopback addresses"
+)
+
+
+def address(url: str, name: str) -> Address:
+    """Return `url` as the address of a service; `name` is the argument or variable it came from.
+
+    Raises `ConfigurationError` unless it is an absolute https URL without user information, query
+    or fragment, or an http URL of this machine. The message never quotes it: it may contain a
+    password.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"must be a string, not {type(url).__name__}", argument=name)
+    unwanted = [f"without {part}" for part in _UNWANTED if part[-2] in url]
+    found = _URL.fullmatch(url)
+    place = host_and_port(found[2]) if found else None
+    if unwanted or found is None or place is None:
+        how = unwanted[0] if unwanted else "like https://example.com/path"
+        raise ConfigurationError(f"must be a URL {how}", argument=name)
+    scheme, (host, port) = (found[1] or "https").lower(), place
+    if scheme == "http" and not is_loopback(host):
+        raise ConfigurationError(_UNENCRYPTED, argument=name)
+    shown = f"[{host}]" if ":" in host else host
+    if port not in (None, _DEFAULT_PORTS[scheme]):
+        shown = f"{shown}:{port}"
+    return Address(f"{scheme}://{shown}", shown, found[3].rstrip("/"))
+
+
+def endpoint(address: Address) -> tuple[str, int]:
+    """Return the host, without brackets, and the port to connect to."""
+    found = host_and_port(address.host)
+    assert found is not None, "an Address has a valid host"
+    return found[0], found[1] or _DEFAULT_PORTS["https" if address.is_https else "http"]
+
+
+def host_and_port(authority: str) -> tuple[str, int | None] | None:
+    """Return the host in its ASCII form, without brackets, and the port; None if not valid."""
+    found = _AUTHORITY.fullmatch(authority)
+    if found is None or int(found[3] or 0) > 65_535:
+        return None
+    host = found[1] or found[2].lower()
+    try:
+        if found[1]:
+            IPv6Address(host)
+        elif _IPV4.fullmatch(host):
+            IPv4Address(host)
+        elif not host.isascii():
+            import idna  # its tables take longer to load than the rest of this module
+
+            host = idna.encode(host).decode()
+    except ValueError:
+        return None
+    if not (found[1] or _NAME.fullmatch(host)):
+        return None
+    return host, int(found[3]) if found[3] else None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a valid host is `localhost` or a loopback address.
+
+    For `*.localhost` it is False: on some systems, DNS decides where those names lead.
+    """
+    return host in ("localhost", "::1") or (host.startswith("127.") and bool(_IPV4.fullmatch(host)))
+
+
+def check_id(value: object, called: str, argument: str = "job_id") -> str:
+    """Return `value` if it can be a segment of a path; the service calls it `called`."""
+    if not isinstance(value, str):
+        problem = f"must be a string, not {type(value).__name__}"
+    elif value.strip() in ("", ".", ".."):
+        problem = f"must not be empty, blank, '.' or '..': {value!r}"
+    elif _BAD_ID.search(value):
+        problem = f"must not contain / \\ % ? # or control characters: {value!r:.80}"
+    else:
+        return value
+    raise ConfigurationError(problem, argument=argument, advice=f"pass the {called}")

@@ -1,0 +1,55 @@
+"""Send requests on asyncio or trio. Imported when an async client is made.
+
+Idle sockets belong to no event loop, so there is no state of a loop to keep or to clean up: a
+client can be used by one loop after the other, and closing takes no await.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from opwatch.net.connection import Io
+from opwatch.net.message import Answer, Request
+from opwatch.net.pool import Pool
+
+
+class AsyncIo(Io):
+    """Waits without blocking the event loop."""
+
+    async def ready(self, sock: socket.socket, for_write: bool, until: float) -> bool:
+        ready = anyio.wait_writable if for_write else anyio.wait_readable
+        with anyio.move_on_after(until - time.monotonic()):
+            await ready(sock)
+            return True
+        return False
+
+    async def addresses(self, host: str, port: int, until: float) -> list[Any]:
+        if ":" in host or host.replace(".", "").isdecimal():
+            return await super().addresses(host, port, until)  # an IP address takes no thread
+        with anyio.fail_after(until - time.monotonic()):
+            return await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+    async def pause(self) -> None:
+        await checkpoint()
+
+
+class AsyncTransport(Pool):
+    """Sends requests without blocking the event loop."""
+
+    io = AsyncIo()
+
+    async def send(self, request: Request, end: float) -> Answer:
+        """As `Transport.send`. If it is cancelled, it closes its connection on the way out."""
+        try:
+            return await self.request(request, end)
+        except BaseException as error:  # noqa: BLE001 (raised again)
+            error.__context__ = None
+            raise error.with_traceback(None) from None  # the frames below hold what was sent
+
+    async def aclose(self) -> None:
+        self.forget()

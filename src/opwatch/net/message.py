@@ -1,0 +1,200 @@
+"""What goes over the wire, as values: an address, a request, an answer, and a secret.
+
+Nothing here opens a connection or knows a service. No repr shows a header, a body or a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, NoReturn, TypeVar
+from urllib.parse import quote
+
+import attrs
+
+T = TypeVar("T")
+_ESCAPE = re.compile("%[0-9A-F]{2}")
+
+SHORTEST_ERASED = 8
+"""Characters. A shorter secret is likely to be part of an ordinary word."""
+LINE_BREAK = "must not begin or end with a line break; strip the one its file ends with"
+
+
+class Secret:
+    """A credential that must not show: not in a repr, a log, a pickle or a traceback's locals.
+
+    It stays wrapped until `net.connection` hands its bytes to the socket. `prefix` is sent in front
+    of it: `Bearer `.
+    """
+
+    __slots__ = ("_prefix", "_value")
+    _value: Any
+
+    def __init__(self, value: Any, prefix: str = "") -> None:
+        self._value = value._value if isinstance(value, Secret) else value
+        self._prefix = prefix
+
+    def reveal(self) -> Any:
+        return self._value
+
+    def encode(self) -> bytes:
+        """Return what is sent. Never raises for str: the error would hold what it can't encode."""
+        value = self._value
+        if not isinstance(value, bytes):
+            value = (self._prefix + value).encode("utf-8", "surrogatepass")
+        encoded: bytes = value
+        return encoded
+
+    def fault(self) -> str | None:
+        """Return what makes it unusable as a header value, in words that don't quote it."""
+        value = self._value
+        if not isinstance(value, str):
+            return f"must be a string, not {type(value).__name__}"
+        if not value.strip():
+            return "must not be empty"
+        if value.strip("\r\n") != value:
+            return LINE_BREAK
+        if not (value.isascii() and value.isprintable()):
+            return "must contain printable ASCII characters only"
+        return None if value == value.strip() else "must not begin or end with a space"
+
+    def erased(self, text: str) -> str:
+        """Return `text` with this secret, as it is or percent-encoded, replaced by `***`."""
+        is_long = isinstance(self._value, str) and len(self._value) >= SHORTEST_ERASED
+        return hidden(_erased, self, text) if is_long else text
+
+    def __len__(self) -> int:
+        return len(self.encode())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("credentials can't be pickled; create them again where they are needed")
+
+
+class Address(NamedTuple):
+    """Where a service is: its origin, and the path in front of every target."""
+
+    origin: str
+    """Scheme and authority: `https://api.example.com`, with the port unless it is the default."""
+    host: str
+    """The `Host` header."""
+    prefix: str = ""
+
+    @property
+    def is_https(self) -> bool:
+        return self.origin.startswith("https:")
+
+
+class Request(NamedTuple):
+    """A request that has not been sent. What is a `Secret` in it is revealed at the socket."""
+
+    method: str
+    address: Address
+    target: str
+    """Path and query, byte for byte as they are sent."""
+    headers: tuple[tuple[str, str | Secret], ...] = ()
+    body: bytes | Secret = b""
+    secrets: tuple[Secret, ...] = ()
+    """What an answer might echo and no error may quote."""
+    credential: Secret | None = None
+    """What a refusal of this request is a refusal of."""
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.address.origin}{self.target}>"
+
+    def authenticated(
+        self, headers: Iterable[tuple[str, str | Secret]], credential: Secret, *secrets: Secret
+    ) -> Request:
+        """Return the same request with more headers, made from a credential."""
+        return self._replace(
+            headers=(*self.headers, *headers),
+            secrets=(*self.secrets, credential, *secrets),
+            credential=credential,
+        )
+
+
+@attrs.define(eq=False)
+class Answer:
+    """A complete response. `body` is decoded, and at most 1 MiB.
+
+    No tuple: what reports errors shows the items of those, and a body may hold a token.
+    """
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+    elapsed: float = 0.0
+    """Seconds from sending the request to receiving the complete answer."""
+    secrets: tuple[Secret, ...] = ()
+    """Those of the request, which no error may quote."""
+    problem: str | None = None
+    """Why `body` isn't all of it; None if it is."""
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status}>"
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def is_about_credentials(self) -> bool:
+        """Whether what it says may be made of the credentials that were sent."""
+        return self.status in (401, 403, 407)
+
+    def header(self, name: str) -> str | None:
+        """Return the first header of that name, or None."""
+        return next(iter(self.all(name)), None)
+
+    def all(self, name: str) -> list[str]:
+        """Return every header of that name, in order."""
+        wanted = name.lower().encode()
+        return [v.decode("latin-1").strip() for key, v in self.headers if key.lower() == wanted]
+
+    def holds_beginning(self, text: str) -> bool:
+        """Return whether one of the request's secrets, or the beginning of one, is in `text`."""
+        return hidden(_holds_beginning, self.secrets, text)
+
+    def erased(self, text: str) -> str:
+        """Return `text`, which this answer contains, without the request's secrets."""
+        for secret in sorted(self.secrets, key=len, reverse=True):  # one may begin with another
+            text = secret.erased(text)
+        return text
+
+
+def _erased(secret: Secret, text: str) -> str:
+    text = text.replace(secret.reveal(), "***")
+    if "%" in text:
+        for safe in ("", "/"):
+            quoted = quote(secret.reveal(), safe=safe, errors="surrogatepass")
+            text = text.replace(quoted, "***")
+            # Servers on .NET write the digits in lower case.
+            text = text.replace(_ESCAPE.sub(lambda found: found[0].lower(), quoted), "***")
+    return text
+
+
+def _holds_beginning(secrets: tuple[Secret, ...], text: str) -> bool:
+    lower = text.lower()
+    values = [secret.reveal() for secret in secrets]
+    return any(
+        value[:SHORTEST_ERASED].lower() in lower
+        for value in values
+        if isinstance(value, str) and len(value) >= SHORTEST_ERASED
+    )
+
+
+def hidden(function: Callable[..., T], /, *arguments: Any, **named: Any) -> T:
+    """Call `function`, which handles plain credentials; no traceback shows its frames."""
+    try:
+        return function(*arguments, **named)
+    except BaseException as error:  # noqa: BLE001 (raised again, without the frames below)
+        error.__context__ = error.__cause__ = None
+        raise error.with_traceback(None)  # noqa: B904 (the same error)

@@ -1,0 +1,129 @@
+"""One request from its kept or new connection to its answer, written once for both drivers.
+
+No locks: a connection is out of its origin's deque while in use, and appending and popping are
+atomic. It is put back by the last step after a complete answer, so whatever an interrupt or a
+cancellation cuts short, no connection in an unknown state is used again. A connection that nobody
+holds any more closes itself: so to close them all is to forget them.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from opwatch.errors import TransportError, twin
+from opwatch.net import fork, proxy, tls
+from opwatch.net.connection import Connection, Io, connect, failure
+from opwatch.net.exchange import ProtocolError
+from opwatch.net.message import Address, Answer, Request
+
+KEPT_FOR = 300.0
+"""Seconds a connection is kept: longer than the longest step of any schedule."""
+_PATIENCE = 5.0
+
+
+class Origin:
+    """What is known about one origin: its proxy, its kept connections, and how slow it is."""
+
+    def __init__(self, address: Address) -> None:
+        self.proxy = proxy.find(address)
+        self.kept: deque[Connection] = deque()
+        self.refusal: TransportError | None = None
+        """Why no connection can be opened, whenever it is tried."""
+        self.slowest = 0.0
+        """Seconds to the first byte of the slowest answer so far."""
+
+    def take(self) -> Connection | None:
+        """Return a kept connection that is still usable, the most recently used first.
+
+        It isn't if anything came: the end of the stream, or bytes that nobody asked for.
+        """
+        with suppress(IndexError):
+            while self.kept[0].idle_since <= time.monotonic() - KEPT_FOR:
+                self.kept.popleft()
+            while True:
+                connection = self.kept.pop()
+                if not connection.io.is_ready(connection.sock, False, 0.0):
+                    return connection
+        return None
+
+    def keep(self, connection: Connection) -> None:
+        connection.idle_since = time.monotonic()
+        self.kept.append(connection)
+
+
+class Pool:
+    """The connections of one client, by origin. Of its settings it needs the `ssl_context`."""
+
+    io: Io
+
+    def __init__(self, settings: Any) -> None:
+        self._ssl_context = settings.ssl_context
+        self.admit: Callable[[Request], None] = lambda request: None
+        """Raises if a request must not be sent any more."""
+        self._origins: dict[str, Origin] = {}
+        # A client that is dropped without being closed leaves no connection open.
+        weakref.finalize(self, self._origins.clear)
+        fork.watch(self)
+
+    def forget(self) -> None:
+        """Close every connection; those in use, after their answers."""
+        self._origins.clear()
+
+    after_fork = forget
+    """Closes the child's copies. That sends nothing: the parent still uses the connections."""
+
+    async def request(self, request: Request, end: float) -> Answer:
+        """Send a request and return its answer, all of it before `end`. Raises `TransportError`.
+
+        A kept connection that turns out dead before the first byte of an answer is replaced by a
+        new one, once. If it was closed, the request is sent again whatever its method: the only
+        requests that change anything fetch a token, and fetching a second one does no harm. If it
+        is merely silent, the server may be at work, so only a GET is sent again.
+        """
+        began = time.monotonic()
+        address = request.address
+        origin = self._origins.get(address.origin)
+        if origin is None:
+            origin = self._origins.setdefault(address.origin, Origin(address))
+        kept = origin.take()
+        while True:
+            connection, silent_until = kept, end
+            if connection is None:
+                context = (self._ssl_context or tls.context()) if address.is_https else None
+                if origin.refusal is not None:
+                    raise twin(origin.refusal)
+                try:
+                    connection = await connect(self.io, address, context, origin.proxy, end)
+                except TransportError as error:
+                    if not error.transient:
+                        origin.refusal = error
+                    raise
+                self.admit(request)  # connecting takes time, in which the rules may have changed
+            elif request.method == "GET":  # a NAT that forgot a connection drops what is sent
+                patience = max(min(_PATIENCE, (end - began) / 3), 2 * origin.slowest)
+                silent_until = min(end, began + patience)
+            is_reusable = False
+            try:
+                answer, is_reusable = await connection.converse(request, end, silent_until)
+                break
+            except (OSError, ProtocolError) as error:
+                if kept is None or connection.first_byte or time.monotonic() >= end:
+                    lost = failure(error, address.origin, end - began)
+                    if (head := getattr(error, "head", None)) is not None:
+                        lost.head = Answer(head.status_code, tuple(head.headers))
+                    raise lost from None
+                kept = None
+                origin.kept.clear()
+            finally:
+                if not is_reusable:
+                    connection.close()
+        origin.slowest = max(origin.slowest, connection.first_byte - connection.sent)
+        answer.elapsed = time.monotonic() - connection.sent
+        if is_reusable:
+            origin.keep(connection)
+        return answer

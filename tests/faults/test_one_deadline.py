@@ -1,0 +1,115 @@
+"""One poll ends within `request_timeout`: its token, its requests, and its waiting for a slot.
+
+A real server gives each answer after 0.9 seconds, and `request_timeout` is 1 second. The limit of
+the tests leaves half a second to a slow machine.
+"""
+
+import threading
+import time
+
+import pytest
+from faults_support import Server, answer, outcome
+
+from opwatch import ClientCredentials, Phase
+from opwatch.errors import OpwatchError, TransportError
+
+LIMIT = 1.5
+
+
+class Slow:
+    """An iTwin whose every answer takes 0.9 seconds, whose every job is over."""
+
+    def __init__(self):
+        self.closing = threading.Event()
+
+    def __call__(self, request):
+        self.closing.wait(0.9)
+        if request.method == "POST":
+            return answer(200, {"access_token": "an-access-token", "expires_in": 3600})
+        if request.target.endswith("/progress"):
+            return answer(200, {"jobProgress": {"state": "Over", "percentage": 100}})
+        return answer(200, {"job": {"id": "j", "state": "success"}})
+
+
+@pytest.fixture
+def server():
+    slow = Slow()
+    with Server(slow) as server:
+        yield server
+        slow.closing.set()
+
+
+def client_of(driver, server, auth="a made-up token", **options):
+    return driver.clients["itwin"](auth, base_url=server.url, request_timeout=1, **options)
+
+
+def credentials(server):
+    return ClientCredentials("a-client", "a made-up secret", token_url=f"{server.url}/token")
+
+
+def timed(driver, server, auth, call):
+    """What one call of a client came to, and how long it took."""
+
+    async def scenario(driver):
+        async with driver.opened(client_of(driver, server, auth)) as client:
+            begun = time.monotonic()
+            found = await call(client)
+            return found, time.monotonic() - begun
+
+    return driver.run(scenario)
+
+
+def test_a_poll_of_three_requests_has_one_time_limit(driver, server):
+    """Token, progress and job take 2.7 seconds in all, and `progress` gives up after one."""
+    found, seconds = timed(
+        driver, server, credentials(server), lambda client: outcome(driver, client.progress, "j")
+    )
+    assert seconds < LIMIT
+    assert isinstance(found, TransportError)
+
+
+def test_a_turn_of_three_requests_has_one_time_limit(driver, server):
+    """`start` reports the time limit as trouble after one second."""
+    step, seconds = timed(
+        driver,
+        server,
+        credentials(server),
+        lambda client: driver.call(client.start, "j", timeout=60),
+    )
+    assert seconds < LIMIT
+    assert isinstance(step.trouble, TransportError)
+    assert step.delay is not None
+
+
+def test_the_follow_up_has_what_the_first_request_left(driver, server):
+    """Progress takes 0.9 seconds, so GET /jobs/{id} has 0.1: the outcome stays unknown."""
+    found, seconds = timed(
+        driver, server, "a made-up token", lambda client: outcome(driver, client.progress, "j")
+    )
+    assert seconds < LIMIT
+    assert isinstance(found, OpwatchError) or found.phase is Phase.ENDED
+
+
+@pytest.mark.parametrize("how", ["progress", "start"])
+def test_waiting_for_a_slot_counts(driver, server, how):
+    """With one slot and four callers, each of them ends within its own `request_timeout`."""
+
+    async def scenario(driver):
+        async with driver.opened(client_of(driver, server, max_in_flight=1)) as client:
+            call = client.progress if how == "progress" else lambda j: client.start(j, timeout=60)
+            return await driver.at_once(call, ["a", "b", "c", "d"])
+
+    results = driver.run(scenario)
+    assert max(result.seconds for result in results) < LIMIT
+
+
+def test_waiting_for_anothers_token_counts(driver, server):
+    """Four callers on a cold client: those who wait for the first one's token have a limit too."""
+
+    async def scenario(driver):
+        async with driver.opened(client_of(driver, server, credentials(server))) as client:
+            return await driver.at_once(client.progress, ["a", "b", "c", "d"])
+
+    results = driver.run(scenario)
+    assert max(result.seconds for result in results) < LIMIT
+    assert [request.method for request in server.asked].count("POST") == 1

@@ -1,0 +1,320 @@
+"""What comes into the middle of a blocking call: Ctrl-C, an error of the interpreter, the end of
+the stack. The same client works afterwards, and no traceback holds a credential.
+
+After each disturbance the next call gets the right answer within the time of a request. A call that
+hangs is ended by a watchdog, and counts as a failure.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytest
+from hardness_support import (
+    HERE,
+    ITWIN,
+    KINDS,
+    LONG_RUN,
+    Hang,
+    Injector,
+    Interrupter,
+    Kind,
+    Service,
+    Watchdog,
+    leaks,
+    service,
+    times,
+)
+
+from opwatch.errors import OpwatchError
+
+pytestmark = [
+    pytest.mark.timeout(max(120, LONG_RUN)),
+    # Between a socket's creation and its first assignment nobody can close it but its finalizer;
+    # and what is raised inside a finalizer is only reported.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # So is a coroutine that was interrupted before its first step; as an error, pytest keeps it.
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+]
+REQUEST_TIMEOUT = 2.0
+LONGEST_CALL = REQUEST_TIMEOUT + 1.0
+MAX_IN_FLIGHT = 2
+INTERRUPTS = times(600)
+MOST_FAILURES = 5
+"""So that a run with many hangs ends."""
+
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+
+
+@pytest.fixture
+def watchdog() -> Iterator[Watchdog]:
+    with Watchdog() as watchdog:
+        yield watchdog
+    gc.collect()  # what is left behind is reported here, and not in another test
+
+
+def make(kind: Kind, server: Service) -> Any:
+    return kind.blocking(server.url, request_timeout=REQUEST_TIMEOUT, max_in_flight=MAX_IN_FLIGHT)
+
+
+def next_call(kind: Kind, client: Any, watchdog: Watchdog, number: int) -> str | None:
+    """What is wrong with the next answer, if anything."""
+    began = time.monotonic()
+    try:
+        with watchdog.limit(LONGEST_CALL):
+            told = kind.number(client.progress(f"running-{number}"))
+    except Hang:
+        return "the next call hangs"
+    except Exception as error:
+        return f"the next call raises {type(error).__name__}: {error}"
+    if told != number:
+        return f"the next call gets {told} instead of {number}"
+    if time.monotonic() - began > REQUEST_TIMEOUT:
+        return f"the next call takes {time.monotonic() - began:.1f} s"
+    return None
+
+
+def free_slots(kind: Kind, client: Any) -> list[Any]:
+    """The answers to as many requests at the same time as the client may make: the server answers
+    once it has all of them."""
+    with ThreadPoolExecutor(MAX_IN_FLIGHT) as pool:
+        calls = [
+            pool.submit(client.progress, f"together{MAX_IN_FLIGHT}-{number}")
+            for number in range(MAX_IN_FLIGHT)
+        ]
+        return [_told(kind, call) for call in calls]
+
+
+def _told(kind: Kind, call: Future[Any]) -> float | str | None:
+    try:
+        return kind.number(call.result(20))
+    except OpwatchError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+def interrupted(call: Callable[[], Any], interrupter: Interrupter, delay: float) -> list[str]:
+    """Call, with one SIGINT after `delay` seconds: "inside" if it was raised inside, and whatever
+    should not have been. No exception outlives this function."""
+    found = []
+    try:
+        try:
+            interrupter.arm(delay)
+            call()
+        except OpwatchError as error:
+            found += leaks(error)
+        except Hang:
+            found.append("it hangs")
+        except Exception as error:
+            found.append(f"it raises {type(error).__name__}: {error}")
+        interrupter.settle()
+    except KeyboardInterrupt as error:
+        found += leaks(error)
+        frames, names = error.__traceback__, []
+        while frames is not None:
+            names.append(frames.tb_frame.f_code.co_filename)
+            frames = frames.tb_next
+        if any(not name.startswith(HERE) for name in names):
+            found.append("inside")
+    return found
+
+
+@every_kind
+def test_interrupts_at_random_moments(kind: Kind, watchdog: Watchdog) -> None:
+    """Ctrl-C at any moment of `progress()` raises `KeyboardInterrupt` without a credential in its
+    traceback; the next call works, and no slot is lost."""
+    random, problems, inside = Random(kind.name), [], 0
+    with (
+        service(token_uses=3) as server,
+        make(kind, server) as client,
+        Interrupter() as interrupter,
+    ):
+        usual = []
+        for _ in range(30):
+            began = time.perf_counter()
+            client.progress("running-1")
+            usual.append(time.perf_counter() - began)
+        for number in range(INTERRUPTS):
+            delay = random.uniform(0, random.choice(usual[5:]))
+            with watchdog.limit(LONGEST_CALL):
+                found = interrupted(lambda: client.progress("running-5"), interrupter, delay)
+            inside += "inside" in found
+            problems += [problem for problem in found if problem != "inside"]
+            wrong = next_call(kind, client, watchdog, 10 + number % 80)
+            if wrong is not None:
+                problems.append(wrong)
+            if len(problems) >= MOST_FAILURES:
+                break
+        assert not problems, "\n".join(problems)
+        assert free_slots(kind, client) == [0, 1]
+        gc.collect()
+        server.wait_until_open(MAX_IN_FLIGHT)
+    assert inside > INTERRUPTS / 10, "hardly any interrupt hit a call: this tested nothing"
+
+
+# --- every place ----------------------------------------------------------------------------------
+
+
+def disturbed(
+    kind: Kind, client: Any, injector: Injector, raised: type[BaseException]
+) -> list[str]:
+    """What is wrong with how a call ended in which `raised` was raised."""
+    try:
+        told = injector.run(lambda: kind.number(client.progress("running-5")))
+    except Hang:
+        return ["it hangs"]
+    except (raised, OpwatchError) as error:
+        return leaks(error)
+    except BaseException as error:
+        return [f"it raises {type(error).__name__}: {error}"]
+    return [] if told == 5 else [f"it gets {told}"]
+
+
+RAISED = (KeyboardInterrupt, RuntimeError, MemoryError, RecursionError)
+every_error = pytest.mark.parametrize("error", RAISED, ids=lambda error: error.__name__)
+
+
+MOST_PLACES = dict(zip(RAISED, (400, 130, 130, 130), strict=True))
+
+
+def places(count: int, most: int) -> range:
+    """Those to try: all of them in a long run, else no more than so many, evenly spread."""
+    return range(1, count + 1, 1 if LONG_RUN else -(-count // most))
+
+
+@every_error
+@every_kind
+def test_an_error_at_any_place(kind: Kind, error: type[BaseException], watchdog: Watchdog) -> None:
+    """Whatever is raised at any place of a call on a kept connection, the next call on the same
+    client works, and no traceback holds a credential."""
+    problems = []
+    with service() as server:
+        client = make(kind, server)
+        client.progress("running-1")
+        counting = Injector()
+        counting.run(lambda: client.progress("running-1"))
+        for at in places(counting.count, MOST_PLACES[error]):
+            injector = Injector(at, error)
+            with watchdog.limit(LONGEST_CALL):
+                found = disturbed(kind, client, injector, error)
+            wrong = next_call(kind, client, watchdog, 10 + at % 80)
+            if wrong is not None:
+                found.append(wrong)
+                client.close()
+                client = make(kind, server)  # the others are tried with one that works
+                client.progress("running-1")
+            problems += [f"{injector.where}: {problem}" for problem in found]
+            if len(problems) >= MOST_FAILURES:
+                break
+        else:
+            slots = free_slots(kind, client)
+            assert slots == [0, 1]
+            client.close()
+            gc.collect()
+            server.wait_until_open(0)
+        client.close()
+    assert counting.count > 50, "hardly any place was seen: this tested nothing"
+    assert not problems, "\n".join(problems)
+
+
+@every_error
+def test_an_error_at_any_place_of_a_first_call(
+    error: type[BaseException], watchdog: Watchdog
+) -> None:
+    """The same holds for a client's first call, which has to fetch a token and to connect."""
+    problems = []
+    with service() as server:
+        counting = Injector()
+        for _ in range(2):  # what is done once in a process is not counted
+            counting = Injector()
+            with make(ITWIN, server) as client:
+                counting.run(lambda: client.progress("running-1"))
+        for at in places(counting.count, MOST_PLACES[error]):
+            injector = Injector(at, error)
+            with make(ITWIN, server) as client:
+                with watchdog.limit(LONGEST_CALL):
+                    found = disturbed(ITWIN, client, injector, error)
+                wrong = next_call(ITWIN, client, watchdog, 10 + at % 80)
+            found += [wrong] if wrong is not None else []
+            problems += [f"{injector.where}: {problem}" for problem in found]
+            if len(problems) >= MOST_FAILURES:
+                break
+        else:
+            gc.collect()
+            server.wait_until_open(0)
+    assert counting.count > 100, "hardly any place was seen: this tested nothing"
+    assert not problems, "\n".join(problems)
+
+
+# --- the end of the stack -------------------------------------------------------------------------
+
+
+def deeper(frames: int, call: Callable[[], Any]) -> Any:
+    """Call from `frames` frames further down."""
+    return deeper(frames - 1, call) if frames else call()
+
+
+def deepest() -> int:
+    """How many frames there are below the caller."""
+    low, high = 0, sys.getrecursionlimit()
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            deeper(middle, lambda: None)
+            low = middle
+        except RecursionError:
+            high = middle
+    return low
+
+
+@every_kind
+@pytest.mark.parametrize("first", [False, True], ids=["kept", "first"])
+def test_the_end_of_the_stack(kind: Kind, first: bool, watchdog: Watchdog) -> None:
+    """`progress()` near the recursion limit works or raises `RecursionError` or an error of ours,
+    without a credential in its traceback, and the next call works."""
+    problems, failures = [], 0
+    with service() as server:
+        client = make(kind, server)
+        client.progress("running-1")
+        end = deepest()
+        for left in range(100):
+            if first:
+                client.close()
+                client = make(kind, server)
+            found = []
+            call = partial(client.progress, "running-5")
+            try:
+                with watchdog.limit(LONGEST_CALL):
+                    told = kind.number(deeper(end - left, call))
+                if told != 5:
+                    found.append(f"it gets {told}")
+            except (RecursionError, OpwatchError) as error:
+                failures += 1
+                found += leaks(error)
+            except Hang:
+                found.append("it hangs")
+            except Exception as error:
+                found.append(f"it raises {type(error).__name__}: {error}")
+            wrong = next_call(kind, client, watchdog, 10 + left % 80)
+            if wrong is not None:
+                found.append(wrong)
+                client.close()
+                client = make(kind, server)
+            problems += [f"{left} frames left: {problem}" for problem in found]
+            if len(problems) >= MOST_FAILURES:
+                break
+        else:
+            assert free_slots(kind, client) == [0, 1]
+        client.close()
+    assert failures > 5, "the stack was never at its end: this tested nothing"
+    assert not problems, "\n".join(problems)

@@ -1,0 +1,674 @@
+"""Compile the `x-wait` block of a spec to a typed Python module: `opwatch_waits/{service}.py`.
+
+The block says what an answer means for a wait (docs/x-wait.md lists its keys). The module reads the
+parsed JSON, which an odd value elsewhere in the answer can't spoil, and hands the generated model
+on as `Progress.wire`. Nothing here checks a block: wait_rules.py does, before.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Keys = tuple[str, ...]
+KINDS = {
+    "gone": "JobGone",
+    "rate limited": "RateLimited",
+    "unavailable": "Unavailable",
+    "forbidden": "PermissionDenied",
+}
+TIMES = {"date-time": "parse_time", "milliseconds": "milliseconds"}
+SHOWN = ("percent", "step", "bytes")
+"""What may be named as `restart-on-change`: the pointers of these, which `Progress` keeps."""
+ATTRIBUTES = {"percent": "percent", "step": "step", "bytes": "bytes_processed"}
+MODULES = {
+    "opwatch.core.polling": ["Schedule"],
+    "opwatch.core.session": ["Complaint", "Seen", "Service", "Session"],
+    "opwatch.errors": [
+        *("BadResponse", "JobGone", "PermissionDenied"),
+        *("RateLimited", "ServiceError", "Unavailable"),
+    ],
+    "opwatch.net.message": ["Answer"],
+    "opwatch.progress": ["Fault", "Phase", "Progress"],
+    "opwatch.reading": [
+        *("as_fault", "count", "is_another", "milliseconds", "object_in"),
+        *("objects_in", "parse_time", "percent", "share", "state", "text", "titled", "word"),
+    ],
+}
+"""Where the names come from that a module may use."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a spec."""
+
+    path: str
+    method: str
+    content: dict[str, Any]
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Where it stands in its spec."""
+        return ("paths", self.path, self.method)
+
+    @property
+    def module(self) -> str:
+        """The module of the generated client."""
+        return identifier(self.content["operationId"])
+
+    @property
+    def package(self) -> str:
+        """The package of that module."""
+        return identifier(self.content["tags"][0])
+
+    @property
+    def parameters(self) -> list[str]:
+        """What stands in its path, in order."""
+        return re.findall(r"\{([^{}]+)\}", self.path)
+
+    @property
+    def media_type(self) -> str:
+        """The first media type of its answer."""
+        return str(next(iter(self.content["responses"]["200"]["content"])))
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The schema of its answer."""
+        found: dict[str, Any] = self.content["responses"]["200"]["content"][self.media_type]
+        return dict(found["schema"])
+
+    @property
+    def model(self) -> str:
+        """The class of its answer."""
+        return str(self.schema["$ref"]).rpartition("/")[2]
+
+
+def identifier(name: str) -> str:
+    """The name as the client generator writes it in Python."""
+    from openapi_python_client.strings import PythonIdentifier  # 0.3 s, not for `check` of a rule
+
+    return str(PythonIdentifier(name, prefix="field_"))
+
+
+def operations(content: dict[str, Any]) -> Iterator[Operation]:
+    """Each operation of a spec."""
+    for path, item in content.get("paths", {}).items():
+        for method, operation in item.items():
+            if isinstance(operation, dict) and "operationId" in operation:
+                yield Operation(path, method, operation)
+
+
+def waited(content: dict[str, Any]) -> list[Operation]:
+    """The operations that have an `x-wait` block: at most one."""
+    return [found for found in operations(content) if "x-wait" in found.content]
+
+
+def follow_up(content: dict[str, Any], block: dict[str, Any]) -> Operation | None:
+    """The operation that says how a job ended, where the block names one."""
+    name = block.get("outcome", {}).get("operation")
+    found = (each for each in operations(content) if each.content["operationId"] == name)
+    return next(found, None)
+
+
+def keys_of(pointer: str) -> Keys:
+    """The keys of a JSON Pointer."""
+    return tuple(key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:])
+
+
+def listed(value: Any) -> list[Any]:
+    """The value as a list: what may be one or several, several deep."""
+    if not isinstance(value, list):
+        return [value]
+    return [part for item in value for part in listed(item)]
+
+
+# --- schemas --------------------------------------------------------------------------------------
+
+
+def variants(content: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a schema may be: itself, or each of its alternatives, references followed."""
+    if "$ref" in schema:
+        target: Any = content
+        for key in keys_of(schema["$ref"][1:]):
+            target = target[key]
+        return variants(content, target)
+    inner = [each for key in ("anyOf", "oneOf", "allOf") for each in schema.get(key, [])]
+    return [found for each in inner for found in variants(content, each)] if inner else [schema]
+
+
+def below(content: dict[str, Any], schema: dict[str, Any], keys: Keys) -> list[dict[str, Any]]:
+    """The schemas at the end of a pointer; none if it leads nowhere."""
+    found = variants(content, schema)
+    for key in keys:
+        inner = (
+            each.get("items") if key == "*" else each.get("properties", {}).get(key)
+            for each in found
+        )
+        found = [one for each in inner if each is not None for one in variants(content, each)]
+    return found
+
+
+def envelope(content: dict[str, Any], schema: dict[str, Any], pointers: list[Keys]) -> Keys:
+    """The objects that must be in an answer, each inside the one before."""
+    longest: Keys = ()
+    for keys in pointers:
+        for length in range(1, len(keys)):
+            *above, last = keys[:length]
+            holders = below(content, schema, tuple(above))
+            if not all(last in each.get("required", []) for each in holders):
+                break
+            longest = max(longest, keys[:length], key=len)
+    return longest
+
+
+# --- the module -----------------------------------------------------------------------------------
+
+
+class Reader:
+    """The local variables of one function that reads an answer."""
+
+    def __init__(self, required: Keys, taken: set[str], root: str = "fields") -> None:
+        self._required = required
+        self._names: dict[Keys, str] = {(): root}
+        self._taken = taken
+        self.lines: list[str] = []
+
+    def at(self, pointer: str, base: Keys = ()) -> str:
+        """The expression of what is at a pointer."""
+        keys = base + keys_of(pointer)
+        return f"{self.object(keys[:-1])}.get({quoted(keys[-1])})"
+
+    def name(self, keys: Keys) -> str:
+        """A name for a local variable that isn't taken."""
+        name = identifier(keys[-1])
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
+
+    def object(self, keys: Keys) -> str:
+        """The name of the object at some keys; empty where the answer has none."""
+        if keys not in self._names:
+            above = self.object(keys[:-1])
+            name = self.name(keys)
+            if keys == self._required[: len(keys)]:
+                self.lines.append(f"{name} = {above}[{quoted(keys[-1])}]")
+            else:
+                self.lines.append(f"{name} = object_in({above}.get({quoted(keys[-1])}))")
+            self._names[keys] = name
+        return self._names[keys]
+
+
+def compiled(service: str, content: dict[str, Any]) -> str | None:
+    """The module of a spec, not formatted; None if none of its operations has an `x-wait`."""
+    for operation in waited(content):
+        return _Module(service, content, operation).text()
+    return None
+
+
+class _Module:
+    """The module of one spec, part by part."""
+
+    def __init__(self, service: str, content: dict[str, Any], operation: Operation) -> None:
+        self.service = service
+        self.content = content
+        self.operation = operation
+        self.block: dict[str, Any] = operation.content["x-wait"]
+        self.outcome = follow_up(content, self.block)
+        self.model = operation.model
+        self.required = self._envelope(operation, self.block)
+        names = {name for group in MODULES.values() for name in group}
+        self.names = names | {"session", "turn", "job_id", "fields", "wire", "phase", "found"}
+
+    def text(self) -> str:
+        body = "\n\n".join(
+            filter(
+                None,
+                [
+                    self._phases("_PHASES", self.block["state"]),
+                    self._phases("_OUTCOMES", self.block.get("outcome", {}).get("state")),
+                    self._query(),
+                    self._problem(),
+                    self._read(),
+                    self._phase(),
+                    self._outcome(),
+                    self._read_outcome(),
+                    self._complaint(),
+                    self._service(),
+                ],
+            )
+        )
+        return f"{self._head(body)}\n\n{body}\n"
+
+    def _head(self, body: str) -> str:
+        title = re.sub(r'[\\"\s]+', " ", self.content["info"]["title"]).strip()
+        used = filter(None, (self.operation, self.outcome))
+        lines = [
+            f'"""{title}: what an answer says about a job.',
+            "",
+            f"Compiled from the `x-wait` block of specs/{self.service}.yaml: never edit.",
+            '"""',
+            "",
+            "from __future__ import annotations",
+            "",
+            "from collections.abc import Awaitable, Callable",
+            "from typing import TYPE_CHECKING, Any",
+            "",
+            "import attrs",
+            *(
+                f"from opwatch_api.{self.service}.api.{each.package} import {each.module}"
+                for each in used
+            ),
+            f"from opwatch_api.{self.service}.models import {self.model}",
+            "",
+        ]
+        for module, names in MODULES.items():
+            needed = [name for name in names if re.search(rf"\b{name}\b", body)]
+            if needed:
+                lines.append(f"from {module} import {', '.join(needed)}")
+        return "\n".join(
+            [*lines, "", "if TYPE_CHECKING:", "    from opwatch.core.loop import Turn"]
+        )
+
+    def _phases(self, name: str, states: Any) -> str:
+        if not isinstance(states, dict):
+            return ""
+        members = (f"{quoted(key.lower())}: {phase(value)}," for key, value in states["is"].items())
+        lines = dict.fromkeys(members)  # two that differ by case alone
+        return "\n".join([f"{name} = {{", *lines, "}"])
+
+    # --- polling ---
+
+    def _query(self) -> str:
+        extra = [identifier(name) for name in self._others]
+        more = ["*"] + [f"{name}: str" for name in extra] if extra else []
+        job = identifier(self.block["id"]["parameter"])
+        arguments = [f"{name}={name}" for name in extra] + [f"{job}=job_id"]
+        call = ["turn", self.operation.module, *map(quoted, self.required), *arguments]
+        head = ["session: " + self._session, "turn: Turn", "job_id: str", "closer: bool", *more]
+        lines = [
+            f"async def query({', '.join(head)}) -> Seen[{self.model}]:",
+            '"""Poll one job."""',
+            f"fields, wire = await session.fetch({', '.join(call)})",
+        ]
+        if self._is_demanding(self.block):
+            given = "fields, job_id" if "same" in self.block else "fields"
+            lines += [
+                f"if (problem := _problem({given})) is not None:",
+                "    del fields, wire  # tracebacks show the locals of this frame",
+                "    raise BadResponse(problem, status=200)",
+            ]
+        return indented([*lines, "return Seen(read(session, job_id, fields, wire))"])
+
+    def _problem(self) -> str:
+        if not self._is_demanding(self.block):
+            return ""
+        same = self.block.get("same")
+        head = "fields: dict[str, Any], job_id: str" if same else "fields: dict[str, Any]"
+        reader = Reader(self.required, {*self.names, "problem"})
+        body = []
+        for pointer in same or {}:
+            body += [f"if is_another({reader.at(pointer)}, job_id):"]
+            body += ['    return "the answer is about another job"']
+        for pointer, value in self.block.get("require", {}).get("is", {}).items():
+            name = pointer.strip("/").replace("/", ".")
+            body += [f"if state({reader.at(pointer)}) != {quoted(str(value).lower())}:"]
+            body += [
+                f"    return {quoted(f'the answer’s `{name}` isn’t {value}'.replace('’', chr(39)))}"
+            ]
+        if wanted := self.block.get("require", {}).get("any"):
+            names = as_tuple([quoted(keys_of(pointer)[-1]) for pointer in wanted])
+            holder = reader.at(wanted[0]).rpartition(".get(")[0]
+            body += [f"if {holder}.keys().isdisjoint({names}):"]
+            body += ['    return "the answer holds no documented field"']
+        return indented(
+            [
+                f"def _problem({head}) -> str | None:",
+                '"""Return why this is no answer about the job; None if it is one."""',
+                *reader.lines,
+                *body,
+                "return None",
+            ]
+        )
+
+    # --- reading an answer ---
+
+    def _read(self) -> str:
+        block = self.block
+        reader = Reader(self.required, set(self.names))
+        fields = {"service": quoted(self.service), "job_id": "job_id", "phase": "phase"}
+        if isinstance(block["state"], dict):
+            found = reader.at(block["state"]["at"])
+            lines = [
+                f"found = state({found})",
+                'phase = _PHASES.get(found or "") or session.unknown(found)',
+            ]
+        else:
+            lines = ["phase = _phase(session, fields)"]
+        if pointer := block.get("contradiction"):
+            field = pointer.strip("/").replace("/", ".")
+            lines += [
+                f"if phase is Phase.SUCCEEDED and {reader.at(pointer)}:",
+                f"    phase = session.contradicted({quoted(field)})",
+            ]
+        if isinstance(percent := block.get("percent"), dict):
+            counts = f"{reader.at(percent['count'])}, {reader.at(percent['total'])}"
+            fields["percent"] = f"share({counts})"
+        elif percent:
+            fields["percent"] = f"percent({reader.at(percent)})"
+        if "step" in block:
+            fields["step"] = f"text({reader.at(block['step'])})"
+        if "bytes" in block:
+            fields["bytes_processed"] = f"count({reader.at(block['bytes'])})"
+        fields |= self._ended(block, reader)
+        head = f"session: {self._session}, job_id: str, fields: dict[str, Any], wire: {self.model}"
+        return indented(
+            [
+                f"def read({head}) -> Progress[{self.model}]:",
+                '"""Return what an answer says about the job."""',
+                *reader.lines,
+                *lines,
+                f"return Progress({named(fields)}, wire=wire)",
+            ]
+        )
+
+    def _phase(self) -> str:
+        rows = self.block["state"]
+        if isinstance(rows, dict):
+            return ""
+        reader = Reader(self.required, set(self.names))
+        found: dict[str, str] = {}
+        lines: list[str] = []
+        for pointer in dict.fromkeys(pointer for row in rows for pointer in row["when"]):
+            value = reader.at(pointer)
+            name = reader.name(keys_of(pointer))
+            found[pointer] = name
+            texts = any(isinstance(row["when"].get(pointer), str) for row in rows)
+            lines.append(f"{name} = {f'state({value})' if texts else value}")
+        for row in rows:
+            tests = [condition(found[pointer], value) for pointer, value in row["when"].items()]
+            lines += [f"if {' and '.join(tests)}:", f"    return {phase(row['is'])}"]
+        told = ", ".join(f"{keys_of(key)[-1]}: {{word({name})}}" for key, name in found.items())
+        return indented(
+            [
+                f"def _phase(session: {self._session}, fields: dict[str, Any]) -> Phase:",
+                '"""Return the phase: the first of these that holds."""',
+                *reader.lines,
+                *lines,
+                f'return session.unknown(f"{told}")',
+            ]
+        )
+
+    def _ended(self, block: dict[str, Any], reader: Reader) -> dict[str, str]:
+        """The arguments of `Progress` that say how the job ran."""
+        fields = {}
+        if told := block.get("fault"):
+            fault = self._fault(told, reader)
+            always = told.get("in") == "any phase"
+            fields["fault"] = fault if always else f"({fault}) if phase is Phase.FAILED else None"
+        if "started" in block:
+            fields["started_at"] = self._time(block["started"], reader)
+        if "finished" in block:
+            time = self._time(block["finished"], reader)
+            fields["finished_at"] = f"{time} if phase.is_final else None"
+        return fields
+
+    def _fault(self, told: dict[str, Any], reader: Reader) -> str:
+        base = keys_of(told.get("at", ""))
+        if base[-1:] == ("*",):
+            each = Reader((), {*self.names, "each"}, root="each")
+            holder = f"objects_in({reader.at(told['at'].removesuffix('/*'))})"
+            return f"as_fault({self._words(told, each, ())} for each in {holder})"
+        words = f"Fault({self._words(told, reader, base)[1:-1]})"
+        if base:
+            return f"{words} if {reader.object(base)} else None"
+        return words
+
+    def _words(self, told: dict[str, Any], reader: Reader, base: Keys) -> str:
+        """The code and the message of a fault, as a tuple."""
+        code, title, message = (
+            f"text({reader.at(told[key], base)})" if key in told else "None"
+            for key in ("code", "title", "message")
+        )
+        return f"({code}, {message if title == 'None' else f'titled({title}, {message})'})"
+
+    def _time(self, told: Any, reader: Reader) -> str:
+        told = told if isinstance(told, dict) else {"at": told}
+        return f"{TIMES[told.get('as', 'date-time')]}({reader.at(told['at'])})"
+
+    # --- how a job ended, where another operation says so ---
+
+    def _outcome(self) -> str:
+        if self.outcome is None:
+            return ""
+        parameter = identifier(self.outcome.parameters[0])
+        required = self._envelope(self.outcome, self.block["outcome"])
+        call = ["turn", self.outcome.module, *map(quoted, required)]
+        head = f"session: {self._session}, turn: Turn, progress: Progress[{self.model}]"
+        return indented(
+            [
+                f"async def outcome({head}) -> Progress[{self.model}] | None:",
+                '"""Look up how a job ended; None if the answer is about another job."""',
+                f"fields, _ = await session.fetch({', '.join(call)}, {parameter}=progress.job_id)",
+                "return read_outcome(progress, fields)",
+            ]
+        )
+
+    def _read_outcome(self) -> str:
+        if self.outcome is None:
+            return ""
+        block = self.block["outcome"]
+        reader = Reader(self._envelope(self.outcome, block), {*self.names, "progress"})
+        same = [
+            line
+            for pointer in block.get("same", {})
+            for line in (
+                f"if is_another({reader.at(pointer)}, progress.job_id):",
+                "    return None",
+            )
+        ]
+        found = reader.at(block["state"]["at"])
+        ended = self._ended(block, reader)
+        head = f"progress: Progress[{self.model}], fields: dict[str, Any]"
+        return indented(
+            [
+                f"def read_outcome({head}) -> Progress[{self.model}] | None:",
+                '"""Return the progress with what the answer says about the end."""',
+                *reader.lines,
+                *same,
+                f'phase = _OUTCOMES.get(state({found}) or "", Phase.UNKNOWN)',
+                f"return attrs.evolve(progress, {named({'phase': 'phase', **ended})})",
+            ]
+        )
+
+    # --- reading an error ---
+
+    def _complaint(self) -> str:
+        errors = self.block["errors"]
+        reader = Reader((), {*self.names, "answer", "code", "message", "kind", "request_id"})
+        code, message = (
+            " or ".join(f"text({reader.at(pointer)})" for pointer in listed(errors.get(key, [])))
+            for key in ("code", "message")
+        )
+        request = errors.get("request-id", {})
+        ids = [f"text({reader.at(request['at'])})"] if "at" in request else []
+        if "header" in request:
+            ids.append(f"answer.header({quoted(request['header'].lower())})")
+        cases = errors.get("cases", [])
+        lines = [f"code = {code}" if code else "", f"message = {message}" if message else ""]
+        for key in ("code", "message"):
+            if any(key in case for case in cases):
+                lines.append(f'{key}_ = ({key} or "").lower()')
+        if cases:
+            lines.append("kind: type[ServiceError] | None = None")
+        for n, case in enumerate(cases):
+            lines += [f"{'elif' if n else 'if'} {' and '.join(self._tests(case))}:"]
+            lines += [f"    kind = {KINDS[case['is']]}"]
+        fields = {"code": "code" if code else "None", "message": "message" if message else "None"}
+        fields |= {"kind": "kind" if cases else "None", "request_id": " or ".join(ids) or "None"}
+        return indented(
+            [
+                "def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:",
+                '"""Return what an error answer says."""',
+                *reader.lines,
+                *filter(None, lines),
+                f"return Complaint({', '.join(fields.values())})",
+            ]
+        )
+
+    def _tests(self, case: dict[str, Any]) -> list[str]:
+        tests = []
+        if "status" in case:
+            tests.append(among("answer.status", listed(case["status"])))
+        if "code" in case:
+            tests.append(among("code_", [str(code).lower() for code in listed(case["code"])]))
+        if "message" in case:
+            words = [quoted(text.lower()) for text in listed(case["message"])]
+            found = " or ".join(f"{text} in message_" for text in words)
+            tests.append(f"({found})" if len(words) > 1 else found)
+        for name, value in case.get("header", {}).items():
+            tests.append(f"answer.header({quoted(name.lower())}) == {quoted(str(value))}")
+        return tests
+
+    # --- all of it ---
+
+    def _service(self) -> str:
+        block, schedule = self.block, self.block["schedule"]
+        delays = schedule["delays"] if isinstance(schedule, dict) else schedule
+        watched = shown(block).get(block.get("restart-on-change", ""))
+        marker = f"progress.{ATTRIBUTES[watched]}" if watched else "None"
+        known = sorted(map(str, listed(block["errors"].get("known", []))))
+        query = f"Callable[[{self._session}, Turn, str, bool], Awaitable[Seen[{self.model}]]]"
+        head = f"query: {query}, *, address_help: str" if self._others else "*, address_help: str"
+        fields = {
+            "name": quoted(self.service),
+            "id_name": quoted(block["id"]["called"]),
+            "schedule": f"Schedule({as_tuple(list(map(str, delays)))})",
+            "accept": quoted(self.operation.media_type),
+            "query": "query",
+            "complaint": "complaint",
+            "marker": f"lambda progress: {marker}",
+            "address_help": "address_help",
+        }
+        if known:
+            fields["known"] = f"frozenset({{{', '.join(map(quoted, known))}}})"
+        if self.outcome is not None:
+            fields["outcome"] = "outcome"
+        doc = "Return the service; `address_help` is what to check if nothing is found."
+        if self._others:
+            doc = f"Return the service, whose `query` adds {' and '.join(self._others)}."
+        return indented(
+            [
+                f"def service({head}) -> Service[{self.model}]:",
+                f'"""{doc}"""',
+                f"return Service({named(fields)})",
+            ]
+        )
+
+    @property
+    def _session(self) -> str:
+        return f"Session[{self.model}]"
+
+    @property
+    def _others(self) -> list[str]:
+        """The parameters of the path beside the ID: the service's own file gives them."""
+        return [name for name in self.operation.parameters if name != self.block["id"]["parameter"]]
+
+    def _envelope(self, operation: Operation, block: dict[str, Any]) -> Keys:
+        pointers = [keys_of(pointer) for _, pointer in pointers_of(block)]
+        return envelope(self.content, operation.schema, pointers)
+
+    @staticmethod
+    def _is_demanding(block: dict[str, Any]) -> bool:
+        return "require" in block or "same" in block
+
+
+def shown(block: dict[str, Any]) -> dict[str, str]:
+    """What `restart-on-change` may name: pointers, and which key each belongs to."""
+    percent = block.get("percent")
+    found = {percent["count"]: "percent"} if isinstance(percent, dict) else {}
+    return found | {block[name]: name for name in SHOWN if isinstance(block.get(name), str)}
+
+
+def pointers_of(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Each pointer into an answer of the operation itself, and where it stands in the block."""
+    for name in ("restart-on-change", "contradiction", *SHOWN):
+        if isinstance(block.get(name), str):
+            yield (name,), block[name]
+    if isinstance(percent := block.get("percent"), dict):
+        for name in ("count", "total"):
+            yield ("percent", name), percent[name]
+    states = block.get("state", {})
+    if isinstance(states, dict) and "at" in states:
+        yield ("state", "at"), states["at"]
+    for index, row in enumerate(states if isinstance(states, list) else []):
+        for pointer in row["when"]:
+            yield ("state", index, "when", pointer), pointer
+    for pointer in block.get("same", {}):
+        yield ("same", pointer), pointer
+    for pointer in block.get("require", {}).get("is", {}):
+        yield ("require", "is", pointer), pointer
+    for index, pointer in enumerate(block.get("require", {}).get("any", [])):
+        yield ("require", "any", index), pointer
+    fault = block.get("fault", {})
+    if "at" in fault:
+        yield ("fault", "at"), fault["at"]
+    for name in ("code", "title", "message"):
+        if name in fault:
+            yield ("fault", name), fault.get("at", "") + fault[name]
+    for name in ("started", "finished"):
+        if name in block:
+            told = block[name]
+            yield (name,), told["at"] if isinstance(told, dict) else told
+
+
+def error_pointers(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Each pointer into an error answer, and where it stands in the block."""
+    errors = block.get("errors", {})
+    for name in ("code", "message"):
+        for pointer in listed(errors.get(name, [])):
+            yield ("errors", name), pointer
+    if "at" in errors.get("request-id", {}):
+        yield ("errors", "request-id", "at"), errors["request-id"]["at"]
+
+
+# --- Python ---------------------------------------------------------------------------------------
+
+
+def quoted(text: str) -> str:
+    """The text as Python."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def phase(name: str) -> str:
+    """The phase as Python."""
+    return f"Phase.{name.upper()}"
+
+
+def named(fields: dict[str, str]) -> str:
+    """Named arguments."""
+    return ", ".join(f"{name}={value}" for name, value in fields.items())
+
+
+def as_tuple(values: list[str]) -> str:
+    """A tuple."""
+    return f"({', '.join(values)}{',' if len(values) == 1 else ''})"
+
+
+def condition(name: str, value: Any) -> str:
+    """The test for a value: identity for a boolean, so that 1 and "true" aren't true."""
+    if isinstance(value, bool) or value is None:
+        return f"{name} is {value}"
+    return f"{name} == {quoted(value.lower())}" if isinstance(value, str) else f"{name} == {value}"
+
+
+def among(name: str, values: list[Any]) -> str:
+    """The test whether it is one of these."""
+    texts = [quoted(value) if isinstance(value, str) else str(value) for value in values]
+    return f"{name} == {texts[0]}" if len(texts) == 1 else f"{name} in {as_tuple(texts)}"
+
+
+def indented(lines: list[str]) -> str:
+    """A function: its first line, and the rest inside it."""
+    return "\n".join([lines[0], *(f"    {line}" for line in lines[1:])])
