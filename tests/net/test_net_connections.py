@@ -568,7 +568,7 @@ def test_an_interrupt_while_sending_holds_no_secret() -> None:
         connection = origin.take()
         assert connection is not None
         connection.sock = Interrupting(fileno=connection.sock.detach())
-        origin.keep(connection)
+        origin.kept.append(connection)
         with pytest.raises(KeyboardInterrupt) as caught:
             transport.send(get(server.url), time.monotonic() + 20)
         assert TOKEN not in shown(caught.value)

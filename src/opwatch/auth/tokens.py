@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
@@ -106,7 +107,8 @@ class TokenAuth(Auth):
         self._is_expired = is_expired
         self._project_id = project_id
         self._kept: _Kept | None = None
-        self._proven: Secret | None = None
+        self._proven: deque[Secret] = deque(maxlen=16)
+        """The tokens that were accepted lately."""
         self.after_fork()
         fork.watch(self)
 
@@ -120,8 +122,8 @@ class TokenAuth(Auth):
         answer, renewals = await turn.send(self._with(request, token)), 0
         while answer.status == 401 and self._is_expired(answer) and renewals < MOST_RENEWALS:
             # A token that others have used or replaced meanwhile has expired, and isn't refused.
-            is_refused = self._keeps(token) and token.secret != self._proven
-            if renewals and (is_refused or self._proven is None):
+            is_refused = self._keeps(token) and token.secret not in self._proven
+            if renewals and (is_refused or not self._proven):
                 break
             if (fresh := await self._other_than(token, turn)).secret == token.secret:
                 break
@@ -129,8 +131,8 @@ class TokenAuth(Auth):
             answer = await turn.send(self._with(request, token))
         if answer.status == 401:
             turn.holds.refuse(token.secret, explain(answer, turn))
-        else:
-            self._proven = token.secret
+        elif token.secret not in self._proven:
+            self._proven.append(token.secret)
         return answer
 
     async def project_id(self, turn: Turn) -> str | None:

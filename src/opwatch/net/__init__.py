@@ -28,6 +28,6 @@ def _async(settings: Any) -> AsyncTransport:
     return AsyncTransport(settings)
 
 
+# They open the transports of the clients created from here on; tests set others.
 open_blocking: ContextVar[Callable[[Any], Transport]] = ContextVar("net", default=_blocking)
-"""Opens the transport of the clients created from here on; tests set another."""
 open_async: ContextVar[Callable[[Any], AsyncTransport]] = ContextVar("async net", default=_async)

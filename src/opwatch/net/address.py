@@ -13,15 +13,15 @@ from opwatch.net.message import Address
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _SEGMENT = r"/(?!\.\.?(?:/|$))[\w.~!$&'()*+,;=:%-]*"  # RFC 3986, without dot segments
-_URL = re.compile(
-    rf"(?:(https?)://|(?![^/]*://))([^/]+)((?:{_SEGMENT})*)", re.ASCII | re.IGNORECASE
-)
+_URL = re.compile(rf"(?ai)(?:(https?)://|(?![^/]*://))([^/]+)((?:{_SEGMENT})*)")
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:@\[\]]+))(?::([1-9][0-9]{0,4})?)?")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?!.{{255}}){_LABEL}(?:\.{_LABEL})*\.?")
 _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 _BAD_ID = re.compile(r"[/\\%?#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_UNWANTED = ("user information (@)", "a query (?)", "a fragment (#)")
+_EXAMPLE = (
+    "must be a URL like https://example.com/path, without user information, query or fragment"
+)
 _UNENCRYPTED = (
     "must be an https URL: http would send credentials unencrypted, and is allowed only for "
     "localhost and loopback addresses"
@@ -31,18 +31,15 @@ _UNENCRYPTED = (
 def address(url: str, name: str) -> Address:
     """Return `url` as the address of a service; `name` is the argument or variable it came from.
 
-    Raises `ConfigurationError` unless it is an absolute https URL without user information, query
-    or fragment, or an http URL of this machine. The message never quotes it: it may contain a
-    password.
+    Raises `ConfigurationError` unless it is an https URL, or an http URL of this machine. The
+    message never quotes it: it may contain a password.
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"must be a string, not {type(url).__name__}", argument=name)
-    unwanted = [f"without {part}" for part in _UNWANTED if part[-2] in url]
     found = _URL.fullmatch(url)
     place = host_and_port(found[2]) if found else None
-    if unwanted or found is None or place is None:
-        how = unwanted[0] if unwanted else "like https://example.com/path"
-        raise ConfigurationError(f"must be a URL {how}", argument=name)
+    if found is None or place is None:
+        raise ConfigurationError(_EXAMPLE, argument=name)
     scheme, (host, port) = (found[1] or "https").lower(), place
     if scheme == "http" and not is_loopback(host):
         raise ConfigurationError(_UNENCRYPTED, argument=name)
@@ -54,9 +51,8 @@ def address(url: str, name: str) -> Address:
 
 def endpoint(address: Address) -> tuple[str, int]:
     """Return the host, without brackets, and the port to connect to."""
-    found = host_and_port(address.host)
-    assert found is not None, "an Address has a valid host"
-    return found[0], found[1] or _DEFAULT_PORTS["https" if address.is_https else "http"]
+    host, port = host_and_port(address.host) or ("", None)
+    return host, port or _DEFAULT_PORTS["https" if address.is_https else "http"]
 
 
 def host_and_port(authority: str) -> tuple[str, int | None] | None:
@@ -82,10 +78,7 @@ def host_and_port(authority: str) -> tuple[str, int | None] | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a valid host is `localhost` or a loopback address.
-
-    For `*.localhost` it is False: on some systems, DNS decides where those names lead.
-    """
+    """Return whether a valid host is this machine; of `*.localhost`, some systems ask DNS."""
     return host in ("localhost", "::1") or (host.startswith("127.") and bool(_IPV4.fullmatch(host)))
 
 

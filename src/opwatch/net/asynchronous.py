@@ -1,7 +1,7 @@
 """Send requests on asyncio or trio. Imported when an async client is made.
 
-Idle sockets belong to no event loop, so there is no state of a loop to keep or to clean up: a
-client can be used by one loop after the other, and closing takes no await.
+Idle sockets belong to no event loop: a client can be used by one loop after the other, and closing
+takes no await.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from opwatch.net.connection import Io, T
+from opwatch.net.connection import T
 from opwatch.net.message import Answer, Request, hidden
 from opwatch.net.pool import Pool
 
@@ -13,13 +13,10 @@ from opwatch.net.pool import Pool
 class Transport(Pool):
     """Sends requests and blocks for the answers. Thread-safe, without locks."""
 
-    io = Io()
-
     def send(self, request: Request, end: float) -> Answer:
         """Return the answer, whatever its status, before `end` (of `time.monotonic`).
 
-        Raises `TransportError` if there is none, and `ConfigurationError` if the environment's
-        proxy or TLS settings can't be used.
+        Raises `TransportError`, or `ConfigurationError` for proxy or TLS settings of no use.
         """
         answer: Answer = hidden(run, self.request, request, end)
         return answer
@@ -32,6 +29,5 @@ def run(function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
     try:
         function(*arguments).send(None)
     except StopIteration as done:
-        result: T = done.value
-        return result
+        return done.value  # type: ignore[no-any-return]
     raise AssertionError("a blocking coroutine was suspended")

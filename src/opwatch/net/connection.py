@@ -23,12 +23,9 @@ from opwatch.net.exchange import ProtocolError, exchange
 from opwatch.net.message import Address, Answer, Request, Secret, hidden
 from opwatch.net.proxy import Proxy
 
-CONNECT_TIMEOUT = 10.0
-"""Seconds for all addresses of a host together, and again for the TLS handshake."""
+CONNECT_TIMEOUT = 10.0  # seconds for all addresses together, and again for the TLS handshake
 _OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _READ = 64 * 1024
-_LONGEST_WAIT = 1_000_000.0
-"""Seconds; `poll` counts milliseconds in 32 bits."""
 
 T = TypeVar("T")
 
@@ -37,7 +34,7 @@ class Io:
     """How to wait. Here by blocking, so that a coroutine never suspends; `asynchronous` awaits."""
 
     def is_ready(self, sock: socket.socket, for_write: bool, until: float) -> bool:
-        left = min(max(until - time.monotonic(), 0.0), _LONGEST_WAIT)
+        left = min(max(until - time.monotonic(), 0.0), 1e6)  # `poll` takes milliseconds in 32 bits
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(sock, select.POLLOUT if for_write else select.POLLIN)
@@ -58,12 +55,9 @@ class Io:
 
 
 class Connection:
-    """A socket, and when the latest request was sent and its answer began.
+    """A socket that closes by itself, and quietly, if an interrupt or a dropped client loses it."""
 
-    It closes by itself, and quietly, if an interrupt loses it or its client is dropped.
-    """
-
-    end = silent_until = sent = first_byte = idle_since = 0.0
+    end = begin_by = sent = first_byte = 0.0  # of `time.monotonic`, for the latest request
 
     def __init__(self, sock: socket.socket, io: Io) -> None:
         self.sock = sock
@@ -75,15 +69,13 @@ class Connection:
 
     __del__ = close
 
-    async def converse(
-        self, request: Request, end: float, silent_until: float
-    ) -> tuple[Answer, bool]:
+    async def converse(self, request: Request, end: float, begin_by: float) -> tuple[Answer, bool]:
         """Send a request; return its answer, and whether the connection can be used again.
 
         Raises `ProtocolError`, or `OSError` if the network fails. That is `TimeoutError` at `end`,
-        or if nothing came until `silent_until`.
+        or if nothing came by `begin_by`.
         """
-        self.end, self.silent_until, self.first_byte = end, silent_until, 0.0
+        self.end, self.begin_by, self.first_byte = end, begin_by, 0.0
         return await exchange(request, self)
 
     async def send(self, pieces: list[bytes | Secret]) -> None:
@@ -95,7 +87,7 @@ class Connection:
         self.sent = time.monotonic()
 
     async def receive(self) -> bytes:
-        until = self.end if self.first_byte else self.silent_until
+        until = self.end if self.first_byte else self.begin_by
         data = await self.when_ready(partial(self.sock.recv, _READ), until, for_write=False)
         if data and not self.first_byte:
             self.first_byte = time.monotonic()
@@ -136,14 +128,6 @@ class Connection:
             if code := self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(code, "") from None
 
-    async def start_tls(self, context: ssl.SSLContext, host: str, end: float) -> None:
-        until = min(end, time.monotonic() + CONNECT_TIMEOUT)
-        name = host.removesuffix(".")
-        self.sock = tls_sock = context.wrap_socket(
-            self.sock, server_hostname=name, do_handshake_on_connect=False
-        )
-        await self.when_ready(tls_sock.do_handshake, until, for_write=True)
-
 
 class _Socket(socket.socket):
     """Closes quietly, and without a frame, if an interrupt loses it before anything holds it."""
@@ -153,10 +137,7 @@ class _Socket(socket.socket):
 
 
 def _transmit(sock: socket.socket, pieces: list[bytes | Secret]) -> list[bytes | Secret]:
-    """Send what the socket takes at once, and return the rest.
-
-    No other function handles what is sent without its wrapping, and this one is called `hidden`.
-    """
+    """Send what the socket takes, and return the rest. Only here, `hidden`, is it unwrapped."""
     data = b"".join([one.encode() if isinstance(one, Secret) else one for one in pieces])
     rest = data[sock.send(data) :]
     return [Secret(rest)] if rest else []
@@ -177,8 +158,12 @@ async def connect(
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         await _open_tunnel(connection, proxy, target, end)
     if context is not None:
+        until, name = min(end, time.monotonic() + CONNECT_TIMEOUT), host.removesuffix(".")
         try:
-            await connection.start_tls(context, host, end)
+            connection.sock = sock = context.wrap_socket(
+                connection.sock, do_handshake_on_connect=False, server_hostname=name
+            )
+            await connection.when_ready(sock.do_handshake, until, for_write=True)
         except (OSError, ValueError) as error:  # ValueError: Python's word for some broken sockets
             problem = f"could not connect to {address.origin}: {tls.why(error)}"
             raise TransportError(problem) from None
@@ -188,12 +173,11 @@ async def connect(
 async def _dialed(io: Io, host: str, port: int, end: float, whom: str) -> Connection:
     """Connect to the first address that answers; none gets more than its share of the time."""
     until = min(end, time.monotonic() + CONNECT_TIMEOUT)
-    found: list[Any] = []
     reasons: dict[str, None] = {}
     try:
         found = await io.addresses(host, port, until)
     except OSError as error:
-        reasons[_reason(error)] = None
+        found, reasons = [], {_reason(error): None}
     for tried, (family, kind, protocol, _, where) in enumerate(found):
         now = time.monotonic()
         try:
@@ -229,7 +213,7 @@ async def _open_tunnel(connection: Connection, proxy: Proxy, target: str, end: f
         raise refused
 
 
-def failure(error: Exception, whom: str, seconds: float) -> TransportError:
+def failure(error: OSError | ProtocolError, whom: str, seconds: float) -> TransportError:
     """Say why no answer came from `whom`, to which a request was sent."""
     if isinstance(error, TimeoutError):
         return TransportError(f"no complete answer from {whom} within {round(seconds, 2):g} s")
@@ -238,12 +222,12 @@ def failure(error: Exception, whom: str, seconds: float) -> TransportError:
     return TransportError(f"the connection to {whom} broke: {_reason(error)}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: OSError) -> str:
     """Return the system's words; never an exception's own, which may quote what came."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, socket.gaierror):  # its numbers are not the system's
         return str(error.strerror)
-    if isinstance(error, ssl.SSLError) or (number := getattr(error, "errno", None)) is None:
-        return f"TLS error {getattr(error, 'reason', None) or type(error).__name__}"
-    return os.strerror(number)
+    if isinstance(error, ssl.SSLError):
+        return f"TLS error {error.reason or type(error).__name__}"
+    return os.strerror(error.errno or 0)

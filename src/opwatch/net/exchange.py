@@ -18,15 +18,11 @@ import h11
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import Answer, Request, Secret
 
-LONGEST_ANSWER = 1024 * 1024
-"""Bytes of a body, received and decoded."""
+LONGEST_ANSWER = 1024 * 1024  # bytes of a body, received and decoded
 _LONGEST_HEAD = 100 * 1024
-_EVENTS_BETWEEN_PAUSES = 64
-"""About 0.2 ms of work, so other tasks run and the deadline is checked in time."""
-_ERROR = 300
-"""From this status on, the head says enough, whatever became of the body."""
-_BLOCK = 4096
-"""Compressed bytes decoded at once."""
+_EVENTS_BETWEEN_PAUSES = 64  # about 0.2 ms of work, so the deadline is checked in time
+_ERROR = 300  # from this status on, the head says enough, whatever became of the body
+_BLOCK = 4096  # compressed bytes decoded at once
 _END = h11.EndOfMessage()
 _CUT_OFF = "closed the connection before its answer was complete"
 _TOO_LONG = f"is longer than {LONGEST_ANSWER} bytes"
@@ -92,11 +88,10 @@ async def exchange(request: Request, wire: Wire) -> tuple[Answer, bool]:
 
 def _outgoing(connection: h11.Connection, request: Request) -> list[bytes | Secret]:
     """Return the request in pieces; h11 has seen those that are no secrets."""
-    plain: list[tuple[str, Any]] = []
-    secret: list[tuple[str, Any]] = []
-    for header in request.headers:
-        (secret if isinstance(header[1], Secret) else plain).append(header)
+    headers: Any = request.headers
     body: Any = request.body
+    plain = [header for header in headers if not isinstance(header[1], Secret)]
+    secret = [header for header in headers if isinstance(header[1], Secret)]
     if body or request.method in ("POST", "PUT", "PATCH"):
         plain.append(("Content-Length", str(len(body))))
     head = connection.send(_head(request.method, request.address.host, request.target, *plain))

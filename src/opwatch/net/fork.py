@@ -10,10 +10,7 @@ _watched: WeakSet[Any] = WeakSet()
 
 
 def watch(what: Any) -> None:
-    """Call `what.after_fork()` in every child, for as long as `what` exists.
-
-    It drops what belongs to the parent: sockets, locks, waiting threads.
-    """
+    """Call `what.after_fork()` in every child: it drops the parent's sockets, locks and threads."""
     _watched.add(what)
 
 

@@ -15,23 +15,20 @@ import attrs
 T = TypeVar("T")
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 
-SHORTEST_ERASED = 8
-"""Characters. A shorter secret is likely to be part of an ordinary word."""
+SHORTEST_ERASED = 8  # characters; a shorter secret is likely to be part of an ordinary word
 LINE_BREAK = "must not begin or end with a line break; strip the one its file ends with"
 
 
 class Secret:
     """A credential that must not show: not in a repr, a log, a pickle or a traceback's locals.
 
-    It stays wrapped until `net.connection` hands its bytes to the socket. `prefix` is sent in front
-    of it: `Bearer `.
+    It stays wrapped until its bytes go to the socket, with `prefix` (`Bearer `) in front.
     """
 
     __slots__ = ("_prefix", "_value")
-    _value: Any
 
     def __init__(self, value: Any, prefix: str = "") -> None:
-        self._value = value._value if isinstance(value, Secret) else value
+        self._value: Any = value._value if isinstance(value, Secret) else value
         self._prefix = prefix
 
     def reveal(self) -> Any:
@@ -39,10 +36,9 @@ class Secret:
 
     def encode(self) -> bytes:
         """Return what is sent. Never raises for str: the error would hold what it can't encode."""
-        value = self._value
-        if not isinstance(value, bytes):
-            value = (self._prefix + value).encode("utf-8", "surrogatepass")
-        encoded: bytes = value
+        if isinstance(self._value, bytes):
+            return self._value
+        encoded: bytes = (self._prefix + self._value).encode("utf-8", "surrogatepass")
         return encoded
 
     def fault(self) -> str | None:
@@ -61,7 +57,17 @@ class Secret:
     def erased(self, text: str) -> str:
         """Return `text` with this secret, as it is or percent-encoded, replaced by `***`."""
         is_long = isinstance(self._value, str) and len(self._value) >= SHORTEST_ERASED
-        return hidden(_erased, self, text) if is_long else text
+        return hidden(self._erased, text) if is_long else text
+
+    def _erased(self, text: str) -> str:
+        text = text.replace(self._value, "***")
+        if "%" in text:
+            for safe in ("", "/"):
+                quoted = quote(self._value, safe=safe, errors="surrogatepass")
+                text = text.replace(quoted, "***")
+                # Servers on .NET write the digits in lower case.
+                text = text.replace(_ESCAPE.sub(lambda found: found[0].lower(), quoted), "***")
+        return text
 
     def __len__(self) -> int:
         return len(self.encode())
@@ -82,10 +88,8 @@ class Secret:
 class Address(NamedTuple):
     """Where a service is: its origin, and the path in front of every target."""
 
-    origin: str
-    """Scheme and authority: `https://api.example.com`, with the port unless it is the default."""
-    host: str
-    """The `Host` header."""
+    origin: str  # scheme and authority, with the port unless it is the default
+    host: str  # the `Host` header
     prefix: str = ""
 
     @property
@@ -98,14 +102,11 @@ class Request(NamedTuple):
 
     method: str
     address: Address
-    target: str
-    """Path and query, byte for byte as they are sent."""
+    target: str  # path and query, byte for byte as they are sent
     headers: tuple[tuple[str, str | Secret], ...] = ()
     body: bytes | Secret = b""
-    secrets: tuple[Secret, ...] = ()
-    """What an answer might echo and no error may quote."""
-    credential: Secret | None = None
-    """What a refusal of this request is a refusal of."""
+    secrets: tuple[Secret, ...] = ()  # what an answer might echo and no error may quote
+    credential: Secret | None = None  # what a refusal of this request is a refusal of
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.address.origin}{self.target}>"
@@ -114,29 +115,20 @@ class Request(NamedTuple):
         self, headers: Iterable[tuple[str, str | Secret]], credential: Secret, *secrets: Secret
     ) -> Request:
         """Return the same request with more headers, made from a credential."""
-        return self._replace(
-            headers=(*self.headers, *headers),
-            secrets=(*self.secrets, credential, *secrets),
-            credential=credential,
-        )
+        headers, secrets = (*self.headers, *headers), (*self.secrets, credential, *secrets)
+        return self._replace(headers=headers, secrets=secrets, credential=credential)
 
 
 @attrs.define(eq=False)
 class Answer:
-    """A complete response. `body` is decoded, and at most 1 MiB.
-
-    No tuple: what reports errors shows the items of those, and a body may hold a token.
-    """
+    """A complete response; no tuple, whose items error reports show: a body may hold a token."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    body: bytes = b""
-    elapsed: float = 0.0
-    """Seconds from sending the request to receiving the complete answer."""
-    secrets: tuple[Secret, ...] = ()
-    """Those of the request, which no error may quote."""
-    problem: str | None = None
-    """Why `body` isn't all of it; None if it is."""
+    body: bytes = b""  # decoded, and at most 1 MiB
+    elapsed: float = 0.0  # seconds from sending the request to receiving the complete answer
+    secrets: tuple[Secret, ...] = ()  # those of the request, which no error may quote
+    problem: str | None = None  # why `body` isn't all of it
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}>"
@@ -168,17 +160,6 @@ class Answer:
         for secret in sorted(self.secrets, key=len, reverse=True):  # one may begin with another
             text = secret.erased(text)
         return text
-
-
-def _erased(secret: Secret, text: str) -> str:
-    text = text.replace(secret.reveal(), "***")
-    if "%" in text:
-        for safe in ("", "/"):
-            quoted = quote(secret.reveal(), safe=safe, errors="surrogatepass")
-            text = text.replace(quoted, "***")
-            # Servers on .NET write the digits in lower case.
-            text = text.replace(_ESCAPE.sub(lambda found: found[0].lower(), quoted), "***")
-    return text
 
 
 def _holds_beginning(secrets: tuple[Secret, ...], text: str) -> bool:

@@ -39,7 +39,7 @@ def outgoing(
             raise ConfigurationError(f"an argument of {url} can't be sent: {error}") from None
         own = dict(kwargs.get("headers", {}))
         if cookies := kwargs.get("cookies"):
-            own["Cookie"] = "; ".join(f"{name}={_text(value)}" for name, value in cookies.items())
+            own["Cookie"] = "; ".join(f"{name}={value}" for name, value in _pairs(cookies))
         names = {name.lower() for name in own}
         if content_type and "content-type" not in names:
             own["Content-Type"] = content_type
@@ -49,17 +49,13 @@ def outgoing(
 
 
 def _pairs(fields: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the names and values of a query or a form; a list repeats its name."""
-    return [
-        (name, _text(item))
-        for name, value in fields.items()
-        for item in (value if isinstance(value, (list, tuple)) else (value,))
-    ]
-
-
-def _text(value: Any) -> str:
-    """Return it as httpx writes a value in a query or a form: None is empty, True is `true`."""
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """Return names and values as httpx writes them: None is empty, True is `true`."""
+    pairs = []
+    for name, value in fields.items():
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            text = "" if item is None else str(item)
+            pairs.append((name, text.lower() if isinstance(item, bool) else text))
+    return pairs
 
 
 def _body(kwargs: dict[str, Any]) -> tuple[bytes, str]:

@@ -21,8 +21,7 @@ from opwatch.net.connection import Connection, Io, connect, failure
 from opwatch.net.exchange import ProtocolError
 from opwatch.net.message import Address, Answer, Request
 
-KEPT_FOR = 300.0
-"""Seconds a connection is kept: longer than the longest step of any schedule."""
+KEPT_FOR = 300.0  # seconds after a request: longer than the longest step of any schedule
 _PATIENCE = 5.0
 
 
@@ -32,18 +31,13 @@ class Origin:
     def __init__(self, address: Address) -> None:
         self.proxy = proxy.find(address)
         self.kept: deque[Connection] = deque()
-        self.refusal: TransportError | None = None
-        """Why no connection can be opened, whenever it is tried."""
-        self.slowest = 0.0
-        """Seconds to the first byte of the slowest answer so far."""
+        self.slowest = 0.0  # seconds to the first byte of an answer
+        self.refusal: TransportError | None = None  # why no connection can ever be opened
 
     def take(self) -> Connection | None:
-        """Return a kept connection that is still usable, the most recently used first.
-
-        It isn't if anything came: the end of the stream, or bytes that nobody asked for.
-        """
+        """Return the latest used connection over which nothing came: no end, no stray bytes."""
         with suppress(IndexError):
-            while self.kept[0].idle_since <= time.monotonic() - KEPT_FOR:
+            while self.kept[0].sent <= time.monotonic() - KEPT_FOR:
                 self.kept.popleft()
             while True:
                 connection = self.kept.pop()
@@ -51,31 +45,25 @@ class Origin:
                     return connection
         return None
 
-    def keep(self, connection: Connection) -> None:
-        connection.idle_since = time.monotonic()
-        self.kept.append(connection)
-
 
 class Pool:
     """The connections of one client, by origin. Of its settings it needs the `ssl_context`."""
 
-    io: Io
+    io = Io()
 
     def __init__(self, settings: Any) -> None:
         self._ssl_context = settings.ssl_context
+        self._origins: dict[str, Origin] = {}
         self.admit: Callable[[Request], None] = lambda request: None
         """Raises if a request must not be sent any more."""
-        self._origins: dict[str, Origin] = {}
-        # A client that is dropped without being closed leaves no connection open.
-        weakref.finalize(self, self._origins.clear)
+        weakref.finalize(self, self._origins.clear)  # if a client is dropped without being closed
         fork.watch(self)
 
     def forget(self) -> None:
         """Close every connection; those in use, after their answers."""
         self._origins.clear()
 
-    after_fork = forget
-    """Closes the child's copies. That sends nothing: the parent still uses the connections."""
+    after_fork = forget  # that sends nothing: the parent still uses its connections
 
     async def request(self, request: Request, end: float) -> Answer:
         """Send a request and return its answer, all of it before `end`. Raises `TransportError`.
@@ -85,35 +73,31 @@ class Pool:
         requests that change anything fetch a token, and fetching a second one does no harm. If it
         is merely silent, the server may be at work, so only a GET is sent again.
         """
-        began = time.monotonic()
-        address = request.address
-        origin = self._origins.get(address.origin)
-        if origin is None:
-            origin = self._origins.setdefault(address.origin, Origin(address))
+        began, to = time.monotonic(), request.address
+        origin = self._origins.get(to.origin) or self._origins.setdefault(to.origin, Origin(to))
         kept = origin.take()
         while True:
-            connection, silent_until = kept, end
+            connection, begin_by = kept, end
             if connection is None:
-                context = (self._ssl_context or tls.context()) if address.is_https else None
+                context = (self._ssl_context or tls.context()) if to.is_https else None
                 if origin.refusal is not None:
                     raise twin(origin.refusal)
                 try:
-                    connection = await connect(self.io, address, context, origin.proxy, end)
+                    connection = await connect(self.io, to, context, origin.proxy, end)
                 except TransportError as error:
-                    if not error.transient:
-                        origin.refusal = error
+                    origin.refusal = None if error.transient else error
                     raise
                 self.admit(request)  # connecting takes time, in which the rules may have changed
             elif request.method == "GET":  # a NAT that forgot a connection drops what is sent
                 patience = max(min(_PATIENCE, (end - began) / 3), 2 * origin.slowest)
-                silent_until = min(end, began + patience)
+                begin_by = min(end, began + patience)
             is_reusable = False
             try:
-                answer, is_reusable = await connection.converse(request, end, silent_until)
+                answer, is_reusable = await connection.converse(request, end, begin_by)
                 break
             except (OSError, ProtocolError) as error:
                 if kept is None or connection.first_byte or time.monotonic() >= end:
-                    lost = failure(error, address.origin, end - began)
+                    lost = failure(error, to.origin, end - began)
                     if (head := getattr(error, "head", None)) is not None:
                         lost.head = Answer(head.status_code, tuple(head.headers))
                     raise lost from None
@@ -125,5 +109,5 @@ class Pool:
         origin.slowest = max(origin.slowest, connection.first_byte - connection.sent)
         answer.elapsed = time.monotonic() - connection.sent
         if is_reusable:
-            origin.keep(connection)
+            origin.kept.append(connection)
         return answer

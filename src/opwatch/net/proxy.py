@@ -11,9 +11,8 @@ form and spaces around commas do not matter:
 |---|---|
 | `*` | every host |
 | `example.com`, `.example.com`, `*.example.com` | that host and its subdomains |
-| `example.com:8443` | the same, on this port only |
 | `10.1.2.3`, `fd00::1`, `[fd00::1]` | that address |
-| `10.1.2.3:8443`, `[fd00::1]:8443` | the same, on this port only |
+| `example.com:8443`, `10.1.2.3:8443`, `[fd00::1]:8443` | the same, on this port only |
 | `10.0.0.0/8`, `fd00::/8` | every address of that network |
 """
 
@@ -38,15 +37,11 @@ class Proxy(NamedTuple):
     authorization: Secret | None = None
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def find(address: Address) -> Proxy | None:
-    """Return the proxy for an address, or None to connect directly.
-
-    Raises `ConfigurationError`, which does not quote the variable, if it names no http proxy.
-    """
+    """Return the proxy for an address, or None to connect directly; no error quotes a variable."""
     host, port = endpoint(address)
     if is_loopback(host) or is_exempt(host, port, _variable("no_proxy")):
         return None

@@ -28,13 +28,10 @@ def context() -> ssl.SSLContext:
     if keys:
         try:
             Path(keys).open("ab").close()
-        except (OSError, ValueError) as error:
-            problem = getattr(error, "strerror", None) or "it is not a path"
-            raise ConfigurationError(
-                f"`SSLKEYLOGFILE` must name a file that can be written, not {keys!r} ({problem}); "
-                "fix or unset it"
-            ) from None
-    if folder and not any(map(_has_files, folder.split(os.pathsep))):
+        except OSError as error:
+            problem = f"must name a file that can be written, not {keys!r} ({error.strerror})"
+            raise ConfigurationError(f"`SSLKEYLOGFILE` {problem}; fix or unset it") from None
+    if folder and not any(any(Path(part).glob("*")) for part in folder.split(os.pathsep)):
         raise ConfigurationError(
             f"`SSL_CERT_DIR` must name a folder with certificates, not {folder!r}; fix or unset it"
         )
@@ -63,12 +60,11 @@ _UNKNOWN = (
     "its issuer is unknown; if you trust it, name its certificate in SSL_CERT_FILE or pass an "
     "`ssl_context`"
 )
-_OTHER_HOST = "it is for another host name; check the address"
 _VERIFY = {  # OpenSSL's X509_V_ERR_*
     9: "it is not valid yet; check this machine's clock",
     10: "it has expired; the server needs a new one (or check this machine's clock)",
     **dict.fromkeys((18, 19, 20, 21), _UNKNOWN),
-    **dict.fromkeys((62, 64), _OTHER_HOST),
+    **dict.fromkeys((62, 64), "it is for another host name; check the address"),
 }
 
 
@@ -89,7 +85,7 @@ def _stamp(file: str) -> tuple[int, int]:
     """Return what changes when a file does."""
     try:
         found = Path(file).stat()
-    except (OSError, ValueError):
+    except OSError:
         problem = "there is no such file"
     else:
         if stat.S_ISREG(found.st_mode) and found.st_size:
@@ -99,10 +95,3 @@ def _stamp(file: str) -> tuple[int, int]:
         f"`SSL_CERT_FILE` is set to {file!r}, but {problem}; name a PEM file of certificates, or "
         "unset it to trust the usual authorities"
     )
-
-
-def _has_files(folder: str) -> bool:
-    try:
-        return any(Path(folder).iterdir())
-    except (OSError, ValueError):
-        return False
