@@ -9,11 +9,13 @@ Each name is loaded when it is first used: importing opwatch loads no service an
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from opwatch._version import __version__
 
+TYPE_CHECKING = False  # as type checkers read it: typing itself takes most of the import
 if TYPE_CHECKING:
+    from typing import Any
+
     from opwatch.auth.iam import IamPassword
     from opwatch.auth.oauth2 import ClientCredentials
     from opwatch.auth.signing import AkSk

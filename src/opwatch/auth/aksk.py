@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from urllib.parse import parse_qsl, quote, unquote
 
-from opwatch.auth import EMPTY_HASH, signature, stamp
+from opwatch.auth.hashing import EMPTY_HASH, signature, stamp
 from opwatch.net.message import Secret
 
 ALGORITHM = "SDK-HMAC-SHA256"

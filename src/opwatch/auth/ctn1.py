@@ -17,7 +17,7 @@ import hmac
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
-from opwatch.auth import EMPTY_HASH, signature, stamp
+from opwatch.auth.hashing import EMPTY_HASH, signature, stamp
 from opwatch.net.message import Secret
 
 ALGORITHM = "CTN1-HMAC-SHA256"

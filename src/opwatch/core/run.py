@@ -190,10 +190,14 @@ class Run(Generic[W]):
             limit = f"{self.state.plan.stall_timeout:g} s"
             return WaitStalled(f"made no progress for {limit}; the job continues", advice=AGAIN)
         assert trouble is not None
+        pause = getattr(trouble, "retry_after", None) or 0.0
         if trouble.held_until is not None:
-            pause = getattr(trouble, "retry_after", None) or 0.0
             text = f"{trouble.message} (Retry-After), {self._beyond(pause)}"
             return RateLimited(text, retry_after=pause)
+        deadline, now = self.state.plan.deadline, self._clock.now()
+        if trouble.transient and deadline is not None and deadline - now < pause <= LONGEST_PAUSE:
+            asked = f"it asks for a pause of {pause:g} s (Retry-After), beyond the wait's deadline"
+            trouble.message = f"{trouble.message.removesuffix('.')}; {asked}"
         return trouble
 
     def _break(self, error: OpwatchError) -> None:

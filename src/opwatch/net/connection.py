@@ -28,6 +28,7 @@ _OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEP
 _READ = 64 * 1024
 
 T = TypeVar("T")
+_HAS_POLL = hasattr(select, "poll")
 
 
 class Io:
@@ -35,7 +36,7 @@ class Io:
 
     def is_ready(self, sock: socket.socket, for_write: bool, until: float) -> bool:
         left = min(max(until - time.monotonic(), 0.0), 1e6)  # `poll` takes milliseconds in 32 bits
-        if hasattr(select, "poll"):
+        if _HAS_POLL:
             poll = select.poll()
             poll.register(sock, select.POLLOUT if for_write else select.POLLIN)
             return bool(poll.poll(left * 1000))

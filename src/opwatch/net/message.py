@@ -115,8 +115,9 @@ class Request(NamedTuple):
         self, headers: Iterable[tuple[str, str | Secret]], credential: Secret, *secrets: Secret
     ) -> Request:
         """Return the same request with more headers, made from a credential."""
-        headers, secrets = (*self.headers, *headers), (*self.secrets, credential, *secrets)
-        return self._replace(headers=headers, secrets=secrets, credential=credential)
+        method, address, target, own, body, known, _ = self
+        known = (*known, credential, *secrets)
+        return Request(method, address, target, (*own, *headers), body, known, credential)
 
 
 @attrs.define(eq=False)
