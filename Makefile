@@ -46,7 +46,7 @@ demo: $(VENV)/demo.stamp ## Watch one simulated job of each service to its end
 
 .PHONY: test
 test: $(VENV)/dev.stamp ## Run every test
-	@$(BIN)/python -m compileall -q src generated tests  # once, and not in each process anew
+	@$(BIN)/python -m compileall -q src generated tests  # once, not in each process
 	$(BIN)/python -m pytest -n auto
 
 .PHONY: fuzz
@@ -142,7 +142,7 @@ check-generated: $(VENV)/dev.stamp ## Fail if generated/ is not what specs/ give
 	$(BIN)/python tools/specs.py check
 
 .PHONY: lock
-lock: $(VENV)/dev.stamp ## Compile requirements/*.txt anew
+lock: $(VENV)/dev.stamp ## Recompile requirements/*.txt
 	$(BIN)/python tools/lock.py
 
 .PHONY: clean

@@ -2,7 +2,7 @@
 
 A shell starts its background jobs with SIGINT ignored, and so would be every process that a test
 starts and interrupts; here it is taken back. Where no bytecode is to be written, every one of them
-would compile opwatch anew: here they may write it. The engines of tests/engines run in
+would compile opwatch again: here they may write it. The engines of tests/engines run in
 environments of their own, which have no Hypothesis.
 """
 

@@ -34,7 +34,7 @@ REDRAW = 0.03
 LONGEST = 120.0
 """Seconds after which a run is given up."""
 HOLD = 6.0
-"""Seconds for which the last frame stays before the recording begins anew."""
+"""Seconds for which the last frame stays before the recording starts over."""
 
 WIDTH, LINE, PAD = 8.4, 19, 14
 """Pixels: a character's width, a line's height, the margin."""

@@ -9,7 +9,7 @@ sends itself again with the new token and the delay that the schedule says.
 
 A worker may be killed at any moment, and no queue delivers exactly once: Celery's on Redis delivers
 a message twice that a worker held too long (`visibility_timeout`), and never one that it had just
-taken from the list when it was killed. `acks_late` would mend neither. So the messages only wake,
+taken from the list when it was killed. `acks_late` would fix neither. So the messages only wake,
 and what is true of a wait stands in Redis:
 
 - Its newest token is noted before the next turn is sent, with the time that turn is due.

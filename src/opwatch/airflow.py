@@ -16,12 +16,12 @@ What is kept, and what a restart can do
 Airflow keeps the trigger as it was when the task was deferred: a connection id, a service and the
 first token. It cannot be changed while the task is deferred, so the token in it grows old: its
 rung, its marker and the time of its next query are those of the first answer. A triggerer that took
-the wait up from there would ask too early. Deferring anew after each answer would keep the token
+the wait up from there would ask too early. Deferring again after each answer would keep the token
 fresh and cost a worker process each time, which is what deferring is meant to save.
 
 So the trigger writes the newest token down after each answer, before it sleeps: as an XCom of the
 task that waits (key `opwatch_wait`), which the triggerer can write. Only where a job stands still
-on the last rung is there nothing new to write. Who takes the wait up goes on
+on the last rung is there nothing new to write. Who takes the wait up continues
 with it: same rung, marker, failures, `Retry-After` and deadline. Airflow clears it when the task
 is run again from its beginning, and it names the first token it belongs to, so that the wait of
 an earlier try is never taken for this one's.
@@ -36,7 +36,7 @@ and lets the next delay pass, from now, before it asks. Hence:
 - a restart makes a wait later by one delay at most (120 s for iTwin, 20 s for APIG, 15 s for
   Catenis), beside the time in which no triggerer ran;
 - where a kill fell between an answer and its note, what that answer alone said is forgotten: the
-  schedule may go on one rung lower than it would have, and a `Retry-After` in that very answer is
+  schedule may be one rung lower than it would have been, and a `Retry-After` in that answer is
   not known.
 
 What a note costs is Airflow's: with 1,000 triggers about 50 ms of CPU in the triggerer's supervisor
@@ -49,7 +49,7 @@ The connection
 ==============
 
 The type of an Airflow connection is of no meaning here. `host` is the address, with `https://`
-where it has none (with `http` as `schema`, `http://`, which is taken for this machine alone), and
+if it has none (with `http` as `schema`, `http://`, which is taken for this machine alone), and
 with `port` where there is one.
 
 =========  ================  ==========================  ================  =======================
@@ -141,7 +141,7 @@ class OpwatchFailure(AirflowException):
     """What a sensor raises where the job did not succeed, or the wait ended without its end.
 
     `phase` is that of the job's last answer, `fault` the service's reason where it gave one,
-    `token` resumes the wait (`client.resume`), where there is one to resume.
+    `token` resumes the wait (`client.resume`), if there is one to resume.
     """
 
     phase: Phase | None = None
@@ -158,15 +158,15 @@ class OpwatchOutcomeUnknown(OpwatchFailure, AirflowFailException):
 
 
 class OpwatchTimeout(OpwatchFailure, AirflowSensorTimeout):
-    """The sensor's `timeout` passed; the job goes on. Not retried, as for any sensor."""
+    """The sensor's `timeout` passed; the job is still running. Not retried, as for any sensor."""
 
 
 class OpwatchStalled(OpwatchFailure, AirflowSensorTimeout):
-    """The job did not move for `stall_timeout` seconds; it goes on. Not retried."""
+    """The job did not move for `stall_timeout` seconds; it is still running. Not retried."""
 
 
 class OpwatchRefused(OpwatchFailure, AirflowFailException):
-    """No retry mends it: refused credentials, an unknown id, a wrong address or argument."""
+    """No retry fixes it: refused credentials, an unknown id, a wrong address or argument."""
 
 
 class OpwatchGaveUp(OpwatchFailure):
@@ -467,7 +467,7 @@ class OpwatchTrigger(BaseTrigger):
                         await notes.write(step.token)
                     token = step.token
                 if step.trouble is not None and step.trouble.held_until is None:
-                    self.log.warning("lived through: %s", step.trouble)
+                    self.log.warning("retrying after: %s", step.trouble)
                 await clock.asleep(step.delay)
 
 

@@ -1,6 +1,6 @@
 """Bars at a terminal, lines elsewhere: `client.wait(job_id, timeout=3600, on_progress=bars.bar())`.
 
-A board has one row for each job, drawn anew a few times a second by rich (extra `cli`, imported
+A board has one row for each job, redrawn a few times a second by rich (extra `cli`, imported
 only when there is a terminal or a notebook to draw on). In a pipe, in a log of a CI run and on a
 dumb terminal, `bar()` writes one line for each change. Nothing here asks a service anything, and
 what a service sent is made printable before it is shown.
@@ -88,7 +88,7 @@ class Bar:
                 print(text, file=self._file, flush=True)
 
     def wait_over(self, job_id: str) -> None:
-        """A client says that its wait for this job is over, though the job may go on."""
+        """A client says that its wait for this job is over, though the job may still be running."""
         with self._lock:
             self._waiting.discard(job_id)
             if self._drawing is not None and not self._waiting:
@@ -133,7 +133,7 @@ def stand(progress: Progress[Any]) -> str:
 
 
 def amount(progress: Progress[Any]) -> str:
-    """How much is done, "62 %" or "12.3 kB"; empty where it is not known."""
+    """How much is done, "62 %" or "12.3 kB"; empty if it is not known."""
     if progress.percent is not None:
         return f"{progress.percent:.4g} %"
     return "" if progress.bytes_processed is None else size(progress.bytes_processed)
@@ -185,7 +185,7 @@ class Row:
     outcome: str | None = None
     reason: str | None = None
     details: list[str] = attrs.field(factory=list)
-    """What stands behind the reason where there is room."""
+    """What stands behind the reason if there is room."""
 
     @property
     def style(self) -> str:
@@ -228,7 +228,7 @@ class Board:
         self.rows: dict[tuple[str, str], Row] = {}
 
     def row(self, job: tuple[str, str]) -> Row:
-        """The row of a job, which begins now where it is new."""
+        """Return the job's row; a new job's row starts now."""
         row = self.rows.get(job)
         if row is None:
             service, job_id = job
@@ -248,7 +248,7 @@ class Board:
             self.ended(job, str(progress.phase), fault)
 
     def troubled(self, job: tuple[str, str], notice: str, delay: float | None) -> None:
-        """A query was not answered, and the wait lives through it."""
+        """A query was not answered, and the wait retries."""
         row = self.row(job)
         row.notice = printable(notice, 120)
         row.queries += 1
@@ -272,7 +272,7 @@ class Board:
         """The job or its wait is over.
 
         `details` stand behind the reason as far as there is room. `asked` says that a query brought
-        the end which was neither answered nor lived through.
+        the end which was neither answered nor retried.
         """
         row = self.row(job)
         row.queries += asked
@@ -318,7 +318,7 @@ class Board:
 
 @attrs.frozen
 class _Summary:
-    """The table at the end; an id is cut where there is no room for it, and never folded."""
+    """The table at the end; an id is cut if there is no room for it, and never folded."""
 
     rows: list[Row]
     now: float
@@ -493,7 +493,7 @@ class Drawing:
         self._live: Live | None = None
 
     def start(self) -> None:
-        """Begin to draw; nothing where it has begun."""
+        """Start drawing, unless it has started."""
         if self._live is not None:
             return
         from rich.live import Live

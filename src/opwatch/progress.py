@@ -28,7 +28,7 @@ class Phase(enum.StrEnum):
     ENDED = "ended"
     """Over, and the service did not say how."""
     UNKNOWN = "unknown"
-    """A state that this version does not know. Not an end: waiting goes on."""
+    """A state that this version does not know. Not an end: waiting continues."""
 
     @property
     def is_final(self) -> bool:

@@ -27,7 +27,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 class Screen:
     """What stands on a terminal: text, cursor movements up and down, erased lines.
 
-    As on any terminal, text goes on in the next row where a row is full.
+    As on any terminal, text continues in the next row where a row is full.
     """
 
     def __init__(self, columns: int = 80) -> None:

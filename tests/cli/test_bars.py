@@ -87,7 +87,7 @@ def test_a_row_is_one_line(width: int) -> None:
 
 
 def test_more_jobs_than_lines() -> None:
-    """Jobs that go on come first; those that do not fit are counted."""
+    """Running jobs come first; those that do not fit are counted."""
     board = bars.Board(Now())
     for n in range(30):
         job = ("itwin", f"job-{n:02}")
@@ -192,7 +192,7 @@ def test_sizes(count: int, text: str) -> None:
     [(-1, "0:00"), (0.9, "0:00"), (61, "1:01"), (3599, "59:59"), (3600, "1:00:00")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    """Times are minutes and seconds, and hours where there are any."""
+    """Times are minutes and seconds, and hours if there are any."""
     assert bars.duration(seconds) == text
 
 

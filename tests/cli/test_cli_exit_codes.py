@@ -45,7 +45,7 @@ def test_each_end(
 
 
 def test_a_job_that_goes_on_is_no_failure(run: Run, sim: Simulator) -> None:
-    """One query for a job that goes on exits with 0."""
+    """One query for a job that is still running exits with 0."""
     sim.add("itwin", "j1", RUNNING)
     assert run("progress", "itwin", "j1").code == 0
 
@@ -87,7 +87,7 @@ def test_a_job_that_stands_still(run: Run, sim: Simulator) -> None:
 
 
 def test_a_job_that_ends_at_last(run: Run, sim: Simulator) -> None:
-    """A wait lives through troubles and exits with what the job came to."""
+    """A wait retries after errors and exits with what the job came to."""
     troubles = [Frame(error="ServiceUnavailable"), Frame(error="RateLimitExceeded", retry_after=7)]
     sim.add("itwin", "j1", Polls([RUNNING, *troubles, Frame("succeeded")]))
     assert run("watch", "itwin", "j1").code == 0

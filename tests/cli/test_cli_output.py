@@ -112,7 +112,7 @@ def test_text_that_a_terminal_cannot_show(real_sim: Simulator) -> None:
 
 
 def test_an_unknown_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> None:
-    """A state that this version does not know is a line on standard error; the wait goes on."""
+    """A state that this version does not know is a line on standard error; the wait continues."""
     odd = Frame("unknown", state="Dreaming", percent=1)
     sim.add("itwin", "j1", Polls([odd, odd, Frame("succeeded")]))
     done = run("watch", "itwin", "j1")

@@ -23,7 +23,7 @@ RUNNING = Frame("running", percent=40)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
-    """An interrupt exits with 130 and says that the job goes on and how to watch it again."""
+    """An interrupt exits with 130 and says which job is still running and how to watch it."""
     real_sim.add("itwin", "j1", RUNNING)
     with Running("watch", "itwin", "j1", env=real_sim.environ) as running:
         running.until("running")
@@ -31,8 +31,8 @@ def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
         done = running.end()
     assert done.code == 130
     assert done.err == (
-        "opwatch: interrupted; itwin j1 goes on; watch again with the same command "
-        "(with --state FILE it goes on where it stopped)\n"
+        "opwatch: interrupted; itwin j1 is still running; watch again with the same command "
+        "(with --state FILE it continues where it stopped)\n"
     )
 
 
@@ -46,7 +46,7 @@ def test_interrupted_while_a_request_is_under_way(real_sim: Simulator) -> None:
 
 
 def test_interrupted_with_json(real_sim: Simulator) -> None:
-    """With `--json` an interrupt is the last event of each job that goes on."""
+    """With `--json` an interrupt is the last event of each job that is still running."""
     real_sim.add("itwin", "good", [Frame("succeeded")])
     real_sim.add("itwin", "slow", RUNNING)
     with Running("watch", "--json", "itwin", "good", "slow", env=real_sim.environ) as running:
@@ -59,7 +59,7 @@ def test_interrupted_with_json(real_sim: Simulator) -> None:
 
 
 def test_interrupted_with_an_env_file(real_sim: Simulator, tmp_path: Path) -> None:
-    """What goes on after an interrupt names the env file too, quoted for a shell."""
+    """What continues after an interrupt names the env file too, quoted for a shell."""
     real_sim.add("itwin", "j1", RUNNING)
     path, state = tmp_path / "my env", tmp_path / "state"
     lines = [f"{name}={value}" for name, value in real_sim.environ.items()]
@@ -68,7 +68,7 @@ def test_interrupted_with_an_env_file(real_sim: Simulator, tmp_path: Path) -> No
         running.until("running")
         running.send(signal.SIGINT)
         done = running.end()
-    assert done.err.endswith(f"; to go on: opwatch watch --state {state} --env-file '{path}'\n")
+    assert done.err.endswith(f"; to continue: opwatch watch --state {state} --env-file '{path}'\n")
 
 
 def test_a_signal_that_is_ignored_stays_ignored(real_sim: Simulator) -> None:

@@ -1,4 +1,4 @@
-"""The state file: another run goes on where the first was ended, and asks no earlier."""
+"""The state file: another run continues where the first was ended, and asks no earlier."""
 
 import itertools
 import json
@@ -43,7 +43,7 @@ def test_killed_between_two_queries(real_sim: Simulator, path: Path) -> None:
     frames = [Frame("running", percent=n) for n in (10, 20, 20, 40)]
     real_sim.add("itwin", "j1", Polls([*frames, Frame("succeeded")]))
     words = ("watch", "--state", path, "--json")
-    # The delays begin anew where the job moves: the long one, in which it is killed, comes once.
+    # The delays start over where the job moves: the long one, in which it is killed, comes once.
     how = ("itwin", "j1", "--schedule", "100ms,1s")
     with Running(*words, *how, env=real_sim.environ) as first:
         first.until('"percent": 20.0')
@@ -64,7 +64,7 @@ def test_killed_between_two_queries(real_sim: Simulator, path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(real_sim: Simulator, path: Path, number: signal.Signals) -> None:
-    """An interrupt exits with 130, says that the job goes on, and prints what goes on with it."""
+    """An interrupt exits with 130, says which jobs are still running, and prints how to resume."""
     real_sim.add("itwin", "j1", RUNNING)
     real_sim.add("apig", "g1", RUNNING)
     words = ("watch", "--state", path, "itwin:j1", "apig:g1")
@@ -74,8 +74,8 @@ def test_interrupted(real_sim: Simulator, path: Path, number: signal.Signals) ->
         done = first.end()
     assert done.code == 130
     assert done.err == (
-        "opwatch: interrupted; itwin j1 and 1 more job go on; "
-        f"to go on: opwatch watch --state {path}\n"
+        "opwatch: interrupted; itwin j1 and 1 more job are still running; "
+        f"to continue: opwatch watch --state {path}\n"
     )
     assert sorted(StateFile(path).tokens) == [("apig", "g1"), ("itwin", "j1")]
 
@@ -359,7 +359,7 @@ def test_a_file_whose_waits_ended_by_themselves(run: Run, sim: Simulator, path: 
 
 
 def test_a_file_of_which_one_wait_has_ended_by_itself(run: Run, sim: Simulator, path: Path) -> None:
-    """The others go on, one line says which is not watched, and its exit code still counts."""
+    """The others continue, one line says which is not watched, and its exit code still counts."""
     sim.add("itwin", "j1", Polls([RUNNING, Frame("succeeded")]))
     assert run("watch", "--state", path, "itwin", "gone").code == 5
     begun(sim, path)
@@ -389,9 +389,7 @@ def test_limits_that_a_resumed_wait_does_not_take(
     begun(sim, path)
     done = run("watch", "--state", path, *words)
     assert done.code == 0
-    expected = (
-        f"opwatch: {told} not used for itwin j1: a wait of the state file goes on as it was begun\n"
-    )
+    expected = f"opwatch: {told} not used for itwin j1: a resumed wait keeps its own options\n"
     assert done.err == (expected if told else "")
 
 
@@ -429,7 +427,7 @@ def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_a_disk_that_fails_meanwhile(run: Run, connect: Connect, tmp_path: Path) -> None:
-    """Where the file can no longer be written, one line says so and the watching goes on."""
+    """Where the file can no longer be written, one line says so and the watching continues."""
     folder = tmp_path / "folder"
     folder.mkdir()
 
@@ -443,5 +441,5 @@ def test_a_disk_that_fails_meanwhile(run: Run, connect: Connect, tmp_path: Path)
     assert done.code == 0
     assert done.err == (
         f"opwatch: cannot write the state file {folder / 'state.json'}: "
-        "No such file or directory; the watching goes on\n"
+        "No such file or directory; the watching continues\n"
     )

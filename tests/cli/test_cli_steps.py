@@ -7,7 +7,7 @@ from opwatch.simulator import Frame, Polls, Simulator
 
 
 def test_a_step_tells_its_trouble(sim: Simulator) -> None:
-    """A turn without an answer has the trouble that the wait lives through; one with has none."""
+    """A turn without an answer has the trouble that the wait retries after; one with has none."""
     limit = Frame(error="RateLimitExceeded", retry_after=20)
     sim.add("itwin", "j1", Polls([Frame("running"), limit, Frame("succeeded")]))
     client = sim.client("itwin")
@@ -32,7 +32,7 @@ def test_a_step_that_comes_too_early_has_no_trouble(sim: Simulator) -> None:
 
 
 def test_a_trouble_that_ends_the_wait_is_raised(sim: Simulator) -> None:
-    """What no retry mends is no trouble to live through."""
+    """What no retry fixes is not retried."""
     sim.add("itwin", "j1", Frame(error="JobNotFound"))
     with pytest.raises(OpwatchError):
         sim.client("itwin").start("j1", timeout=None)

@@ -1,4 +1,4 @@
-"""Bars on a real terminal, and what stands in for them where there is none."""
+"""Bars on a real terminal, and what stands in for them if there is none."""
 
 import os
 import pty
@@ -21,7 +21,7 @@ COLOR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
 
 
 def test_bars_from_the_first_query_to_the_table(real_sim: Simulator) -> None:
-    """A row for each job while they go on; at the end a table, with the reason of each failure."""
+    """A row for each running job; at the end a table, with the reason of each failure."""
     real_sim.add("itwin", "j1", Frame("running", percent=40, step="Reconstruction"))
     real_sim.add("apig", "g1", Frame("running", percent=30))
     words = ("watch", "--schedule", "200ms", "itwin:j1", "apig:g1")
@@ -59,7 +59,7 @@ def test_a_rate_limit_is_shown(real_sim: Simulator) -> None:
 
 
 def test_ctrl_c_on_a_terminal(real_sim: Simulator) -> None:
-    """Ctrl-C gives the terminal back, shows where the jobs stood, and says how to go on."""
+    """Ctrl-C gives the terminal back, shows where the jobs stood, and says how to continue."""
     real_sim.add("itwin", "j1", Frame("running", percent=40))
     with Terminal(*CLI, "watch", "itwin", "j1", env=real_sim.environ) as terminal:
         terminal.until("40 %")
@@ -68,8 +68,11 @@ def test_ctrl_c_on_a_terminal(real_sim: Simulator) -> None:
     assert code == 130
     shown = str(terminal.screen)
     assert ["✗", "itwin", "j1", "interrupted"] in [row.split()[:4] for row in shown.splitlines()]
-    assert "opwatch: interrupted; itwin j1 goes on; watch again with the same command" in shown
-    words = ("goes on;", "was stopped", "interrupted")
+    text = shown.replace("\n", "")  # the line is longer than a row
+    assert (
+        "opwatch: interrupted; itwin j1 is still running; watch again with the same command" in text
+    )
+    words = ("is still running;", "was stopped", "interrupted")
     assert [shown.count(word) for word in words] == [1, 0, 2]
     assert terminal.screen.cursor_shown
 
@@ -112,8 +115,8 @@ def test_a_terminal_that_is_closed(real_sim: Simulator, tmp_path: Path) -> None:
         process.send_signal(signal.SIGHUP)
         assert process.wait(LIMIT) == 130
     assert log.read_text("utf-8") == (
-        "opwatch: interrupted; itwin j1 goes on; watch again with the same command "
-        "(with --state FILE it goes on where it stopped)\n"
+        "opwatch: interrupted; itwin j1 is still running; watch again with the same command "
+        "(with --state FILE it continues where it stopped)\n"
     )
     assert "interrupted" in page.read_text("utf-8")
 

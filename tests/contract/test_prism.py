@@ -96,7 +96,7 @@ def prism(spec: Path) -> Iterator[str]:
         assert process.stdout is not None
         limit = threading.Timer(START_LIMIT, process.kill)
         limit.start()
-        reader = threading.Thread(target=process.stdout.read)  # so that Prism can go on writing
+        reader = threading.Thread(target=process.stdout.read)  # so that Prism can continue writing
         try:
             url = listening(process.stdout)
             limit.cancel()

@@ -128,7 +128,7 @@ def xcoms():
 
 
 def revived(trigger, *, known=True):
-    """The trigger as Airflow makes it anew from what it keeps."""
+    """The trigger as Airflow makes it again from what it keeps."""
     path, arguments = trigger.serialize()
     assert path == "opwatch.airflow.OpwatchTrigger"
     again = OpwatchTrigger(**json.loads(json.dumps(arguments)))
@@ -152,7 +152,7 @@ def test_the_serialised_trigger_holds_service_connection_id_and_token_alone():
 
 
 def test_a_trigger_asks_by_the_schedule_and_fires_once():
-    """A trigger goes on with the wait that the sensor began, and fires the job's end once."""
+    """A trigger resumes the wait that the sensor began, and fires the job's end once."""
     with FakeClock(), script(active(1), active(1), active(1), active(2)) as played:
         events = fired(begun())
     assert polls(played) == [0, 15, 45, 105, 120]

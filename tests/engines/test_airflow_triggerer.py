@@ -176,7 +176,7 @@ def outcome(case, event):
 @pytest.mark.timeout(3 * LIMIT)
 def test_every_job_ends_once_though_the_triggerer_is_killed(run, tmp_path):
     """Each job wakes its task once with its own end, and no query comes before the schedule allows
-    it, though all of the triggerer is killed and another goes on."""
+    it, though all of the triggerer is killed and another continues."""
     from airflow.sdk.serde import deserialize
 
     found = cases(JOBS)

@@ -76,7 +76,7 @@ class Worker:
 @pytest.mark.timeout(LIMIT)
 def test_every_job_ends_once_though_the_worker_is_killed(redis, tmp_path, monkeypatch):
     """Each job's task ends with the job's own end, and no query comes before the schedule allows
-    it, though the worker is killed and another goes on."""
+    it, though the worker is killed and another continues."""
     found = cases(JOBS)
     log = Path(os.environ.get("OPWATCH_LOG", tmp_path / "worker.log"))
     monkeypatch.setenv("BROKER_URL", redis)

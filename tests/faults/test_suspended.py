@@ -29,7 +29,7 @@ needs_boottime = pytest.mark.skipif(
 
 @needs_boottime
 def test_the_clock_follows_the_boot_time():
-    """The default clock gives seconds of the clock that goes on while the machine is suspended."""
+    """The default clock gives seconds of the clock that runs while the machine is suspended."""
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     now = Clock().now()
     assert before <= now <= time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -74,7 +74,7 @@ class Fuzzer:
 
 
 def worded(data: bytes) -> bytes:
-    """A word for each byte; the byte itself where there is none for it."""
+    """A word for each byte; the byte itself if there is none for it."""
     return b"".join(
         WORDS[byte - 1].encode() if 0 < byte <= len(WORDS) else bytes([byte]) for byte in data
     )

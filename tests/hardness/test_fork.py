@@ -1,4 +1,4 @@
-"""`os.fork()` with a client that is in use: parent and child go on, and neither disturbs the other.
+"""`os.fork()` with a client that is in use: both continue, and neither disturbs the other.
 
 The server is another process, and each check of a child is bounded: a child that hangs is killed.
 """

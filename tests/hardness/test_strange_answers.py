@@ -127,7 +127,7 @@ def all_logs() -> Iterator[list[logging.LogRecord]]:
 def test_stray_bytes(stray: bytes, later: bool, mode: str) -> None:
     """Bytes behind a complete answer are in no log, whatever they are; the next poll uses another
     connection and gets its own answer."""
-    strayed = threading.Event()
+    stray_now, stray_sent = threading.Event(), threading.Event()
 
     def play(peer: Peer) -> None:
         while peer.request():
@@ -137,9 +137,9 @@ def test_stray_bytes(stray: bytes, later: bool, mode: str) -> None:
             else:
                 peer.sock.sendall(http(running(number)) + stray)
             if not peer.number and later:
-                strayed.wait(20)
+                stray_now.wait(20)
                 peer.sock.sendall(stray)
-                strayed.clear()
+                stray_sent.set()
 
     with (
         all_logs() as records,
@@ -148,9 +148,8 @@ def test_stray_bytes(stray: bytes, later: bool, mode: str) -> None:
     ):
         told = [_number(client)]
         if later:
-            strayed.set()
-            while strayed.is_set():
-                time.sleep(0.001)
+            stray_now.set()
+            assert stray_sent.wait(20)
         told += [_number(client), _number(client)]
         used = [number for number, _ in server.requests]
     shown = [

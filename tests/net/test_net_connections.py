@@ -511,10 +511,11 @@ def test_a_dropped_transport_closes_its_connections(kind: Any) -> None:
 
 def test_a_connection_in_use_is_closed_after_its_transport() -> None:
     """Closing a client in one thread does not leave the connections of the others open."""
-    closed, ended = threading.Event(), threading.Event()
+    arrived, closed, ended = threading.Event(), threading.Event(), threading.Event()
 
     def play(peer: Peer) -> None:
         peer.request()
+        arrived.set()
         closed.wait(GRACE)
         peer.send(http())
         peer.hold()
@@ -523,8 +524,7 @@ def test_a_connection_in_use_is_closed_after_its_transport() -> None:
     transport = Transport(Limits())
     with FaultServer(play) as server, ThreadPoolExecutor(1) as threads:
         answer = threads.submit(transport.send, get(server.url), time.monotonic() + 20)
-        while not server.requests:
-            time.sleep(0.001)
+        assert arrived.wait(GRACE)
         transport.close()
         closed.set()
         assert answer.result(GRACE).status == 200

@@ -67,7 +67,7 @@ def test_one_query_believes_only_what_is_said(
 def test_a_wait_believes_only_what_is_said(
     sample: Sample, answers: Any, gives: Gives, mode: str
 ) -> None:
-    """A wait goes on, ends with an error, or ends as over with the outcome unknown."""
+    """A wait continues, ends with an error, or ends as over with the outcome unknown."""
     with FakeClock(), script(sample, answers) as service:
         outcome = wait(sample, mode, URL, timeout=1800)
     if gives.what is Phase.ENDED:

@@ -80,7 +80,7 @@ def test_one_query(scenario: Scenario, sample: Sample) -> None:
 
 @every_scenario
 def test_a_wait(scenario: Scenario, sample: Sample) -> None:
-    """A wait lives through what may pass, up to `max_failures`, and never ends as succeeded."""
+    """A wait retries what may pass, up to `max_failures`, and never ends as succeeded."""
     for mode in MODES:
         with named(mode):
             wait_for(scenario, sample, mode, most=2)

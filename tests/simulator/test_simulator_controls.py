@@ -272,7 +272,7 @@ def test_a_service_without_tokens_hands_out_none(sim: Simulator) -> None:
 
 
 def test_a_job_can_be_played_again(sim: Simulator, clock: FakeClock) -> None:
-    """A job begins anew by its script, or with another, under the same id."""
+    """A job starts over by its script, or with another, under the same id."""
     client, job = sim.client("itwin"), sim.job("itwin", "job-1")
     client.wait("job-1", timeout=3600)
     job.restart()

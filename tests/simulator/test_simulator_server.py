@@ -100,7 +100,7 @@ def test_it_leaks_no_connection_that_was_just_made() -> None:
 
 
 def test_it_can_be_started_again() -> None:
-    """After a stop it may be started anew, with what it remembers."""
+    """After a stop it may be started again, with what it remembers."""
     sim = Simulator()
     sim.add("itwin", "job-1", Frame("running"))
     for _ in range(2):

@@ -116,7 +116,7 @@ def test_a_sample_passes_the_strict_models(sample: Sample) -> None:
 
 
 def test_catenis_read() -> None:
-    """The sample of Catenis is a message that was read, with a token to go on."""
+    """The sample of Catenis is a message that was read, with a token to continue."""
     answer = parse(CATENIS_READ)
     assert answer.status == "success"
     assert answer.data.action is catenis.MessageAction.READ

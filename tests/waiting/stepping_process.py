@@ -4,7 +4,7 @@
 
 It knows nothing but what is in the file. For each line that it reads it sleeps as long as its last
 turn said, makes a turn, writes the token, and prints what was seen, and the token. So whoever kills
-it knows what it has done, and one that was begun early goes on at once.
+it knows what it has done, and one that was begun early continues at once.
 """
 
 import json

@@ -180,7 +180,7 @@ def test_time_does_not_move_while_a_request_is_under_way(backend):
 
 
 def test_an_event_wakes_an_async_sleeper_before_its_time(backend):
-    """At the time at which it is set, and time goes on from there."""
+    """At the time at which it is set, and time continues from there."""
 
     async def main():
         clock, event = FakeClock(), anyio.Event()

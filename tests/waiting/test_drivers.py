@@ -162,7 +162,7 @@ def test_an_interrupted_watch_goes_on_where_it_was():
 
 
 def test_a_cancelled_async_wait_has_the_token_at_hand(backend, clock):
-    """The note is on the event loop's own exception, which goes on unchanged."""
+    """The note is on the event loop's own exception, which propagates unchanged."""
 
     async def main():
         seen = []
@@ -754,7 +754,7 @@ def test_a_timeout_in_trouble_says_what_the_trouble_was(clock):
 
 
 def test_a_timeout_without_any_answer_claims_nothing_of_the_job(clock):
-    """Whether it goes on, nobody said; also where the token of such a wait was resumed."""
+    """Whether it continues, nobody said; also where the token of such a wait was resumed."""
     with script(TransportError("no connection")):
         begun = client().start("job-1", timeout=10)
         with pytest.raises(WaitTimeout) as raised:

@@ -62,7 +62,7 @@ CHANGES += [("10", "11"), (10, "10.1"), (10, 300), (10, "n/a")]
 @pytest.mark.parametrize("still", range(1, 7))
 @pytest.mark.parametrize(("before", "after"), CHANGES)
 def test_any_change_of_the_percentage_makes_the_next_wait_15_seconds(before, after, still):
-    """Up or down, by a fraction, to none: on whichever rung the job stood, all begins anew."""
+    """Up or down, by a fraction, to none: on whichever rung the job stood, all starts over."""
     progresses = [answer(percentage=before)] * still + [answer(percentage=after)]
     assert waits(progresses, still + 4) == STILL[:still] + STILL[:3]
 

@@ -115,7 +115,7 @@ def test_each_row_of_the_table_is_reached_and_followed(event):
 
 @pytest.mark.parametrize("event", Event)
 def test_only_wait_goes_on_and_only_waiting_takes_a_rung(event):
-    """A row that ends the wait takes no rung, and one that goes on takes one."""
+    """A row that ends the wait takes no rung, and one that continues takes one."""
     rung, verdict = TRANSITIONS[event]
     assert (rung is Rung.NONE) == (verdict is not Verdict.WAIT)
 
@@ -294,7 +294,7 @@ def test_max_failures_in_a_row_end_a_wait(most):
 
 
 def test_a_reading_clears_the_count_of_failures():
-    """Nine troubles, a reading, nine troubles: the wait goes on."""
+    """Nine troubles, a reading, nine troubles: the wait continues."""
     _, state, verdict = play(([SHAKY] * 9 + [reading(1)]) * 3)
     assert (state.failures, verdict) == (0, Verdict.WAIT)
 
@@ -356,7 +356,7 @@ def test_a_job_that_does_not_move_stalls_at_the_next_reading():
 
 @pytest.mark.parametrize("moved", [reading(2), reading(1, Phase.PENDING)])
 def test_a_change_of_marker_or_phase_is_no_stall(moved):
-    """Either one begins the stall's time anew."""
+    """Either one begins the stall's time again."""
     _, state, verdict = play([reading(1)] * 3 + [moved], stall_timeout=50.0)
     assert (verdict, state.changed) == (Verdict.WAIT, 105)
 

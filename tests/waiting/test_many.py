@@ -124,7 +124,7 @@ def test_every_answer_of_every_job_comes_until_all_have_ended(watch_many, clock)
 
 
 def test_one_jobs_error_ends_that_job_alone(watch_many, clock):
-    """Gone, refused or timed out: the others go on, and `.errors` has each by its job."""
+    """Gone, refused or timed out: the others continue, and `.errors` has each by its job."""
     down = TransportError("no connection")
     with script(a=[ACTIVE, GONE], b=[ACTIVE, ACTIVE, SUCCESS], c=[down], d=[ACTIVE]):
         seen = watch_many(
@@ -155,7 +155,7 @@ def test_a_script_may_give_one_error_to_many_jobs(watch_many, clock):
 
 
 def test_the_error_of_a_job_resumes_its_wait(clock):
-    """With the token of an entry in `.errors` another client goes on."""
+    """With the token of an entry in `.errors` another client continues."""
     with script(a=[ACTIVE, GONE, SUCCESS]), ITwin("a made-up token") as client:
         many = client.watch_many(["a"], timeout=3600)
         list(many)
@@ -493,7 +493,7 @@ def test_a_slow_request_does_not_hold_the_answers_of_the_others(backend, clock):
 
 
 def test_a_cancelled_turn_loses_nothing(backend, clock):
-    """The request goes on, is not made twice, and its answer comes with the next turn."""
+    """The request continues, is not made twice, and its answer comes with the next turn."""
 
     async def main():
         started, release = [], anyio.Event()
@@ -604,7 +604,7 @@ def test_an_iterator_left_in_a_loop_that_ends_fails_nowhere(backend, clock, capl
 
 
 def test_aclose_gives_up_the_requests_and_keeps_the_tokens(backend, clock):
-    """As `contextlib.aclosing` does it: nothing goes on, and the tokens resume the waits."""
+    """As `contextlib.aclosing` does it: nothing continues, and the tokens resume the waits."""
 
     async def main():
         started = []

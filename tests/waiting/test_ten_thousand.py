@@ -41,7 +41,7 @@ class Fleet:
     def __init__(self, jobs, clock):
         chance = random.Random(7)
         self.clock = clock
-        # Half of the jobs end within a minute, a few go on for the whole hour.
+        # Half of the jobs end within a minute, a few continue for the whole hour.
         self.ends = array("d", (10 * 360 ** chance.random() ** 1.7 for _ in range(jobs)))
         self.ends[0] = HOUR
         self.moves = [chance.random() < 0.03 for _ in range(jobs)]

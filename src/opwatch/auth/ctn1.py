@@ -7,7 +7,7 @@ Two things decide whether a signature is taken: the target and the Host must be,
 what goes on the wire; and the sign date must not lie in the server's future nor seven days back.
 Keeping a key for seven days from its first use, as the official clients do, is refused on the
 last day; taking "today" is refused at midnight by a server whose clock is behind. The date of five
-minutes ago, taken anew for each request, is right at every clock that the timestamp check passes.
+minutes ago, taken afresh for each request, is right at every clock that the timestamp check passes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def sign(
     """The headers that authenticate one request: `X-BCoT-Timestamp` and `Authorization`.
 
     `target` is the path and query exactly as sent, `host` the `Host` header exactly as sent, with
-    the port where one is sent. `timestamp` is an aware datetime, cut to the second. `sign_date`
+    the port if one is sent. `timestamp` is an aware datetime, cut to the second. `sign_date`
     defaults to the UTC date of five minutes before it. Raises `ConfigurationError` for a
     `timestamp` without a time zone.
     """

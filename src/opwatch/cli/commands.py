@@ -91,7 +91,7 @@ _no_color = click.option("--no-color", is_flag=True, help="No colors; also with 
 def progress(jobs: tuple[str, ...], **options: Any) -> int:
     """Ask once how far a job is.
 
-    Prints where the job stands. A job that goes on exits with 0, as one that succeeded.
+    Prints where the job stands. A job that is still running exits with 0, as one that succeeded.
     """
     from opwatch.cli.asking import ask
 
@@ -129,7 +129,7 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
         "--state",
         type=_FILE,
         metavar="FILE",
-        help="Keep in FILE where each wait stands; another run with FILE goes on there, by the "
+        help="Keep in FILE where each wait stands; another run with FILE continues there, by the "
         "schedule and the limits it began with.",
     ),
     click.option(
@@ -204,7 +204,7 @@ def simulate(port: int) -> int:
 
     Prints the variables that let opwatch talk to them, and jobs to watch. Each
     job plays once, from its first query on, and then stays as it ended; begin
-    anew to see it again.
+    again to see it again.
     """
     from opwatch.cli.simulating import simulate
 

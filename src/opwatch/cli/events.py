@@ -5,9 +5,9 @@ Fields are only ever added; `v` changes when one changes its meaning.
 
     v           1
     time        when it happened, ISO 8601, UTC
-    event       "start"     the watching of a job begins (or goes on: `resumed`)
+    event       "start"     the watching of a job begins (or continues: `resumed`)
                 "progress"  a query was answered
-                "trouble"   a query was not, and the wait lives through it: `error`
+                "trouble"   a query was not, and the wait retries: `error`
                 "held"      nothing was asked: a rate limit holds the whole client, or a state file
                             says that the next query is not due
                 "result"    the watching of a job is over: `outcome`, `exit_code`
@@ -19,9 +19,9 @@ Fields are only ever added; `v` changes when one changes its meaning.
     fault       {code, message} of a job that failed, or null
     started_at, finished_at     ISO 8601, UTC, or null
     error       {type, message, status, code, request_id, retry_after}, or null
-    next_query_in       seconds to the next query; null where there is none
+    next_query_in       seconds to the next query; null if there is none
     elapsed     seconds since this process began to watch
-    resumed     whether a state file said where to go on ("start" and "held" alone)
+    resumed     whether a state file said where to continue ("start" and "held" alone)
     outcome     "succeeded" "failed" "cancelled" "ended" (over, outcome unknown) "gone" "timed out"
                 "stalled" "refused" (credentials) "misconfigured" "service error" "interrupted"
                 ("result" alone)
@@ -65,7 +65,7 @@ class Event:
     error: OpwatchError | None = None
     next_query_in: float | None = None
     resumed: bool = False
-    """Whether a state file said where to go on."""
+    """Whether a state file said where to continue."""
     asked: bool = False
     """Whether a query brought the `error` of a result, and no event before told of that query."""
 
@@ -169,7 +169,7 @@ def line(event: Event) -> str:
 
 
 def answer(progress: Progress[Any] | None) -> dict[str, Any]:
-    """The fields of an answer; all null where there is none."""
+    """The fields of an answer; all null if there is none."""
     if progress is None:
         names = ("phase", "percent", "step", "bytes_processed", "fault")
         return dict.fromkeys((*names, "started_at", "finished_at"))

@@ -53,7 +53,7 @@ def run(
     """Watch, and give the exit code of all jobs.
 
     `given` names the options among `timeout`, `stall_timeout` and `schedule` that somebody gave: a
-    wait of a state file goes on without them, which is said.
+    wait of a state file continues without them, which is said.
     """
     if as_json and quiet:
         raise click.UsageError("--json and --quiet exclude each other")
@@ -102,21 +102,21 @@ def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job
 
 
 def _stopped(kept: StateFile, state: Path) -> str:
-    """The waits that ended without the job's end, and how to begin them anew."""
+    """The waits that ended without the job's end, and how to begin them again."""
     jobs = [f"{service}:{job_id}" for service, job_id in kept.stopped]
     ends = [
         f"{service} {printable(job_id)} {outcome}"
         for (service, job_id), outcome in kept.stopped.items()
     ]
-    anew = shlex.join(["opwatch", "watch", "--state", str(state), *jobs])
-    return f"{', '.join(ends)}; to watch again: {anew}"
+    again = shlex.join(["opwatch", "watch", "--state", str(state), *jobs])
+    return f"{', '.join(ends)}; to watch again: {again}"
 
 
 def _say_what_is_not_used(given: Sequence[str], resumed: Sequence[Job]) -> None:
     """A wait that is taken up again keeps its limits: that is what makes it the same wait."""
     if given and resumed:
         what = f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} not used"
-        complain(f"{what} for {_named(resumed)}: a wait of the state file goes on as it was begun")
+        complain(f"{what} for {_named(resumed)}: a resumed wait keeps its own options")
 
 
 def _options(schedule: tuple[float, ...] | None) -> Options:
@@ -124,20 +124,20 @@ def _options(schedule: tuple[float, ...] | None) -> Options:
 
 
 def _resume(state: Path | None, env_file: Path | None) -> str:
-    """How to go on after an interrupt."""
+    """How to continue after an interrupt."""
     if state is None:
-        return "watch again with the same command (with --state FILE it goes on where it stopped)"
+        return "watch again with the same command (with --state FILE it continues where it stopped)"
     words = ["opwatch", "watch", "--state", str(state)]
     if env_file is not None:
         words += ["--env-file", str(env_file)]
-    return f"to go on: {shlex.join(words)}"
+    return f"to continue: {shlex.join(words)}"
 
 
 # --- who shows it ---------------------------------------------------------------------------------
 
 
 class Bars:
-    """Bars while jobs go on, a table of outcomes at the end."""
+    """Bars while jobs run, a table of outcomes at the end."""
 
     def __init__(self, *, color: bool) -> None:
         self._board = bars.Board()
@@ -203,7 +203,7 @@ def watch(
 ) -> int:
     """Watch to the end or to an interrupt; the exit code of all jobs.
 
-    `resume` says how to go on after an interrupt, where the jobs do.
+    `resume` says how to continue after an interrupt if jobs are still running.
     """
     interrupts: list[int] = []
     try:
@@ -212,7 +212,9 @@ def watch(
         if not interrupts:  # a terminal that hangs up takes its screen away, too
             raise
     if interrupts:
-        complain(f"interrupted; {_going_on(crew, jobs)}; {resume}" if resume else "interrupted")
+        complain(
+            f"interrupted; {_still_running(crew, jobs)}; {resume}" if resume else "interrupted"
+        )
         return exits.INTERRUPTED
     return exits.of_all(event.exit_code for event in crew.results.values())
 
@@ -269,16 +271,16 @@ def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return found
 
 
-def _going_on(crew: Crew, jobs: list[Job]) -> str:
-    """Which jobs go on: "itwin j1 and 2 more jobs go on"."""
+def _still_running(crew: Crew, jobs: list[Job]) -> str:
+    """Which jobs are still running: "itwin j1 and 2 more jobs are still running"."""
     left = [
         job
         for job in jobs
         if job not in crew.results or crew.results[job].exit_code == exits.INTERRUPTED
     ]
     if not left:
-        return "no job goes on"
-    return f"{_named(left)} {'goes' if len(left) == 1 else 'go'} on"
+        return "no job is still running"
+    return f"{_named(left)} {'is' if len(left) == 1 else 'are'} still running"
 
 
 def _named(jobs: Sequence[Job]) -> str:

@@ -36,7 +36,7 @@ def simulate(port: int) -> int:
         for name, value in simulator.environ.items():
             print(f"export {name}={shlex.quote(value)}")
         words = [f"{service}:{job_id}" for service, job_id in jobs.items()]
-        print("# Each job plays once, from its first query on; run this anew to see it again.")
+        print("# Each job plays once, from its first query on; run this again to see it again.")
         print("# The jobs of the README and the documentation are there, and these:")
         print(f"# opwatch watch --schedule 1s {shlex.join(words)}", flush=True)
         _until_signal()

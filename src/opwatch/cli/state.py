@@ -1,12 +1,12 @@
-"""The state file of `--state`: where each wait stands, so that another run can go on with it.
+"""The state file of `--state`: where each wait stands, so that another run can continue with it.
 
-One JSON file holds the token of each wait that goes on and the last answer of each job that is
+One JSON file holds the token of each unfinished wait and the last answer of each job that is
 over. It is written whole after every query, beside the old one and then put in its place, so a
 crash at any moment leaves the old one or the new one. A token holds no address and no credential;
 the file is still readable by its owner alone.
 
 A job that is over is not asked for again: its outcome is repeated. Of a wait that ended by itself
-(deadline, stall, an error that no retry mended) only that is kept: a run that names the job begins
+(deadline, stall, an error that no retry fixed) only that is kept: a run that names the job begins
 a new wait.
 """
 
@@ -35,7 +35,7 @@ class StateFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path.resolve() if path is not None else None
         self.tokens: dict[Job, str] = {}
-        """What resumes each wait that goes on."""
+        """The token of each unfinished wait."""
         self.ended: dict[Job, Progress[Any]] = {}
         """The last answer of each job that is over."""
         self.stopped: dict[Job, str] = {}
@@ -50,7 +50,7 @@ class StateFile:
 
     @property
     def jobs(self) -> list[Job]:
-        """Those that there is something to say of without beginning anew."""
+        """Those that there is something to say of without beginning again."""
         return [*self.tokens, *self.ended]
 
     def waits(self, job: Job, token: str) -> None:
@@ -78,7 +78,7 @@ class StateFile:
             self.write()
         except ConfigurationError as error:
             if not self._failing:
-                logger.warning("%s; the watching goes on", error)
+                logger.warning("%s; the watching continues", error)
             self._failing = True
         else:
             self._failing = False

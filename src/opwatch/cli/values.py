@@ -57,7 +57,7 @@ def duration(ctx: click.Context, param: click.Parameter, value: str) -> float | 
 
 
 def delays(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
-    """The callback of an option: the delays of a schedule, None where it is not given."""
+    """The callback of an option: the delays of a schedule, None if it is not given."""
     if value is None:
         return None
     try:

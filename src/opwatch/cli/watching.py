@@ -69,7 +69,9 @@ class _Watching:
                 self._tell("progress")
             self._tell("result", error=error, asked=asked)
         except anyio.get_cancelled_exc_class():
-            self._tell("result", error=WaitCancelled("the watching was stopped; the job goes on"))
+            self._tell(
+                "result", error=WaitCancelled("the watching was stopped; the job is still running")
+            )
             raise
 
     async def _turns(self) -> None:

@@ -213,7 +213,7 @@ class Simulator:
         return job
 
     def job(self, service: str, job_id: str) -> Job:
-        """The job of that id; `ConfigurationError` where it was not added."""
+        """The job of that id; `ConfigurationError` if it was not added."""
         if (found := self.state.job(service, job_id)) is None:
             raise ConfigurationError(f"{service} has no job {job_id!r}")
         return found
@@ -330,7 +330,7 @@ class _Server(uvicorn.Server):
     """uvicorn's server, which says when it is up, and ends at once when it is told to.
 
     uvicorn looks every 0.1 s whether it is to end, and pauses as long while it does: too long for
-    a fixture that every test starts anew.
+    a fixture that every test starts again.
     """
 
     def __init__(self, config: uvicorn.Config, up: threading.Event, closing: asyncio.Event) -> None:

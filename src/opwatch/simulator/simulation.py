@@ -36,7 +36,7 @@ class Exchange:
     """The client's port."""
 
     def header(self, name: str) -> str | None:
-        """All headers of that name, joined by a comma; None where there is none."""
+        """All headers of that name, joined by a comma; None if there is none."""
         found = [value for key, value in self.headers if key == name.lower()]
         return ", ".join(found) if found else None
 
@@ -53,7 +53,7 @@ class Reply:
     body: Any = None
     """A JSON value."""
     model: type[BaseModel] | None = None
-    """What `body` must be; None where it is deliberately anything."""
+    """What `body` must be; None if it is deliberately anything."""
     headers: Mapping[str, str] = attrs.field(factory=dict)
     raw: bytes | None = None
     """Bytes to send instead of `body`."""
@@ -106,7 +106,7 @@ class Simulation(Protocol):
         ...
 
     def token(self, state: State) -> str:
-        """A token that is good; `ConfigurationError` where it has none."""
+        """A token that is good; `ConfigurationError` if it has none."""
         ...
 
     def body(self, frame: Frame, job: Job | None, operation: str) -> Any:

@@ -40,7 +40,7 @@ class Request:
     target: str
     """Path and query as they came."""
     status: int | None
-    """What it was answered with; None where there was no answer."""
+    """What it was answered with; None if there was no answer."""
     headers: Mapping[str, str] = attrs.field(repr=False)
     """By lower-case name; credentials are `***`."""
     connection: int | None = None
@@ -57,14 +57,14 @@ class Job:
         self.play(script)
 
     def play(self, script: Script) -> None:
-        """Begin anew, with another timeline."""
+        """Start over, with another timeline."""
         found = timeline(script)
         with self._state.lock:
             self._timeline: Timeline = found
             self.restart()
 
     def restart(self) -> None:
-        """Begin anew: as if nobody had asked yet."""
+        """Start over: as if nobody had asked yet."""
         with self._state.lock:
             self._met = [0] * len(self._timeline.frames)
             self._began: float | None = None
@@ -92,7 +92,7 @@ class Job:
             return self._meet(state.clock.now() - self._began)
 
     def look(self) -> Frame | None:
-        """The state that a look at the job itself meets; None where it has none.
+        """The state that a look at the job itself meets; None if it has none.
 
         Usually that is the one of the last poll. Once a job is over, a client only looks: from the
         second look in a row, each meets a frame as a poll does.
@@ -112,7 +112,7 @@ class Job:
         return frame
 
     def now(self) -> Frame | None:
-        """The state that the job is in, without counting as a poll; None where it has none."""
+        """The state that the job is in, without counting as a poll; None if it has none."""
         with self._state.lock:
             frames = self._timeline.frames
             if self._began is None:
@@ -292,7 +292,7 @@ class State:
             return None
 
     def excess(self, service: str) -> float | None:
-        """Count a request; where it is one too many, the seconds until the window ends."""
+        """Count a request; if it is one too many, the seconds until the window ends."""
         with self.lock:
             limit = self._limits.get(service)
             if limit is None:

@@ -115,7 +115,7 @@ class Timeline(Protocol):
         ...
 
     def start(self, index: int) -> float | None:
-        """Seconds to the beginning of that frame; None where it is not by time."""
+        """Seconds to the beginning of that frame; None if it is not by time."""
         ...
 
 
