@@ -11,14 +11,13 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from opwatch.auth import require
 from opwatch.auth.flight import Flight, Pilot
 from opwatch.clock import Clock
-from opwatch.errors import AuthenticationError, ConfigurationError, OpwatchError, twin
+from opwatch.errors import AuthenticationError, ConfigurationError, OpwatchError, Unavailable, twin
 from opwatch.net import fork
 from opwatch.net.message import Answer, Request, Secret, hidden
 
@@ -57,13 +56,18 @@ class Auth:
         return self._project_id
 
 
-class Token(NamedTuple):
+class Token:
     """A token, and how long it is valid."""
 
-    secret: Secret
-    life: float = math.inf
-    """Seconds; infinite if nobody said, and then it is kept until it is refused."""
-    project_id: str | None = None
+    def __init__(
+        self, secret: Secret, life: float = math.inf, project_id: str | None = None
+    ) -> None:
+        self.secret = secret
+        self.life = life
+        """Seconds; infinite if nobody said, and then it is kept until it is refused."""
+        self.project_id = project_id
+        self.is_proven = False
+        """Whether the service has accepted it."""
 
 
 class _Kept(NamedTuple):
@@ -107,8 +111,8 @@ class TokenAuth(Auth):
         self._is_expired = is_expired
         self._project_id = project_id
         self._kept: _Kept | None = None
-        self._proven: deque[Secret] = deque(maxlen=16)
-        """The tokens that were accepted lately."""
+        self._is_proven = False
+        """Whether the service has accepted a token."""
         self.after_fork()
         fork.watch(self)
 
@@ -120,19 +124,21 @@ class TokenAuth(Auth):
         if turn.holds.has_refused(token.secret) and not self._credentials.is_fixed:
             token = await self._other_than(token, turn)  # a callable may have one by now
         answer, renewals = await turn.send(self._with(request, token)), 0
-        while answer.status == 401 and self._is_expired(answer) and renewals < MOST_RENEWALS:
+        while answer.status == 401 and self._is_expired(answer):
             # A token that others have used or replaced meanwhile has expired, and isn't refused.
-            is_refused = self._keeps(token) and token.secret not in self._proven
-            if renewals and (is_refused or not self._proven):
+            is_refused = self._keeps(token) and not token.is_proven
+            if renewals and (is_refused or not self._is_proven):
                 break
+            if renewals == MOST_RENEWALS:
+                raise Unavailable("each token was used up before it could be sent", status=401)
             if (fresh := await self._other_than(token, turn)).secret == token.secret:
                 break
             token, renewals = fresh, renewals + 1
             answer = await turn.send(self._with(request, token))
         if answer.status == 401:
             turn.holds.refuse(token.secret, explain(answer, turn))
-        elif token.secret not in self._proven:
-            self._proven.append(token.secret)
+        else:
+            token.is_proven = self._is_proven = True
         return answer
 
     async def project_id(self, turn: Turn) -> str | None:
@@ -156,10 +162,13 @@ class TokenAuth(Auth):
         """Forget this very token, which was refused; return what replaces it."""
         if self._keeps(token):
             self._kept = None
-        return await self._get(turn)
+        return await self._get(turn, token)
 
-    async def _get(self, turn: Turn) -> Token:
-        """Return a token that is valid now: the one that is kept, or a new one."""
+    async def _get(self, turn: Turn, refused: Token | None = None) -> Token:
+        """Return a token that is valid now: the one that is kept, or a new one.
+
+        A flight that has a result but hasn't landed yet may still carry the one that was `refused`.
+        """
         while (token := self._current()) is None:
             pilot = Pilot(self._flights)
             flight = pilot.flight
@@ -170,7 +179,7 @@ class TokenAuth(Auth):
                     pilot.land()
             else:
                 await turn.io.landing(flight, turn)
-            if flight.result is not None:
+            if flight.result is not None and flight.result is not refused:
                 found: Token = flight.result
                 return found
             if flight.failure is not None:
