@@ -2,9 +2,10 @@
 
 For each spec: a typed client (openapi-python-client) in `opwatch_api/{service}/`, and strict
 pydantic models (datamodel-code-generator) in `opwatch_api/wire/{service}.py`. A spec with an
-`x-wait` block also becomes `opwatch_waits/{service}.py` (spec_waits.py). Both generators, and the
-ruff that formats what they write, come from the environment of the running interpreter; nothing of
-the caller's reaches them, so that no setting, locale or other version can change the output.
+`x-wait` block also becomes `opwatch_waits/{service}.py` (`opwatch.cli.generating`). Both
+generators, and the ruff that formats what they write, come from the environment of the running
+interpreter; nothing of the caller's reaches them, so that no setting, locale or other version can
+change the output.
 """
 
 import os
@@ -16,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import spec_rules
-import spec_waits
+
+from opwatch.cli.generating import waits
 
 ROOT = Path(__file__).resolve().parents[1]
 SPECS = ROOT / "specs"
@@ -116,7 +118,7 @@ def _generate_wire_models(spec: Path, output: Path, home: Path) -> None:
 
 
 def _compile_wait(spec: Path, output: Path) -> None:
-    if text := spec_waits.compiled(spec.stem, spec_rules.read(spec).content):
+    if text := waits.compiled(spec.stem, spec_rules.read(spec).content):
         output.write_text(text, encoding="utf-8")
 
 

@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import wait_rules
-import yaml
+from opwatch.cli.generating import rules as wait_rules
+from opwatch.cli.generating import spec as files
+from opwatch.cli.generating.spec import Finding, Place, Problem, pointer
 
-Place = tuple[str | int, ...]
-"""The keys that lead from the root of a spec to a node of it."""
-Problem = tuple[Place, str]
 Rule = Callable[["Spec"], Iterator[Problem]]
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it
 MARKS = ("x-inferred", "x-addition", "x-deviation")
 # What the client sends by itself; a parameter of that name would become an argument.
 OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bcot-timestamp"}
@@ -39,32 +36,15 @@ class Spec:
     readme: str
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A rule that a spec breaks, and where."""
-
-    spec: str
-    line: int
-    place: str
-    rule: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"specs/{self.spec}:{self.line}: {self.place}: {self.rule}: {self.text}"
-
-
 def read(path: Path) -> Spec:
     """Read a spec, its document `documents/{name}.txt`, and its part of `README.md`."""
-    with path.open(encoding="utf-8") as stream:  # a stream, so that YAML's errors name the file
-        loader = _Loader(stream)
-        root = loader.get_single_node()
-    content: Any = None if root is None else loader.construct_document(root)
+    content, lines = files.load(path)
     document = path.parent / "documents" / f"{path.stem}.txt"
     readme = path.parent / "README.md"
     return Spec(
         name=path.name,
         content=content,
-        lines=dict(_lines(root, ())),
+        lines=lines,
         document=document.read_text(encoding="utf-8") if document.exists() else "",
         readme=_section(readme.read_text(encoding="utf-8"), path.name),
     )
@@ -80,11 +60,6 @@ def check(spec: Spec) -> list[Finding]:
         for name, rule in WAIT_RULES.items():
             findings += _apply(name, rule, spec)
     return findings
-
-
-def pointer(place: Place) -> str:
-    """The place as a JSON pointer."""
-    return "#" + "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in place)
 
 
 def samples(document: str) -> list[Any]:
@@ -106,12 +81,7 @@ def json_blocks(document: str) -> Iterator[dict[str, Any]]:
 
 def structure(spec: Spec) -> Iterator[Problem]:
     """The spec is OpenAPI 3.1."""
-    from openapi_spec_validator import (
-        OpenAPIV31SpecValidator,
-    )  # 0.4 s, not for `read`
-
-    for error in OpenAPIV31SpecValidator(spec.content).iter_errors():
-        yield tuple(error.absolute_path), error.message
+    yield from files.structure(spec.content)
 
 
 def examples_fit(spec: Spec) -> Iterator[Problem]:
@@ -282,10 +252,7 @@ def marks(spec: Spec) -> Iterator[tuple[Place, str, str]]:
 
 
 def _apply(name: str, rule: Rule, spec: Spec) -> list[Finding]:
-    return [
-        Finding(spec.name, _line(spec, place), pointer(place), name, text)
-        for place, text in rule(spec)
-    ]
+    return files.found(f"specs/{spec.name}", spec.lines, name, rule(spec))
 
 
 def _objects(node: Any, place: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -352,21 +319,3 @@ def _section(readme: str, name: str) -> str:
     """The part of the README under the heading that names the spec."""
     parts = re.split(r"^## ", readme, flags=re.MULTILINE)
     return "".join(part for part in parts if part.startswith(name))
-
-
-def _line(spec: Spec, place: Place) -> int:
-    """The line of the nearest node at or above a place."""
-    while place and place not in spec.lines:
-        place = place[:-1]
-    return spec.lines.get(place, 1)
-
-
-def _lines(node: yaml.Node | None, place: Place) -> Iterator[tuple[Place, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, child in node.value:
-            yield (*place, key.value), key.start_mark.line + 1
-            yield from _lines(child, (*place, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, child in enumerate(node.value):
-            yield (*place, index), child.start_mark.line + 1
-            yield from _lines(child, (*place, index))

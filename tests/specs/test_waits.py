@@ -5,9 +5,8 @@ import re
 from typing import Any
 
 import pytest
-import spec_waits
-import wait_rules
 
+from opwatch.cli.generating import rules, waits
 from opwatch.errors import JobGone, PermissionDenied, RateLimited, Unavailable
 from opwatch.net.message import Answer
 from opwatch.progress import Fault, Phase
@@ -98,7 +97,7 @@ class Session:
 
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, Any]:
-    source = spec_waits.compiled("press", SPEC)
+    source = waits.compiled("press", SPEC)
     assert source is not None
     names: dict[str, Any] = {}
     exec(re.sub(r"^from opwatch_api\..*\n", "", source, flags=re.MULTILINE), names)
@@ -111,8 +110,8 @@ def read(compiled: dict[str, Any], told: Any, session: Session | None = None) ->
 
 def test_the_block_is_valid() -> None:
     """What these tests compile keeps the rules."""
-    assert list(wait_rules.form(SPEC)) == []
-    assert list(wait_rules.pointers_exist(SPEC)) == []
+    assert list(rules.form(SPEC)) == []
+    assert list(rules.pointers_exist(SPEC)) == []
 
 
 @pytest.mark.parametrize(
@@ -211,7 +210,7 @@ def test_a_case(compiled: Any, status: int, fields: Any, headers: Any, kind: Any
 
 def test_a_path_with_other_parameters_is_the_service_files(compiled: Any) -> None:
     """The ID is the block's; what else the path needs, the service's `query` adds."""
-    source = spec_waits.compiled("press", SPEC) or ""
+    source = waits.compiled("press", SPEC) or ""
     assert "closer: bool, *, shop: str)" in source
     assert "get_print, shop=shop, print_id=job_id)" in source
     service = compiled["service"](None, address_help="check the shop")
@@ -224,4 +223,4 @@ def test_a_spec_without_a_wait_has_no_module() -> None:
     """It is a typed client and no more."""
     content = copy.deepcopy(SPEC)
     del content["paths"]["/shops/{shop}/prints/{printId}"]["get"]["x-wait"]
-    assert spec_waits.compiled("press", content) is None
+    assert waits.compiled("press", content) is None

@@ -1,6 +1,7 @@
-"""What must hold of an `x-wait` block, rule by rule; spec_rules.py applies them like its own.
+"""What must hold of an `x-wait` block, rule by rule; each is a function from a spec's content to
+its problems.
 
-The compiler (spec_waits.py) believes the block. These rules prove it first: its form, that each
+The compiler believes the block. These rules prove it first: its form, that each
 pointer leads somewhere, that each state has a phase, that the examples are read as they are
 labelled, and that what the block claims stands in the document or carries a mark.
 """
@@ -13,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spec_waits import (
+from opwatch.cli.generating.spec import Place, Problem
+from opwatch.cli.generating.waits import (
     SHOWN,
     Operation,
     below,
@@ -28,10 +30,7 @@ from spec_waits import (
     waited,
 )
 
-Place = tuple[str | int, ...]
-Problem = tuple[Place, str]
-
-SCHEMA = Path(__file__).resolve().parents[1] / "specs" / "x-wait.schema.json"
+SCHEMA = Path(__file__).with_name("x-wait.schema.json")
 MARKS = {"x-inferred", "x-addition", "x-deviation"}
 HOLDERS = {("contradiction",), ("fault", "at")}
 """What may also be an object or a list; each other pointer leads to a single value."""
@@ -189,7 +188,7 @@ def examples_are_read(name: str, content: dict[str, Any]) -> Iterator[Problem]:
         return
     reader: dict[str, Any] = {}
     # What reads is pure; the generated client is only needed to send.
-    exec(re.sub(r"^from opwatch_api\..*\n", "", source, flags=re.MULTILINE), reader)
+    exec(re.sub(r"^from opwatch_api\..*\n", "", source, flags=re.MULTILINE), reader)  # noqa: S102 (just compiled)
     for place, operation, block in _blocks(content):
         for inner, example in _examples(operation):
             where = (*operation.place, *inner)
