@@ -113,7 +113,7 @@ def retry_after(answer: Answer, epoch: float) -> float | None:
     """
     if not (found := answer.all("retry-after")):
         return None
-    present = http_date(answer.header("date")) or epoch
+    present = sent_at(answer, epoch)
     # A date has a comma of its own: "Sun, 06 Nov 1994 08:49:37 GMT".
     parts = (part for one in found for part in ([one] if http_date(one) else one.split(",")))
     pauses = (_pause(part.strip(), present) for part in parts)
@@ -217,11 +217,34 @@ def count(value: Any) -> int | None:
 
 def milliseconds(value: Any) -> datetime | None:
     """Return a Unix time in milliseconds as a datetime in UTC; 0 is none."""
+    return seconds(value, 1000)
+
+
+def seconds(value: Any, of: int = 1) -> datetime | None:
+    """Return a Unix time in seconds, or in a fraction `of` one, as a datetime in UTC; 0 is none."""
     found = number(value) or 0.0
     try:
-        return datetime.fromtimestamp(found / 1000, UTC) if found > 0 else None
+        return datetime.fromtimestamp(found / of, UTC) if found > 0 else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def pause(value: Any, of: int = 1, since: float = 0.0) -> float | None:
+    """Return a pause in seconds: a number of them, or of fractions `of` one, or the Unix time at
+    which it ends, `since` that of the answer. None if there is none."""
+    found = number(value)
+    left = -1.0 if found is None else found / of - since
+    return left if left > 0 else None
+
+
+def sent_at(answer: Answer, epoch: float) -> float:
+    """Return when an answer was sent, by its `Date`, or else by the wall clock: `epoch`."""
+    return http_date(answer.header("date")) or epoch
+
+
+def longest(*pauses: float | None) -> float | None:
+    """Return the longest of several pauses, if there is one."""
+    return max((found for found in pauses if found is not None), default=None)
 
 
 def objects_in(value: Any) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ WAIT = {
     "schedule": [0.5, 2],
     "restart-on-change": "/print/pages/done",
     "percent": {"count": "/print/pages/done", "total": "/print/pages/of"},
-    "same": {"/print/id": "id"},
+    "same": {"/print/id": "printId"},
     "state": [
         {"is": "pending", "when": {"/print/state": "Queued"}},
         {"is": "failed", "when": {"/print/state": "done", "/print/jammed": True}},

@@ -40,7 +40,7 @@ Explain: TypeAlias = "Callable[[Answer, Turn], OpwatchError]"
 
 
 class Auth:
-    """What a client authenticates with."""
+    """What a client authenticates with: nothing, unless a subclass says so."""
 
     max_in_flight = 1_000_000
     """Requests at the same time that can't do harm if they are refused."""
@@ -49,7 +49,7 @@ class Auth:
     async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
         """Send `request` authenticated; raise what `explain` returns if the credentials are
         refused, now or earlier."""
-        raise NotImplementedError
+        return await turn.send(request)
 
     async def project_id(self, turn: Turn) -> str | None:
         """Return the project that the credentials are for, or None if they don't say."""

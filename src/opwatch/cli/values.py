@@ -141,7 +141,7 @@ def _checked(job: Job) -> Job:
     from opwatch.net.address import check_id
 
     try:
-        check_id(job[1], "job ID")
+        check_id(job[1], "job ID", parts=job[1].count("/") + 1)
     except ConfigurationError as error:
         raise click.UsageError(f"a job ID of {job[0]} {error.problem}") from None
     return job

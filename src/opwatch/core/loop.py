@@ -53,9 +53,9 @@ class Turn:
     def send(self, request: Request) -> Coroutine[Any, Any, Answer]:
         return self.io.send(request, self)
 
-    def limited(self, origin: str) -> None:
-        """Hold an origin that is in trouble and didn't say for how long."""
-        self.holds.limited(origin, self.clock.now())
+    def limited(self, origin: str, pause: float | None = None) -> None:
+        """Hold an origin that limits the rate, for the `pause` that it asked for, if it said."""
+        self.holds.limited(origin, self.clock.now(), pause)
 
     def check(self, request: Request) -> None:
         """Raise what keeps a request from being sent now."""

@@ -123,6 +123,7 @@ class Run(Generic[W]):
                 progress = None
             else:
                 self._advance(Reading(progress.phase, marker), now, jitter)
+                asked = max(asked, now + (brought.pause or 0.0))
         if asked > now and not self.is_over:
             self._stay_away(asked, now)
         return progress

@@ -67,6 +67,8 @@ class Seen(NamedTuple, Generic[W]):
     """Why it isn't known how the job ended, if trying again may tell."""
     doubtful: bool = False
     """Whether the trouble is a reason not to believe `progress` either."""
+    pause: float | None = None
+    """Seconds for which this job is not to be polled, if the answer says so in a field."""
 
 
 class Service(NamedTuple, Generic[W]):
@@ -92,6 +94,15 @@ class Service(NamedTuple, Generic[W]):
     outcome: Callable[[Session[W], Turn, Progress[W]], Awaitable[Progress[W] | None]] | None = None
     """Look up how a job ended, if `query` only says that it did. Returns the progress with what it
     found, `Phase.UNKNOWN` included; None for an answer about another job."""
+    id_parts: int = 1
+    """How many path parameters a job's ID is made of."""
+    statuses: tuple[int, ...] = (200,)
+    """Those of an answer about a job."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with every request."""
+    pause: Callable[[Answer, float], float | None] | None = None
+    """Seconds for which an answer asks for no requests, in a header of the service's own; the
+    number is the wall clock's time. `Retry-After` needs nothing."""
 
 
 _PARSER_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
@@ -105,7 +116,8 @@ class Session(Generic[W]):
         self.service = service
         self.address = address
         self.auth = auth
-        self._headers = (("Accept", service.accept), ("User-Agent", user_agent))
+        own = (("Accept", service.accept), ("User-Agent", user_agent))
+        self._headers = (*own, *service.headers)
         self._warned: set[str] = set()
         self._called: set[str] = set()
         """The modules of the operations that were called."""
@@ -113,7 +125,7 @@ class Session(Generic[W]):
     async def call(
         self, turn: Turn, operation: ModuleType, *envelope: str, **arguments: Any
     ) -> Any:
-        """Return the parsed 200 answer of a generated operation; raise an `OpwatchError` otherwise.
+        """Return the parsed answer of a generated operation; raise an `OpwatchError` otherwise.
 
         `operation` is a module of `opwatch_api.*.api`. Its public functions send with an httpx
         client. Here an answer must be checked before it is parsed, so the halves before and after
@@ -131,8 +143,9 @@ class Session(Generic[W]):
             _keep_unset(name)
         request = outgoing(self.address, operation._get_kwargs(**arguments), self._headers)
         answer = await self.auth.flow(turn, request, self._error)
-        if answer.status != 200 or answer.problem:
+        if answer.status not in self.service.statuses or answer.problem:
             raise self._error(answer, turn)
+        self._pause(answer, turn)
         fields = json_object(answer, *envelope)
         # As much of a response as a generated parser looks at; a bound method shows no field.
         response = SimpleNamespace(status_code=200, json=fields.copy)
@@ -217,7 +230,7 @@ class Session(Generic[W]):
         logger.warning("%s %s: over, but not known how: %s", name, progress.job_id, what)
 
     def check_id(self, job_id: object) -> str:
-        return check_id(job_id, self.service.id_name)
+        return check_id(job_id, self.service.id_name, parts=self.service.id_parts)
 
     def unknown(self, state: object) -> Phase:
         """Return `Phase.UNKNOWN`; warn once about each state that this version doesn't know."""
@@ -234,9 +247,20 @@ class Session(Generic[W]):
             logger.warning("%s %s; the wait continues", self.service.name, text)
         return Phase.UNKNOWN
 
+    def _pause(self, answer: Answer, turn: Turn, asked: float | None = None) -> float | None:
+        """Return the longest pause that an answer asks for: `asked` in `Retry-After`, or in a
+        header of the service's own, for which the origin is held."""
+        own = self.service.pause and self.service.pause(answer, turn.clock.epoch())
+        if own is None:
+            return asked
+        turn.limited(self.address.origin, own)
+        return own if asked is None else max(own, asked)
+
     def _error(self, answer: Answer, turn: Turn) -> OpwatchError:
         service, status = self.service, answer.status
+        pause = retry_after(answer, turn.clock.epoch())
         try:
+            pause = self._pause(answer, turn, pause)
             complaint = service.complaint(answer, object_in(any_json(answer.body)))
         except Exception as error:  # noqa: BLE001 (whatever a service's reader may raise)
             if not answer.is_about_credentials:
@@ -247,7 +271,6 @@ class Session(Generic[W]):
         if kind is None:
             problem = answer.problem or "isn't a documented one"
             return bad_response(answer, f"the answer {problem}")
-        pause = retry_after(answer, turn.clock.epoch())
         if kind is RateLimited and pause is None:
             turn.limited(self.address.origin)
         if answer.is_about_credentials:  # then what it says may be made of them

@@ -82,10 +82,18 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or (host.startswith("127.") and bool(_IPV4.fullmatch(host)))
 
 
-def check_id(value: object, called: str, argument: str = "job_id") -> str:
-    """Return `value` if it can be a segment of a path; the service calls it `called`."""
+def check_id(value: object, called: str, argument: str = "job_id", parts: int = 1) -> str:
+    """Return `value` if it can be a segment of a path; the service calls it `called`.
+
+    An ID of several `parts` has one such segment for each, with `/` between them.
+    """
     if not isinstance(value, str):
         problem = f"must be a string, not {type(value).__name__}"
+    elif parts > 1:
+        if value.count("/") != parts - 1:
+            problem = f"must have {parts} parts, with / between them: {value!r:.80}"
+        else:
+            return "/".join(check_id(part, called, argument) for part in value.split("/"))
     elif value.strip() in ("", ".", ".."):
         problem = f"must not be empty, blank, '.' or '..': {value!r}"
     elif _BAD_ID.search(value):

@@ -18,6 +18,7 @@ from opwatch.cli.generating.spec import Place, Problem
 from opwatch.cli.generating.waits import (
     SHOWN,
     Operation,
+    at,
     below,
     compiled,
     error_pointers,
@@ -31,6 +32,7 @@ from opwatch.cli.generating.waits import (
 )
 
 SCHEMA = Path(__file__).with_name("x-wait.schema.json")
+OWN_HEADERS = {"accept", "authorization", "content-length", "content-type", "host", "user-agent"}
 MARKS = {"x-inferred", "x-addition", "x-deviation"}
 HOLDERS = {("contradiction",), ("fault", "at")}
 """What may also be an object or a list; each other pointer leads to a single value."""
@@ -65,11 +67,25 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
 def _names(
     content: dict[str, Any], operation: Operation, block: dict[str, Any], place: Place
 ) -> Iterator[Problem]:
-    name = block["id"]["parameter"]
-    if name not in operation.parameters:
-        known = ", ".join(operation.parameters) or "none"
-        text = f"{name!r} isn't a parameter of the path; name one of it ({known})"
-        yield (*place, "id", "parameter"), text
+    parts = listed(block["id"]["parameter"])
+    for name in parts:
+        if name not in operation.parameters:
+            known = ", ".join(operation.parameters) or "none"
+            text = f"{name!r} isn't a parameter of the path; name one of it ({known})"
+            yield (*place, "id", "parameter"), text
+    for above in ((), ("outcome",)):
+        same = (block.get("outcome", {}) if above else block).get("same", {})
+        for field, name in same.items():
+            if name not in parts:
+                text = f"{name!r} is no part of the ID; name one of {', '.join(parts)}"
+                yield (*place, *above, "same", field), text
+    for status in block.get("statuses", []):
+        if status != 200 and _schema(operation, content, status) not in (None, operation.schema):
+            text = f"the answer {status} has another schema than 200; only equal ones can be read"
+            yield (*operation.place, "responses", str(status)), text
+    for name in block.get("headers", {}):
+        if name.lower() in OWN_HEADERS:
+            yield (*place, "headers", name), f"{name} is opwatch's own; leave it out"
     restart = block.get("restart-on-change")
     if restart and restart not in shown(block):
         text = f"{restart} isn't read; it must be the pointer of {', '.join(SHOWN)}"
@@ -80,9 +96,18 @@ def _names(
             known = ", ".join(each.content["operationId"] for each in operations(content))
             text = f"no operation has this operationId; name one of {known}"
             yield (*place, "outcome", "operation"), text
-        elif len(other.parameters) != 1:
+        elif not set(other.parameters) <= set(parts):
             text = f"{other.path} needs more than the job's ID; name an operation that doesn't"
             yield (*place, "outcome", "operation"), text
+
+
+def _schema(operation: Operation, content: dict[str, Any], status: int) -> dict[str, Any] | None:
+    """The schema of the body of an answer, if it has one."""
+    found: Any = operation.content["responses"].get(str(status), {})
+    if "$ref" in found:
+        found = at(content, keys_of(found["$ref"][1:]))
+    bodies = [body["schema"] for body in found.get("content", {}).values() if "schema" in body]
+    return bodies[0] if bodies else None
 
 
 def _deepest(error: Any) -> Any:
@@ -140,9 +165,8 @@ def _errors(
         place: Place = (*operation.place, "responses", status)
         found: Any = response
         if "$ref" in response:
-            place, found = keys_of(response["$ref"][1:]), content
-            for key in place:
-                found = found[key]
+            place = keys_of(response["$ref"][1:])
+            found = at(content, place)
         if not str(status).startswith("2"):
             for media, body in found.get("content", {}).items():
                 yield str(status), (*place, "content", media), body
@@ -163,9 +187,18 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
             values = [_values(content, operation, pointer) for pointer in pointers]
             for found in itertools.product(*values):
                 given = dict(zip(pointers, found, strict=True))
-                if not any(row["when"].items() <= given.items() for row in states):
+                if not any(_holds(row["when"], given) for row in states):
                     told = ", ".join(f"{key} {value!r}" for key, value in given.items())
                     yield (*place, "state"), f"{told} has no phase; add a condition for it"
+
+
+def _holds(when: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether a condition holds of these values; text is compared without case."""
+    return all(_lower(given[key]) in map(_lower, listed(value)) for key, value in when.items())
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else (type(value), value)
 
 
 def _values(content: dict[str, Any], operation: Operation, pointer: str) -> list[Any]:
@@ -286,9 +319,10 @@ def _claims(block: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
             for name in states["is"]:
                 yield (*above, "state", "is", name), name
         for n, row in enumerate(states if isinstance(states, list) else []):
-            for pointer, value in row["when"].items():
-                name = keys_of(pointer)[-1] if isinstance(value, bool) else value
-                yield (*above, "state", n, "when", pointer), name
+            for pointer, values in row["when"].items():
+                for value in listed(values):
+                    name = value if isinstance(value, str) else keys_of(pointer)[-1]
+                    yield (*above, "state", n, "when", pointer), name
         for pointer, value in part.get("require", {}).get("is", {}).items():
             yield (*above, "require", "is", pointer), value
     for n, case in enumerate(block["errors"].get("cases", [])):

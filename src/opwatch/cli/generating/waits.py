@@ -18,7 +18,9 @@ KINDS = {
     "unavailable": "Unavailable",
     "forbidden": "PermissionDenied",
 }
-TIMES = {"date-time": "parse_time", "milliseconds": "milliseconds"}
+TIMES = {"date-time": "parse_time", "seconds": "seconds", "milliseconds": "milliseconds"}
+UNITS = {"seconds": "", "milliseconds": ", 1000", "epoch": ", since=since"}
+"""What `again` is given in, as arguments of `pause`."""
 SHOWN = ("percent", "step", "bytes")
 """What may be named as `restart-on-change`: the pointers of these, which `Progress` keeps."""
 ATTRIBUTES = {"percent": "percent", "step": "step", "bytes": "bytes_processed"}
@@ -32,8 +34,9 @@ MODULES = {
     "opwatch.net.message": ["Answer"],
     "opwatch.progress": ["Fault", "Phase", "Progress"],
     "opwatch.reading": [
-        *("as_fault", "count", "is_another", "milliseconds", "object_in"),
-        *("objects_in", "parse_time", "percent", "share", "state", "text", "titled", "word"),
+        *("as_fault", "count", "is_another", "longest", "milliseconds", "object_in", "objects_in"),
+        *("parse_time", "pause", "percent", "seconds", "sent_at", "share", "state", "text"),
+        *("titled", "word"),
     ],
 }
 """Where the names come from that a module may use."""
@@ -60,7 +63,7 @@ class Operation:
     @property
     def package(self) -> str:
         """The package of that module."""
-        return identifier(self.content["tags"][0])
+        return identifier(self.content.get("tags", ["default"])[0])
 
     @property
     def parameters(self) -> list[str]:
@@ -116,6 +119,13 @@ def keys_of(pointer: str) -> Keys:
     return tuple(key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:])
 
 
+def at(content: Any, keys: Keys) -> Any:
+    """What stands at the end of a pointer."""
+    for key in keys:
+        content = content[key]
+    return content
+
+
 def listed(value: Any) -> list[Any]:
     """The value as a list: what may be one or several, several deep."""
     if not isinstance(value, list):
@@ -129,10 +139,7 @@ def listed(value: Any) -> list[Any]:
 def variants(content: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
     """What a schema may be: itself, or each of its alternatives, references followed."""
     if "$ref" in schema:
-        target: Any = content
-        for key in keys_of(schema["$ref"][1:]):
-            target = target[key]
-        return variants(content, target)
+        return variants(content, at(content, keys_of(schema["$ref"][1:])))
     inner = [each for key in ("anyOf", "oneOf", "allOf") for each in schema.get(key, [])]
     return [found for each in inner for found in variants(content, each)] if inner else [schema]
 
@@ -200,10 +207,16 @@ class Reader:
         return self._names[keys]
 
 
-def compiled(service: str, content: dict[str, Any]) -> str | None:
-    """The module of a spec, not formatted; None if none of its operations has an `x-wait`."""
+def compiled(
+    service: str, content: dict[str, Any], client: str | None = None, source: str | None = None
+) -> str | None:
+    """The module of a spec, not formatted; None if none of its operations has an `x-wait`.
+
+    `client` is the package of the generated client, and `source` what the spec's file is called.
+    """
     for operation in waited(content):
-        return _Module(service, content, operation).text()
+        module = _Module(service, content, operation)
+        return module.text(client or f"opwatch_api.{service}", source or f"specs/{service}.yaml")
     return None
 
 
@@ -218,10 +231,20 @@ class _Module:
         self.outcome = follow_up(content, self.block)
         self.model = operation.model
         self.required = self._envelope(operation, self.block)
+        self.parts: list[str] = listed(self.block["id"]["parameter"])
         names = {name for group in MODULES.values() for name in group}
-        self.names = names | {"session", "turn", "job_id", "fields", "wire", "phase", "found"}
+        self.names = names | {
+            "session",
+            "turn",
+            "job_id",
+            "fields",
+            "wire",
+            "phase",
+            "found",
+            "since",
+        }
 
-    def text(self) -> str:
+    def text(self, client: str, source: str) -> str:
         body = "\n\n".join(
             filter(
                 None,
@@ -235,19 +258,20 @@ class _Module:
                     self._outcome(),
                     self._read_outcome(),
                     self._complaint(),
+                    self._pause(),
                     self._service(),
                 ],
             )
         )
-        return f"{self._head(body)}\n\n{body}\n"
+        return f"{self._head(body, client, source)}\n\n{body}\n"
 
-    def _head(self, body: str) -> str:
+    def _head(self, body: str, client: str, source: str) -> str:
         title = re.sub(r'[\\"\s]+', " ", self.content["info"]["title"]).strip()
         used = filter(None, (self.operation, self.outcome))
         lines = [
             f'"""{title}: what an answer says about a job.',
             "",
-            f"Compiled from the `x-wait` block of specs/{self.service}.yaml: never edit.",
+            f"Compiled from the `x-wait` block of {source}: never edit.",
             '"""',
             "",
             "from __future__ import annotations",
@@ -256,11 +280,8 @@ class _Module:
             "from typing import TYPE_CHECKING, Any",
             "",
             "import attrs",
-            *(
-                f"from opwatch_api.{self.service}.api.{each.package} import {each.module}"
-                for each in used
-            ),
-            f"from opwatch_api.{self.service}.models import {self.model}",
+            *(f"from {client}.api.{each.package} import {each.module}" for each in used),
+            f"from {client}.models import {self.model}",
             "",
         ]
         for module, names in MODULES.items():
@@ -283,13 +304,14 @@ class _Module:
     def _query(self) -> str:
         extra = [identifier(name) for name in self._others]
         more = ["*"] + [f"{name}: str" for name in extra] if extra else []
-        job = identifier(self.block["id"]["parameter"])
-        arguments = [f"{name}={name}" for name in extra] + [f"{job}=job_id"]
+        parts, own = self._parts("job_id", self.operation)
+        arguments = [f"{name}={name}" for name in extra] + own
         call = ["turn", self.operation.module, *map(quoted, self.required), *arguments]
         head = ["session: " + self._session, "turn: Turn", "job_id: str", "closer: bool", *more]
         lines = [
             f"async def query({', '.join(head)}) -> Seen[{self.model}]:",
             '"""Poll one job."""',
+            *parts,
             f"fields, wire = await session.fetch({', '.join(call)})",
         ]
         if self._is_demanding(self.block):
@@ -299,7 +321,34 @@ class _Module:
                 "    del fields, wire  # tracebacks show the locals of this frame",
                 "    raise BadResponse(problem, status=200)",
             ]
-        return indented([*lines, "return Seen(read(session, job_id, fields, wire))"])
+        reader = Reader(self.required, set(self.names))
+        pauses = [
+            f"pause({reader.at(one['at'])}{UNITS[one.get('as', 'seconds')]})"
+            for one in self.block.get("again", [])
+            if "at" in one
+        ]
+        seen = "read(session, job_id, fields, wire)"
+        if pauses:
+            longest = f"longest({', '.join(pauses)})" if len(pauses) > 1 else pauses[0]
+            seen += f", pause={longest}"
+        return indented([*lines, *reader.lines, f"return Seen({seen})"])
+
+    def _parts(self, job_id: str, operation: Operation) -> tuple[list[str], list[str]]:
+        """The line that takes a job's ID apart, and the arguments that an operation needs of it."""
+        used = [name for name in self.parts if name in operation.parameters]
+        if len(self.parts) == 1:
+            return [], [f"{identifier(name)}={job_id}" for name in used]
+        names = {name: identifier(name) if name in used else "_" for name in self.parts}
+        line = f'{", ".join(names.values())} = {job_id}.split("/")'
+        return [line], [f"{name}={name}" for name in names.values() if name != "_"]
+
+    def _same(self, block: dict[str, Any], reader: Reader, job_id: str) -> Iterator[str]:
+        """The tests of the fields that name the job."""
+        for pointer, name in block.get("same", {}).items():
+            part = job_id
+            if len(self.parts) > 1:
+                part = f'{job_id}.split("/")[{self.parts.index(name)}]'
+            yield f"if is_another({reader.at(pointer)}, {part}):"
 
     def _problem(self) -> str:
         if not self._is_demanding(self.block):
@@ -308,9 +357,8 @@ class _Module:
         head = "fields: dict[str, Any], job_id: str" if same else "fields: dict[str, Any]"
         reader = Reader(self.required, {*self.names, "problem"})
         body = []
-        for pointer in same or {}:
-            body += [f"if is_another({reader.at(pointer)}, job_id):"]
-            body += ['    return "the answer is about another job"']
+        for test in self._same(self.block, reader, "job_id"):
+            body += [test, '    return "the answer is about another job"']
         for pointer, value in self.block.get("require", {}).get("is", {}).items():
             name = pointer.strip("/").replace("/", ".")
             body += [f"if state({reader.at(pointer)}) != {quoted(str(value).lower())}:"]
@@ -384,7 +432,8 @@ class _Module:
             value = reader.at(pointer)
             name = reader.name(keys_of(pointer))
             found[pointer] = name
-            texts = any(isinstance(row["when"].get(pointer), str) for row in rows)
+            values = [one for row in rows for one in listed(row["when"].get(pointer))]
+            texts = any(isinstance(one, str) for one in values)
             lines.append(f"{name} = {f'state({value})' if texts else value}")
         for row in rows:
             tests = [condition(found[pointer], value) for pointer, value in row["when"].items()]
@@ -442,15 +491,16 @@ class _Module:
     def _outcome(self) -> str:
         if self.outcome is None:
             return ""
-        parameter = identifier(self.outcome.parameters[0])
+        parts, given = self._parts("progress.job_id", self.outcome)
         required = self._envelope(self.outcome, self.block["outcome"])
-        call = ["turn", self.outcome.module, *map(quoted, required)]
+        call = ["turn", self.outcome.module, *map(quoted, required), *given]
         head = f"session: {self._session}, turn: Turn, progress: Progress[{self.model}]"
         return indented(
             [
                 f"async def outcome({head}) -> Progress[{self.model}] | None:",
                 '"""Look up how a job ended; None if the answer is about another job."""',
-                f"fields, _ = await session.fetch({', '.join(call)}, {parameter}=progress.job_id)",
+                *parts,
+                f"fields, _ = await session.fetch({', '.join(call)})",
                 "return read_outcome(progress, fields)",
             ]
         )
@@ -460,14 +510,8 @@ class _Module:
             return ""
         block = self.block["outcome"]
         reader = Reader(self._envelope(self.outcome, block), {*self.names, "progress"})
-        same = [
-            line
-            for pointer in block.get("same", {})
-            for line in (
-                f"if is_another({reader.at(pointer)}, progress.job_id):",
-                "    return None",
-            )
-        ]
+        tests = self._same(block, reader, "progress.job_id")
+        same = [line for test in tests for line in (test, "    return None")]
         found = reader.at(block["state"]["at"])
         ended = self._ended(block, reader)
         head = f"progress: Progress[{self.model}], fields: dict[str, Any]"
@@ -531,6 +575,29 @@ class _Module:
             tests.append(f"answer.header({quoted(name.lower())}) == {quoted(str(value))}")
         return tests
 
+    def _pause(self) -> str:
+        """What reads the service's own headers that say when to send the next request."""
+        pauses = []
+        for one in self.block.get("again", []):
+            if "header" in one:
+                unit = UNITS[one.get("as", "seconds")]
+                call = f"pause(answer.header({quoted(one['header'].lower())}){unit})"
+                tests = [
+                    f"answer.header({quoted(name.lower())}) == {quoted(str(value))}"
+                    for name, value in one.get("when", {}).items()
+                ]
+                pauses.append(f"{call} if {' and '.join(tests)} else None" if tests else call)
+        if not pauses:
+            return ""
+        return indented(
+            [
+                "def asked(answer: Answer, epoch: float) -> float | None:",
+                '"""Return the seconds for which an answer asks for no requests."""',
+                *(["since = sent_at(answer, epoch)"] if "since" in "".join(pauses) else []),
+                f"return longest({', '.join(pauses)})",
+            ]
+        )
+
     # --- all of it ---
 
     def _service(self) -> str:
@@ -555,6 +622,15 @@ class _Module:
             fields["known"] = f"frozenset({{{', '.join(map(quoted, known))}}})"
         if self.outcome is not None:
             fields["outcome"] = "outcome"
+        if len(self.parts) > 1:
+            fields["id_parts"] = str(len(self.parts))
+        if (statuses := block.get("statuses", [200])) != [200]:
+            fields["statuses"] = as_tuple(list(map(str, statuses)))
+        if headers := block.get("headers"):
+            pairs = [f"({quoted(name)}, {quoted(str(value))})" for name, value in headers.items()]
+            fields["headers"] = as_tuple(pairs)
+        if any("header" in one for one in block.get("again", [])):
+            fields["pause"] = "asked"
         doc = "Return the service; `address_help` is what to check if nothing is found."
         if self._others:
             doc = f"Return the service, whose `query` adds {' and '.join(self._others)}."
@@ -573,7 +649,7 @@ class _Module:
     @property
     def _others(self) -> list[str]:
         """The parameters of the path beside the ID: the service's own file gives them."""
-        return [name for name in self.operation.parameters if name != self.block["id"]["parameter"]]
+        return [name for name in self.operation.parameters if name not in self.parts]
 
     def _envelope(self, operation: Operation, block: dict[str, Any]) -> Keys:
         pointers = [keys_of(pointer) for _, pointer in pointers_of(block)]
@@ -621,6 +697,9 @@ def pointers_of(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], 
         if name in block:
             told = block[name]
             yield (name,), told["at"] if isinstance(told, dict) else told
+    for index, one in enumerate(block.get("again", [])):
+        if "at" in one:
+            yield ("again", index, "at"), one["at"]
 
 
 def error_pointers(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -658,6 +737,11 @@ def as_tuple(values: list[str]) -> str:
 
 def condition(name: str, value: Any) -> str:
     """The test for a value: identity for a boolean, so that 1 and "true" aren't true."""
+    if isinstance(value, list):
+        texts = [one.lower() for one in value if isinstance(one, str)]
+        tests = [condition(name, one) for one in value if not isinstance(one, str)]
+        tests += [among(name, texts)] if texts else []
+        return f"({' or '.join(tests)})" if len(tests) > 1 else tests[0]
     if isinstance(value, bool) or value is None:
         return f"{name} is {value}"
     return f"{name} == {quoted(value.lower())}" if isinstance(value, str) else f"{name} == {value}"
