@@ -11,6 +11,7 @@ import attrs
 from opwatch_api.itwin.api.jobs import get_job, get_job_progress
 from opwatch_api.itwin.models import JobProgressResponse
 
+from opwatch.auth.scheme import Scheme
 from opwatch.core.polling import Schedule
 from opwatch.core.session import Complaint, Seen, Service, Session
 from opwatch.errors import JobGone, ServiceError
@@ -141,3 +142,20 @@ def service(*, address_help: str) -> Service[JobProgressResponse]:
         known=frozenset({"HeaderNotFound", "InsufficientPermissions", "Unauthorized"}),
         outcome=outcome,
     )
+
+
+BASE_URL = "https://api.bentley.com/contextcapture"
+SCHEME = Scheme(
+    kind="oauth2",
+    variables={
+        "base_url": "ITWIN_BASE_URL",
+        "auth": "ITWIN_ACCESS_TOKEN",
+        "client_id": "ITWIN_CLIENT_ID",
+        "client_secret": "ITWIN_CLIENT_SECRET",
+        "scope": "ITWIN_SCOPE",
+        "token_url": "ITWIN_TOKEN_URL",
+    },
+    prefix="Bearer ",
+    token_url="https://ims.bentley.com/connect/token",
+    scope="itwin-platform",
+)

@@ -77,7 +77,6 @@ def check_named(name: str, build: Callable[[], Any]) -> None:
         ("api_access_secret", lambda value: AsyncCatenis(DEVICE, value)),
         ("client_secret", lambda value: ClientCredentials("client", value)),
         ("client_id", lambda value: ClientCredentials(value, "made up")),
-        ("scope", lambda value: ClientCredentials("client", "made up", scope=value)),
         ("secret_key", lambda value: AkSk("AK", value)),
         ("access_key", lambda value: AkSk(value, "made up")),
     ],
@@ -91,6 +90,12 @@ def test_a_secret_must_be_printable_text(name, build, value):
 def test_a_security_token_must_be_printable_text(value):
     """A security token follows the rules of a secret; None means permanent keys."""
     check_named("security_token", lambda: AkSk("AK", "made up", security_token=value))
+
+
+@pytest.mark.parametrize("value", [value for value in SECRETS if value is not None])
+def test_a_scope_must_be_printable_text(value):
+    """A scope follows the rules of a secret; None means none."""
+    check_named("scope", lambda: ClientCredentials("client", "made up", scope=value))
 
 
 @pytest.mark.parametrize("value", [value for value in SECRETS if value != f" {PLANTED}"])

@@ -22,7 +22,7 @@ class TokenEndpoint(Credentials):
 
     _called: ClassVar[str]
     """What messages call it."""
-    _advice: ClassVar[str]
+    _advice: str
     """What to check if the answer may be somebody else's."""
     _codes: ClassVar[frozenset[str]]
     """The codes it documents."""

@@ -19,10 +19,12 @@ _TRANSIENT = ("temporarily_unavailable", "server_error")
 
 
 class ClientCredentials(TokenEndpoint):
-    """OAuth2 client credentials of an iTwin service application, for `ITwin`.
+    """OAuth2 client credentials of an iTwin service application, for `ITwin`, or of another service
+    whose spec says `clientCredentials`.
 
-    Requests a token of `scope` from `token_url`, and renews it before it expires. `basic=True`
-    sends the client ID and secret as Basic authentication instead of form fields. Raises
+    Requests a token of `scope` (None for none) from `token_url`, and renews it before it
+    expires. `basic=True` sends the client ID and secret as Basic authentication instead of form
+    fields. Raises
     `ConfigurationError` for a missing, empty or non-string credential, and for an address that
     isn't https.
     """
@@ -42,12 +44,14 @@ class ClientCredentials(TokenEndpoint):
         client_id: str,
         client_secret: str,
         *,
-        scope: str = SCOPE,
+        scope: str | None = SCOPE,
         token_url: str = TOKEN_URL,
         basic: bool = False,
     ) -> None:
         client_secret = secret = Secret(client_secret)  # type: ignore[assignment]
-        require(client_id=client_id, client_secret=secret, scope=scope)
+        require(
+            client_id=client_id, client_secret=secret, **({} if scope is None else {"scope": scope})
+        )
         self.client_id = client_id
         self.scope = scope
         self._secret = secret
@@ -55,7 +59,9 @@ class ClientCredentials(TokenEndpoint):
         self._basic = basic
 
     def _request(self) -> Request:
-        form = {"grant_type": "client_credentials", "scope": self.scope}
+        form = {"grant_type": "client_credentials"}
+        if self.scope is not None:
+            form["scope"] = self.scope
         headers: list[tuple[str, str | Secret]] = [
             ("Content-Type", "application/x-www-form-urlencoded")
         ]

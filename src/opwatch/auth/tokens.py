@@ -229,6 +229,8 @@ def veiled(auth: object, *kinds: type[Credentials]) -> object:
     callable may show what it was given, as `functools.partial`'s does. Raises `ConfigurationError`
     for credentials of another service, if the service says which `kinds` it takes.
     """
+    if isinstance(auth, Secret):
+        return auth
     if isinstance(auth, Credentials):
         if kinds and not isinstance(auth, kinds):
             names = ", ".join(kind.__name__ for kind in kinds)

@@ -13,21 +13,14 @@ from opwatch_api.itwin.models import JobProgressResponse as Wire
 from opwatch_waits import itwin as waits
 
 from opwatch.auth.oauth2 import ClientCredentials
-from opwatch.auth.tokens import token_auth, veiled
-from opwatch.client import AsyncClient, Client, Core, Options, Plugin
-from opwatch.environment import arguments, taken_from
+from opwatch.client import AsyncClient, Client, Options, Plugin
+from opwatch.described import Described
 from opwatch.net.address import address
 
-BASE_URL = "https://api.bentley.com/contextcapture"
-
 SERVICE = waits.service(address_help="check `base_url` (ITWIN_BASE_URL)")
-_CLIENT = {"auth": "ITWIN_ACCESS_TOKEN", "base_url": "ITWIN_BASE_URL"}
-_CREDENTIALS = {
-    name: f"ITWIN_{name.upper()}" for name in ("client_id", "client_secret", "scope", "token_url")
-}
 
 
-class _ITwin(Core[Wire]):
+class _ITwin(Described[Wire]):
     """Watches iTwin reality-modeling jobs.
 
     `auth` is `ClientCredentials`, an access token, or a callable that returns one. With
@@ -35,21 +28,20 @@ class _ITwin(Core[Wire]):
     is `Phase.ENDED`. Raises `ConfigurationError` for an invalid argument.
     """
 
+    _scheme = waits.SCHEME
+    _base_url = waits.BASE_URL
+
     def __init__(
         self,
         auth: ClientCredentials | str | Callable[[], Any],
         *,
-        base_url: str = BASE_URL,
+        base_url: str = waits.BASE_URL,
         resolve_outcome: bool = True,
         **options: Unpack[Options],
     ) -> None:
-        auth = credentials = veiled(auth, ClientCredentials)  # type: ignore[assignment]
-        self._open(
-            SERVICE if resolve_outcome else SERVICE._replace(outcome=None),
-            address(base_url, "base_url"),
-            lambda clock: token_auth(credentials, clock, header="Authorization", prefix="Bearer "),
-            options,
-        )
+        auth = self._scheme.veil(auth)  # type: ignore[assignment]
+        service = SERVICE if resolve_outcome else SERVICE._replace(outcome=None)
+        self._open(service, address(base_url, "base_url"), self._scheme.bind(auth), options)
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
@@ -58,13 +50,7 @@ class _ITwin(Core[Wire]):
         Also reads `ITWIN_BASE_URL`, `ITWIN_TOKEN_URL` and `ITWIN_SCOPE`. Raises a
         `ConfigurationError` that names all missing ones.
         """
-        with taken_from(_CLIENT | _CREDENTIALS):
-            found = arguments(_CLIENT)
-            if "auth" not in found:
-                pair = ("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET")
-                given = arguments(_CREDENTIALS, *pair, instead="ITWIN_ACCESS_TOKEN")
-                found["auth"] = ClientCredentials(**given)
-            return cls(**found, **options)
+        return super().from_env(**options)
 
 
 class ITwin(_ITwin, Client[Wire]):

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from opwatch.cli.generating import security
+
 Keys = tuple[str, ...]
 KINDS = {
     "gone": "JobGone",
@@ -25,6 +27,7 @@ SHOWN = ("percent", "step", "bytes")
 """What may be named as `restart-on-change`: the pointers of these, which `Progress` keeps."""
 ATTRIBUTES = {"percent": "percent", "step": "step", "bytes": "bytes_processed"}
 MODULES = {
+    "opwatch.auth.scheme": ["Scheme"],
     "opwatch.core.polling": ["Schedule"],
     "opwatch.core.session": ["Complaint", "Seen", "Service", "Session"],
     "opwatch.errors": [
@@ -260,6 +263,7 @@ class _Module:
                     self._complaint(),
                     self._pause(),
                     self._service(),
+                    self._client(own_client=not client.startswith("opwatch_api.")),
                 ],
             )
         )
@@ -641,6 +645,19 @@ class _Module:
                 f"return Service({named(fields)})",
             ]
         )
+
+    def _client(self, *, own_client: bool) -> str:
+        """Where the service is, and what it takes: for a client that needs nothing else."""
+        operation = self.operation.content
+        needed = operation.get("security", self.content.get("security"))
+        names = {name for each in needed or [] for name in each}
+        schemes = self.content.get("components", {}).get("securitySchemes", {})
+        if not own_client and not any("x-env" in schemes[name] for name in names):
+            return ""
+        found = security.arguments(self.service, self.content, needed)
+        scheme = named({name: json.dumps(value) for name, value in found.items()})
+        base_url = f"BASE_URL = {quoted(security.base_url(self.content))}"
+        return f"{base_url}\nSCHEME = Scheme({scheme.replace('=true', '=True')})"
 
     @property
     def _session(self) -> str:
