@@ -1,0 +1,62 @@
+"""Run the generators: the same bytes on every machine.
+
+They, and the ruff that formats what they write, come from the environment of the running
+interpreter; nothing of the caller's reaches them, so that no setting, locale or other version can
+change the output.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SETTINGS = Path(__file__).with_name("client.yaml")
+TEMPLATES = Path(__file__).with_name("templates")
+"""Those of the client generator's templates that are replaced; the rest are its own."""
+RUFF = ["--isolated", "--no-cache", "--no-respect-gitignore", "--target-version", "py311"]
+RUFF += ["--config", 'required-version = "==0.17.6"', "--config", "line-length = 100"]
+
+
+class GenerationError(Exception):
+    """A generator failed; the text is what it printed."""
+
+
+def generate_client(spec: Path, output: Path, home: Path) -> None:
+    """Write the typed client of one spec to `output`; `home` is an empty folder to run in."""
+    arguments = ["generate", "--path", str(spec), "--output-path", str(output), "--meta", "none"]
+    arguments += ["--config", str(SETTINGS), "--custom-template-path", str(TEMPLATES)]
+    run("openapi_python_client", [*arguments, "--fail-on-warning"], home)
+
+
+def format_folder(folder: Path, home: Path, first_party: str) -> None:
+    """Lay out the files of a folder, and leave out the imports that they don't use."""
+    imports = f'lint.isort.known-first-party = ["{first_party}"]'
+    rules = ["--select", "F401,I", "--config", imports, "--fix-only", "--quiet"]
+    run("ruff", ["check", *RUFF, *rules, str(folder)], home)
+    run("ruff", ["format", *RUFF, "--quiet", str(folder)], home)
+
+
+def run(module: str, arguments: list[str], home: Path, folder: Path | None = None) -> None:
+    """Run a generator in `folder`, or else in `home`."""
+    # -P, -s: neither the current folder nor the user's own packages can stand in for a generator.
+    command = [sys.executable, "-P", "-s", "-m", module, *arguments]
+    done = subprocess.run(  # noqa: S603 (a generator of ours)
+        command,
+        cwd=folder or home,
+        env=_environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode != 0:
+        raise GenerationError(f"{module} {' '.join(arguments)}\n{done.stdout}".rstrip())
+
+
+def _environment(home: Path) -> dict[str, str]:
+    # The folder of the interpreter comes first: that is where the pinned ruff is.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+    python = {"PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
+    return {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", **python}
