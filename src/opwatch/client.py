@@ -27,6 +27,8 @@ class Plugin(NamedTuple):
     name: str
     client: type[Client[Any]]
     async_client: type[AsyncClient[Any]]
+    id_parts: int = 1
+    """How many parts a job's ID has, with `/` between them."""
 
 
 # --- blocking -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from opwatch.cli.values import seconds
 from opwatch.simulator import Simulator
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-COMMANDS = ["completion", "demo", "progress", "report", "simulate", "watch"]
+COMMANDS = ["completion", "demo", "generate", "progress", "report", "simulate", "watch"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -56,8 +56,8 @@ def test_what_must_start_fast_loads_little(word: str) -> None:
         (
             "wach itwin j1",
             (
-                "unknown command 'wach'; did you mean watch? there are completion, demo, progress, "
-                "report, simulate, watch; see 'opwatch --help'"
+                "unknown command 'wach'; did you mean watch? there are completion, demo, generate, "
+                "progress, report, simulate, watch; see 'opwatch --help'"
             ),
         ),
         (

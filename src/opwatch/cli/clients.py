@@ -11,19 +11,19 @@ from opwatch.services import find
 
 def blocking(service: str) -> Client[Any]:
     """A blocking client, by the variables that the service's `from_env` names."""
-    maker: Any = _plugin(service).client
+    maker: Any = plugin(service).client
     client: Client[Any] = maker.from_env()
     return client
 
 
 def asynchronous(service: str, options: Options) -> AsyncClient[Any]:
     """As `blocking`, for an event loop."""
-    maker: Any = _plugin(service).async_client
+    maker: Any = plugin(service).async_client
     client: AsyncClient[Any] = maker.from_env(**options)
     return client
 
 
-def _plugin(service: str) -> Any:
+def plugin(service: str) -> Any:
     try:
         return find(service)
     except (ImportError, AttributeError) as error:

@@ -141,6 +141,12 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
     click.option(
         "-q", "--quiet", is_flag=True, help="Print only what went wrong; not with --json."
     ),
+    click.option(
+        "--spec",
+        type=_FILE,
+        metavar="SPEC",
+        help="Watch the jobs of an OpenAPI document with an x-wait block; give their IDs alone.",
+    ),
     click.option("--report", type=_FILE, metavar="FILE", help="Write a page with the timeline."),
     _env_file,
     _no_color,
@@ -169,6 +175,33 @@ def _given(*names: str) -> list[str]:
     options = {param.name: param.opts[0] for param in context.command.params}
     told = ParameterSource.COMMANDLINE
     return [options[name] for name in names if context.get_parameter_source(name) is told]
+
+
+@opwatch.command()
+@click.argument("spec", type=_FILE, metavar="SPEC")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Where the package is written: a new folder, or one that it was written to before.",
+)
+@click.option("--name", metavar="NAME", help="What the service is called. Default: SPEC's name.")
+def generate(spec: Path, out: Path, name: str | None) -> int:
+    """Make a package that watches what an OpenAPI document describes.
+
+    \b
+      opwatch generate press.yaml --out press
+      pip install ./press
+      opwatch watch press ID
+
+    SPEC is YAML or JSON, and says how to wait in an x-wait block. Needs the extra
+    generate.
+    """
+    from opwatch.cli.generating import command
+
+    return command.generate(spec, out, name)
 
 
 @opwatch.command()

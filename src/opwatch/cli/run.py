@@ -49,6 +49,7 @@ def run(
     env_file: Path | None,
     no_color: bool,
     verbose: bool,
+    spec: Path | None = None,
 ) -> int:
     """Watch, and give the exit code of all jobs.
 
@@ -62,6 +63,8 @@ def run(
     for option, path in (("--state", state), ("--report", report)):
         if str(path) == "-":
             raise click.UsageError(f"{option} takes the name of a file, and '-' is none")
+    if spec is not None:
+        words = of_spec(spec, words)
     kept = StateFile(state)
     jobs = _jobs(words, kept, state)
     others = [] if words else [exits.of_outcome(outcome) for outcome in kept.stopped.values()]
@@ -81,6 +84,14 @@ def run(
     crew = Crew(kept, *sinks)
     code = watch(crew, jobs, clients, Limits(timeout, stall_timeout), _resume(state, env_file))
     return exits.of_all([code, *others])
+
+
+def of_spec(spec: Path, ids: Sequence[str]) -> list[str]:
+    """Add the service of a spec; return its jobs as `SERVICE:ID`."""
+    from opwatch.cli.generating import command
+
+    name = command.added(spec)
+    return [f"{name}:{job_id}" for job_id in ids]
 
 
 def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job]:

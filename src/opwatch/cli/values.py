@@ -137,11 +137,12 @@ def _check_service(name: str, services: list[str]) -> None:
 
 
 def _checked(job: Job) -> Job:
+    from opwatch.cli.clients import plugin
     from opwatch.errors import ConfigurationError
     from opwatch.net.address import check_id
 
     try:
-        check_id(job[1], "job ID", parts=job[1].count("/") + 1)
+        check_id(job[1], "job ID", parts=plugin(job[0]).id_parts)
     except ConfigurationError as error:
         raise click.UsageError(f"a job ID of {job[0]} {error.problem}") from None
     return job

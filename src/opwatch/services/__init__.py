@@ -16,15 +16,23 @@ if TYPE_CHECKING:
     from opwatch.client import Plugin
 
 GROUP = "opwatch.services"
+_added: dict[str, Plugin] = {}
 
 
 def names() -> list[str]:
-    """The services that are installed, ours and other packages'."""
-    return sorted({entry.name for entry in _entries()})
+    """The services that are installed, ours and other packages', and those that were added."""
+    return sorted({entry.name for entry in _entries()} | _added.keys())
+
+
+def add(plugin: Plugin) -> None:
+    """Add a service that isn't installed, until the process ends."""
+    _added[plugin.name] = plugin
 
 
 def find(name: str) -> Plugin:
     """The service of that name; `ConfigurationError` lists those there are."""
+    if name in _added:
+        return _added[name]
     for entry in _entries():
         if entry.name == name:
             plugin: Plugin = entry.load()

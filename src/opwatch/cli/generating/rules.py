@@ -211,9 +211,11 @@ def _values(content: dict[str, Any], operation: Operation, pointer: str) -> list
     return found
 
 
-def examples_are_read(name: str, content: dict[str, Any]) -> Iterator[Problem]:
+def examples_are_read(
+    name: str, content: dict[str, Any], *, labelled: bool = True
+) -> Iterator[Problem]:
     """Each example of an answer is read to the phase that its `x-phase` names, and each of an
-    error as the error that its `x-error` names."""
+    error as the error that its `x-error` names; `labelled` says whether each must have a label."""
     if any(form(content)) or any(pointers_exist(content)) or any(states_have_phases(content)):
         return
     source = compiled(name, content)
@@ -223,10 +225,11 @@ def examples_are_read(name: str, content: dict[str, Any]) -> Iterator[Problem]:
     # What reads is pure; the generated client is only needed to send.
     exec(re.sub(r"^from opwatch_api\..*\n", "", source, flags=re.MULTILINE), reader)  # noqa: S102 (just compiled)
     for place, operation, block in _blocks(content):
-        for inner, example in _examples(operation):
+        for inner, example in examples_of(operation):
             where = (*operation.place, *inner)
             if (label := example.get("x-phase")) is None:
-                yield where, "no x-phase; say which phase the example is read to"
+                if labelled:
+                    yield where, "no x-phase; say which phase the example is read to"
                 continue
             found = _phase(reader, block, place[-1] == "outcome", example["value"])
             if found != label:
@@ -235,7 +238,8 @@ def examples_are_read(name: str, content: dict[str, Any]) -> Iterator[Problem]:
             for each, example in body.get("examples", {}).items():
                 inside = (*where, "examples", each)
                 if (label := example.get("x-error")) is None:
-                    yield inside, "no x-error; say which error the example is read as"
+                    if labelled:
+                        yield inside, "no x-error; say which error the example is read as"
                 elif (found := _error(reader, status, example["value"])) != label:
                     yield (*inside, "x-error"), _otherwise(found, label)
 
@@ -254,7 +258,7 @@ def _error(reader: dict[str, Any], status: str, value: Any) -> str:
     return str(kind and kind.__name__)
 
 
-def _examples(operation: Operation) -> Iterator[tuple[Place, dict[str, Any]]]:
+def examples_of(operation: Operation) -> Iterator[tuple[Place, dict[str, Any]]]:
     for media, body in operation.content["responses"]["200"]["content"].items():
         for name, example in body.get("examples", {}).items():
             yield ("responses", "200", "content", media, "examples", name), example

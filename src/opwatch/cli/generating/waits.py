@@ -117,6 +117,11 @@ def follow_up(content: dict[str, Any], block: dict[str, Any]) -> Operation | Non
     return next(found, None)
 
 
+def security_of(content: dict[str, Any], operation: Operation) -> Any:
+    """What an operation demands of who calls it: a `security` list, or None."""
+    return operation.content.get("security", content.get("security"))
+
+
 def keys_of(pointer: str) -> Keys:
     """The keys of a JSON Pointer."""
     return tuple(key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:])
@@ -648,8 +653,7 @@ class _Module:
 
     def _client(self, *, own_client: bool) -> str:
         """Where the service is, and what it takes: for a client that needs nothing else."""
-        operation = self.operation.content
-        needed = operation.get("security", self.content.get("security"))
+        needed = security_of(self.content, self.operation)
         names = {name for each in needed or [] for name in each}
         schemes = self.content.get("components", {}).get("securitySchemes", {})
         if not own_client and not any("x-env" in schemes[name] for name in names):

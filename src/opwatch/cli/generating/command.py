@@ -1,0 +1,51 @@
+"""`opwatch generate`, and the `--spec` of the commands that watch."""
+
+from __future__ import annotations
+
+import atexit
+import shlex
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opwatch.cli import exits
+
+_NEEDED = ("openapi_python_client", "openapi_spec_validator", "ruff", "yaml")
+
+
+def generate(path: Path, out: Path, name: str | None) -> int:
+    """Write the package of a spec, and say how to use it."""
+    called, variables = _package().write(path, out, name)
+    folder = shlex.quote(str(out if out.is_absolute() else Path(".", out)))
+    click.echo(f"{out}: a package for {called}")
+    if variables:
+        click.echo(f"it needs these variables: {', '.join(variables)}")
+    click.echo(f"next: pip install {folder if '/' in folder else f'./{folder}'}")
+    click.echo(f"then: opwatch watch {called} ID")
+    return exits.SUCCEEDED
+
+
+def added(path: Path) -> str:
+    """Let this process watch the jobs of a spec; return the name of the service."""
+    from opwatch import services
+
+    package = _package()
+    folder = Path(tempfile.mkdtemp(prefix="opwatch-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    plugin = package.plugin(path, folder)
+    services.add(plugin)
+    name: str = plugin.name
+    return name
+
+
+def _package() -> Any:
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        problem = f"this needs the extra generate (missing: {', '.join(missing)})"
+        raise click.ClickException(f"{problem}; pip install 'opwatch[generate]' adds it")
+    from opwatch.cli.generating import package
+
+    return package

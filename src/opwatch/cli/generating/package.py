@@ -1,0 +1,331 @@
+"""`opwatch generate`: from a spec with an `x-wait` block to an installable package.
+
+The package holds the typed client, the compiled wait, a client class made of the two, and a test
+that proves its contract. `plugin` makes one that is used once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from opwatch.cli.generating import client, rules, security, spec, waits
+from opwatch.cli.generating.spec import Finding, Problem
+from opwatch.client import Plugin
+from opwatch.errors import ConfigurationError
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_MARK = "# Written by `opwatch generate`."
+_AUTH = {
+    "none": "It takes no credentials.",
+    "token": "`auth` is the token or API key, or a callable that returns one.",
+    "basic": "`auth` is a tuple of the user name and the password.",
+    "oauth2": "`auth` is a tuple of the client ID and secret, an access token, or a callable that\n"
+    "    returns one.",
+}
+
+
+class Invalid(ConfigurationError):
+    """A spec that breaks rules; `findings` says which, and where."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        super().__init__("\n".join(map(str, findings)))
+
+
+def write(path: Path, out: Path, name: str | None = None) -> tuple[str, list[str]]:
+    """Write the package of a spec to the folder `out`; return the service's name, and the
+    environment variables that its client needs.
+
+    Raises `Invalid` for a spec that isn't valid, and `ConfigurationError` for a folder that holds
+    something else, or a `name` that can't be a service's.
+    """
+    name = _checked_name(path, name)
+    content = _checked(path, name)
+    if out.exists() and not _is_ours(out):
+        problem = "isn't empty, and `opwatch generate` didn't write it; give a new folder"
+        raise ConfigurationError(f"{out} {problem}")
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh = Path(temporary) / "fresh"
+        _generate(path, content, name, fresh, Path(temporary))
+        shutil.rmtree(out / f"opwatch_{_module(name)}", ignore_errors=True)
+        shutil.copytree(fresh, out, dirs_exist_ok=True)
+    return name, _variables(name, content)
+
+
+def plugin(path: Path, folder: Path, name: str | None = None) -> Plugin:
+    """Return the service of a spec, written to an empty `folder` that must stay for its use."""
+    name, _ = write(path, folder, name)
+    sys.path.insert(0, str(folder))
+    found: Plugin = importlib.import_module(f"opwatch_{_module(name)}").PLUGIN
+    return found
+
+
+# --- what must hold -------------------------------------------------------------------------------
+
+
+def _checked_name(path: Path, name: str | None) -> str:
+    found = name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
+    if not _NAME.fullmatch(found):
+        problem = f"{found!r:.40} can't name a service: use lower case letters, digits and hyphens"
+        raise ConfigurationError(f"{problem}, such as --name press")
+    if found in ("apig", "catenis", "itwin"):
+        raise ConfigurationError(f"{found!r} is a service of opwatch's own; give another --name")
+    return found
+
+
+def _checked(path: Path, name: str) -> dict[str, Any]:
+    """Return what a spec holds; raise `Invalid` if it breaks a rule."""
+    try:
+        content, lines = spec.load(path)
+    except OSError as error:
+        raise ConfigurationError(f"can't read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} isn't UTF-8; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise ConfigurationError(f"{path} isn't YAML: {text}") from None
+    groups: list[dict[str, Any]] = [
+        {"structure": spec.structure},
+        {"wait-form": rules.form, "security": security.variables_exist},
+        {"wait-use": _uses},
+        {"wait-pointer": rules.pointers_exist, "wait-phase": rules.states_have_phases},
+        {"wait-example": lambda content: rules.examples_are_read(name, content, labelled=False)},
+    ]
+    for group in groups:
+        findings = []
+        for rule, problems in group.items():
+            findings += _found(path, lines, rule, lambda: problems(content))  # noqa: B023
+        if findings:
+            raise Invalid(findings)
+    found: dict[str, Any] = content
+    return found
+
+
+def _found(path: Path, lines: Any, rule: str, problems: Any) -> list[Finding]:
+    try:
+        return spec.found(str(path), lines, rule, problems())
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        text = f"can't be checked ({type(error).__name__}: {error}); is a $ref wrong?"
+        return [Finding(str(path), 1, "#", rule, text)]
+
+
+def _uses(content: dict[str, Any]) -> Iterator[Problem]:
+    """The spec has what a package needs beside its wait."""
+    found = waits.waited(content)
+    if not found:
+        yield (), "no operation has an x-wait block; docs/x-wait.md says what it holds"
+    for operation in found:
+        block = operation.content["x-wait"]
+        others = [
+            n for n in operation.parameters if n not in waits.listed(block["id"]["parameter"])
+        ]
+        if others:
+            text = f"the path also needs {', '.join(others)}; make it a part of the ID"
+            yield (*operation.place, "x-wait", "id", "parameter"), text
+        if not security.arguments("", content, waits.security_of(content, operation)):
+            text = f"none of these is supported: opwatch has {security.SUPPORTED}"
+            place = operation.place if "security" in operation.content else ()
+            yield (*place, "security"), text
+        for each in filter(None, (operation, waits.follow_up(content, block))):
+            if "$ref" not in each.schema:
+                place = (*each.place, "responses", "200")
+                yield place, "the schema must be a $ref to components/schemas, which gives a class"
+
+
+def _is_ours(out: Path) -> bool:
+    if not out.is_dir():
+        raise ConfigurationError(f"{out} is a file; give a folder")
+    project = out / "pyproject.toml"
+    is_ours = project.is_file() and project.read_text(encoding="utf-8").startswith(_MARK)
+    return is_ours or not any(out.iterdir())
+
+
+# --- what is written ------------------------------------------------------------------------------
+
+
+def _generate(path: Path, content: dict[str, Any], name: str, out: Path, home: Path) -> None:
+    module = _module(name)
+    package = out / f"opwatch_{module}"
+    package.mkdir(parents=True)
+    opened = home / "opened.json"
+    opened.write_text(json.dumps(_opened(content), default=str), encoding="utf-8")
+    client.generate_client(opened, package / "client", home)
+    source = waits.compiled(name, content, f"opwatch_{module}.client", path.name)
+    files = {
+        "pyproject.toml": _project(name, path),
+        "README.md": _readme(name, content, path),
+        path.name: path.read_text(encoding="utf-8"),
+        f"opwatch_{module}/__init__.py": _package(name, content, path),
+        f"opwatch_{module}/wait.py": source,
+        f"opwatch_{module}/py.typed": "",
+        f"tests/test_{module}.py": _test(name, content),
+    }
+    for file, text in files.items():
+        target = out / file
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(text or "", encoding="utf-8")
+    client.format_folder(out, home, f"opwatch_{module}")
+
+
+_FORMATS = ("date", "date-time", "uuid")
+_VALUES = ("default", "enum", "example", "examples", "x-wait")
+
+
+def _opened(node: Any) -> Any:
+    """Return a spec whose models also take a text that isn't listed, or isn't a date.
+
+    Otherwise they couldn't be made of an answer with a state that is newer than the spec.
+    """
+    if isinstance(node, list):
+        return [_opened(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    is_listed = isinstance(values := node.get("enum"), list) and any(
+        isinstance(value, str) for value in values
+    )
+    if is_listed or (node.get("type") == "string" and node.get("format") in _FORMATS):
+        return {"anyOf": [node, {"type": "string"}]}
+    return {key: value if key in _VALUES else _opened(value) for key, value in node.items()}
+
+
+def _module(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _class(name: str) -> str:
+    return "".join(map(str.capitalize, name.split("-")))
+
+
+def _scheme(name: str, content: dict[str, Any]) -> dict[str, Any]:
+    needed = waits.security_of(content, waits.waited(content)[0])
+    return security.arguments(name, content, needed)
+
+
+def _variables(name: str, content: dict[str, Any]) -> list[str]:
+    """Return the environment variables that a client needs."""
+    scheme = _scheme(name, content)
+    needed = {"token": ["auth"], "basic": ["username", "password"]}
+    needed["oauth2"] = ["client_id", "client_secret"]
+    found = [scheme["variables"][each] for each in needed.get(scheme["kind"], [])]
+    return found if security.base_url(content) else [*found, scheme["variables"]["base_url"]]
+
+
+def _project(name: str, path: Path) -> str:
+    return f"""{_MARK}
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "opwatch-{name}"
+version = "0.1.0"
+description = "Watch what {path.name} describes, with opwatch."
+readme = "README.md"
+requires-python = ">=3.11"
+dependencies = ["opwatch", "attrs", "httpx"]
+
+[project.entry-points."opwatch.services"]
+{name} = "opwatch_{_module(name)}:PLUGIN"
+"""
+
+
+def _readme(name: str, content: dict[str, Any], path: Path) -> str:
+    sets = "".join(f"export {variable}=...\n" for variable in _variables(name, content))
+    return f"""# opwatch-{name}
+
+Watches the jobs that `{path.name}` describes, with opwatch.
+`opwatch generate` wrote this package from it; change the spec and generate again.
+
+```bash
+pip install .
+{sets}opwatch watch {name} ID
+```
+
+```python
+from opwatch_{_module(name)} import {_class(name)}
+
+with {_class(name)}.from_env() as client:
+    print(client.wait("ID", timeout=3600))
+```
+"""
+
+
+def _package(name: str, content: dict[str, Any], path: Path) -> str:
+    made = _class(name)
+    title = " ".join(str(content["info"]["title"]).replace('"', "'").split())
+    scheme = _scheme(name, content)
+    model = waits.waited(content)[0].model
+    variable = scheme["variables"]["base_url"]
+    count = len(waits.listed(waits.waited(content)[0].content["x-wait"]["id"]["parameter"]))
+    parts = f", id_parts={count}" if count > 1 else ""
+    return f'''"""Watches the jobs of {title}. Generated from {path.name}: never edit."""
+
+from opwatch.described import AsyncClient, Client, Described, Plugin
+
+from opwatch_{_module(name)} import wait
+from opwatch_{_module(name)}.client.models import {model}
+
+__all__ = ["PLUGIN", "Async{made}", "{made}"]
+
+
+class _{made}(Described[{model}]):
+    """Watches the jobs of {title}.
+
+    {_AUTH[scheme["kind"]]} `base_url` is the address in front of the paths
+    of the spec. Raises `ConfigurationError` for an invalid argument.
+    """
+
+    _service = wait.service(address_help="check `base_url` ({variable})")
+    _scheme = wait.SCHEME
+    _base_url = wait.BASE_URL
+
+
+class {made}(_{made}, Client[{model}]):
+    __doc__ = _{made}.__doc__
+
+
+class Async{made}(_{made}, AsyncClient[{model}]):
+    __doc__ = _{made}.__doc__
+
+
+PLUGIN = Plugin("{name}", {made}, Async{made}{parts})
+'''
+
+
+def _test(name: str, content: dict[str, Any]) -> str:
+    operation = waits.waited(content)[0]
+    parts = len(waits.listed(operation.content["x-wait"]["id"]["parameter"]))
+    samples = [
+        (example["x-phase"], example["value"])
+        for _, example in rules.examples_of(operation)
+        if "x-phase" in example and "outcome" not in operation.content["x-wait"]
+    ]
+    auth = {"token": '"a-token"', "basic": '("a-user", "a-password")', "none": "None"}
+    given = auth.get(_scheme(name, content)["kind"], '"a-token"')
+    return f'''"""The contract of every service package, and the examples of the spec."""
+
+from opwatch.testing import conformance
+
+from opwatch_{_module(name)} import PLUGIN
+
+SAMPLES = {samples!r}
+
+
+def test_conformance():
+    conformance(
+        PLUGIN,
+        lambda client: client({given}, base_url="https://service.example"),
+        job_id={json.dumps("/".join(["1"] * parts))},
+        samples=SAMPLES,
+    )
+'''
