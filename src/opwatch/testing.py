@@ -14,9 +14,11 @@ from __future__ import annotations
 import copy
 import heapq
 import json
+import pickle
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,13 +28,15 @@ import attrs
 
 from opwatch import clock as clocks
 from opwatch import net
+from opwatch.client import AsyncClient, Plugin
 from opwatch.clock import AsyncCancel, Cancel, Clock
-from opwatch.errors import OpwatchError
+from opwatch.core.run import Step
+from opwatch.errors import ConfigurationError, OpwatchError, error_kind
 from opwatch.net.asynchronous import AsyncTransport
 from opwatch.net.blocking import Transport
 from opwatch.net.message import Answer, Request, Secret
 
-__all__ = ["FakeClock", "Reply", "Script", "Sent", "reply"]
+__all__ = ["FakeClock", "Reply", "Script", "Sent", "conformance", "reply"]
 
 _IDLE_TURNS = 25
 """Turns of the event loop in which nothing happens before time moves on; one is enough if there is
@@ -260,3 +264,104 @@ class _AsyncScripted(AsyncTransport):
     async def send(self, request: Request, end: float) -> Answer:
         await anyio.lowlevel.checkpoint()
         return self._script.answer(request, self._clock.now())
+
+
+# --- the contract of a service --------------------------------------------------------------------
+
+_ODD: tuple[Any, ...] = (None, True, -1, 1e308, "", "odd", "\ud800", [], [{}], {}, {"odd": 1})
+_BODIES = (b"", b"null", b"[]", b"{}", b'{"a":', b"\xff", b"<html>", b"[" * 100_000)
+_BAD_IDS = ("", " ", ".", "..", "a?b", "a#b", "a%2Fb", "a\nb", "a\\b")
+
+
+def conformance(
+    plugin: Plugin,
+    make: Callable[[Any], Any],
+    *,
+    job_id: str,
+    samples: Iterable[tuple[str, Any]] = (),
+) -> None:
+    """Check what opwatch promises of every service, with the blocking and the async client.
+
+    `make` creates a client of a class with made-up credentials that need no request:
+    `lambda client: client("a token")`. `samples` are answers of the service, each with the phase
+    that it means. Raises `AssertionError` for the first promise that isn't kept: that a sample is
+    read as it says, that no answer raises anything but an `OpwatchError` and none of nonsense is a
+    success, that an invalid ID sends nothing, and that answers can be pickled and waits resumed.
+    """
+    given = list(samples)
+    for kind in (plugin.client, plugin.async_client):
+        poll = partial(_polled, make, kind, job_id)
+        for phase, value in given:
+            found = poll(reply(200, value))
+            told = getattr(found, "phase", found)
+            assert told == phase, f"{value!r} is read as {told!s}, not {phase}"
+            assert (found.service, found.job_id) == (plugin.name, job_id), repr(found)
+            assert pickle.loads(pickle.dumps(found)) == found, f"pickling changes {found!r}"  # noqa: S301
+            for odd in _odd(value):
+                poll(reply(200, odd))
+        for body in _BODIES:
+            found = poll(Reply(200, body))
+            assert getattr(found, "phase", None) != "succeeded", f"{body[:20]!r} is a success"
+        for status in range(300, 600):
+            found = poll(reply(status, {}))
+            expected = error_kind(status) or OpwatchError
+            assert isinstance(found, OpwatchError), f"{status} with {{}} is read as {found!r}"
+            is_right = isinstance(found, expected) or status in (400, 403, 404, 410)
+            assert is_right, f"{status} is a {type(found).__name__}, not a {expected.__name__}"
+        for bad in (*_BAD_IDS, f"{job_id}/more"):
+            with Script(lambda _: reply(200, {})) as script:
+                found = _call(make(kind), "progress", bad)
+            assert isinstance(found, ConfigurationError), f"{bad!r} is an ID, and gives {found!r}"
+            assert not script.sent, f"the ID {bad!r} was sent"
+        with Script(lambda _: reply(200, {})) as script:
+            _call(make(kind), "progress", f"{job_id} \u00fc")
+        targets = [sent.target for sent in script.sent]
+        assert all(target.isascii() and " " not in target for target in targets), targets
+        for phase, value in given:
+            _check_resuming(plugin, make, kind, job_id, phase, value)
+
+
+def _check_resuming(
+    plugin: Plugin, make: Callable[[Any], Any], kind: Any, job_id: str, phase: str, value: Any
+) -> None:
+    with FakeClock() as clock, Script(lambda _: reply(200, value)):
+        step = _call(make(kind), "start", job_id, timeout=86_400)
+        assert isinstance(step, Step), f"start() raises {step!r} for {value!r}"
+        if step.delay is None:
+            return
+        clock.advance(step.delay)
+        for other in (plugin.client, plugin.async_client):
+            again = _call(make(other), "step", step.token)
+            assert isinstance(again, Step), f"step() raises {again!r} for {value!r}"
+            found = again.progress and again.progress.phase
+            assert found in (phase, None), f"resumed, {phase} is read as {found}"
+
+
+def _polled(make: Callable[[Any], Any], kind: Any, job_id: str, found: Reply) -> Any:
+    with FakeClock(), Script(lambda _: found):
+        return _call(make(kind), "progress", job_id)
+
+
+def _call(client: Any, method: str, *arguments: Any, **named: Any) -> Any:
+    """Return what a method returns, or the `OpwatchError` that it raises."""
+    function = partial(getattr(client, method), *arguments, **named)
+    try:
+        return anyio.run(function) if isinstance(client, AsyncClient) else function()
+    except OpwatchError as error:
+        return error
+    except Exception as error:
+        raise AssertionError(f"{method}{arguments} raises {error!r}, no OpwatchError") from error
+
+
+def _odd(value: Any) -> Iterator[Any]:
+    """A JSON value with each part of it replaced by something odd, or left out."""
+    yield from _ODD
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield {key: one for key, one in value.items() if key != name}
+            for odd in _odd(part):
+                yield value | {name: odd}
+    if isinstance(value, list):
+        for n, part in enumerate(value):
+            for odd in _odd(part):
+                yield [*value[:n], odd, *value[n + 1 :]]

@@ -141,8 +141,9 @@ def _checked(job: Job) -> Job:
     from opwatch.errors import ConfigurationError
     from opwatch.net.address import check_id
 
+    parts = plugin(job[0]).id_parts
     try:
-        check_id(job[1], "job ID", parts=plugin(job[0]).id_parts)
+        check_id(job[1], "job ID", parts=parts)
     except ConfigurationError as error:
         raise click.UsageError(f"a job ID of {job[0]} {error.problem}") from None
     return job
