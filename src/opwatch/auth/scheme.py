@@ -44,8 +44,8 @@ class Scheme(NamedTuple):
 
         Raises `ConfigurationError` if it can't be that.
         """
-        if auth is None and (self.optional or self.kind == "none"):
-            return None
+        if isinstance(auth, Secret) or (auth is None and (self.optional or self.kind == "none")):
+            return auth
         pair = " and ".join(_NEEDED[self.kind])
         if self.kind == "none":
             problem = "must be left out: the service takes no credentials"

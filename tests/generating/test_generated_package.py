@@ -1,0 +1,384 @@
+"""What `opwatch generate` writes: a client that waits as its spec says, with its credentials."""
+
+import base64
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+import pytest
+from conftest import Change, Generate, operation, wait
+
+from opwatch import ClientCredentials
+from opwatch.cli.generating import package
+from opwatch.errors import BadResponse, ConfigurationError, JobFailed, RateLimited, WaitTimeout
+from opwatch.net.message import Request
+from opwatch.testing import FakeClock, Reply, Script, conformance, reply
+
+RUNNING, DONE = reply(200, {"state": "printing"}), reply(200, {"state": "done"})
+
+
+def secured(scheme: dict[str, Any], *, optional: bool = False) -> Change:
+    def change(spec: dict[str, Any]) -> None:
+        spec["components"]["securitySchemes"] = {"one": scheme}
+        spec["security"] = [{"one": []}, {}] if optional else [{"one": []}]
+
+    return change
+
+
+BEARER = secured({"type": "http", "scheme": "bearer"})
+KEY = secured({"type": "apiKey", "in": "header", "name": "X-Key"})
+BASIC = secured({"type": "http", "scheme": "basic"})
+OAUTH2 = secured(
+    {
+        "type": "oauth2",
+        "flows": {
+            "clientCredentials": {"tokenUrl": "https://id.example/token", "scopes": {"print": "p"}}
+        },
+    }
+)
+
+
+def sent_by(client: Any) -> list[Request]:
+    """The requests of one poll."""
+    requests = []
+
+    def answer(request: Request) -> Reply:
+        requests.append(request)
+        if request.method == "POST":
+            return reply(200, {"access_token": "a-fresh-token", "expires_in": 60})
+        return RUNNING
+
+    with FakeClock(), Script(answer):
+        assert client().progress("p1").phase == "running"
+    return requests
+
+
+def header(requests: list[Request], name: str) -> str | None:
+    found = [value for key, value in requests[-1].headers if key.lower() == name.lower()]
+    return str(found[0]) if found else None
+
+
+BASIC_HEADER = f"Basic {base64.b64encode('a-user:a pass wörd'.encode()).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("change", "auth", "variables", "name", "value"),
+    [
+        (BEARER, "a-token", {"TOKEN": "a-token"}, "Authorization", "Bearer a-token"),
+        (BEARER, lambda: "a-token", {"TOKEN": "a-token"}, "Authorization", "Bearer a-token"),
+        (KEY, "a-key", {"API_KEY": "a-key"}, "X-Key", "a-key"),
+        (
+            BASIC,
+            ("a-user", "a pass wörd"),
+            {"USERNAME": "a-user", "PASSWORD": "a pass wörd"},
+            "Authorization",
+            BASIC_HEADER,
+        ),
+        (
+            OAUTH2,
+            ("an-id", "a-secret"),
+            {"CLIENT_ID": "an-id", "CLIENT_SECRET": "a-secret"},
+            "Authorization",
+            "Bearer a-fresh-token",
+        ),
+        (
+            OAUTH2,
+            ClientCredentials("an-id", "a-secret", token_url="https://id.example/token"),
+            {"ACCESS_TOKEN": "a-fresh-token"},
+            "Authorization",
+            "Bearer a-fresh-token",
+        ),
+        (None, None, {}, "Authorization", None),
+    ],
+)
+def test_credentials(
+    change: Change | None,
+    auth: Any,
+    variables: dict[str, str],
+    name: str,
+    value: str | None,
+    generate: Generate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each kind of `securitySchemes` is an argument, or variables, and the header that it says."""
+    made = generate(change)
+    assert header(sent_by(lambda: made.Press(auth)), name) == value
+    for variable, text in variables.items():
+        monkeypatch.setenv(f"PRESS_{variable}", text)
+    requests = sent_by(made.Press.from_env)
+    assert header(requests, name) == value
+    assert requests[-1].address.origin == "https://press.example"
+    if len(requests) > 1:
+        assert (requests[0].address.origin, requests[0].target) == ("https://id.example", "/token")
+        assert b"scope=print" in requests[0].body
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        (BEARER, "PRESS_TOKEN"),
+        (KEY, "PRESS_API_KEY"),
+        (BASIC, "PRESS_USERNAME, PRESS_PASSWORD"),
+        (OAUTH2, "PRESS_CLIENT_ID, PRESS_CLIENT_SECRET (or set PRESS_ACCESS_TOKEN instead)"),
+    ],
+)
+def test_missing_variables_are_named(change: Change, missing: str, generate: Generate) -> None:
+    """All of them, at once."""
+    with pytest.raises(ConfigurationError, match=r"^not set in the environment: ") as caught:
+        generate(change).Press.from_env()
+    assert str(caught.value).endswith(missing)
+
+
+@pytest.mark.parametrize(
+    ("change", "auth", "text"),
+    [
+        (None, "a-token", "`auth` must be left out: the service takes no credentials"),
+        (BASIC, "a-user", "`auth` must be a tuple of username and password, not str"),
+        (BASIC, ("a-user",), "`auth` must be a tuple of username and password"),
+        (BASIC, ("a:user", "p"), "`username` must not contain a colon"),
+        (BASIC, ("a-user", ""), "`password` must be a string, and not empty"),
+        (OAUTH2, ("an-id", ""), "`client_secret` must not be empty"),
+        (BEARER, None, "`auth` must be credentials, a token (str), or a callable"),
+    ],
+)
+def test_credentials_of_another_kind_are_refused(
+    change: Change | None, auth: Any, text: str, generate: Generate
+) -> None:
+    """The error names the argument."""
+    with pytest.raises(ConfigurationError) as caught:
+        generate(change).Press(auth)
+    assert str(caught.value).startswith(text)
+
+
+def test_optional_credentials(generate: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them, nothing is sent; with them, they are."""
+    made = generate(
+        secured({"type": "http", "scheme": "bearer", "x-env": {"token": "INK"}}, optional=True)
+    )
+    assert header(sent_by(made.Press), "Authorization") is None
+    assert header(sent_by(made.Press.from_env), "Authorization") is None
+    monkeypatch.setenv("INK", "a-token")
+    assert header(sent_by(made.Press.from_env), "Authorization") == "Bearer a-token"
+
+
+def test_an_address_is_needed_if_the_spec_has_none(
+    generate: Generate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server with a variable or a relative address can't be guessed."""
+    made = generate(lambda spec: spec.update(servers=[{"url": "/api"}]))
+    with pytest.raises(ConfigurationError, match="`base_url` must be passed: the spec names no"):
+        made.Press()
+    monkeypatch.setenv("PRESS_BASE_URL", "https://other.example/v2")
+    [request] = sent_by(made.Press.from_env)
+    assert (request.address.origin, request.target) == ("https://other.example", "/v2/prints/p1")
+
+
+def several_parts(spec: dict[str, Any]) -> None:
+    spec["paths"] = {"/shops/{shop}/prints/{id}": spec["paths"]["/prints/{id}"]}
+    operation(spec)["parameters"].append(
+        {"name": "shop", "in": "path", "required": True, "schema": {"type": "string"}}
+    )
+    wait(spec)["id"] = {"parameter": ["shop", "id"], "called": "print"}
+    wait(spec)["same"] = {"/shop": "shop"}
+
+
+def test_an_id_of_several_parts(generate: Generate) -> None:
+    """Each part is a path parameter, quoted by itself; a wait is resumed by the complete ID."""
+    made = generate(several_parts)
+    with FakeClock(), Script({"/shops/a%20b/prints/p1": [RUNNING, DONE]}):
+        step = made.Press().start("a b/p1", timeout=None)
+        assert made.Press().resume(step.token).phase == "succeeded"
+    for bad in ("p1", "a/b/c", "a/", "/b", "a/..", "a%2Fb/c"):
+        with Script({}) as script, pytest.raises(ConfigurationError):
+            made.Press().progress(bad)
+        assert not script.sent
+    other = Script({"/p1": [reply(200, {"state": "done", "shop": "another"})]})
+    with other, pytest.raises(BadResponse, match="another job"):
+        made.Press().progress("shop/p1")
+
+
+def test_another_status_and_headers(generate: Generate) -> None:
+    """A 202 is an answer if the spec says so, and the headers are sent with each request."""
+
+    def change(spec: dict[str, Any]) -> None:
+        wait(spec)["statuses"] = [200, 202]
+        wait(spec)["headers"] = {"X-Version": 7}
+
+    made = generate(change)
+    with FakeClock(), Script({"/p1": [reply(202, {"state": "printing"}), DONE]}) as script:
+        assert made.Press().wait("p1", timeout=None).phase == "succeeded"
+        assert [sent.time for sent in script.sent] == [0, 5]
+    assert header(sent_by(made.Press), "X-Version") == "7"
+    plain = generate()
+    with Script({"/p1": [reply(202, {"state": "printing"})]}), pytest.raises(BadResponse):
+        plain.Press().progress("p1")
+
+
+LIMIT = {"x-left": "0", "x-reset": "1800001000"}
+
+
+def pausing(spec: dict[str, Any]) -> None:
+    wait(spec)["again"] = [
+        {"header": "wait-ms", "as": "milliseconds"},
+        {"header": "pause"},
+        {"header": "x-reset", "as": "epoch", "when": {"x-left": 0}},
+        {"at": "/next"},
+        {"at": "/next_ms", "as": "milliseconds"},
+    ]
+    case = {"is": "rate limited", "status": 403, "header": {"x-left": 0}}
+    wait(spec)["errors"]["cases"] = [case]
+
+
+def running(**fields: Any) -> Reply:
+    """An answer; its `headers`, and its fields."""
+    headers = fields.pop("headers", None)
+    return reply(200, {"state": "printing", **fields}, headers)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (running(headers={"wait-ms": "45000"}), 45),
+        (reply(503, {}, {"wait-ms": "45000"}), 45),
+        (running(headers={"pause": "45"}), 45),
+        (running(headers={"pause": "-45"}), 5),
+        (running(headers={"pause": "45", "Retry-After": "60"}), 60),
+        (reply(403, {}, LIMIT), 1000),
+        (running(headers=LIMIT), 1000),
+        (running(headers=LIMIT | {"x-left": "1"}), 5),
+        (running(next=45), 45),
+        (running(next_ms=45_000), 45),
+        (running(next="soon"), 5),
+        (running(next=45, headers={"pause": "50"}), 50),
+    ],
+)
+def test_pauses_are_never_undercut(first: Reply, second: float, generate: Generate) -> None:
+    """The next poll is sent when the answer said, and not before the schedule."""
+    made = generate(pausing)
+    with FakeClock(epoch=1_800_000_000), Script({"/p1": [first, DONE]}) as script:
+        made.Press().wait("p1", timeout=None)
+        assert [sent.time for sent in script.sent] == [0, second]
+
+
+def test_a_pause_of_one_job_holds_no_other(generate: Generate) -> None:
+    """A field is about its job; a header is about the service."""
+    made = generate(pausing)
+    slow = reply(200, {"state": "printing", "next": 100})
+    with FakeClock(), Script({"/slow": [slow, DONE], "/quick": [RUNNING, DONE]}) as script:
+        assert len([*made.Press().watch_many(["slow", "quick"], timeout=None)]) == 4
+        times = {(sent.target.rpartition("/")[2], sent.time) for sent in script.sent}
+    assert times == {("slow", 0), ("quick", 0), ("quick", 5), ("slow", 100)}
+
+
+def test_a_pause_beyond_the_deadline_ends_the_wait(generate: Generate) -> None:
+    """As `Retry-After` does."""
+    made = generate(pausing)
+    held = reply(200, {"state": "printing"}, {"pause": "3600"})
+    with FakeClock() as clock, Script({"/p1": [held]}):
+        with pytest.raises((RateLimited, WaitTimeout)):
+            made.Press().wait("p1", timeout=60)
+        assert clock.now() <= 60
+
+
+def test_conditions_with_lists_and_null(generate: Generate) -> None:
+    """A list means any of its values, and null what is null or absent."""
+
+    def change(spec: dict[str, Any]) -> None:
+        wait(spec)["state"] = [
+            {"is": "pending", "when": {"/state": None}},
+            {"is": "running", "when": {"/state": ["Printing", "binding"]}},
+            {"is": "failed", "when": {"/state": ["jammed", "torn"], "/shop": ["a", None]}},
+            {"is": "succeeded", "when": {"/state": "done"}},
+            {"is": "ended", "when": {"/state": "jammed"}},
+        ]
+
+    made = generate(change)
+    expected = {
+        None: "pending",
+        "printing": "running",
+        "BINDING": "running",
+        "torn": "failed",
+        "done": "succeeded",
+        "folded": "unknown",
+    }
+    for state, phase in expected.items():
+        with Script({"/p1": [reply(200, {"state": state})]}):
+            assert made.Press().progress("p1").phase == phase
+    with Script({"/p1": [reply(200, {"state": "jammed", "shop": "b"})]}):
+        assert made.Press().progress("p1").phase == "ended"
+
+
+def test_what_the_spec_does_not_list(generate: Generate) -> None:
+    """A state that is newer than the spec keeps the wait going, and an odd date is only text."""
+    made = generate()
+    answers = [
+        reply(200, {"state": "folding", "at": "yesterday"}),
+        reply(200, {"state": "jammed", "at": "2026-01-01T00:00:00Z"}),
+    ]
+    with FakeClock(), Script({"/p1": answers}) as script:
+        seen = [*made.Press().watch("p1", timeout=None)]
+    assert [(one.phase.value, str(one.wire.at)) for one in seen] == [
+        ("unknown", "yesterday"),
+        ("failed", "2026-01-01 00:00:00+00:00"),
+    ]
+    assert [sent.time for sent in script.sent] == [0, 5]
+    with FakeClock(), Script({"/p1": answers[1:]}), pytest.raises(JobFailed):
+        made.Press().wait("p1", timeout=None)
+
+
+@pytest.mark.parametrize("change", [None, several_parts], ids=["one part", "two parts"])
+def test_the_contract(change: Change | None, generate: Generate) -> None:
+    """A generated service keeps what opwatch promises of every service."""
+    made = generate(change)
+    job_id = "p1" if change is None else "shop/p1"
+    samples = [("running", {"state": "printing"}), ("succeeded", {"state": "done"})]
+    conformance(made.PLUGIN, lambda client: client(), job_id=job_id, samples=samples)
+
+
+def test_the_async_client(generate: Generate) -> None:
+    """It is the same class with `await`."""
+    made = generate(BEARER)
+
+    async def main() -> str:
+        async with made.AsyncPress("a-token") as client:
+            return str((await client.wait("p1", timeout=None)).phase)
+
+    with FakeClock(), Script({"/p1": [RUNNING, DONE]}):
+        assert anyio.run(main) == "succeeded"
+
+
+def test_the_package_is_typed_and_the_same_each_time(generate: Generate, tmp_path: Path) -> None:
+    """mypy --strict finds nothing to say, and a second generation changes no byte."""
+    out = folder(generate(several_parts))
+    first = {
+        path: path.read_bytes()
+        for path in out.rglob("*")
+        if path.suffix != ".pyc" and path.is_file()
+    }
+    package.write(out.parent / "press.json", out)
+    assert {path: path.read_bytes() for path in first} == first
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent"]
+    written = [str(out / "opwatch_press" / name) for name in ("__init__.py", "wait.py")]
+    assert said([*mypy, "--cache-dir", str(tmp_path / "mypy"), *written], out)[0] == 0
+
+
+def test_the_packages_own_test_passes(generate: Generate) -> None:
+    """What was generated is tested by what was generated."""
+    out = folder(generate(OAUTH2))
+    code, text = said([sys.executable, "-m", "pytest", "-q", "tests"], out)
+    assert (code, "1 passed" in text) == (0, True), text
+
+
+def folder(made: ModuleType) -> Path:
+    return Path(str(made.__file__)).parents[1]
+
+
+def said(command: list[str], folder: Path) -> tuple[int, str]:
+    """The exit code of a command run in the package's folder, and what it printed."""
+    env = {**os.environ, "PYTHONPATH": "."}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
