@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import Change, Generate, operation, wait
+from generating_tools import Change, Generate, operation, wait
 
 from opwatch import ClientCredentials
 from opwatch.cli.generating import package

@@ -82,7 +82,9 @@ def run(
     if report is not None:
         sinks.append(Report(report))
     crew = Crew(kept, *sinks)
-    code = watch(crew, jobs, clients, Limits(timeout, stall_timeout), _resume(state, env_file))
+    code = watch(
+        crew, jobs, clients, Limits(timeout, stall_timeout), _resume(state, env_file, spec)
+    )
     return exits.of_all([code, *others])
 
 
@@ -91,7 +93,7 @@ def of_spec(spec: Path, ids: Sequence[str]) -> list[str]:
     from opwatch.cli.generating import command
 
     name = command.added(spec)
-    return [f"{name}:{job_id}" for job_id in ids]
+    return [f"{name}:{job_id.removeprefix(f'{name}:')}" for job_id in ids]
 
 
 def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job]:
@@ -134,13 +136,13 @@ def _options(schedule: tuple[float, ...] | None) -> Options:
     return {} if schedule is None else {"schedule": Schedule(schedule)}
 
 
-def _resume(state: Path | None, env_file: Path | None) -> str:
+def _resume(state: Path | None, env_file: Path | None, spec: Path | None) -> str:
     """How to continue after an interrupt."""
     if state is None:
         return "watch again with the same command (with --state FILE it continues where it stopped)"
     words = ["opwatch", "watch", "--state", str(state)]
-    if env_file is not None:
-        words += ["--env-file", str(env_file)]
+    for option, path in (("--env-file", env_file), ("--spec", spec)):
+        words += [] if path is None else [option, str(path)]
     return f"to continue: {shlex.join(words)}"
 
 

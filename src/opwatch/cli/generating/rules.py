@@ -53,7 +53,7 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
         errors = [_deepest(error) for error in _form().iter_errors(block)]
         for error in errors:
-            yield (*place, *error.absolute_path), f"{error.message}; see docs/x-wait.md"
+            yield (*place, *error.absolute_path), f"{_said(error)}; see docs/x-wait.md"
         if errors:
             continue
         for each in filter(None, (operation, follow_up(content, block))):
@@ -108,6 +108,16 @@ def _schema(operation: Operation, content: dict[str, Any], status: int) -> dict[
         found = at(content, keys_of(found["$ref"][1:]))
     bodies = [body["schema"] for body in found.get("content", {}).values() if "schema" in body]
     return bodies[0] if bodies else None
+
+
+def _said(error: Any) -> str:
+    """What is wrong, in the words of who writes a block."""
+    if error.validator != "additionalProperties" or not isinstance(error.validator_value, bool):
+        return str(error.message)
+    known = error.schema["properties"]
+    extra = [key for key in error.instance if key not in known and not key.startswith("x-")]
+    names = ", ".join(map(repr, extra))
+    return f"{names} {'is' if len(extra) == 1 else 'are'} no key here; known are {', '.join(known)}"
 
 
 def _deepest(error: Any) -> Any:

@@ -59,8 +59,35 @@ def structure(content: Any) -> Iterator[Problem]:
     if (kind := kinds.get(str(version)[:3])) is None:
         yield (), f"must be OpenAPI 3.0 or 3.1, and `openapi` says {version!r:.20}"
         return
+    lost = [*_lost_references(content, content, ())]
+    yield from lost
+    if lost:  # the validator would stop at the first
+        return
     for error in kind(content).iter_errors():
         yield tuple(error.absolute_path), error.message
+
+
+def _lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
+    if isinstance(node, dict):
+        target = node.get("$ref")
+        if isinstance(target, str) and not _is_there(content, target):
+            yield (*place, "$ref"), f"{target} isn't in this file"
+        for key, child in node.items():
+            yield from _lost_references(content, child, (*place, key))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _lost_references(content, child, (*place, index))
+
+
+def _is_there(content: Any, target: str) -> bool:
+    root, *keys = target.split("/")
+    for key in keys:
+        content = (
+            content.get(key.replace("~1", "/").replace("~0", "~"))
+            if isinstance(content, dict)
+            else None
+        )
+    return root == "#" and content is not None
 
 
 def pointer(place: Place) -> str:
