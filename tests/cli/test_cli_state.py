@@ -12,7 +12,7 @@ import attrs
 import pytest
 from cli_tools import Connect, Run, Running
 
-from opwatch import errors
+from opwatch import errors, services
 from opwatch.cli import exits
 from opwatch.cli.state import StateFile
 from opwatch.errors import ConfigurationError
@@ -325,7 +325,8 @@ def test_a_file_of_a_service_that_is_not_installed(run: Run, sim: Simulator, pat
     done = run("watch", "--state", path)
     assert done.code == 2
     assert done.err == (
-        "opwatch: unknown service 'itwim'; did you mean itwin? there are apig, catenis, itwin\n"
+        "opwatch: unknown service 'itwim'; did you mean itwin? there are "
+        f"{', '.join(services.names())}\n"
     )
 
 

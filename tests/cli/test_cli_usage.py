@@ -8,10 +8,12 @@ import pytest
 from cli_tools import Run, environment, run_apart
 
 import opwatch
+from opwatch import services
 from opwatch.cli.values import seconds
 from opwatch.simulator import Simulator
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
+SERVICES = ", ".join(services.names())
 COMMANDS = ["completion", "demo", "generate", "progress", "report", "simulate", "watch"]
 
 
@@ -63,18 +65,18 @@ def test_what_must_start_fast_loads_little(word: str) -> None:
         (
             "watch itwn j1",
             (
-                "unknown service 'itwn'; did you mean itwin? there are apig, catenis, itwin; "
+                f"unknown service 'itwn'; did you mean itwin? there are {SERVICES}; "
                 "see 'opwatch watch --help'"
             ),
         ),
         (
             "progress CATENIS:j1",
             (
-                "unknown service 'CATENIS'; did you mean catenis? there are apig, catenis, itwin; "
+                f"unknown service 'CATENIS'; did you mean catenis? there are {SERVICES}; "
                 "see 'opwatch progress --help'"
             ),
         ),
-        ("watch zzz j1", "unknown service 'zzz'; there are apig, catenis, itwin; see '{}'"),
+        ("watch zzz j1", f"unknown service 'zzz'; there are {SERVICES}; see '{{}}'"),
         ("watch itwin", "no job id after 'itwin'; give itwin ID; see '{}'"),
         (
             "watch",
@@ -296,7 +298,7 @@ def test_completion_scripts(run: Run, shell: str) -> None:
     ("words", "at", "expected"),
     [
         ("opwatch wa", 1, ["plain,watch"]),
-        ("opwatch watch ", 2, ["plain,apig", "plain,catenis", "plain,itwin"]),
+        ("opwatch watch ", 2, [f"plain,{name}" for name in services.names()]),
         ("opwatch watch it", 2, ["plain,itwin"]),
         ("opwatch watch itwin ap", 3, []),
     ],

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from net_support import feed
 
+from opwatch.cli.generating import client
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import Address, Request
 from opwatch.net.operation import outgoing
@@ -187,9 +188,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     spec = folder / "operations.yaml"
     spec.write_text(yaml.safe_dump(SPEC), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TOOLS)
-        generation = import_module("spec_generation")
-        generation.generate_client(spec, folder / "operations_api", folder)
+        client.generate_client(spec, folder / "operations_api", folder)
         patch.syspath_prepend(folder)
         yield import_module("operations_api")
 
