@@ -6,6 +6,7 @@ credentials, how to read an answer, how to read an error.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from opwatch.errors import ConfigurationError
@@ -16,23 +17,24 @@ if TYPE_CHECKING:
     from opwatch.client import Plugin
 
 GROUP = "opwatch.services"
-_added: dict[str, Plugin] = {}
+_added: ContextVar[tuple[Plugin, ...]] = ContextVar("added", default=())
 
 
 def names() -> list[str]:
     """The services that are installed, ours and other packages', and those that were added."""
-    return sorted({entry.name for entry in _entries()} | _added.keys())
+    return sorted({found.name for found in (*_entries(), *_added.get())})
 
 
 def add(plugin: Plugin) -> None:
-    """Add a service that isn't installed, until the process ends."""
-    _added[plugin.name] = plugin
+    """Add a service that isn't installed, for the current context."""
+    _added.set((plugin, *_added.get()))
 
 
 def find(name: str) -> Plugin:
     """The service of that name; `ConfigurationError` lists those there are."""
-    if name in _added:
-        return _added[name]
+    for added in _added.get():
+        if added.name == name:
+            return added
     for entry in _entries():
         if entry.name == name:
             plugin: Plugin = entry.load()
