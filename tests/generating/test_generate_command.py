@@ -22,6 +22,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command in an empty folder: its exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("opwatch.services._added", {})  # what --spec adds stays in this test
 
     def of(*words: str) -> tuple[int, str, str]:
         out, err = StringIO(), StringIO()
@@ -119,6 +120,19 @@ def test_a_spec_that_breaks_a_rule(change: Change, said: str, run: Run) -> None:
     assert any(said in line for line in lines), err
     assert all(line.removeprefix("opwatch: ").startswith("press.json:") for line in lines), err
     assert not Path("out").exists()
+
+
+def test_each_finding_is_a_line(run: Run) -> None:
+    """All that is wrong is said at once."""
+
+    def change(content: dict[str, Any]) -> None:
+        wait(content)["percent"], wait(content)["step"] = "/a", "/b"
+
+    _, _, err = run("generate", spec(change), "--out", "out")
+    first, second = err.splitlines()
+    assert first.startswith("opwatch: press.json:")
+    assert second.startswith("press.json:")
+    assert ("/a isn't in Print" in first, "/b isn't in Print" in second) == (True, True)
 
 
 @pytest.mark.parametrize(

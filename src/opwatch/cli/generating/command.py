@@ -6,6 +6,8 @@ import atexit
 import shlex
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,16 @@ from typing import Any
 import click
 
 from opwatch.cli import exits
+from opwatch.text import printable
 
 _NEEDED = ("openapi_python_client", "openapi_spec_validator", "ruff", "yaml")
 
 
 def generate(path: Path, out: Path, name: str | None) -> int:
     """Write the package of a spec, and say how to use it."""
-    called, variables = _package().write(path, out, name)
+    package = _package()
+    with _findings(package):
+        called, variables = package.write(path, out, name)
     folder = shlex.quote(str(out if out.is_absolute() else Path(".", out)))
     click.echo(f"{out}: a package for {called}")
     if variables:
@@ -36,10 +41,21 @@ def added(path: Path) -> str:
     package = _package()
     folder = Path(tempfile.mkdtemp(prefix="opwatch-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    plugin = package.plugin(path, folder)
+    with _findings(package):
+        plugin = package.plugin(path, folder)
     services.add(plugin)
     name: str = plugin.name
     return name
+
+
+@contextmanager
+def _findings(package: Any) -> Iterator[None]:
+    """Print what is wrong with a spec, one finding a line."""
+    try:
+        yield
+    except package.Invalid as error:
+        lines = (printable(str(finding), 1000) for finding in error.findings)
+        raise click.ClickException("\n".join(lines)) from None
 
 
 def _package() -> Any:
