@@ -235,13 +235,14 @@ def examples_are_read(
     # What reads is pure; the generated client is only needed to send.
     exec(re.sub(r"^from opwatch_api\..*\n", "", source, flags=re.MULTILINE), reader)  # noqa: S102 (just compiled)
     for place, operation, block in _blocks(content):
+        parts = listed(waited(content)[0].content["x-wait"]["id"]["parameter"])
         for inner, example in examples_of(operation):
             where = (*operation.place, *inner)
             if (label := example.get("x-phase")) is None:
                 if labelled:
                     yield where, "no x-phase; say which phase the example is read to"
                 continue
-            found = _phase(reader, block, place[-1] == "outcome", example["value"])
+            found = _phase(reader, block, parts, place[-1] == "outcome", example["value"])
             if found != label:
                 yield (*where, "x-phase"), _otherwise(found, label)
         for status, where, body in _errors(operation, content):
@@ -285,11 +286,15 @@ class _Session:
     contradicted = unknown
 
 
-def _phase(reader: dict[str, Any], block: dict[str, Any], is_outcome: bool, value: Any) -> str:
-    """The phase that an example is read to, or why it isn't an answer."""
+def _phase(
+    reader: dict[str, Any], block: dict[str, Any], parts: list[str], is_outcome: bool, value: Any
+) -> str:
+    """The phase that an example is read to, or why it isn't an answer; `parts` are the ID's."""
     from opwatch.progress import Phase, Progress
 
-    job_id = next(filter(None, (_named(value, at) for at in block.get("same", {}))), "")
+    same = reversed(block.get("same", {}).items())  # so that the first that is there counts
+    named = {part: name for pointer, part in same if (name := _named(value, pointer))}
+    job_id = "/".join(named.get(part, "") for part in parts)
     try:
         if is_outcome:
             over = Progress(service="", job_id=job_id, phase=Phase.ENDED, wire=None)
