@@ -24,13 +24,13 @@ def generate(path: Path, out: Path, name: str | None) -> int:
     """Write the package of a spec, and say how to use it."""
     package = _package()
     with _findings(package):
-        called, variables = package.write(path, out, name)
+        called, form, variables = package.write(path, out, name)
     folder = shlex.quote(str(out if out.is_absolute() else Path(".", out)))
     click.echo(f"{out}: a package for {called}")
     if variables:
         click.echo(f"it needs these variables: {', '.join(variables)}")
     click.echo(f"next: pip install {folder if '/' in folder else f'./{folder}'}")
-    click.echo(f"then: opwatch watch {called} ID")
+    click.echo(f"then: opwatch watch {called} {form}")
     return exits.SUCCEEDED
 
 

@@ -44,9 +44,9 @@ class Invalid(ConfigurationError):
         super().__init__("\n".join(map(str, findings)))
 
 
-def write(path: Path, out: Path, name: str | None = None) -> tuple[str, list[str]]:
-    """Write the package of a spec to the folder `out`; return the service's name, and the
-    environment variables that its client needs.
+def write(path: Path, out: Path, name: str | None = None) -> tuple[str, str, list[str]]:
+    """Write the package of a spec to the folder `out`; return the service's name, the form of its
+    IDs, and the environment variables that its client needs.
 
     Raises `Invalid` for a spec that isn't valid, and `ConfigurationError` for a folder that holds
     something else, or a `name` that can't be a service's.
@@ -61,12 +61,12 @@ def write(path: Path, out: Path, name: str | None = None) -> tuple[str, list[str
         _generate(path, content, name, fresh, Path(temporary))
         shutil.rmtree(out / f"opwatch_{_module(name)}", ignore_errors=True)
         shutil.copytree(fresh, out, dirs_exist_ok=True)
-    return name, _variables(name, content)
+    return name, _form(content), _variables(name, content)
 
 
 def plugin(path: Path, folder: Path, name: str | None = None) -> Plugin:
     """Return the service of a spec, written to an empty `folder` that must stay for its use."""
-    name, _ = write(path, folder, name)
+    name, _, _ = write(path, folder, name)
     sys.path.insert(0, str(folder))
     found: Plugin = importlib.import_module(f"opwatch_{_module(name)}").PLUGIN
     return found
@@ -218,8 +218,15 @@ def _variables(name: str, content: dict[str, Any]) -> list[str]:
     scheme = _scheme(name, content)
     needed = {"token": ["auth"], "basic": ["username", "password"]}
     needed["oauth2"] = ["client_id", "client_secret"]
-    found = [scheme["variables"][each] for each in needed.get(scheme["kind"], [])]
+    kind = "none" if scheme.get("optional") else scheme["kind"]
+    found = [scheme["variables"][each] for each in needed.get(kind, [])]
     return found if security.base_url(content) else [*found, scheme["variables"]["base_url"]]
+
+
+def _form(content: dict[str, Any]) -> str:
+    """Return what stands for a job's ID in a command: ID, or OWNER/REPO/RUN_ID."""
+    parts = waits.listed(waits.waited(content)[0].content["x-wait"]["id"]["parameter"])
+    return "/".join(parts).upper() if len(parts) > 1 else "ID"
 
 
 def _project(name: str, path: Path) -> str:
@@ -250,14 +257,14 @@ Watches the jobs that `{path.name}` describes, with opwatch.
 
 ```bash
 pip install .
-{sets}opwatch watch {name} ID
+{sets}opwatch watch {name} {_form(content)}
 ```
 
 ```python
 from opwatch_{_module(name)} import {_class(name)}
 
 with {_class(name)}.from_env() as client:
-    print(client.wait("ID", timeout=3600))
+    print(client.wait("{_form(content)}", timeout=3600))
 ```
 """
 
@@ -266,16 +273,17 @@ def _package(name: str, content: dict[str, Any], path: Path) -> str:
     made = _class(name)
     title = " ".join(str(content["info"]["title"]).replace('"', "'").split())
     scheme = _scheme(name, content)
-    model = waits.waited(content)[0].model
+    model = f"models.{waits.waited(content)[0].model}"  # `Batch` may be that of the client, too
     variable = scheme["variables"]["base_url"]
     count = len(waits.listed(waits.waited(content)[0].content["x-wait"]["id"]["parameter"]))
     parts = f", id_parts={count}" if count > 1 else ""
+    optional = " It may be left out." if scheme.get("optional") else ""
     return f'''"""Watches the jobs of {title}. Generated from {path.name}: never edit."""
 
 from opwatch.described import AsyncClient, Client, Described, Plugin
 
 from opwatch_{_module(name)} import wait
-from opwatch_{_module(name)}.client.models import {model}
+from opwatch_{_module(name)}.client import models
 
 __all__ = ["PLUGIN", "Async{made}", "{made}"]
 
@@ -283,8 +291,9 @@ __all__ = ["PLUGIN", "Async{made}", "{made}"]
 class _{made}(Described[{model}]):
     """Watches the jobs of {title}.
 
-    {_AUTH[scheme["kind"]]} `base_url` is the address in front of the paths
-    of the spec. Raises `ConfigurationError` for an invalid argument.
+    {_AUTH[scheme["kind"]]}{optional}
+    `base_url` is the address in front of the paths of the spec. Raises `ConfigurationError` for
+    an invalid argument.
     """
 
     _service = wait.service(address_help="check `base_url` ({variable})")
