@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; say which: make PYTHON=/path/to/python"; exit 1; }
@@ -88,6 +88,10 @@ contract: $(VENV)/dev.stamp node_modules/stamp ## Call a mock server that knows 
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(NODE_BIN)/redocly lint specs/*.yaml
 	$(BIN)/python -m pytest -m contract tests/contract
 
+.PHONY: contract-pygeoapi
+contract-pygeoapi: $(VENV)/dev.stamp $(VENV)-pygeoapi/engine.stamp ## Watch the jobs of a real pygeoapi, from a spec alone
+	$(BIN)/python -m pytest -m pygeoapi tests/contract
+
 $(VENV)-docs/docs.stamp: requirements/docs.txt | $(BIN)/python
 	@echo "Installing requirements/docs.txt"
 	@$(BIN)/python -m venv $(VENV)-docs
@@ -99,7 +103,7 @@ docs: $(VENV)-docs/docs.stamp ## Build the documentation into site/, and check t
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --clean --quiet
 	$(VENV)-docs/bin/python tools/check_site.py site
 
-# Airflow, Celery, and the peers of the benchmarks, each in an environment of its own.
+# Airflow, Celery, pygeoapi, and the peers of the benchmarks, each in an environment of its own.
 $(VENV)-%/engine.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
 	@echo "Installing $<"
 	@$(BIN)/python -m venv $(@D)
