@@ -82,9 +82,10 @@ def _generate(target: Path, home: Path) -> None:
     for folder in (PACKAGE, WAITS):
         (target / folder / "py.typed").touch()
     for spec in specs():
-        client.generate_client(spec, package / spec.stem, home)
-        _generate_wire_models(spec, package / "wire" / f"{spec.stem}.py", home)
-        _compile_wait(spec, target / WAITS / f"{spec.stem}.py")
+        name = waits.package_of(spec.stem)
+        client.generate_client(spec, package / name, home)
+        _generate_wire_models(spec, package / "wire" / f"{name}.py", home)
+        _compile_wait(spec, target / WAITS / f"{name}.py")
     client.format_folder(target / WAITS, home, "opwatch")
 
 

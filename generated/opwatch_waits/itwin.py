@@ -40,6 +40,9 @@ _PHASES = {
     "failed": Phase.FAILED,
     "cancelled": Phase.CANCELLED,
     "canceled": Phase.CANCELLED,
+    "queued": Phase.PENDING,
+    "terminatingoncancel": Phase.RUNNING,
+    "terminatingonfailure": Phase.RUNNING,
 }
 
 _OUTCOMES = {
@@ -50,6 +53,9 @@ _OUTCOMES = {
     "failed": Phase.FAILED,
     "cancelled": Phase.CANCELLED,
     "canceled": Phase.CANCELLED,
+    "queued": Phase.PENDING,
+    "terminatingoncancel": Phase.RUNNING,
+    "terminatingonfailure": Phase.RUNNING,
 }
 
 

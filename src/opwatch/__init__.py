@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from opwatch.services.apig import Apig, AsyncApig
     from opwatch.services.catenis import AsyncCatenis, Catenis
     from opwatch.services.itwin import AsyncITwin, ITwin
+    from opwatch.services.itwin_v2 import AsyncITwinV2, ITwinV2
 
 __all__ = [
     "AkSk",
@@ -33,10 +34,12 @@ __all__ = [
     "AsyncApig",
     "AsyncCatenis",
     "AsyncITwin",
+    "AsyncITwinV2",
     "Catenis",
     "ClientCredentials",
     "Fault",
     "ITwin",
+    "ITwinV2",
     "IamPassword",
     "Phase",
     "Progress",
@@ -57,6 +60,7 @@ _HOMES = {
     "services.apig": "Apig AsyncApig",
     "services.catenis": "AsyncCatenis Catenis",
     "services.itwin": "AsyncITwin ITwin",
+    "services.itwin_v2": "AsyncITwinV2 ITwinV2",
 }
 
 

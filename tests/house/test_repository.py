@@ -117,7 +117,8 @@ def test_node_packages_are_pinned_without_an_address() -> None:
 
 def test_each_service_file_is_an_entry_point() -> None:
     """A file in services/ is found by its own name; one in simulator/ simulates such a service."""
-    files = {path.stem for path in (ROOT / "src/opwatch/services").glob("[a-z]*.py")}
+    stems = (path.stem for path in (ROOT / "src/opwatch/services").glob("[a-z]*.py"))
+    files = {stem.replace("_", "-") for stem in stems}
     tables = PROJECT["entry-points"]
     assert set(tables["opwatch.services"]) == files
     assert set(tables["opwatch.simulators"]) <= files

@@ -10,7 +10,7 @@ import attrs
 
 from opwatch.simulator import Simulator
 
-SERVICES = ["apig", "catenis", "itwin"]
+SERVICES = ["apig", "catenis", "itwin", "itwin-v2"]
 DOCUMENTS = Path(__file__).resolve().parents[2] / "specs" / "documents"
 _ANSWERS = {"data", "jobProgress", "error", "progress", "error_code"}
 """A field that every sample has one of, and no schema in a document has at its top."""

@@ -27,6 +27,7 @@ FAULTS = {
     "apig": Fault("APIC.9218", "create failed: insufficient quota"),
     "catenis": Fault("500", "Internal server error"),
     "itwin": Fault("Simulated", "Job failed: The job failed, as its script says."),
+    "itwin-v2": Fault("Simulated", "Job failed: The job failed, as its script says."),
 }
 
 
@@ -127,6 +128,11 @@ def test_an_unknown_job_is_gone(sim: Simulator, service: str) -> None:
         ("itwin", Frame("ended"), (Phase.ENDED, None, None, None)),
         ("itwin", Frame("unknown", state="Paused"), (Phase.UNKNOWN, None, None, None)),
         ("itwin", Frame("running", state="active"), (Phase.RUNNING, None, None, None)),
+        ("itwin-v2", Frame("pending"), (Phase.PENDING, 0, None, None)),
+        ("itwin-v2", Frame("running", percent=5.5), (Phase.RUNNING, 5.5, None, None)),
+        ("itwin-v2", Frame("succeeded"), (Phase.SUCCEEDED, 100, None, None)),
+        ("itwin-v2", Frame("cancelled", percent=5), (Phase.CANCELLED, 5, None, None)),
+        ("itwin-v2", Frame("unknown", state="Paused"), (Phase.UNKNOWN, None, None, None)),
         ("apig", Frame("pending"), (Phase.RUNNING, 0, None, None)),
         ("apig", Frame("running"), (Phase.RUNNING, None, None, None)),
         ("apig", Frame("running", percent=80), (Phase.RUNNING, 80, None, None)),
@@ -330,7 +336,7 @@ STATUS = {"HeaderNotFound": 401, "JobNotFound": 404, "RateLimitExceeded": 429}
 STATUS |= {"APIC.7102": 401, "APIC.7106": 403, "APIC.7302": 404, "APIC.9000": 500}
 SAMPLES = [
     (service, body, expected)
-    for service in SERVICES
+    for service in EXPECTED
     for body, expected in zip(samples(service), EXPECTED[service], strict=True)
 ]
 

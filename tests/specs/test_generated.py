@@ -15,10 +15,15 @@ import httpx
 import opwatch_api.itwin.client
 import pytest
 import spec_generation
-from opwatch_api import apig, catenis, itwin
-from opwatch_api.apig.api.instances import show_details_of_instance_progress_v2
+from opwatch_api import apig, catenis, itwin, itwin_v2
+from opwatch_api.apig.api.instances import (
+    show_details_of_instance_progress_v2,
+    show_details_of_instance_v2,
+)
 from opwatch_api.catenis.api.messages import retrieve_message_progress
 from opwatch_api.itwin.api.jobs import get_job, get_job_progress
+from opwatch_api.itwin_v2.api.jobs import get_job_messages
+from opwatch_api.itwin_v2.api.jobs import get_job_progress as get_job_progress_v2
 
 import specs
 
@@ -135,7 +140,7 @@ def test_a_failing_generator_leaves_the_tree_alone(
     assert kept.exists()
 
 
-@pytest.mark.parametrize("service", ["catenis", "itwin", "apig"])
+@pytest.mark.parametrize("service", ["catenis", "itwin", "itwin_v2", "apig"])
 def test_clients_need_only_httpx_and_attrs(service: str) -> None:
     """A generated client imports httpx, attrs and the standard library, and nothing else."""
     assert imported(PACKAGE / service) - sys.stdlib_module_names == {"httpx", "attrs"}
@@ -163,7 +168,7 @@ def test_everything_but_the_client_classes_imports_without_httpx() -> None:
     """Only `client.py` loads httpx: no endpoint, model or other shared module does."""
     modules = [
         ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
-        for service in ("apig", "catenis", "itwin")
+        for service in ("apig", "catenis", "itwin", "itwin_v2")
         for file in sorted((PACKAGE / service).rglob("*.py"))
         if file.name not in ("client.py", "__init__.py")
     ]
@@ -193,6 +198,14 @@ ENDPOINTS = [
         {"project_id": "p", "instance_id": "..;"},
         "/p/apigw/instances/..%3B",
     ),
+    (
+        apig,
+        show_details_of_instance_v2,
+        {"project_id": "p", "instance_id": "a b"},
+        "/p/apigw/instances/a%20b",
+    ),
+    (itwin_v2, get_job_progress_v2, {"id": "a b"}, "/jobs/a%20b/progress"),
+    (itwin_v2, get_job_messages, {"id": "a/b"}, "/jobs/a%2Fb/messages"),
 ]
 
 

@@ -52,13 +52,13 @@ def spec_examples() -> list[Sample]:
 
 
 def parse(sample: Sample) -> Any:
-    return getattr(import_module(f"opwatch_api.{sample.service}.models"), sample.schema).from_dict(
-        sample.body
-    )
+    package = sample.service.replace("-", "_")
+    module = import_module(f"opwatch_api.{package}.models")
+    return getattr(module, sample.schema).from_dict(sample.body)
 
 
 def parse_strictly(sample: Sample) -> Any:
-    module = import_module(f"opwatch_api.wire.{sample.service}")
+    module = import_module(f"opwatch_api.wire.{sample.service.replace('-', '_')}")
     model: type[pydantic.BaseModel] = getattr(module, sample.schema)
     return model.model_validate_json(json.dumps(sample.body))
 

@@ -8,6 +8,24 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 
+class IpDetails(BaseModel):
+    """
+    An address of a gateway.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    ip_address: StrictStr | None = None
+    """
+    IP address.
+    """
+    bandwidth_size: StrictInt | None = None
+    """
+    Bandwidth of the IP address.
+    """
+
+
 class IdentityError(BaseModel):
     """
     An error of the identity service.
@@ -67,6 +85,62 @@ class InstanceProgress(BaseModel):
     end_time: StrictInt | None = None
     """
     Time when the gateway creation is completed. The time is in the Unix timestamp format.
+    """
+
+
+class Gateway(BaseModel):
+    """
+    A dedicated gateway, of which only what tells its state and its addresses is written down.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    id: StrictStr | None = None
+    """
+    Gateway ID.
+    """
+    project_id: StrictStr | None = None
+    """
+    ID of the tenant to which the gateway belongs.
+    """
+    instance_name: StrictStr | None = None
+    """
+    Gateway name.
+    """
+    status: StrictStr | Literal["Creating", "CreateSuccess", "CreateFail", "CreateTimeout", "Initing", "InitingFailed", "InitTimeout", "Registering", "RegisterFailed", "RegisterTimeout", "Installing", "InstallFailed", "InstallTimeout", "Starting", "Running", "Updating", "UpdateFailed", "UpdateTimeout", "Rollbacking", "RollbackSuccess", "RollbackFailed", "RollbackTimeout", "Restarting", "RestartFail", "RestartTimeout", "Resizing", "ResizeFailed", "ResizeTimeout", "Unhealthy", "Freezing", "Frozen", "Deleting", "DeleteFailed", "DeleteTimeout", "Unregistering", "UnRegisterFailed", "UnregisterTimeout"] | None = (
+        None
+    )
+    """
+    Instance status.
+    """
+    create_time: StrictInt | None = None
+    """
+    Time when the gateway is created. The time is in the Unix timestamp format.
+    """
+    eip_address: StrictStr | None = None
+    """
+    Elastic IP address bound to the gateway.
+    """
+    nat_eip_address: StrictStr | None = None
+    """
+    IP address for outbound access.
+    """
+    ingress_ip: StrictStr | None = None
+    """
+    Address for access from the gateway's VPC.
+    """
+    ingress_ip_v6: StrictStr | None = None
+    """
+    IPv6 address for access from the gateway's VPC.
+    """
+    publicips: list[IpDetails] | None = None
+    """
+    Public inbound addresses.
+    """
+    privateips: list[IpDetails] | None = None
+    """
+    Private inbound addresses.
     """
 
 

@@ -12,14 +12,15 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
-from types import ModuleType, SimpleNamespace
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from opwatch.auth.tokens import Auth
 from opwatch.core.polling import Marker, Schedule
 from opwatch.errors import (
     BadResponse,
+    ConfigurationError,
     NotFound,
     OpwatchError,
     RateLimited,
@@ -103,6 +104,10 @@ class Service(NamedTuple, Generic[W]):
     pause: Callable[[Answer, float], float | None] | None = None
     """Seconds for which an answer asks for no requests, in a header of the service's own; the
     number is the wall clock's time. `Retry-After` needs nothing."""
+    completes: Phase = Phase.ENDED
+    """The phase that `outcome` says more about."""
+    strangers: Mapping[str, str] = MappingProxyType({})
+    """Objects at the top of another service's answers, and what is wrong with `base_url` then."""
 
 
 _PARSER_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
@@ -146,7 +151,10 @@ class Session(Generic[W]):
         if answer.status not in self.service.statuses or answer.problem:
             raise self._error(answer, turn)
         self._pause(answer, turn)
-        fields = json_object(answer, *envelope)
+        try:
+            fields = json_object(answer, *envelope)
+        except BadResponse as error:
+            raise (self._stranger(answer) or error) from None
         # As much of a response as a generated parser looks at; a bound method shows no field.
         response = SimpleNamespace(status_code=200, json=fields.copy)
         try:
@@ -168,9 +176,10 @@ class Session(Generic[W]):
             seen = Seen(over) if over else await self.service.query(self, turn, job_id, closer)
             if self.service.outcome is None or seen.trouble is not None:
                 return seen
-            if seen.progress.phase is Phase.ENDED:
+            phase, completes = seen.progress.phase, self.service.completes
+            if phase is completes:
                 return await self._resolve(self.service.outcome(self, turn, seen.progress), seen)
-            if closer and not seen.progress.phase.is_final:
+            if closer and completes is Phase.ENDED and not phase.is_final:
                 return await self._look_closer(
                     self.service.outcome(self, turn, seen.progress), seen
                 )
@@ -191,7 +200,7 @@ class Session(Generic[W]):
         return BadResponse(f"reading the answer raised {_where(error)}")
 
     async def _resolve(self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]) -> Seen[W]:
-        """Return how a job that is over ended: known now, or later, or never."""
+        """Return how a job that is over ended, or why: known now, or later, or never."""
         try:
             found = await looking_up
         except OpwatchError as error:
@@ -225,9 +234,18 @@ class Session(Generic[W]):
         return Seen(found) if found is not None and found.phase.is_final else seen
 
     def unresolved(self, progress: Progress[W], error: OpwatchError) -> None:
-        """Warn that a job is over and that looking up how it ended failed."""
-        name, what = self.service.name, error._what()
-        logger.warning("%s %s: over, but not known how: %s", name, progress.job_id, what)
+        """Warn that a job is over and that looking up how it ended, or why, failed."""
+        name, job_id = self.service.name, progress.job_id
+        known = "over, but not known how"
+        if progress.phase is not Phase.ENDED:
+            known = f"{progress.phase}, but not known why"
+        logger.warning("%s %s: %s: %s", name, job_id, known, error._what())
+
+    def _stranger(self, answer: Answer) -> ConfigurationError | None:
+        """Return the error for another service's answer: no retry would make it one of this."""
+        fields, strangers = object_in(any_json(answer.body)), self.service.strangers
+        problem = next((strangers[name] for name in strangers if object_in(fields.get(name))), None)
+        return None if problem is None else ConfigurationError(problem, argument="base_url")
 
     def check_id(self, job_id: object) -> str:
         return check_id(job_id, self.service.id_name, parts=self.service.id_parts)

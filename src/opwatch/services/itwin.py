@@ -17,7 +17,19 @@ from opwatch.client import AsyncClient, Client, Options, Plugin
 from opwatch.described import Described
 from opwatch.net.address import address
 
-SERVICE = waits.service(address_help="check `base_url` (ITWIN_BASE_URL)")
+SERVICE = waits.service(
+    address_help=(
+        "check `base_url` (ITWIN_BASE_URL); jobs of reality-modeling, reality-analysis and "
+        "reality-conversion are watched by ITwinV2 (service itwin-v2)"
+    )
+)._replace(
+    strangers={
+        "progress": (
+            f"(ITWIN_BASE_URL) answers like iTwin's API v2; watch its jobs with ITwinV2 (service "
+            f"itwin-v2), or use ITwin with {BASE_URL}"
+        )
+    }
+)
 
 
 class _ITwin(Described[Wire]):

@@ -25,7 +25,7 @@ from opwatch.errors import ConfigurationError
 from opwatch.progress import Phase
 from opwatch.simulator.app import Endpoint, answer
 from opwatch.simulator.simulation import Demo, Exchange, Handler, Refused, Reply
-from opwatch.simulator.state import Job, State, fault_of
+from opwatch.simulator.state import Job, State, Token, fault_of
 from opwatch.simulator.timeline import Frame, Timed
 
 CLIENT_ID = "simulated-service-client"
@@ -97,8 +97,14 @@ class TokenRefusal(BaseModel):
     error_description: StrictStr
 
 
-class _ITwin:
+class ITwinSimulation:
+    """The first version; what differs in the second is in `itwin_v2`."""
+
     name = "itwin"
+    accept = ACCEPT
+    errors = ERRORS
+    gone = "JobNotFound"
+    """What a poll of an unknown job is answered with."""
     demo = Demo(
         "4d1f0000-0000-4000-8000-000000000001",
         Timed(
@@ -125,7 +131,7 @@ class _ITwin:
             route("/connect/token", "token", self._token(state)),
             route("/contextcapture/jobs/{job_id}/progress", "progress", self._progress(state)),
             route("/contextcapture/jobs/{job_id}", "job", self._job(state)),
-            route("/contextcapture/{rest:path}", "other", _nothing_there),
+            route("/contextcapture/{rest:path}", "other", nothing_there),
         ]
 
     def environ(self, url: str) -> dict[str, str]:
@@ -151,7 +157,7 @@ class _ITwin:
         return {"jobProgress": {name: it for name, it in fields.items() if it is not None}}
 
     def refusal(self, frame: Frame, operation: str) -> tuple[int, Any]:
-        table = TOKEN_ERRORS if operation == "token" else ERRORS
+        table = TOKEN_ERRORS if operation == "token" else self.errors
         code = frame.error or _code(table, frame.status)
         known = table.get(code)
         status = frame.status or (known and known[0])
@@ -188,9 +194,9 @@ class _ITwin:
 
     def _progress(self, state: State) -> Handler:
         def handle(exchange: Exchange) -> Reply:
-            job = self._authorized(exchange, state)
+            job = self._authorized(exchange, state, self.gone)
             if job.has_run_for(KEPT):
-                raise Refused(Frame(error="JobNotFound"))
+                raise Refused(Frame(error=self.gone))
             return answer(self, state, job.poll(), "progress", job)
 
         return handle
@@ -203,20 +209,23 @@ class _ITwin:
 
         return handle
 
-    def _authorized(self, exchange: Exchange, state: State) -> Job:
+    def _issued(self, state: State, text: str) -> Token | None:
+        return state.token(self.name, text)
+
+    def _authorized(self, exchange: Exchange, state: State, gone: str = "JobNotFound") -> Job:
         accepted = {part.partition(";")[0].strip() for part in _accept(exchange).split(",")}
-        if exchange.method != "GET" or ACCEPT not in accepted:
+        if exchange.method != "GET" or self.accept not in accepted:
             raise Refused(Frame(error="ResourceNotFound"))
         authorization = exchange.header("authorization")
         if authorization is None:
             raise Refused(Frame(error="HeaderNotFound"))
         scheme, _, text = authorization.partition(" ")
-        token = state.token(self.name, text) if scheme == "Bearer" else None
+        token = self._issued(state, text) if scheme == "Bearer" else None
         if token is None or not state.is_good(token) or token.claims.get("scope") != SCOPE:
             raise Refused(Frame(error="Unauthorized"))
         job = state.job(self.name, exchange.params["job_id"])
         if job is None:
-            raise Refused(Frame(error="JobNotFound"))
+            raise Refused(Frame(error=gone))
         return job
 
     def _token(self, state: State) -> Handler:
@@ -248,8 +257,15 @@ def _accept(exchange: Exchange) -> str:
     return exchange.header("accept") or ""
 
 
-def _nothing_there(exchange: Exchange) -> Reply:
+def nothing_there(exchange: Exchange) -> Reply:
     raise Refused(Frame(error="ResourceNotFound"))
+
+
+def issues(frame: Frame) -> list[dict[str, Any]]:
+    """Why a failed job failed, as the service lists it."""
+    reason = fault_of(frame, "Simulated", "The job failed, as its script says.")
+    error = {"code": reason.code, "title": "Job failed", "message": reason.message}
+    return [{**error, "params": []}]
 
 
 def _job(frame: Frame, job: Job | None) -> dict[str, Any]:
@@ -270,9 +286,7 @@ def _job(frame: Frame, job: Job | None) -> dict[str, Any]:
         if ended is not None:
             information["endedDateTime"] = _iso(ended)
         if frame.phase is Phase.FAILED:
-            reason = fault_of(frame, "Simulated", "The job failed, as its script says.")
-            error = {"code": reason.code, "title": "Job failed", "message": reason.message}
-            information["errors"] = [{**error, "params": []}]
+            information["errors"] = issues(frame)
         found["executionInformation"] = information
     return found
 
@@ -338,4 +352,4 @@ def _basic(authorization: str) -> tuple[str, str]:
     return unquote_plus(client_id), unquote_plus(secret)
 
 
-SIMULATION = _ITwin()
+SIMULATION = ITwinSimulation()

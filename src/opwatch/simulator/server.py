@@ -33,7 +33,16 @@ from opwatch.simulator.state import Disturbance, Job, Request, State
 from opwatch.simulator.timeline import Frame, Script
 
 if TYPE_CHECKING:  # for who reads types; no service is known here otherwise
-    from opwatch import Apig, AsyncApig, AsyncCatenis, AsyncITwin, Catenis, ITwin
+    from opwatch import (
+        Apig,
+        AsyncApig,
+        AsyncCatenis,
+        AsyncITwin,
+        AsyncITwinV2,
+        Catenis,
+        ITwin,
+        ITwinV2,
+    )
 
 GROUP = "opwatch.simulators"
 HOST = "127.0.0.1"
@@ -151,6 +160,8 @@ class Simulator:
     @overload
     def client(self, service: Literal["itwin"], **options: Any) -> ITwin: ...
     @overload
+    def client(self, service: Literal["itwin-v2"], **options: Any) -> ITwinV2: ...
+    @overload
     def client(self, service: Literal["apig"], **options: Any) -> Apig: ...
     @overload
     def client(self, service: str, **options: Any) -> Client[Any]: ...
@@ -168,6 +179,8 @@ class Simulator:
     def async_client(self, service: Literal["catenis"], **options: Any) -> AsyncCatenis: ...
     @overload
     def async_client(self, service: Literal["itwin"], **options: Any) -> AsyncITwin: ...
+    @overload
+    def async_client(self, service: Literal["itwin-v2"], **options: Any) -> AsyncITwinV2: ...
     @overload
     def async_client(self, service: Literal["apig"], **options: Any) -> AsyncApig: ...
     @overload

@@ -90,6 +90,11 @@ class Operation:
         return str(self.schema["$ref"]).rpartition("/")[2]
 
 
+def package_of(service: str) -> str:
+    """The name of a service as a Python package."""
+    return service.replace("-", "_")
+
+
 def identifier(name: str) -> str:
     """The name as the client generator writes it in Python."""
     from openapi_python_client.strings import PythonIdentifier  # 0.3 s, not for `check` of a rule
@@ -224,7 +229,7 @@ def compiled(
     """
     for operation in waited(content):
         module = _Module(service, content, operation)
-        return module.text(client or f"opwatch_api.{service}", source or f"specs/{service}.yaml")
+        return module.text(client or f"opwatch_api.{package_of(service)}", source or f"specs/{service}.yaml")
     return None
 
 

@@ -1,0 +1,85 @@
+"""iTwin job progress, v2: what an answer says about a job.
+
+Compiled from the `x-wait` block of specs/itwin-v2.yaml: never edit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opwatch_api.itwin_v2.api.jobs import get_job_progress
+from opwatch_api.itwin_v2.models import JobProgressResponse
+
+from opwatch.core.polling import Schedule
+from opwatch.core.session import Complaint, Seen, Service, Session
+from opwatch.errors import JobGone, ServiceError
+from opwatch.net.message import Answer
+from opwatch.progress import Phase, Progress
+from opwatch.reading import object_in, percent, state, text
+
+if TYPE_CHECKING:
+    from opwatch.core.loop import Turn
+
+_PHASES = {
+    "queued": Phase.PENDING,
+    "active": Phase.RUNNING,
+    "terminatingoncancel": Phase.RUNNING,
+    "terminatingonfailure": Phase.RUNNING,
+    "success": Phase.SUCCEEDED,
+    "failed": Phase.FAILED,
+    "cancelled": Phase.CANCELLED,
+}
+
+
+async def query(
+    session: Session[JobProgressResponse], turn: Turn, job_id: str, closer: bool
+) -> Seen[JobProgressResponse]:
+    """Poll one job."""
+    fields, wire = await session.fetch(turn, get_job_progress, "progress", id=job_id)
+    return Seen(read(session, job_id, fields, wire))
+
+
+def read(
+    session: Session[JobProgressResponse],
+    job_id: str,
+    fields: dict[str, Any],
+    wire: JobProgressResponse,
+) -> Progress[JobProgressResponse]:
+    """Return what an answer says about the job."""
+    progress = fields["progress"]
+    found = state(progress.get("state"))
+    phase = _PHASES.get(found or "") or session.unknown(found)
+    return Progress(
+        service="itwin-v2",
+        job_id=job_id,
+        phase=phase,
+        percent=percent(progress.get("percentage")),
+        wire=wire,
+    )
+
+
+def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
+    """Return what an error answer says."""
+    error = object_in(fields.get("error"))
+    code = text(error.get("code"))
+    message = text(error.get("message"))
+    code_ = (code or "").lower()
+    kind: type[ServiceError] | None = None
+    if answer.status == 404 and code_ in ("jobnotfound", "jobprogressnotfound"):
+        kind = JobGone
+    return Complaint(code, message, kind, answer.header("x-correlation-id"))
+
+
+def service(*, address_help: str) -> Service[JobProgressResponse]:
+    """Return the service; `address_help` is what to check if nothing is found."""
+    return Service(
+        name="itwin-v2",
+        id_name="job ID",
+        schedule=Schedule((15, 30, 60, 120)),
+        accept="application/vnd.bentley.itwin-platform.v2+json",
+        query=query,
+        complaint=complaint,
+        marker=lambda progress: progress.percent,
+        address_help=address_help,
+        known=frozenset({"HeaderNotFound", "InsufficientPermissions", "Unauthorized"}),
+    )

@@ -1,0 +1,138 @@
+"""iTwin v2: a reality-modeling, reality-analysis or reality-conversion job.
+
+iTwin Platform, "Get job progress" and "Get job messages". What the answers mean stands in
+specs/itwin-v2.yaml; here is how a client is created, and where the reason of a failure is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+
+import attrs
+from opwatch_api.itwin_v2.api.jobs import get_job_messages
+from opwatch_api.itwin_v2.models import JobProgressResponse as Wire
+from opwatch_waits import itwin_v2 as waits
+
+from opwatch.auth.oauth2 import ClientCredentials
+from opwatch.auth.tokens import token_auth, veiled
+from opwatch.client import AsyncClient, Client, Core, Options, Plugin
+from opwatch.core.session import Session
+from opwatch.environment import arguments, taken_from
+from opwatch.errors import ConfigurationError
+from opwatch.net.address import address
+from opwatch.progress import Phase, Progress
+from opwatch.reading import as_fault, objects_in, text, titled
+
+if TYPE_CHECKING:
+    from opwatch.core.loop import Turn
+
+BASE_URL = "https://api.bentley.com"
+APIS = ("reality-modeling", "reality-analysis", "reality-conversion")
+_V1 = "/contextcapture"
+
+
+async def _reason(session: Session[Wire], turn: Turn, progress: Progress[Wire]) -> Progress[Wire]:
+    """Look up why a job failed."""
+    fields, _ = await session.fetch(turn, get_job_messages, "messages", id=progress.job_id)
+    faults = (
+        (text(each.get("code")), titled(text(each.get("title")), _message(each)))
+        for each in objects_in(fields["messages"].get("errors"))
+    )
+    return attrs.evolve(progress, fault=as_fault(faults))
+
+
+def _message(issue: dict[str, Any]) -> str | None:
+    """Return the message of an error, with its parameters in the places of `%1`, `%2` and so on."""
+    given = issue.get("params")
+    params = given if isinstance(given, list) else []
+
+    def param(place: re.Match[str]) -> str:
+        found = text(params[int(place[1]) - 1]) if 0 < int(place[1]) <= len(params) else None
+        return found or place[0]
+
+    return re.sub(r"%([0-9]{1,2})", param, text(issue.get("message")) or "") or None
+
+
+SERVICE = waits.service(
+    address_help=(
+        "check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL); jobs of contextcapture are "
+        "watched by ITwin (service itwin)"
+    )
+)._replace(
+    outcome=_reason,
+    completes=Phase.FAILED,
+    strangers={
+        "jobProgress": (
+            f"(ITWIN_BASE_URL) answers like iTwin's API v1; watch its jobs with ITwin (service "
+            f"itwin), or use ITwinV2 with {BASE_URL}"
+        )
+    },
+)
+_CLIENT = {"auth": "ITWIN_ACCESS_TOKEN", "api": "ITWIN_API", "base_url": "ITWIN_BASE_URL"}
+_CREDENTIALS = {
+    name: f"ITWIN_{name.upper()}" for name in ("client_id", "client_secret", "scope", "token_url")
+}
+
+
+class _ITwinV2(Core[Wire]):
+    """Watches jobs of iTwin's Reality Modeling, Reality Analysis and Reality Conversion APIs, v2.
+
+    `auth` is `ClientCredentials`, an access token, or a callable that returns one. `api` says which
+    of the three APIs the jobs are of. `base_url` is the platform's address, to which `api` is
+    added, or everything in front of `/jobs`. If a job failed, a second request looks up why. Raises
+    `ConfigurationError` for an invalid argument.
+    """
+
+    def __init__(
+        self,
+        auth: ClientCredentials | str | Callable[[], Any],
+        *,
+        api: Literal["reality-modeling", "reality-analysis", "reality-conversion"] = (
+            "reality-modeling"
+        ),
+        base_url: str = BASE_URL,
+        **options: Unpack[Options],
+    ) -> None:
+        auth = credentials = veiled(auth, ClientCredentials)  # type: ignore[assignment]
+        if api not in APIS:
+            problem = f"must be {', '.join(map(repr, APIS[:2]))} or {APIS[2]!r}, not {api!r:.40}"
+            raise ConfigurationError(problem, argument="api")
+        where = address(base_url, "base_url")
+        self._open(
+            SERVICE,
+            where if where.prefix else where._replace(prefix=f"/{api}"),
+            lambda clock: token_auth(credentials, clock, header="Authorization", prefix="Bearer "),
+            options,
+        )
+
+    @classmethod
+    def from_env(cls, **options: Unpack[Options]) -> Self:
+        """From the variables of `ITwin.from_env`, and `ITWIN_API`.
+
+        They are `ITWIN_CLIENT_ID` and `ITWIN_CLIENT_SECRET`, or `ITWIN_ACCESS_TOKEN`; and
+        `ITWIN_BASE_URL`, `ITWIN_TOKEN_URL` and `ITWIN_SCOPE`. If `ITWIN_BASE_URL` is that of the
+        first version, only its host is used. Raises a `ConfigurationError` that names all missing
+        ones.
+        """
+        with taken_from(_CLIENT | _CREDENTIALS):
+            found = arguments(_CLIENT)
+            if "base_url" in found:
+                found["base_url"] = found["base_url"].rstrip("/").removesuffix(_V1)
+            if "auth" not in found:
+                pair = ("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET")
+                given = arguments(_CREDENTIALS, *pair, instead="ITWIN_ACCESS_TOKEN")
+                found["auth"] = ClientCredentials(**given)
+            return cls(**found, **options)
+
+
+class ITwinV2(_ITwinV2, Client[Wire]):
+    __doc__ = _ITwinV2.__doc__
+
+
+class AsyncITwinV2(_ITwinV2, AsyncClient[Wire]):
+    __doc__ = _ITwinV2.__doc__
+
+
+PLUGIN = Plugin("itwin-v2", ITwinV2, AsyncITwinV2)
