@@ -127,7 +127,7 @@ def test_simulate(tmp_path: Path) -> None:
         path = tmp_path / "sim.env"
         path.write_text("".join(simulator.seen), "utf-8")
         jobs = [word.split(":") for word in words if ":" in word]
-        assert [service for service, _ in jobs] == ["apig", "catenis", "itwin"]
+        assert [service for service, _ in jobs] == ["apig", "catenis", "itwin", "itwin-v2"]
         jobs.append(["apig", "eddc4d25480b4cd6b512f270a1b8b341"])  # the README's
         for service, job_id in jobs:
             with Running("progress", "--env-file", path, service, job_id) as asked:

@@ -325,7 +325,7 @@ def test_a_file_of_a_service_that_is_not_installed(run: Run, sim: Simulator, pat
     done = run("watch", "--state", path)
     assert done.code == 2
     assert done.err == (
-        "opwatch: unknown service 'itwim'; did you mean itwin? there are "
+        "opwatch: unknown service 'itwim'; did you mean itwin or itwin-v2? there are "
         f"{', '.join(services.names())}\n"
     )
 

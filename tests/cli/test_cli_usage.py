@@ -65,7 +65,7 @@ def test_what_must_start_fast_loads_little(word: str) -> None:
         (
             "watch itwn j1",
             (
-                f"unknown service 'itwn'; did you mean itwin? there are {SERVICES}; "
+                f"unknown service 'itwn'; did you mean itwin or itwin-v2? there are {SERVICES}; "
                 "see 'opwatch watch --help'"
             ),
         ),

@@ -19,8 +19,7 @@ from opwatch.net.address import address
 
 SERVICE = waits.service(
     address_help=(
-        "check `base_url` (ITWIN_BASE_URL); jobs of reality-modeling, reality-analysis and "
-        "reality-conversion are watched by ITwinV2 (service itwin-v2)"
+        "for a job of API v2, use ITwinV2 (service itwin-v2); check `base_url` (ITWIN_BASE_URL)"
     )
 )._replace(
     strangers={

@@ -57,8 +57,8 @@ def _message(issue: dict[str, Any]) -> str | None:
 
 SERVICE = waits.service(
     address_help=(
-        "check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL); jobs of contextcapture are "
-        "watched by ITwin (service itwin)"
+        "for a job of API v1, use ITwin (service itwin); "
+        "check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"
     )
 )._replace(
     outcome=_reason,
