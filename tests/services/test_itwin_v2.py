@@ -1,0 +1,425 @@
+"""iTwin v2: its states, the reason of a failure, and mix-ups with the first version."""
+
+import itertools
+import logging
+from typing import Any
+
+import pytest
+from service_tools import WAYS, call, wait
+
+from opwatch import AsyncITwin, AsyncITwinV2, Fault, ITwin, ITwinV2, Phase, Schedule
+from opwatch.errors import (
+    BadResponse,
+    ConfigurationError,
+    JobCancelled,
+    JobFailed,
+    JobGone,
+    NotFound,
+    OpwatchError,
+)
+from opwatch.simulator import Frame, Polls, Simulator
+from opwatch.testing import FakeClock, Script, reply
+
+V1 = (ITwin, AsyncITwin)
+V2 = (ITwinV2, AsyncITwinV2)
+APIS = ("reality-modeling", "reality-analysis", "reality-conversion")
+TOKEN = {"auth": "a made-up token"}
+INVALID_INPUT = {
+    "code": "InputData_Invalid",
+    "title": "Invalid input data",
+    "message": 'Please check the documentation. ("%1")',
+    "params": ["Scene"],
+}
+READ = Fault("InputData_Invalid", 'Invalid input data: Please check the documentation. ("Scene")')
+
+
+def progress(state: Any, percentage: float | None = 50) -> Any:
+    return reply(200, {"progress": {"percentage": percentage, "state": state}})
+
+
+def messages(*errors: Any) -> Any:
+    return reply(200, {"messages": {"errors": list(errors), "warnings": []}})
+
+
+def script(answers: list[Any], told: list[Any] | None = None) -> Script:
+    return Script({"/progress": answers, "/messages": told or [messages(INVALID_INPUT)]})
+
+
+@pytest.fixture
+def client(clock: FakeClock) -> Any:
+    """Makes a client inside a script's block."""
+    return lambda **how: ITwinV2(**TOKEN, **how)
+
+
+# --- states ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "phase"),
+    [
+        ("Queued", Phase.PENDING),
+        ("Active", Phase.RUNNING),
+        ("TerminatingOnCancel", Phase.RUNNING),
+        ("TerminatingOnFailure", Phase.RUNNING),
+        ("Success", Phase.SUCCEEDED),
+        ("Failed", Phase.FAILED),
+        ("Cancelled", Phase.CANCELLED),
+        ("cancelled", Phase.CANCELLED),
+        ("Paused", Phase.UNKNOWN),
+        (None, Phase.UNKNOWN),
+        (7, Phase.UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_state(clock: FakeClock, way: str, state: Any, phase: Phase) -> None:
+    """Each of the seven states has a phase, without regard to case; any other is unknown."""
+    with script([progress(state)]):
+        found = call(way, V2, TOKEN, lambda client: client.progress("j1"))
+    assert (found.service, found.phase, found.percent) == ("itwin-v2", phase, 50)
+    assert found.wire.progress.percentage == 50
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_wait_from_the_queue_to_the_end(clock: FakeClock, way: str) -> None:
+    """The progress says how the job ended: a success needs no second request."""
+    answers = [progress("Queued", 0), progress("Active", 10), progress("Active", 10)]
+    with script([*answers, progress("Success", 100)]) as sent:
+        assert wait(way, V2, "j1", TOKEN).phase is Phase.SUCCEEDED
+    assert [one.time for one in sent.sent] == [0, 15, 30, 60]
+    assert {one.target for one in sent.sent} == {"/reality-modeling/jobs/j1/progress"}
+
+
+def test_a_cancelled_job_keeps_running_until_it_is(client: Any) -> None:
+    """A job that is being cancelled isn't over, and no messages are requested of it."""
+    answers = [progress("TerminatingOnCancel")] * 8 + [progress("Cancelled")]
+    with script(answers) as sent, pytest.raises(JobCancelled) as caught:
+        client().wait("j1", timeout=None)
+    assert (caught.value.last.phase, len(sent.sent)) == (Phase.CANCELLED, 9)
+
+
+@pytest.mark.parametrize("state", ["Queued", "TerminatingOnCancel", "TerminatingOnFailure"])
+def test_the_first_version_knows_the_new_states(clock: FakeClock, state: str) -> None:
+    """The first version's client reads them in both of its answers, and keeps waiting."""
+    phase = Phase.PENDING if state == "Queued" else Phase.RUNNING
+    answers = [reply(200, {"jobProgress": {"state": word}}) for word in (state, "Over")]
+    jobs = [reply(200, {"job": {"id": "j1", "state": word}}) for word in (state, "success")]
+    with Script({"/progress": answers, "/jobs/j1": jobs}) as sent:
+        seen = [one.phase for one in ITwin("t").watch("j1", timeout=600)]
+    assert seen == [phase, Phase.SUCCEEDED]
+    assert [one.target.rpartition("/")[2] for one in sent.sent] == [
+        *("progress", "progress", "j1", "j1")
+    ]
+
+
+# --- why a job failed -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_why_a_job_failed(clock: FakeClock, way: str) -> None:
+    """The messages say why, with the parameters in their places."""
+    with script([progress("Failed")]) as sent, pytest.raises(JobFailed) as caught:
+        wait(way, V2, "j1", TOKEN)
+    assert caught.value.fault == READ
+    assert [one.target.rpartition("/")[2] for one in sent.sent] == ["progress", "messages"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "fault"),
+    [
+        ([], None),
+        ([INVALID_INPUT, {"code": "Other", "message": "more"}], f"{READ}; more"),
+        ([{"code": "A", "message": "%2 of %1%", "params": ["x", 3]}], "A: 3 of x%"),
+        ([{"code": "A", "message": "%1 %2 %0 %", "params": ["x"]}], "A: x %2 %0 %"),
+        ([{"code": "A", "message": "%1", "params": "x"}], "A: %1"),
+        ([{"code": "A", "message": "%1", "params": [{}]}], "A: %1"),
+        ([{"code": None, "title": None, "message": None}], "no reason given"),
+        ([None, 7, "text"], None),
+    ],
+)
+def test_reasons_of_every_form(client: Any, errors: list[Any], fault: str | None) -> None:
+    """Several are put together; what isn't one is left out."""
+    with script([progress("Failed")], [messages(*errors)]):
+        found = client().progress("j1")
+    assert (found.phase, found.fault and str(found.fault)) == (Phase.FAILED, fault)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        reply(503, {"error": None}),
+        reply(429, {"error": {"code": "RateLimitExceeded", "message": "x"}}, {"Retry-After": "40"}),
+        reply(200, b"<html>"),
+        reply(200, {"messages": []}),
+    ],
+)
+def test_a_reason_that_comes_later(client: Any, wrong: Any) -> None:
+    """If the messages can't be had now, the wait retries them alone."""
+    told = [wrong, messages(INVALID_INPUT)]
+    with script([progress("Failed")], told) as sent, pytest.raises(JobFailed) as caught:
+        client().wait("j1", timeout=600)
+    assert caught.value.fault == READ
+    asked = [one.target.rpartition("/")[2] for one in sent.sent]
+    assert asked == ["progress", "messages", "messages"]
+    assert sent.sent[-1].time >= (40 if wrong.status == 429 else 0)
+
+
+def test_a_reason_that_never_comes(client: Any) -> None:
+    """When the wait gives up on the messages, the job has failed all the same."""
+    told = [reply(503, {"error": None})]
+    with script([progress("Failed")], told) as sent, pytest.raises(JobFailed) as caught:
+        client(max_failures=3).wait("j1", timeout=None)
+    assert (caught.value.fault, caught.value.last.phase) == (None, Phase.FAILED)
+    assert len(sent.sent) == 4
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_reason_that_may_not_be_read(
+    client: Any, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """An account that may not read the messages is told once, and the job has failed."""
+    refusal = reply(status, {"error": {"code": "InsufficientPermissions", "message": "no"}})
+    with script([progress("Failed")], [refusal]), caplog.at_level(logging.WARNING, "opwatch"):
+        found = client().progress("j1")
+    assert (found.phase, found.fault) == (Phase.FAILED, None)
+    (warning,) = caplog.messages
+    assert warning.startswith("itwin-v2 j1: failed, but not known why: ")
+
+
+def test_a_step_brings_the_reason(client: Any) -> None:
+    """A wait in steps ends with the reason too, though another process makes the next step."""
+    told = [reply(503, {"error": None}), messages(INVALID_INPUT)]
+    with script([progress("Active"), progress("Failed")], told):
+        step = client().start("j1", timeout=None)
+        while step.delay is not None:
+            time = step.delay
+            fresh = client()
+            fresh._clock.sleep(time)
+            step = fresh.step(step.token)
+    assert (step.progress.phase, step.progress.fault) == (Phase.FAILED, READ)
+
+
+# --- the schedule, the address, the credentials ---------------------------------------------------
+
+
+def test_the_schedule(client: Any) -> None:
+    """It is the first version's: 15, 30, 60, 120, 120 seconds, restarted by the percentage."""
+    answers = [progress("Active", 1)] * 6 + [progress("Active", 0)] * 2 + [progress("Success")]
+    with script(answers) as sent:
+        client().wait("j1", timeout=None)
+    times = [one.time for one in sent.sent]
+    delays = [after - before for before, after in itertools.pairwise(times)]
+    assert delays == [15, 30, 60, 120, 120, 120, 15, 30]
+
+
+def test_the_request(clock: FakeClock) -> None:
+    """It asks for the second version and brings the token."""
+    headers: dict[str, Any] = {}
+
+    def answer(request: Any) -> Any:
+        headers.update(request.headers)
+        return progress("Active")
+
+    with Script(answer):
+        ITwinV2("Bearer a made-up token").progress("j1")
+    assert headers["Accept"] == "application/vnd.bentley.itwin-platform.v2+json"
+    assert headers["Authorization"] == "Bearer a made-up token"
+
+
+@pytest.mark.parametrize(
+    ("how", "target"),
+    [
+        ({}, "/reality-modeling/jobs/j1/progress"),
+        ({"api": "reality-analysis"}, "/reality-analysis/jobs/j1/progress"),
+        ({"api": "reality-conversion"}, "/reality-conversion/jobs/j1/progress"),
+        (
+            {"api": "reality-analysis", "base_url": "https://qa-api.bentley.com/"},
+            "/reality-analysis/jobs/j1/progress",
+        ),
+        ({"base_url": "https://proxy.example.com/itwin/v2"}, "/itwin/v2/jobs/j1/progress"),
+    ],
+)
+def test_an_address(client: Any, how: Any, target: str) -> None:
+    """`api` is added to the platform's address; an address with a path is used as it is."""
+    with script([progress("Active")]) as sent:
+        client(**how).progress("j1")
+    assert sent.sent[0].target == target
+
+
+@pytest.mark.parametrize("api", ["contextcapture", "Reality-Modeling", "", None, ["x"]])
+def test_an_unknown_api(api: Any) -> None:
+    """It is refused where the client is made, and the error names those there are."""
+    with pytest.raises(ConfigurationError) as caught:
+        ITwinV2("t", api=api)
+    assert caught.value.argument == "api"
+    assert all(repr(known) in str(caught.value) for known in APIS)
+
+
+def test_an_api_from_the_environment(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`from_env` takes the first version's variables as they are, and `ITWIN_API`."""
+    for name, value in sim.environ.items():
+        monkeypatch.setenv(name, value)
+    assert sim.environ["ITWIN_BASE_URL"].endswith("/contextcapture")
+    sim.add("itwin-v2", "j1", Frame("running"))
+    for api in APIS:
+        monkeypatch.setenv("ITWIN_API", api)
+        with ITwinV2.from_env() as client:
+            client.progress("j1")
+        assert sim.requests[-1].target == f"/{api}/jobs/j1/progress"
+    monkeypatch.setenv("ITWIN_API", "contextcapture")
+    with pytest.raises(ConfigurationError, match=r"^ITWIN_API must be 'reality-modeling', "):
+        ITwinV2.from_env()
+
+
+def test_missing_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, with what would do instead."""
+    for name in ("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET", "ITWIN_ACCESS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigurationError) as caught:
+        AsyncITwinV2.from_env()
+    assert "ITWIN_CLIENT_ID, ITWIN_CLIENT_SECRET (or set ITWIN_ACCESS_TOKEN" in str(caught.value)
+
+
+def test_a_token_of_the_other_version_is_not_resumed(client: Any) -> None:
+    """The two versions are two services: a wait of one can't be continued by the other."""
+    with script([progress("Active")]):
+        token = client().start("j1", timeout=None).token
+        with pytest.raises(ConfigurationError, match="is for the service 'itwin-v2', not 'itwin'"):
+            ITwin("t").step(token)
+
+
+@pytest.mark.parametrize("code", ["JobNotFound", "JobProgressNotFound"])
+def test_a_job_that_is_gone(client: Any, code: str) -> None:
+    """Both codes say so."""
+    answer = reply(404, {"error": {"code": code, "message": "x"}})
+    with script([answer]), pytest.raises(JobGone):
+        client().wait("j1", timeout=None)
+
+
+# --- mix-ups --------------------------------------------------------------------------------------
+
+ANSWERS = {
+    V1: reply(200, {"jobProgress": {"percentage": 5, "state": "Active", "step": "x"}}),
+    V2: progress("Active"),
+}
+CURES = {
+    V1: ("ITWIN_BASE_URL", "ITwinV2 ", "itwin-v2)", "https://api.bentley.com/contextcapture"),
+    V2: ("ITWIN_BASE_URL", "ITwin ", "(service itwin)", "https://api.bentley.com"),
+}
+MIXED = [(V1, api) for api in APIS] + [(V2, "contextcapture")]
+
+
+@pytest.mark.parametrize(("clients", "path"), MIXED)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_other_version_answers(
+    clock: FakeClock, way: str, clients: tuple[type, type], path: str
+) -> None:
+    """If an address answers as the other version does, the first answer ends the wait."""
+    other = V2 if clients is V1 else V1
+    how = TOKEN | {"base_url": f"https://api.bentley.com/{path}"}
+    answers = {"/progress": [ANSWERS[other]]}
+    with Script(answers) as sent, pytest.raises(ConfigurationError) as caught:
+        wait(way, clients, "j1", how)
+    assert len(sent.sent) == 1
+    assert (caught.value.argument, caught.value.job_id) == ("base_url", "j1")
+    assert all(part in str(caught.value) for part in CURES[clients])
+
+
+@pytest.mark.parametrize(("clients", "path"), MIXED)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_other_version_finds_nothing(
+    sim: Simulator, way: str, clients: tuple[type, type], path: str
+) -> None:
+    """If an address refuses the version that is asked for, the first answer ends the wait."""
+    service = "itwin" if clients is V1 else "itwin-v2"
+    for each in ("itwin", "itwin-v2"):
+        sim.add(each, "j1", Frame("running"))
+    how = sim.arguments(service) | {"base_url": f"{sim.url}/{path}"}
+    with pytest.raises(NotFound) as caught:
+        wait(way, clients, "j1", how)
+    assert [one.operation for one in sim.requests] == ["token", "progress"]
+    assert all(part in str(caught.value) for part in CURES[clients][:3])
+
+
+def test_one_mix_up_ends_each_job_of_many(clock: FakeClock) -> None:
+    """Each of many jobs ends with the error; none waits."""
+    with Script({"/progress": [ANSWERS[V2]]}) as sent:
+        many = ITwin("t", base_url="https://api.bentley.com/reality-analysis").watch_many(
+            ["j1", "j2"], timeout=None
+        )
+        assert list(many) == []
+    assert [type(error) for error in many.errors.values()] == [ConfigurationError] * 2
+    assert len(sent.sent) == 2
+
+
+@pytest.mark.parametrize("body", [{"jobProgress": None}, {"jobProgress": []}, {}, [], "x", None])
+def test_an_answer_of_neither_version_is_retried(client: Any, body: Any) -> None:
+    """What is no answer of either version is a bad response, as before."""
+    with script([reply(200, body), progress("Success")]) as sent:
+        assert client().wait("j1", timeout=None).phase is Phase.SUCCEEDED
+    assert len(sent.sent) == 2
+
+
+def test_a_field_of_the_other_version_changes_nothing(client: Any) -> None:
+    """An answer of this version may have fields of that name."""
+    both = reply(200, {"jobProgress": {"state": "Over"}, "progress": {"state": "Success"}})
+    with script([both]):
+        assert client().progress("j1").phase is Phase.SUCCEEDED
+
+
+def test_never_guess_succeeded(client: Any) -> None:
+    """100 % isn't a success, and neither is an answer without a state."""
+    states: list[Any] = ["Active", "", None, "succeeded?", True]
+    for state in states:
+        with script([progress(state, 100)]):
+            assert not client().progress("j1").phase.is_final
+
+
+# --- the simulator --------------------------------------------------------------------------------
+
+
+def test_the_simulator_fails_a_job_with_its_reason(sim: Simulator) -> None:
+    """A scripted reason arrives through the messages, also after a refusal of theirs."""
+    fault = Fault("InputData_Invalid", "no scene")
+    failed = Frame("failed", percent=20, fault=fault)
+    frames = [Frame("pending"), Frame("failed", percent=20, lookup=Frame(status=503)), failed]
+    sim.add("itwin-v2", "j1", Polls(frames))
+    with pytest.raises(JobFailed) as caught:
+        sim.client("itwin-v2").wait("j1", timeout=600)
+    assert caught.value.fault == Fault("InputData_Invalid", "Job failed: no scene")
+    assert [(one.operation, one.status) for one in sim.requests[1:]] == [
+        ("progress", 200),
+        ("progress", 200),
+        ("job", 503),
+        ("job", 200),
+    ]
+
+
+def test_the_simulator_has_no_end_without_an_outcome(sim: Simulator) -> None:
+    """The second version always says how a job ended."""
+    with pytest.raises(ConfigurationError, match="no word for ended"):
+        sim.add("itwin-v2", "j1", Frame("ended"))
+
+
+def test_the_simulator_takes_each_others_tokens(sim: Simulator) -> None:
+    """One identity service issues the tokens of both versions."""
+    sim.add("itwin-v2", "j1", Frame("running"))
+    for service in ("itwin", "itwin-v2"):
+        client = sim.client("itwin-v2", auth=sim.token(service))
+        assert client.progress("j1").phase is Phase.RUNNING
+
+
+def test_a_bad_response_names_what_is_missing(client: Any) -> None:
+    """A single call raises it."""
+    with script([reply(200, {"other": 1})]), pytest.raises(BadResponse, match="object progress"):
+        client(schedule=Schedule((1,))).progress("j1")
+
+
+def test_no_answer_breaks_the_client(client: Any) -> None:
+    """Whatever the messages hold, a user sees a failed job."""
+    odd: list[Any] = [None, 0, "x", [], {}, [[]], [{}], {"code": [], "message": {}, "params": {}}]
+    for errors in odd:
+        told = reply(200, {"messages": {"errors": errors, "warnings": errors}})
+        answers = [told, reply(403, None)]
+        with script([progress("Failed")], answers), pytest.raises(OpwatchError) as caught:
+            client(max_failures=1).wait("j1", timeout=None)
+        assert type(caught.value) is JobFailed
