@@ -58,6 +58,8 @@ service    login             password                    host              extra
 catenis    device id         API access secret           base URL          environment, version
 itwin      client id         client secret               base URL          scope, token_url, basic,
            (none)            an access token             base URL          resolve_outcome
+itwin-v2   client id         client secret               base URL          scope, token_url, basic,
+           (none)            an access token             base URL          api
 apig       user              password                    endpoint (must)   auth_url, domain_name,
                                                                            project_name, project_id
            access key        secret key                  endpoint (must)   project_id (must),
@@ -65,7 +67,8 @@ apig       user              password                    endpoint (must)   auth_
            (none)            an X-Auth-Token             endpoint (must)   project_id (must)
 =========  ================  ==========================  ================  =======================
 
-For apig, `auth_url` in extra says that login and password are a user's. Every service also takes
+For apig, `auth_url` in extra says that login and password are a user's; `user_domain_id`,
+`project_domain_name` and `project_domain_id` are taken too, and `until`. Every service also takes
 `request_timeout`, `max_failures`, `max_in_flight` and `user_agent` in extra. A service of another
 package is given its extra as the keyword arguments of its client.
 
@@ -176,8 +179,12 @@ class OpwatchGaveUp(OpwatchFailure):
 # --- what passes between trigger and sensor: plain JSON -------------------------------------------
 
 
+_SENT = ("wire", "details")
+
+
 def _report(progress: Progress[Any]) -> dict[str, Any]:
-    """A progress as JSON: the task's XCom. `wire` is what the service sent, by its own names."""
+    """A progress as JSON: the task's XCom. `wire` and `details` are what the service sent, by its
+    own names."""
 
     def plain(_: Any, __: Any, value: Any) -> Any:
         if isinstance(value, datetime):
@@ -185,11 +192,14 @@ def _report(progress: Progress[Any]) -> dict[str, Any]:
         return value.value if isinstance(value, Phase) else value
 
     def is_ours(field: attrs.Attribute[Any], _: Any) -> bool:
-        return field.name != "wire"
+        return field.name not in _SENT
 
     fields = attrs.asdict(progress, filter=is_ours, value_serializer=plain)
-    to_dict = getattr(progress.wire, "to_dict", None)
-    return fields | {"wire": None if to_dict is None else to_dict()}
+    models = {name: getattr(progress, name) for name in _SENT}
+    return fields | {
+        name: model.to_dict() if hasattr(model, "to_dict") else None
+        for name, model in models.items()
+    }
 
 
 def _ended(step: Step[Any]) -> dict[str, Any]:
@@ -294,7 +304,7 @@ def _catenis(given: _Given) -> dict[str, Any]:
 
 def _itwin(given: _Given) -> dict[str, Any]:
     base = {} if given.address is None else {"base_url": given.address}
-    base |= given.take("resolve_outcome")
+    base |= given.take("resolve_outcome", "api")
     if given.login is None:
         return {"auth": given.password, **base}
     more = given.take("scope", "token_url", "basic")
@@ -302,26 +312,26 @@ def _itwin(given: _Given) -> dict[str, Any]:
 
 
 def _apig(given: _Given) -> dict[str, Any]:
-    base = {"endpoint": given.address or "", **given.take("project_id")}
+    base = {"endpoint": given.address or "", **given.take("project_id", "until")}
     login, password = given.login or "", given.password or ""
     if (auth_url := given.extra.get("auth_url")) is not None:
         project = given.take("project_id") or given.take("project_name")
-        domain_name = given.extra.get("domain_name", "")
-        return base | {
-            "auth": IamPassword(auth_url, login, password, domain_name=domain_name, **project)
-        }
+        domains = given.take(*_DOMAINS)
+        return base | {"auth": IamPassword(auth_url, login, password, **domains, **project)}
     if given.login is None:
         return base | {"auth": password}
     return base | {"auth": AkSk(login, password, **given.take("security_token"))}
 
 
+_DOMAINS = ("domain_name", "user_domain_id", "project_domain_name", "project_domain_id")
 _OPTIONS = ("request_timeout", "max_failures", "max_in_flight", "user_agent")
 _READ: dict[str, tuple[Callable[[_Given], dict[str, Any]], tuple[str, ...]]] = {
     "catenis": (_catenis, ("environment", "version")),
     "itwin": (_itwin, ("scope", "token_url", "basic", "resolve_outcome")),
+    "itwin-v2": (_itwin, ("scope", "token_url", "basic", "api")),
     "apig": (
         _apig,
-        ("auth_url", "domain_name", "project_name", "project_id", "security_token"),
+        ("auth_url", *_DOMAINS, "project_name", "project_id", "security_token", "until"),
     ),
 }
 

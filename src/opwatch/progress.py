@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -72,3 +72,6 @@ class Progress(Generic[W]):
     """UTC, aware; only once the job is over."""
     wire: W = attrs.field(repr=False)
     """The generated model, exactly as received."""
+    details: Any = attrs.field(default=None, repr=False)
+    """The generated model of a second answer: the gateway, for `Apig` with `until="usable"`; None
+    if there was none."""

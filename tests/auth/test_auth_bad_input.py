@@ -160,6 +160,35 @@ def test_a_login_must_be_text(name, value):
     assert str(error) == f"`{name}` must be a string, and not empty"
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({}, "`domain_name` must be a string, and not empty"),
+        (
+            {"domain_name": "d", "user_domain_id": "i"},
+            "pass `domain_name` or `user_domain_id`, not both",
+        ),
+        ({"user_domain_id": ""}, "`user_domain_id` must be a string, and not empty"),
+        (
+            {"domain_name": "d", "project_domain_id": "i", "project_domain_name": "n"},
+            "pass `project_domain_name` or `project_domain_id`, not both",
+        ),
+        (
+            {"domain_name": "d", "project_domain_name": " "},
+            "`project_domain_name` must be a string, and not empty",
+        ),
+        (
+            {"domain_name": "d", "project_domain_id": 7},
+            "`project_domain_id` must be a string, and not empty",
+        ),
+    ],
+)
+def test_a_domain_is_given_once(given, problem):
+    """The user's by its name or its ID, the project's by one of them at most."""
+    build = partial(IamPassword, "https://iam", "u", PLANTED, project_name="p")
+    assert str(refusal(lambda: build(**given))) == problem
+
+
 @pytest.mark.parametrize("password", ["\n", "planted\n", "\r\nplanted", f"{PLANTED}\r"])
 def test_a_password_that_still_has_its_files_line_break_is_refused(password):
     """A line break at either end comes from a file, and the error says to strip it."""

@@ -8,7 +8,16 @@ import re
 import pytest
 from auth_support import APIG_CREATING, CATENIS_RUNNING, DEVICE, ITWIN_ACTIVE
 
-from opwatch import Apig, AsyncApig, AsyncCatenis, AsyncITwin, Catenis, ITwin
+from opwatch import (
+    Apig,
+    AsyncApig,
+    AsyncCatenis,
+    AsyncITwin,
+    AsyncITwinV2,
+    Catenis,
+    ITwin,
+    ITwinV2,
+)
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import Request
 from opwatch.testing import Script, reply
@@ -69,6 +78,8 @@ def missing(client) -> set[str]:
         (AsyncCatenis, CATENIS),
         (ITwin, ITWIN),
         (AsyncITwin, ITWIN),
+        (ITwinV2, ITWIN),
+        (AsyncITwinV2, ITWIN),
         (Apig, LOGIN),
         (AsyncApig, LOGIN),
     ],
@@ -214,12 +225,23 @@ def test_itwin_is_taken_from_the_environment(env):
 @pytest.mark.parametrize(
     ("project", "scope"),
     [
-        ({}, {"name": "a-name"}),
+        ({}, {"name": "a-name", "domain": {"name": "a-domain"}}),
         ({"OS_PROJECT_ID": "an-id"}, {"id": "an-id"}),
+        (
+            {"OS_PROJECT_DOMAIN_NAME": "its-domain"},
+            {"name": "a-name", "domain": {"name": "its-domain"}},
+        ),
+        (
+            {"OS_PROJECT_DOMAIN_ID": "its-id", "OS_PROJECT_DOMAIN_NAME": "its-domain"},
+            {"name": "a-name", "domain": {"id": "its-id"}},
+        ),
+        ({"OS_PROJECT_ID": "an-id", "OS_PROJECT_DOMAIN_ID": "its-id"}, {"id": "an-id"}),
+        ({"OS_USER_DOMAIN_ID": "my-id"}, {"name": "a-name", "domain": {"id": "my-id"}}),
     ],
 )
 def test_apig_logs_in_with_openstacks_variables(env, project, scope):
-    """A login is for the project's ID if it is set, and for its name otherwise."""
+    """A login is for the project's ID if it is set, and else for its name, in its domain or the
+    user's; of a domain's name and ID, the ID counts."""
     logged_in = reply(201, {"token": {"project": {"id": "an-id"}}}, {"X-Subject-Token": "made-up"})
     env(**(LOGIN | project))
     login, query = asked(Apig, "g", post=logged_in, get=APIG_CREATING)

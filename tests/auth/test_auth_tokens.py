@@ -569,7 +569,10 @@ def test_an_old_token_that_was_refused_is_not_used_again():
 
 @pytest.mark.parametrize(
     ("given", "scope"),
-    [({"project_name": "eu-de_x"}, {"name": "eu-de_x"}), ({"project_id": "p1"}, {"id": "p1"})],
+    [
+        ({"project_name": "eu-de_x"}, {"name": "eu-de_x", "domain": {"name": "döm"}}),
+        ({"project_id": "p1"}, {"id": "p1"}),
+    ],
 )
 def test_iam_logs_in_to_a_project_by_name_or_id(given, scope):
     """The body is Keystone's, and takes any password."""
@@ -589,6 +592,37 @@ def test_iam_logs_in_to_a_project_by_name_or_id(given, scope):
     }
     assert played.headers(1)["x-auth-token"] == "made-up-token-1"
     assert played.requests[1].target == GATEWAY
+
+
+@pytest.mark.parametrize(
+    ("given", "user", "project"),
+    [
+        ({"domain_name": "d"}, {"name": "d"}, {"name": "d"}),
+        ({"user_domain_id": "i"}, {"id": "i"}, {"id": "i"}),
+        ({"domain_name": "d", "project_domain_name": "p"}, {"name": "d"}, {"name": "p"}),
+        ({"domain_name": "d", "project_domain_id": "p"}, {"name": "d"}, {"id": "p"}),
+        ({"user_domain_id": "i", "project_domain_name": "p"}, {"id": "i"}, {"name": "p"}),
+    ],
+)
+def test_a_named_project_is_in_a_domain(given, user, project):
+    """It is the user's, unless another is given; a domain has a name or an ID."""
+    played = script(login=[logged_in()], gateway=[CREATING])
+    auth = IamPassword("https://iam/v3", "u", "made up", project_name="eu-de_x", **given)
+    with Script(played):
+        Apig("https://apig", auth).progress("g")
+    login = json.loads(played.requests[0].body)["auth"]
+    assert login["identity"]["password"]["user"]["domain"] == user
+    assert login["scope"] == {"project": {"name": "eu-de_x", "domain": project}}
+    assert next(iter(user.values())) in repr(auth)
+
+
+def test_a_project_of_an_id_needs_no_domain():
+    """The domain of the project isn't sent with its ID, which is in one domain anyway."""
+    played = script(login=[logged_in()], gateway=[CREATING])
+    auth = USER(project_id="a-project", project_domain_name="elsewhere")
+    with Script(played):
+        Apig("https://apig", auth).progress("g")
+    assert json.loads(played.requests[0].body)["auth"]["scope"] == {"project": {"id": "a-project"}}
 
 
 def test_the_project_comes_from_the_answer():

@@ -10,6 +10,7 @@ from opwatch.progress import Phase
 from opwatch.simulator import Frame, Polls, apig, catenis, itwin
 
 SERVICES = ("catenis", "itwin", "apig")
+API = "reality-analysis"
 ENDS = ("succeeded", "failed", "cancelled", "ended")
 CLOCKS = 0.002
 """Seconds by which the wall clock, which the simulator notes, may differ from the monotonic one."""
@@ -114,6 +115,8 @@ def count_in(token):
 def connections(url):
     """Airflow connections to a simulator, with every kind of credential: service and fields."""
     project = {"domain_name": apig.DOMAIN_NAME, "project_name": apig.PROJECT_NAME}
+    domains = {"user_domain_id": apig.DOMAIN_ID, "project_domain_name": apig.DOMAIN_NAME}
+    domains |= {"project_name": apig.PROJECT_NAME, "until": "usable"}
     itwins, token_url = (itwin.CLIENT_ID, itwin.CLIENT_SECRET), f"{url}/connect/token"
     user, keys = (apig.USERNAME, apig.PASSWORD), (apig.ACCESS_KEY, apig.SECRET_KEY)
     reality = f"{url}/contextcapture"
@@ -122,7 +125,9 @@ def connections(url):
         "catenis": ("catenis", _fields(device, f"{url}/api/0.7", request_timeout=20)),
         "itwin": ("itwin", _fields(itwins, reality, token_url=token_url)),
         "itwin basic": ("itwin", _fields(itwins, reality, token_url=token_url, basic=True)),
+        "itwin-v2": ("itwin-v2", _fields(itwins, url, token_url=token_url, api=API)),
         "apig": ("apig", _fields(user, url, auth_url=f"{url}/v3", **project)),
+        "apig domains": ("apig", _fields(user, url, auth_url=f"{url}/v3", **domains)),
         "apig keys": ("apig", _fields(keys, url, project_id=apig.PROJECT_ID)),
     }
 

@@ -15,6 +15,7 @@ from opwatch.testing import FakeClock
 
 TARGET = f"/v2/{apig.PROJECT_ID}/apigw/instances/gateway-1/progress"
 LOGIN = "/v3/auth/tokens?nocatalog=true"
+NAMED = {"name": apig.PROJECT_NAME}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def credentials(**changes: Any) -> dict[str, Any]:
         **changes,
     }
     user = {"name": given["name"], "password": given["password"]}
-    user["domain"] = {"name": given["domain"]}
+    user["domain"] = given.get("user_domain", {"name": given["domain"]})
     identity = {"methods": given["methods"], "password": {"user": user}}
     return {"auth": {"identity": identity, "scope": {"project": given["project"]}}}
 
@@ -69,6 +70,29 @@ def test_a_login_brings_a_token_and_the_project(
     assert code(found) == (200, None)
 
 
+@pytest.mark.parametrize(
+    "user", [{"domain_name": apig.DOMAIN_NAME}, {"user_domain_id": apig.DOMAIN_ID}]
+)
+@pytest.mark.parametrize(
+    "project",
+    [{}, {"project_domain_name": apig.DOMAIN_NAME}, {"project_domain_id": apig.DOMAIN_ID}],
+)
+def test_a_domain_has_a_name_and_an_id(
+    sim: Simulator, user: dict[str, str], project: dict[str, str]
+) -> None:
+    """The user's and the project's domain may each be given by either."""
+    auth = IamPassword(
+        f"{sim.url}/v3",
+        apig.USERNAME,
+        apig.PASSWORD,
+        project_name=apig.PROJECT_NAME,
+        **user,  # type: ignore[arg-type]
+        **project,  # type: ignore[arg-type]
+    )
+    client = sim.client("apig", auth=auth)
+    assert client.progress("gateway-1").phase is Phase.RUNNING
+
+
 def test_a_login_brings_the_catalog_where_nobody_says_not_to(send: Send) -> None:
     """Without `nocatalog` the answer lists the services."""
     assert "catalog" in login(send, credentials(), "/v3/auth/tokens").json["token"]
@@ -82,6 +106,11 @@ def test_a_login_brings_the_catalog_where_nobody_says_not_to(send: Send) -> None
         (credentials(domain="another"), (401, "Unauthorized")),
         (credentials(project={"name": "another"}), (401, "Unauthorized")),
         (credentials(project={"id": "another"}), (401, "Unauthorized")),
+        (credentials(user_domain={"id": "another"}), (401, "Unauthorized")),
+        (credentials(project=NAMED | {"domain": {"name": "another"}}), (401, "Unauthorized")),
+        (credentials(project=NAMED | {"domain": {}}), (400, "Bad Request")),
+        (credentials(project=NAMED | {"domain": [1]}), (400, "Bad Request")),
+        (credentials(user_domain={}), (400, "Bad Request")),
         (credentials(methods=["token"]), (400, "Bad Request")),
         (credentials(password=7), (400, "Bad Request")),
         (credentials(project=None), (400, "Bad Request")),

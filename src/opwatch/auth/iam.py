@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from opwatch.auth import require_text
 from opwatch.auth.endpoint import TokenEndpoint
@@ -17,9 +18,13 @@ class IamPassword(TokenEndpoint):
     """A user of the identity service, for `Apig`.
 
     `auth_url` ends in `/v3`: `https://iam.eu-de.otc.t-systems.com/v3`. Pass either the project's
-    name or its ID. The token lasts 24 hours; it is renewed before it expires, and if it dies
-    earlier, as it does when the password or the rights change. Raises `ConfigurationError` for a
-    missing, empty or non-string argument, and for an address that isn't https.
+    name or its ID, and the user's domain by its name (`domain_name`) or its ID (`user_domain_id`).
+    A project that is named is looked up in the user's domain, unless `project_domain_name` or
+    `project_domain_id` is passed.
+
+    The token lasts 24 hours; it is renewed before it expires, and if it dies earlier, as it does
+    when the password or the rights change. Raises `ConfigurationError` for a missing, empty or
+    non-string argument, and for an address that isn't https.
     """
 
     client = "Apig"
@@ -42,19 +47,25 @@ class IamPassword(TokenEndpoint):
         username: str,
         password: str,
         *,
-        domain_name: str,
+        domain_name: str | None = None,
         project_name: str | None = None,
         project_id: str | None = None,
+        project_domain_name: str | None = None,
+        project_domain_id: str | None = None,
+        user_domain_id: str | None = None,
     ) -> None:
         password = secret = Secret(password)  # type: ignore[assignment]
-        require_text(auth_url=auth_url, username=username, domain_name=domain_name, password=secret)
-        if (project_name is None) == (project_id is None):
-            given = "neither" if project_id is None else "both"
-            raise ConfigurationError(f"pass `project_name` or `project_id`, not {given}")
-        if project_id is None:
-            require_text(project_name=project_name)
-        else:
-            require_text(project_id=project_id)
+        require_text(auth_url=auth_url, username=username, password=secret)
+        if user_domain_id is None:
+            require_text(domain_name=domain_name)
+        self._user_domain = _one_of(domain_name=domain_name, user_domain_id=user_domain_id)
+        project = _one_of(project_name=project_name, project_id=project_id)
+        domain = self._user_domain
+        if project_domain_name is not None or project_domain_id is not None:
+            domain = _one_of(
+                project_domain_name=project_domain_name, project_domain_id=project_domain_id
+            )
+        self._scope = project if project_id else {**project, "domain": domain}
         self.username = username
         self.domain_name = domain_name
         self.project_name = project_name
@@ -63,11 +74,10 @@ class IamPassword(TokenEndpoint):
         self._address = address(auth_url, "auth_url")
 
     def _request(self) -> Request:
-        scope = {"name": self.project_name} if self.project_id is None else {"id": self.project_id}
-        domain, password = {"name": self.domain_name}, self._secret.reveal()
-        user = {"name": self.username, "password": password, "domain": domain}
+        password = self._secret.reveal()
+        user = {"name": self.username, "password": password, "domain": self._user_domain}
         identity = {"methods": ["password"], "password": {"user": user}}
-        body = json.dumps({"auth": {"identity": identity, "scope": {"project": scope}}})
+        body = json.dumps({"auth": {"identity": identity, "scope": {"project": self._scope}}})
         headers = [("Content-Type", "application/json;charset=utf8")]
         return self._post(f"{self._address.prefix}/auth/tokens?nocatalog=true", headers, body)
 
@@ -95,5 +105,16 @@ class IamPassword(TokenEndpoint):
     def __repr__(self) -> str:
         known = vars(self)  # empty in a traceback out of the constructor
         project = known.get("project_id") or known.get("project_name")
-        user, domain = known.get("username"), known.get("domain_name")
-        return f"IamPassword({user!r}, '***', {domain!r}, {project!r})"
+        domain = next(iter(known.get("_user_domain", {}).values()), None)
+        return f"IamPassword({known.get('username')!r}, '***', {domain!r}, {project!r})"
+
+
+def _one_of(**values: str | None) -> dict[str, Any]:
+    """Return the one that was passed as the identity service takes it: `{"name": …}` or
+    `{"id": …}`, by the end of its argument's name."""
+    given = {name: value for name, value in values.items() if value is not None}
+    if len(given) != 1:
+        names = " or ".join(f"`{name}`" for name in values)
+        raise ConfigurationError(f"pass {names}, not {'both' if given else 'neither'}")
+    require_text(**given)
+    return {name.rpartition("_")[2]: value for name, value in given.items()}

@@ -1,7 +1,8 @@
 """APIG: the creation of a dedicated gateway, at Open Telekom Cloud and Huawei Cloud.
 
 API Gateway API reference, "Querying the Creation Progress of a Dedicated Gateway". What its answers
-mean stands in specs/apig.yaml; here is how a client is created, and where a poll finds its project.
+mean stands in specs/apig.yaml; here is how a client is created, where a poll finds its project, and
+when a gateway is usable ("Querying Dedicated Gateway Details").
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
+import attrs
+from opwatch_api.apig.api.instances import show_details_of_instance_v2
+from opwatch_api.apig.models import GatewayStatus
 from opwatch_api.apig.models import InstanceProgress as Wire
 from opwatch_waits import apig as waits
 
@@ -19,12 +23,13 @@ from opwatch.auth.iam import IamPassword
 from opwatch.auth.signing import AkSk, AkSkAuth
 from opwatch.auth.tokens import token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
-from opwatch.core.session import Seen, Session
+from opwatch.core.session import Seen, Session, logger
 from opwatch.environment import arguments, environment, taken_from
-from opwatch.errors import ConfigurationError
+from opwatch.errors import BadResponse, ConfigurationError, PermissionDenied
 from opwatch.net.address import address, check_id
 from opwatch.net.message import Answer, Secret
-from opwatch.reading import any_json, object_in
+from opwatch.progress import Fault, Phase, Progress
+from opwatch.reading import any_json, is_another, object_in, state, text
 
 if TYPE_CHECKING:
     from opwatch.core.loop import Turn
@@ -36,7 +41,7 @@ _NOT_EXPIRED = {
 """A 401 that a new token doesn't fix."""
 
 
-async def _query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -> Seen[Wire]:
+async def _project_id(session: Session[Wire], turn: Turn) -> str:
     project_id = await session.auth.project_id(turn)
     if project_id is None:
         raise ConfigurationError(
@@ -44,7 +49,55 @@ async def _query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) 
             "project it is for",
             argument="project_id",
         )
+    return project_id
+
+
+async def _query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -> Seen[Wire]:
+    project_id = await _project_id(session, turn)
     return await waits.query(session, turn, job_id, closer, project_id=project_id)
+
+
+_STATUSES = {
+    str(status).lower(): Phase.FAILED
+    if status.endswith(("Fail", "Failed", "Timeout"))
+    else Phase.RUNNING
+    for status in GatewayStatus
+} | {"running": Phase.SUCCEEDED}
+"""What each status of a gateway is to who waits until it is usable."""
+
+
+async def _query_gateway(
+    created: dict[str, Progress[Wire]],
+    session: Session[Wire],
+    turn: Turn,
+    job_id: str,
+    closer: bool,
+) -> Seen[Wire]:
+    """Poll the creation until it has succeeded, and from then on the gateway itself.
+
+    `created` keeps the success in between: it is not requested again.
+    """
+    progress = created.pop(job_id, None)
+    if progress is None:
+        progress = (await _query(session, turn, job_id, closer)).progress
+    if progress.phase is not Phase.SUCCEEDED:
+        return Seen(progress)
+    project_id = await _project_id(session, turn)
+    call = partial(session.fetch, turn, show_details_of_instance_v2)
+    try:
+        fields, gateway = await call(project_id=project_id, instance_id=job_id)
+    except PermissionDenied as error:
+        logger.warning("apig %s: created, but not known if usable: %s", job_id, error._what())
+        return Seen(progress)
+    if is_another(fields.get("id"), job_id):
+        raise BadResponse("the answer is about another gateway", status=200)
+    status = text(fields.get("status"))
+    phase = _STATUSES.get(state(status) or "") or session.unknown(status)
+    if phase.is_final:
+        fault = Fault(status) if phase is Phase.FAILED else None
+        return Seen(attrs.evolve(progress, phase=phase, fault=fault, details=gateway))
+    created[job_id] = progress
+    return Seen(attrs.evolve(progress, phase=phase, step=status, finished_at=None, details=gateway))
 
 
 def _is_expired(answer: Answer) -> bool:
@@ -55,19 +108,19 @@ def _is_expired(answer: Answer) -> bool:
 SERVICE = waits.service(
     _query, address_help="check `endpoint` and `project_id` (APIG_ENDPOINT, OS_PROJECT_ID)"
 )
-_CLIENT = {"endpoint": "APIG_ENDPOINT", "project_id": "OS_PROJECT_ID"}
+_CLIENT = {"endpoint": "APIG_ENDPOINT", "project_id": "OS_PROJECT_ID", "until": "APIG_UNTIL"}
 _KEYS = {
     "access_key": "HUAWEICLOUD_SDK_AK",
     "secret_key": "HUAWEICLOUD_SDK_SK",
     "security_token": "HUAWEICLOUD_SDK_SECURITY_TOKEN",
 }
-_USER = {
-    "auth_url": "OS_AUTH_URL",
-    "username": "OS_USERNAME",
-    "password": "OS_PASSWORD",
-    "domain_name": "OS_USER_DOMAIN_NAME",
+_USER = {"auth_url": "OS_AUTH_URL", "username": "OS_USERNAME", "password": "OS_PASSWORD"}
+_PROJECT = {"project_id": "OS_PROJECT_ID", "project_name": "OS_PROJECT_NAME"}
+_USER_DOMAIN = {"user_domain_id": "OS_USER_DOMAIN_ID", "domain_name": "OS_USER_DOMAIN_NAME"}
+_PROJECT_DOMAIN = {
+    "project_domain_id": "OS_PROJECT_DOMAIN_ID",
+    "project_domain_name": "OS_PROJECT_DOMAIN_NAME",
 }
-_OTHERS = {"auth": "OS_TOKEN", "project_name": "OS_PROJECT_NAME"}
 _OTHER_WAYS = (
     "OS_PROJECT_ID, for the project's name, with OS_TOKEN, or with HUAWEICLOUD_SDK_AK and "
     "HUAWEICLOUD_SDK_SK"
@@ -79,7 +132,9 @@ class _Apig(Core[Wire]):
 
     `endpoint` is that of the region: `https://apig.eu-de.otc.t-systems.com`. `auth` is
     `IamPassword`, `AkSk`, a token, or a callable that returns one. `project_id` may be omitted with
-    `IamPassword`, whose token contains it. Raises `ConfigurationError` for an invalid argument.
+    `IamPassword`, whose token contains it. With `until="usable"`, a gateway that was created is
+    polled itself until it is running; `"created"` ends with the creation. Raises
+    `ConfigurationError` for an invalid argument.
     """
 
     def __init__(
@@ -88,6 +143,7 @@ class _Apig(Core[Wire]):
         auth: IamPassword | AkSk | str | Callable[[], Any],
         *,
         project_id: str | None = None,
+        until: Literal["created", "usable"] = "created",
         **options: Unpack[Options],
     ) -> None:
         auth = credentials = veiled(auth, IamPassword, AkSk)  # type: ignore[assignment]
@@ -108,7 +164,13 @@ class _Apig(Core[Wire]):
         )
         if isinstance(credentials, AkSk):
             bound = partial(AkSkAuth, credentials, project_id)
-        self._open(SERVICE, address(endpoint, "endpoint"), bound, options)
+        service = SERVICE
+        if until == "usable":
+            service = SERVICE._replace(query=partial(_query_gateway, {}))
+        elif until != "created":
+            problem = f"must be 'created' or 'usable', not {until!r:.40}"
+            raise ConfigurationError(problem, argument="until")
+        self._open(service, address(endpoint, "endpoint"), bound, options)
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
@@ -117,9 +179,13 @@ class _Apig(Core[Wire]):
         `HUAWEICLOUD_SDK_AK` and `HUAWEICLOUD_SDK_SK` (with temporary keys
         `HUAWEICLOUD_SDK_SECURITY_TOKEN`) and `OS_PROJECT_ID`; or `OS_AUTH_URL`, `OS_USERNAME`,
         `OS_PASSWORD`, `OS_USER_DOMAIN_NAME` and `OS_PROJECT_NAME` or `OS_PROJECT_ID`; or
-        `OS_TOKEN` and `OS_PROJECT_ID`. Raises a `ConfigurationError` that names all missing ones.
+        `OS_TOKEN` and `OS_PROJECT_ID`. `OS_USER_DOMAIN_ID` may stand for the user's domain, and
+        `OS_PROJECT_DOMAIN_NAME` or `OS_PROJECT_DOMAIN_ID` name another for the project; of a name
+        and an ID, the ID counts. Also reads `APIG_UNTIL`. Raises a `ConfigurationError` that names
+        all missing ones.
         """
-        with taken_from(_CLIENT | _KEYS | _USER | _OTHERS):
+        user = _USER | _PROJECT | _USER_DOMAIN | _PROJECT_DOMAIN
+        with taken_from(_CLIENT | _KEYS | user | {"auth": "OS_TOKEN"}):
             auth = _auth_from_env()
             return cls(auth=auth, **arguments(_CLIENT), **options)
 
@@ -130,9 +196,16 @@ def _auth_from_env() -> Any:
         return AkSk(**arguments(_KEYS, "APIG_ENDPOINT", *keys, "OS_PROJECT_ID"))
     if os.environ.get("OS_TOKEN"):
         return Secret(environment("APIG_ENDPOINT", "OS_TOKEN", "OS_PROJECT_ID")["OS_TOKEN"])
-    project = "project_id" if os.environ.get("OS_PROJECT_ID") else "project_name"
-    user = _USER | {project: f"OS_{project.upper()}"}
-    return IamPassword(**arguments(user, "APIG_ENDPOINT", *user.values(), instead=_OTHER_WAYS))
+    user = _USER | _id_or_name(_USER_DOMAIN) | _id_or_name(_PROJECT)
+    required = ("APIG_ENDPOINT", *user.values())
+    user |= _id_or_name(_PROJECT_DOMAIN)
+    return IamPassword(**arguments(user, *required, instead=_OTHER_WAYS))
+
+
+def _id_or_name(variables: dict[str, str]) -> dict[str, str]:
+    """Return the first of two variables if it is set, else the second."""
+    first, second = variables.items()
+    return dict([first if os.environ.get(first[1]) else second])
 
 
 class Apig(_Apig, Client[Wire]):

@@ -17,17 +17,13 @@ from opwatch.client import AsyncClient, Client, Options, Plugin
 from opwatch.described import Described
 from opwatch.net.address import address
 
-SERVICE = waits.service(
-    address_help=(
-        "for a job of API v2, use ITwinV2 (service itwin-v2); check `base_url` (ITWIN_BASE_URL)"
-    )
-)._replace(
-    strangers={
-        "progress": (
-            f"(ITWIN_BASE_URL) answers like iTwin's API v2; watch its jobs with ITwinV2 (service "
-            f"itwin-v2), or use ITwin with {BASE_URL}"
-        )
-    }
+_V2 = ("/reality-modeling", "/reality-analysis", "/reality-conversion")
+_IS_V2 = (
+    "(ITWIN_BASE_URL) is an address of iTwin's API v2: use ITwinV2 (service itwin-v2), or "
+    f"{waits.BASE_URL} for ITwin"
+)
+SERVICE = waits.service(address_help="check `base_url` (ITWIN_BASE_URL)")._replace(
+    strangers={"progress": _IS_V2}
 )
 
 
@@ -52,7 +48,10 @@ class _ITwin(Described[Wire]):
     ) -> None:
         auth = self._scheme.veil(auth)  # type: ignore[assignment]
         service = SERVICE if resolve_outcome else SERVICE._replace(outcome=None)
-        self._open(service, address(base_url, "base_url"), self._scheme.bind(auth), options)
+        where = address(base_url, "base_url")
+        if where.prefix.endswith(_V2):
+            service = service._replace(address_help=f"`base_url` {_IS_V2}")
+        self._open(service, where, self._scheme.bind(auth), options)
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:

@@ -55,21 +55,13 @@ def _message(issue: dict[str, Any]) -> str | None:
     return re.sub(r"%([0-9]{1,2})", param, text(issue.get("message")) or "") or None
 
 
-SERVICE = waits.service(
-    address_help=(
-        "for a job of API v1, use ITwin (service itwin); "
-        "check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"
-    )
-)._replace(
-    outcome=_reason,
-    completes=Phase.FAILED,
-    strangers={
-        "jobProgress": (
-            f"(ITWIN_BASE_URL) answers like iTwin's API v1; watch its jobs with ITwin (service "
-            f"itwin), or use ITwinV2 with {BASE_URL}"
-        )
-    },
+_IS_V1 = (
+    f"(ITWIN_BASE_URL) is an address of iTwin's API v1: use ITwin (service itwin), or {BASE_URL} "
+    f"for ITwinV2"
 )
+SERVICE = waits.service(
+    address_help="check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"
+)._replace(outcome=_reason, completes=Phase.FAILED, strangers={"jobProgress": _IS_V1})
 _CLIENT = {"auth": "ITWIN_ACCESS_TOKEN", "api": "ITWIN_API", "base_url": "ITWIN_BASE_URL"}
 _CREDENTIALS = {
     name: f"ITWIN_{name.upper()}" for name in ("client_id", "client_secret", "scope", "token_url")
@@ -99,9 +91,11 @@ class _ITwinV2(Core[Wire]):
         if api not in APIS:
             problem = f"must be {', '.join(map(repr, APIS[:2]))} or {APIS[2]!r}, not {api!r:.40}"
             raise ConfigurationError(problem, argument="api")
-        where = address(base_url, "base_url")
+        where, service = address(base_url, "base_url"), SERVICE
+        if where.prefix.endswith(_V1):
+            service = SERVICE._replace(address_help=f"`base_url` {_IS_V1}")
         self._open(
-            SERVICE,
+            service,
             where if where.prefix else where._replace(prefix=f"/{api}"),
             lambda clock: token_auth(credentials, clock, header="Authorization", prefix="Bearer "),
             options,

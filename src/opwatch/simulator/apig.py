@@ -1,18 +1,17 @@
-"""APIG, simulated: the gateways, the identity service, and the check of AK/SK signatures.
+"""APIG, simulated: the gateways and the identity service.
 
-API Gateway API reference, "Querying the Creation Progress of a Dedicated Gateway"; Identity and
-Access Management, "Obtaining a User Token"; "AK/SK authentication". Where the documents name a code
-and no text, the text is made up.
+API Gateway API reference, "Querying the Creation Progress of a Dedicated Gateway" and "Querying
+Dedicated Gateway Details"; Identity and Access Management, "Obtaining a User Token". Where the
+documents name a code and no text, the text is made up.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-import re
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,11 +20,12 @@ from opwatch_api.wire import apig as wire
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictInt, StrictStr
 from starlette.routing import BaseRoute, Route
 
-from opwatch.auth import aksk
 from opwatch.auth.iam import IamPassword
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault, Phase
+from opwatch.simulator import signatures
 from opwatch.simulator.app import Endpoint, answer
+from opwatch.simulator.signatures import KeyPair, project_of_signature
 from opwatch.simulator.simulation import Demo, Exchange, Handler, Refused, Reply
 from opwatch.simulator.state import Job, State, Token
 from opwatch.simulator.timeline import Frame, Timed
@@ -33,6 +33,7 @@ from opwatch.simulator.timeline import Frame, Timed
 USERNAME = "simulated-user"
 PASSWORD = "simulated-password"  # noqa: S105 (made up)
 DOMAIN_NAME = "OTC-SIMULATED-DOMAIN"
+DOMAIN_ID = "d0ma1n00000000000000000000000000"
 PROJECT_NAME = "eu-de_simulated"
 PROJECT_ID = "51a0000000000000000000000000c0de"
 ACCESS_KEY = "SIMULATEDACCESSKEY00"
@@ -44,10 +45,8 @@ SECURITY_TOKEN = "simulated-security-token"  # noqa: S105 (made up)
 TOKEN_LIFE = 86_400.0
 TOKEN_BYTES = 3000
 """A real one is kilobytes long."""
-CLOCK_TOLERANCE = timedelta(minutes=15)
-LOCK_AFTER = 5
-"""Failed signatures in a row; one more locks the pair of keys."""
-LOCK_TIME = 300.0
+LOCK_AFTER = signatures.LOCK_AFTER
+LOCK_TIME = signatures.LOCK_TIME
 
 ERRORS = {
     "APIC.7100": (401, "Authentication failed"),
@@ -93,16 +92,20 @@ IAM_ERRORS = {
     "Internal Server Error": (500, "An unexpected error prevented the server from answering."),
     "Service Unavailable": (503, "The service is unavailable."),
 }
+_DOMAIN = {"id": DOMAIN_ID, "name": DOMAIN_NAME}
 _WORDS = {
     Phase.PENDING: "creating",
     Phase.RUNNING: "creating",
     Phase.SUCCEEDED: "success",
     Phase.FAILED: "failed",
 }
+_GATEWAY_WORDS = {
+    Phase.PENDING: "Creating",
+    Phase.RUNNING: "Creating",
+    Phase.SUCCEEDED: "Running",
+    Phase.FAILED: "CreateFail",
+}
 _PERCENT = {Phase.PENDING: 0, Phase.SUCCEEDED: 100, Phase.FAILED: 0}
-_AUTHORIZATION = re.compile(
-    rf"{aksk.ALGORITHM} Access=([^,\s]+), SignedHeaders=([^,\s]+), Signature=([0-9a-f]{{64}})"
-)
 
 
 class _Named(BaseModel):
@@ -147,17 +150,6 @@ class TokenRefusal(BaseModel):
     error: _Refusal
 
 
-@attrs.define
-class KeyPair:
-    """An access key, and how often it was used wrongly."""
-
-    secret_key: str
-    security_token: str | None = None
-    failures: int = 0
-    """In a row."""
-    locked_until: float = 0.0
-
-
 class _Apig:
     name = "apig"
     demo = Demo(
@@ -178,10 +170,15 @@ class _Apig:
         def route(path: str, operation: str, handler: Handler) -> Route:
             return Route(path, Endpoint(self, state, operation, handler))
 
-        progress = "/v2/{project_id}/apigw/instances/{job_id}/progress"
+        gateway = "/v2/{project_id}/apigw/instances/{job_id}"
+        keys = {
+            ACCESS_KEY: KeyPair(SECRET_KEY),
+            TEMPORARY_ACCESS_KEY: KeyPair(TEMPORARY_SECRET_KEY, SECURITY_TOKEN),
+        }
         return [
             route("/v3/auth/tokens", "token", self._token(state)),
-            route(progress, "progress", self._progress(state)),
+            route(f"{gateway}/progress", "progress", self._progress(state, keys)),
+            route(gateway, "job", self._gateway(state, keys)),
             route("/v2/{rest:path}", "other", _nothing_there),
         ]
 
@@ -202,6 +199,8 @@ class _Apig:
         return {"endpoint": url, "auth": auth}
 
     def body(self, frame: Frame, job: Job | None, operation: str) -> Any:
+        if operation == "job":
+            return _gateway(frame, job)
         word = frame.state or _WORDS.get(frame.phase or Phase.UNKNOWN)
         if word is None:
             raise ConfigurationError(f"APIG has no word for {frame.phase}: give state='...'")
@@ -252,33 +251,43 @@ class _Apig:
     def model(self, operation: str, status: int) -> type[BaseModel]:
         if operation == "token":
             return TokenAnswer if status == 201 else TokenRefusal
-        return wire.InstanceProgress if status == 200 else wire.ErrorResponse
+        if status != 200:
+            return wire.ErrorResponse
+        return wire.Gateway if operation == "job" else wire.InstanceProgress
 
     def headers(self, operation: str, status: int) -> dict[str, str]:
         return {"X-Request-Id": secrets.token_hex(16)}
 
-    def _progress(self, state: State) -> Handler:
-        keys = {
-            ACCESS_KEY: KeyPair(SECRET_KEY),
-            TEMPORARY_ACCESS_KEY: KeyPair(TEMPORARY_SECRET_KEY, SECURITY_TOKEN),
-        }
-
+    def _progress(self, state: State, keys: Mapping[str, KeyPair]) -> Handler:
         def handle(exchange: Exchange) -> Reply:
-            if exchange.method != "GET":
-                return _nothing_there(exchange)
-            project_id: str | None
-            if exchange.header("x-auth-token") is not None:
-                project_id = self._project_of_token(exchange, state)
-            else:
-                project_id = _project_of_signature(exchange, state, keys)
-            if project_id != exchange.params["project_id"]:
-                raise Refused(Frame(error="APIC.7106"))
-            job = state.job(self.name, exchange.params["job_id"])
-            if job is None:
-                raise Refused(Frame(error="APIC.7302"))
+            job = self._authorized(exchange, state, keys)
             return answer(self, state, job.poll(), "progress", job)
 
         return handle
+
+    def _gateway(self, state: State, keys: Mapping[str, KeyPair]) -> Handler:
+        def handle(exchange: Exchange) -> Reply:
+            job = self._authorized(exchange, state, keys)
+            frame = job.look() or Frame(Phase.RUNNING)
+            own = attrs.evolve(frame, state=None)  # the word for it is the progress's
+            return answer(self, state, frame.lookup or own, "job", job)
+
+        return handle
+
+    def _authorized(self, exchange: Exchange, state: State, keys: Mapping[str, KeyPair]) -> Job:
+        if exchange.method != "GET":
+            raise Refused(Frame(error="APIG.0101"))
+        project_id: str | None
+        if exchange.header("x-auth-token") is not None:
+            project_id = self._project_of_token(exchange, state)
+        else:
+            project_id = project_of_signature(exchange, state, keys)
+        if project_id != exchange.params["project_id"]:
+            raise Refused(Frame(error="APIC.7106"))
+        job = state.job(self.name, exchange.params["job_id"])
+        if job is None:
+            raise Refused(Frame(error="APIC.7302"))
+        return job
 
     def _project_of_token(self, exchange: Exchange, state: State) -> str:
         token = state.token(self.name, exchange.header("x-auth-token") or "")
@@ -304,97 +313,29 @@ class _Apig:
         return handle
 
 
+def _gateway(frame: Frame, job: Job | None) -> dict[str, Any]:
+    status = frame.state or _GATEWAY_WORDS.get(frame.phase or Phase.UNKNOWN)
+    if status is None:
+        raise ConfigurationError(f"a gateway has no status for {frame.phase}: give state='...'")
+    started = 0.0 if job is None else job.started_at or 0.0
+    usable = status == _GATEWAY_WORDS[Phase.SUCCEEDED]
+    return {
+        "id": None if job is None else job.id,
+        "project_id": PROJECT_ID,
+        "instance_name": "a simulated gateway",
+        "status": status,
+        "create_time": int(started * 1000),
+        "eip_address": "192.0.2.10" if usable else None,
+        "ingress_ip": "192.168.0.10" if usable else None,
+    }
+
+
 def _nothing_there(exchange: Exchange) -> Reply:
     raise Refused(Frame(error="APIG.0101"))
 
 
 def _code(table: Mapping[str, tuple[int, str]], status: int | None) -> str:
     return next((code for code, (of, _) in table.items() if of == status), "Error")
-
-
-# --- AK/SK ----------------------------------------------------------------------------------------
-
-
-def _project_of_signature(
-    exchange: Exchange, state: State, keys: Mapping[str, KeyPair]
-) -> str | None:
-    """The project that a signed request is for; refused where the signature is not good."""
-    authorization = exchange.header("authorization")
-    if authorization is None:
-        raise Refused(Frame(error="APIG.0301"))
-    parts = _AUTHORIZATION.fullmatch(authorization)
-    if parts is None:
-        raise _unsigned("the Authorization header is not well formed")
-    access_key, names, _ = parts.groups()
-    pair = keys.get(access_key)
-    if pair is None:
-        raise _unsigned("the access key does not exist")
-    with state.lock:
-        now = state.clock.now()
-        if now < pair.locked_until:
-            raise _unsigned("the access key is locked after too many failures")
-        wrong = _wrong(exchange, state, access_key, pair, names.split(";"))
-        pair.failures = 0 if wrong is None else pair.failures + 1
-        if pair.failures > LOCK_AFTER:
-            pair.failures, pair.locked_until = 0, now + LOCK_TIME
-    if wrong is not None:
-        raise _unsigned(wrong)
-    return exchange.header("x-project-id")
-
-
-def _unsigned(why: str) -> Refused:
-    return Refused(
-        Frame(error="APIG.0301", message=f"Incorrect IAM authentication information: {why}")
-    )
-
-
-def _wrong(
-    exchange: Exchange, state: State, access_key: str, pair: KeyPair, names: list[str]
-) -> str | None:
-    """What is wrong with a signature; None where nothing is."""
-    must = {"host", "x-sdk-date", "x-project-id"}
-    if pair.security_token is not None:
-        must.add("x-security-token")
-    if missing := sorted(must - set(names)):
-        return f"not signed: {', '.join(missing)}"
-    signed = {name: exchange.header(name) for name in names}
-    if absent := sorted(name for name, value in signed.items() if value is None):
-        return f"signed and not sent: {', '.join(absent)}"
-    headers = {name: value for name, value in signed.items() if value is not None}
-    stamp = _time(headers["x-sdk-date"])
-    if stamp is None:
-        return "X-Sdk-Date is not well formed"
-    if abs(stamp - datetime.fromtimestamp(state.epoch(), UTC)) > CLOCK_TOLERANCE:
-        return "X-Sdk-Date is too far from the service's time"
-    if pair.security_token is not None and headers["x-security-token"] != pair.security_token:
-        return "the security token is wrong"
-    expected = aksk.sign(
-        method=exchange.method,
-        target=exchange.target,
-        host=headers["host"],
-        headers={name: value for name, value in headers.items() if name not in _OWN},
-        body=exchange.body,
-        access_key=access_key,
-        secret_key=pair.secret_key,
-        timestamp=stamp,
-        project_id=headers["x-project-id"],
-        security_token=headers.get("x-security-token"),
-    )["Authorization"]
-    given = exchange.header("authorization") or ""
-    return None if hmac.compare_digest(expected.encode(), given.encode()) else "verify failed"
-
-
-_OWN = frozenset({"host", "x-sdk-date", "x-project-id", "x-security-token"})
-"""Headers that the signing function adds by itself."""
-
-
-def _time(stamp: str) -> datetime | None:
-    if not re.fullmatch(r"\d{8}T\d{6}Z", stamp, re.ASCII):
-        return None
-    try:
-        return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 # --- the identity service -------------------------------------------------------------------------
@@ -410,15 +351,18 @@ def _check_login(exchange: Exchange) -> None:
         auth = json.loads(exchange.body)["auth"]
         methods = auth["identity"]["methods"]
         user = auth["identity"]["password"]["user"]
-        given = (user["name"], user["password"], user["domain"]["name"])
+        given = (user["name"], user["password"])
         project = auth["scope"]["project"]
         scope = (project.get("name"), project.get("id"))
+        domains = [user["domain"], project.get("domain", _DOMAIN)]
+        is_known = all(domain.items() <= _DOMAIN.items() for domain in domains)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise Refused(Frame(error="Bad Request")) from None
-    if methods != ["password"] or not all(isinstance(part, str) for part in given):
+    is_formed = all(domains) and all(isinstance(part, str) for part in given)
+    if methods != ["password"] or not is_formed:
         raise Refused(Frame(error="Bad Request"))
-    right = (USERNAME, PASSWORD, DOMAIN_NAME)
-    if not all(
+    right = (USERNAME, PASSWORD)
+    if not is_known or not all(
         hmac.compare_digest(a.encode(), b.encode()) for a, b in zip(given, right, strict=True)
     ):
         raise Refused(Frame(error="Unauthorized"))
@@ -427,13 +371,12 @@ def _check_login(exchange: Exchange) -> None:
 
 
 def _token_body(epoch: float, life: float, catalog: bool) -> dict[str, Any]:
-    domain = {"id": "d0ma1n00000000000000000000000000", "name": DOMAIN_NAME}
     body: dict[str, Any] = {
         "expires_at": _iso(epoch + life),
         "issued_at": _iso(epoch),
         "methods": ["password"],
-        "project": {"id": PROJECT_ID, "name": PROJECT_NAME, "domain": domain},
-        "user": {"id": "05e70000000000000000000000000000", "name": USERNAME, "domain": domain},
+        "project": {"id": PROJECT_ID, "name": PROJECT_NAME, "domain": _DOMAIN},
+        "user": {"id": "05e70000000000000000000000000000", "name": USERNAME, "domain": _DOMAIN},
         "roles": [{"id": "0", "name": "apig_adm"}],
     }
     if catalog:

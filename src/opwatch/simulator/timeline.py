@@ -74,7 +74,8 @@ class Frame:
     """Break the connection off halfway through the answer."""
     silent: bool = attrs.field(default=False, kw_only=True)
     lookup: Frame | None = attrs.field(default=None, kw_only=True)
-    """What a question for the job itself meets meanwhile (iTwin), where it isn't simply the job."""
+    """What the second request meets meanwhile, if not what `phase` says: iTwin's job, the messages
+    of a job of iTwin v2, an APIG gateway."""
 
     def __attrs_post_init__(self) -> None:
         kinds = {
