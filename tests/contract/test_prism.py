@@ -23,8 +23,10 @@ from opwatch import (
     AsyncApig,
     AsyncCatenis,
     AsyncITwin,
+    AsyncITwinV2,
     Catenis,
     ITwin,
+    ITwinV2,
     Phase,
     net,
 )
@@ -64,6 +66,19 @@ ANSWERS = {
     ("itwin", "404", "jobNotFound"): "JobGone",
     ("itwin", "404", "resourceNotFound"): "NotFound",
     ("itwin", "429", "rateLimitExceeded"): "RateLimited",
+    ("itwin-v2", "200", "queued"): "pending",
+    ("itwin-v2", "200", "active"): "running",
+    ("itwin-v2", "200", "terminatingOnCancel"): "running",
+    ("itwin-v2", "200", "terminatingOnFailure"): "running",
+    ("itwin-v2", "200", "success"): "succeeded",
+    ("itwin-v2", "200", "failed"): "failed",
+    ("itwin-v2", "200", "cancelled"): "cancelled",
+    ("itwin-v2", "401", "headerNotFound"): "AuthenticationError",
+    ("itwin-v2", "403", "insufficientPermissions"): "PermissionDenied",
+    ("itwin-v2", "404", "jobProgressNotFound"): "JobGone",
+    ("itwin-v2", "404", "jobNotFound"): "JobGone",
+    ("itwin-v2", "404", "resourceNotFound"): "NotFound",
+    ("itwin-v2", "429", "rateLimitExceeded"): "RateLimited",
     ("apig", "200", "created"): "succeeded",
     ("apig", "200", "creating"): "running",
     ("apig", "200", "insufficientQuota"): "failed",
@@ -120,14 +135,25 @@ def listening(printed: Iterable[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def urls() -> Iterator[dict[str, str]]:
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     specs = ROOT / "specs"
+    v2 = below_its_address(specs / "itwin-v2.yaml", tmp_path_factory.mktemp("specs"))
     with (
         prism(specs / "catenis.yaml") as catenis,
         prism(specs / "itwin.yaml") as itwin,
+        prism(v2) as itwin_v2,
         prism(specs / "apig.yaml") as apig,
     ):
-        yield {"catenis": catenis, "itwin": itwin, "apig": apig}
+        yield {"catenis": catenis, "itwin": itwin, "itwin-v2": itwin_v2, "apig": apig}
+
+
+def below_its_address(spec: Path, folder: Path) -> Path:
+    """A spec whose paths begin as its servers' do: Prism leaves the servers out."""
+    fields = yaml.safe_load(spec.read_text(encoding="utf-8"))
+    fields["paths"] = {f"/reality-modeling{path}": it for path, it in fields["paths"].items()}
+    written = folder / spec.name
+    written.write_text(yaml.safe_dump(fields), encoding="utf-8")
+    return written
 
 
 # --- clients whose requests are edited on their way -----------------------------------------------
@@ -193,6 +219,8 @@ def blocking_client(service: str, url: str) -> Client[Any]:
         return Catenis(DEVICE, SECRET, base_url=url)
     if service == "itwin":
         return ITwin("a made-up token", base_url=url)
+    if service == "itwin-v2":
+        return ITwinV2("a made-up token", base_url=url)
     return Apig(url, "a made-up token", project_id="p1")
 
 
@@ -201,6 +229,8 @@ def async_client(service: str, url: str) -> AsyncClient[Any]:
         return AsyncCatenis(DEVICE, SECRET, base_url=url)
     if service == "itwin":
         return AsyncITwin("a made-up token", base_url=url)
+    if service == "itwin-v2":
+        return AsyncITwinV2("a made-up token", base_url=url)
     return AsyncApig(url, "a made-up token", project_id="p1")
 
 
@@ -230,7 +260,7 @@ def test_every_example_is_asked_for() -> None:
     """The table above names every example of every answer to a progress query in the specs."""
     named = {
         (service, status, example)
-        for service in ("catenis", "itwin", "apig")
+        for service in ("catenis", "itwin", "itwin-v2", "apig")
         for status, example in examples(service)
     }
     assert named == set(ANSWERS)
@@ -275,6 +305,7 @@ def test_a_signed_request_is_taken(urls: dict[str, str]) -> None:
         ("catenis", "Authorization"),
         ("catenis", "X-BCoT-Timestamp"),
         ("itwin", "Authorization"),
+        ("itwin-v2", "Authorization"),
         ("apig", "X-Auth-Token"),
     ],
 )
@@ -288,7 +319,7 @@ def test_a_request_without_its_credentials_is_refused(
         assert caught.value.status == 401
 
 
-@pytest.mark.parametrize("service", ["catenis", "itwin", "apig"])
+@pytest.mark.parametrize("service", ["catenis", "itwin", "itwin-v2", "apig"])
 def test_an_answer_in_another_form_is_not_to_be_had(urls: dict[str, str], service: str) -> None:
     """Prism demands an `Accept` that fits: so the one that is sent does."""
 
@@ -302,7 +333,7 @@ def test_an_answer_in_another_form_is_not_to_be_had(urls: dict[str, str], servic
         assert caught.value.status == 406
 
 
-@pytest.mark.parametrize("service", ["catenis", "itwin", "apig"])
+@pytest.mark.parametrize("service", ["catenis", "itwin", "itwin-v2", "apig"])
 def test_a_wrong_address_is_not_found(urls: dict[str, str], service: str) -> None:
     """Prism knows the specs' paths alone: so those that are asked for are the right ones."""
     elsewhere = f"{urls[service]}/elsewhere"
@@ -327,3 +358,25 @@ def test_how_a_job_ended_is_asked_of_the_job(tmp_path: Path, job: str, outcome: 
         progress = client.progress(job_id)
     assert (progress.phase.value, progress.percent) == (outcome, 100)
     assert (progress.fault and progress.fault.code) == ("NoPhotos" if job == "failed" else None)
+
+
+def test_why_a_job_failed_is_asked_of_its_messages(urls: dict[str, str]) -> None:
+    """A job of the second version that failed is looked up as the spec says."""
+    prefer = preferring(progress="example=failed")
+    with edited(prefer), blocking_client("itwin-v2", urls["itwin-v2"]) as client:
+        fault = client.progress("j1").fault
+    assert str(fault) == (
+        "InputData_Invalid: Invalid input data: Invalid input data. Please check the "
+        'documentation. ("Scene")'
+    )
+
+
+def test_a_gateway_is_asked_whether_it_is_usable(urls: dict[str, str]) -> None:
+    """A gateway is requested as the spec says: created is not usable, running is."""
+    told = {"createSuccess": Phase.RUNNING, "running": Phase.SUCCEEDED}
+    gateway_id = "eddc4d25480b4cd6b512f270a1b8b341"  # that of the examples
+    for example, phase in told.items():
+        with edited(preferring(progress="example=created", other=f"example={example}")):
+            client = Apig(urls["apig"], "a made-up token", project_id="p1", until="usable")
+            with client:
+                assert client.progress(gateway_id).phase is phase
