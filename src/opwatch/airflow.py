@@ -183,8 +183,8 @@ _SENT = ("wire", "details")
 
 
 def _report(progress: Progress[Any]) -> dict[str, Any]:
-    """A progress as JSON: the task's XCom. `wire` and `details` are what the service sent, by its
-    own names."""
+    """A progress as JSON: the task's XCom. `wire` and `details`, if there are any, are what the
+    service sent, by its own names."""
 
     def plain(_: Any, __: Any, value: Any) -> Any:
         if isinstance(value, datetime):
@@ -196,10 +196,8 @@ def _report(progress: Progress[Any]) -> dict[str, Any]:
 
     fields = attrs.asdict(progress, filter=is_ours, value_serializer=plain)
     models = {name: getattr(progress, name) for name in _SENT}
-    return fields | {
-        name: model.to_dict() if hasattr(model, "to_dict") else None
-        for name, model in models.items()
-    }
+    sent = {name: it.to_dict() for name, it in models.items() if hasattr(it, "to_dict")}
+    return fields | {"wire": None} | sent
 
 
 def _ended(step: Step[Any]) -> dict[str, Any]:

@@ -457,6 +457,9 @@ def test_a_connection_gives_every_credential(name, monkeypatch):
         how = {"service": service, "conn_id": "any", "job_id": job_id, "schedule": (0.01,)}
         result = run(sensor(**how))
     assert (result["service"], result["phase"]) == (service, "succeeded")
+    assert result.get("details", {}).get("status") == (
+        "Running" if name == "apig domains" else None
+    )
 
 
 @pytest.mark.parametrize(
