@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opwatch_api.itwin_v2.api.jobs import get_job_progress
 from opwatch_api.itwin_v2.models import JobProgressResponse
 
+from opwatch.auth.scheme import Scheme
 from opwatch.core.polling import Schedule
 from opwatch.core.session import Complaint, Seen, Service, Session
 from opwatch.errors import JobGone, ServiceError
@@ -83,3 +84,20 @@ def service(*, address_help: str) -> Service[JobProgressResponse]:
         address_help=address_help,
         known=frozenset({"HeaderNotFound", "InsufficientPermissions", "Unauthorized"}),
     )
+
+
+BASE_URL = ""
+SCHEME = Scheme(
+    kind="oauth2",
+    variables={
+        "base_url": "ITWIN_BASE_URL",
+        "auth": "ITWIN_ACCESS_TOKEN",
+        "client_id": "ITWIN_CLIENT_ID",
+        "client_secret": "ITWIN_CLIENT_SECRET",
+        "scope": "ITWIN_SCOPE",
+        "token_url": "ITWIN_TOKEN_URL",
+    },
+    prefix="Bearer ",
+    token_url="https://ims.bentley.com/connect/token",
+    scope="itwin-platform",
+)

@@ -16,9 +16,9 @@ from opwatch_api.itwin_v2.models import JobProgressResponse as Wire
 from opwatch_waits import itwin_v2 as waits
 
 from opwatch.auth.oauth2 import ClientCredentials
-from opwatch.auth.tokens import token_auth, veiled
-from opwatch.client import AsyncClient, Client, Core, Options, Plugin
+from opwatch.client import AsyncClient, Client, Options, Plugin
 from opwatch.core.session import Session
+from opwatch.described import Described
 from opwatch.environment import arguments, taken_from
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
@@ -62,13 +62,10 @@ _IS_V1 = (
 SERVICE = waits.service(
     address_help="check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"
 )._replace(outcome=_reason, completes=Phase.FAILED, strangers={"jobProgress": _IS_V1})
-_CLIENT = {"auth": "ITWIN_ACCESS_TOKEN", "api": "ITWIN_API", "base_url": "ITWIN_BASE_URL"}
-_CREDENTIALS = {
-    name: f"ITWIN_{name.upper()}" for name in ("client_id", "client_secret", "scope", "token_url")
-}
+_CLIENT = {"api": "ITWIN_API", "base_url": "ITWIN_BASE_URL"}
 
 
-class _ITwinV2(Core[Wire]):
+class _ITwinV2(Described[Wire]):
     """Watches jobs of iTwin's Reality Modeling, Reality Analysis and Reality Conversion APIs, v2.
 
     `auth` is `ClientCredentials`, an access token, or a callable that returns one. `api` says which
@@ -76,6 +73,8 @@ class _ITwinV2(Core[Wire]):
     added, or everything in front of `/jobs`. If a job failed, a second request looks up why. Raises
     `ConfigurationError` for an invalid argument.
     """
+
+    _scheme = waits.SCHEME
 
     def __init__(
         self,
@@ -87,19 +86,15 @@ class _ITwinV2(Core[Wire]):
         base_url: str = BASE_URL,
         **options: Unpack[Options],
     ) -> None:
-        auth = credentials = veiled(auth, ClientCredentials)  # type: ignore[assignment]
+        auth = self._scheme.veil(auth)  # type: ignore[assignment]
         if api not in APIS:
             problem = f"must be {', '.join(map(repr, APIS[:2]))} or {APIS[2]!r}, not {api!r:.40}"
             raise ConfigurationError(problem, argument="api")
         where, service = address(base_url, "base_url"), SERVICE
         if where.prefix.endswith(_V1):
             service = SERVICE._replace(address_help=f"`base_url` {_IS_V1}")
-        self._open(
-            service,
-            where if where.prefix else where._replace(prefix=f"/{api}"),
-            lambda clock: token_auth(credentials, clock, header="Authorization", prefix="Bearer "),
-            options,
-        )
+        where = where if where.prefix else where._replace(prefix=f"/{api}")
+        self._open(service, where, self._scheme.bind(auth), options)
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
@@ -110,15 +105,12 @@ class _ITwinV2(Core[Wire]):
         first version, only its host is used. Raises a `ConfigurationError` that names all missing
         ones.
         """
-        with taken_from(_CLIENT | _CREDENTIALS):
+        with taken_from({**_CLIENT, **cls._scheme.variables}):
+            auth: Any = cls._scheme.from_env()
             found = arguments(_CLIENT)
             if "base_url" in found:
                 found["base_url"] = found["base_url"].rstrip("/").removesuffix(_V1)
-            if "auth" not in found:
-                pair = ("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET")
-                given = arguments(_CREDENTIALS, *pair, instead="ITWIN_ACCESS_TOKEN")
-                found["auth"] = ClientCredentials(**given)
-            return cls(**found, **options)
+            return cls(auth, **found, **options)
 
 
 class ITwinV2(_ITwinV2, Client[Wire]):

@@ -229,7 +229,9 @@ def compiled(
     """
     for operation in waited(content):
         module = _Module(service, content, operation)
-        return module.text(client or f"opwatch_api.{package_of(service)}", source or f"specs/{service}.yaml")
+        return module.text(
+            client or f"opwatch_api.{package_of(service)}", source or f"specs/{service}.yaml"
+        )
     return None
 
 
