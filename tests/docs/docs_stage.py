@@ -52,6 +52,9 @@ JOBS = (
     "3f8e2a67-41bd-4c0a-9f6e-7d2b9c8a5e10",
 )
 FAILED_JOB = "0c9d7f52-6a0e-4f0b-8b53-2d1f4c7e9a60"
+JOB_V2 = "9c1e7f04-3b6d-4c8e-a2f5-6d0b8e4a7c13"
+FAILED_JOB_V2 = "f4b20d96-8e17-45a3-bc60-1a9d7e3c5f82"
+NEW_GATEWAY = "a31d5c9e7b0f4826936cd81f2e4a70b5"
 GATEWAY, FAILED_GATEWAY = "eddc4d25480b4cd6b512f270a1b8b341", "6f1c8b0e7a9d4e2fb3c5d7e9f1a2b3c4"
 
 
@@ -141,6 +144,7 @@ def enter() -> None:
 
 def jobs(simulator: Simulator) -> None:
     """The jobs that the pages name."""
+    from opwatch import Fault
     from opwatch.simulator import Frame
 
     for message_id in MESSAGES:
@@ -176,6 +180,19 @@ def jobs(simulator: Simulator) -> None:
             Frame("running", at=120, percent=50),
             Frame("running", at=240, percent=80),
             Frame("succeeded", at=324, percent=100),
+        ],
+    )
+    simulator.add("itwin-v2", JOB_V2, [Frame("pending"), Frame("succeeded", at=200, percent=100)])
+    no_scene = Fault("InputData_Invalid", "The input has no scene.")
+    simulator.add("itwin-v2", FAILED_JOB_V2, Frame("failed", percent=12, fault=no_scene))
+    between = Frame("running", state="CreateSuccess")
+    simulator.add(
+        "apig",
+        NEW_GATEWAY,
+        [
+            Frame("running", percent=90),
+            Frame("succeeded", at=30, lookup=between),
+            Frame("succeeded", at=50),
         ],
     )
     simulator.add("apig", FAILED_GATEWAY, [Frame("running", percent=30), Frame("failed", at=30)])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from docs_blocks import ROOT, Block, blocks
 
-from opwatch import Apig, Catenis, ITwin
+from opwatch import Apig, Catenis, ITwin, ITwinV2
 from opwatch.cli import commands
 from opwatch.cli.simulating import add_examples
 from opwatch.simulator import Frame, Simulator
@@ -99,8 +99,10 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     assert shortened == told
 
 
-@pytest.mark.parametrize("client", [Catenis, ITwin, Apig])
-def test_every_environment_variable_is_named(client: type[Catenis | ITwin | Apig]) -> None:
+@pytest.mark.parametrize("client", [Catenis, ITwin, ITwinV2, Apig])
+def test_every_environment_variable_is_named(
+    client: type[Catenis | ITwin | ITwinV2 | Apig],
+) -> None:
     """The README names the variables that `from_env` says it reads."""
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", client.from_env.__doc__ or ""))
     assert named

@@ -241,6 +241,10 @@ def test_until_from_the_environment(sim: Simulator, monkeypatch: pytest.MonkeyPa
     sim.add("apig", "g", Frame("succeeded"))
     with Apig.from_env() as client:
         assert client.progress("g").details.status == "Running"
+    with Apig.from_env(until="created") as client:
+        assert client.progress("g").details is None
+    with pytest.raises(ConfigurationError, match=r"^`until` must be 'created' or 'usable'"):
+        Apig.from_env(until="now")  # type: ignore[arg-type]
     monkeypatch.setenv("APIG_UNTIL", "now")
     with pytest.raises(ConfigurationError, match=r"^APIG_UNTIL must be 'created' or 'usable'"):
         Apig.from_env()

@@ -265,6 +265,11 @@ def test_an_api_from_the_environment(sim: Simulator, monkeypatch: pytest.MonkeyP
         with ITwinV2.from_env() as client:
             client.progress("j1")
         assert sim.requests[-1].target == f"/{api}/jobs/j1/progress"
+    with ITwinV2.from_env(api="reality-modeling") as client:
+        client.progress("j1")
+    assert sim.requests[-1].target == "/reality-modeling/jobs/j1/progress"
+    with pytest.raises(ConfigurationError, match=r"^`api` must be 'reality-modeling', "):
+        ITwinV2.from_env(api="contextcapture")  # type: ignore[arg-type]
     monkeypatch.setenv("ITWIN_API", "contextcapture")
     with pytest.raises(ConfigurationError, match=r"^ITWIN_API must be 'reality-modeling', "):
         ITwinV2.from_env()

@@ -75,6 +75,7 @@ def add_examples(simulator: Simulator) -> None:
     Each is over within a few queries by its service's own schedule, so the code there can be
     tried as it stands.
     """
+    from opwatch.progress import Fault
     from opwatch.simulator import Frame
 
     sent = [
@@ -83,6 +84,11 @@ def add_examples(simulator: Simulator) -> None:
     ]
     built = Frame("running", percent=56, step="Reconstruction")
     created = Frame("running", percent=30)
+    queued = Frame("pending")
+    fault = Fault("InputData_Invalid", "The input has no scene.")
+    no_scene = Frame("failed", at=10, percent=12, fault=fault)
+    initing = Frame("succeeded", at=10, lookup=Frame("running", state="CreateSuccess"))
+    usable = Frame("succeeded", at=30)
     succeeded, failed = Frame("succeeded", at=20, percent=100), Frame("failed", at=10)
     examples = [
         ("catenis", "pQ8mVhfK2dTz4WxLrNcb", sent),
@@ -91,6 +97,9 @@ def add_examples(simulator: Simulator) -> None:
         ("itwin", "b7a41c3d-90f2-4e4e-a7be-6b1de3c5f8d4", [built, succeeded]),
         ("itwin", "3f8e2a67-41bd-4c0a-9f6e-7d2b9c8a5e10", [built, succeeded]),
         ("itwin", "0c9d7f52-6a0e-4f0b-8b53-2d1f4c7e9a60", [built, failed]),
+        ("itwin-v2", "9c1e7f04-3b6d-4c8e-a2f5-6d0b8e4a7c13", [queued, succeeded]),
+        ("itwin-v2", "f4b20d96-8e17-45a3-bc60-1a9d7e3c5f82", [queued, no_scene]),
+        ("apig", "a31d5c9e7b0f4826936cd81f2e4a70b5", [created, initing, usable]),
         ("apig", "eddc4d25480b4cd6b512f270a1b8b341", [created, succeeded]),
         ("apig", "6f1c8b0e7a9d4e2fb3c5d7e9f1a2b3c4", [created, failed]),
     ]

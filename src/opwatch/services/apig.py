@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack
 
 import attrs
 from opwatch_api.apig.api.instances import show_details_of_instance_v2
@@ -34,6 +34,7 @@ from opwatch.reading import any_json, is_another, object_in, state, text
 if TYPE_CHECKING:
     from opwatch.core.loop import Turn
 
+Until: TypeAlias = Literal["created", "usable"]
 _NOT_EXPIRED = {
     *("APIC.7100", "APIC.7103", "APIC.7105", "APIC.7107"),
     *("APIG.1000", "APIG.1001", "APIG.1002", "APIG.1003", "APIG.1009", "APIG.0301"),
@@ -108,7 +109,7 @@ def _is_expired(answer: Answer) -> bool:
 SERVICE = waits.service(
     _query, address_help="check `endpoint` and `project_id` (APIG_ENDPOINT, OS_PROJECT_ID)"
 )
-_CLIENT = {"endpoint": "APIG_ENDPOINT", "project_id": "OS_PROJECT_ID", "until": "APIG_UNTIL"}
+_CLIENT = {"endpoint": "APIG_ENDPOINT", "project_id": "OS_PROJECT_ID"}
 _KEYS = {
     "access_key": "HUAWEICLOUD_SDK_AK",
     "secret_key": "HUAWEICLOUD_SDK_SK",
@@ -143,7 +144,7 @@ class _Apig(Core[Wire]):
         auth: IamPassword | AkSk | str | Callable[[], Any],
         *,
         project_id: str | None = None,
-        until: Literal["created", "usable"] = "created",
+        until: Until = "created",
         **options: Unpack[Options],
     ) -> None:
         auth = credentials = veiled(auth, IamPassword, AkSk)  # type: ignore[assignment]
@@ -173,7 +174,7 @@ class _Apig(Core[Wire]):
         self._open(service, address(endpoint, "endpoint"), bound, options)
 
     @classmethod
-    def from_env(cls, **options: Unpack[Options]) -> Self:
+    def from_env(cls, *, until: Until | None = None, **options: Unpack[Options]) -> Self:
         """From `APIG_ENDPOINT` and the variables of one way to authenticate.
 
         `HUAWEICLOUD_SDK_AK` and `HUAWEICLOUD_SDK_SK` (with temporary keys
@@ -181,13 +182,16 @@ class _Apig(Core[Wire]):
         `OS_PASSWORD`, `OS_USER_DOMAIN_NAME` and `OS_PROJECT_NAME` or `OS_PROJECT_ID`; or
         `OS_TOKEN` and `OS_PROJECT_ID`. `OS_USER_DOMAIN_ID` may stand for the user's domain, and
         `OS_PROJECT_DOMAIN_NAME` or `OS_PROJECT_DOMAIN_ID` name another for the project; of a name
-        and an ID, the ID counts. Also reads `APIG_UNTIL`. Raises a `ConfigurationError` that names
-        all missing ones.
+        and an ID, the ID counts. Unless `until` is passed, it is `APIG_UNTIL`. Raises a
+        `ConfigurationError` that names all missing ones.
         """
+        client = _CLIENT | ({"until": "APIG_UNTIL"} if until is None else {})
         user = _USER | _PROJECT | _USER_DOMAIN | _PROJECT_DOMAIN
-        with taken_from(_CLIENT | _KEYS | user | {"auth": "OS_TOKEN"}):
-            auth = _auth_from_env()
-            return cls(auth=auth, **arguments(_CLIENT), **options)
+        with taken_from(client | _KEYS | user | {"auth": "OS_TOKEN"}):
+            auth, found = _auth_from_env(), arguments(client)
+            if until is not None:
+                found["until"] = until
+            return cls(auth=auth, **found, **options)
 
 
 def _auth_from_env() -> Any:

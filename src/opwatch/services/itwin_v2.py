@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, get_args
 
 import attrs
 from opwatch_api.itwin_v2.api.jobs import get_job_messages
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from opwatch.core.loop import Turn
 
 BASE_URL = "https://api.bentley.com"
-APIS = ("reality-modeling", "reality-analysis", "reality-conversion")
+Api: TypeAlias = Literal["reality-modeling", "reality-analysis", "reality-conversion"]
+APIS: tuple[str, ...] = get_args(Api)
 _V1 = "/contextcapture"
 
 
@@ -62,7 +63,6 @@ _IS_V1 = (
 SERVICE = waits.service(
     address_help="check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"
 )._replace(outcome=_reason, completes=Phase.FAILED, strangers={"jobProgress": _IS_V1})
-_CLIENT = {"api": "ITWIN_API", "base_url": "ITWIN_BASE_URL"}
 
 
 class _ITwinV2(Described[Wire]):
@@ -80,9 +80,7 @@ class _ITwinV2(Described[Wire]):
         self,
         auth: ClientCredentials | str | Callable[[], Any],
         *,
-        api: Literal["reality-modeling", "reality-analysis", "reality-conversion"] = (
-            "reality-modeling"
-        ),
+        api: Api = "reality-modeling",
         base_url: str = BASE_URL,
         **options: Unpack[Options],
     ) -> None:
@@ -97,17 +95,20 @@ class _ITwinV2(Described[Wire]):
         self._open(service, where, self._scheme.bind(auth), options)
 
     @classmethod
-    def from_env(cls, **options: Unpack[Options]) -> Self:
-        """From the variables of `ITwin.from_env`, and `ITWIN_API`.
+    def from_env(cls, *, api: Api | None = None, **options: Unpack[Options]) -> Self:
+        """From the variables of `ITwin.from_env`, and `ITWIN_API` unless `api` is passed.
 
         They are `ITWIN_CLIENT_ID` and `ITWIN_CLIENT_SECRET`, or `ITWIN_ACCESS_TOKEN`; and
         `ITWIN_BASE_URL`, `ITWIN_TOKEN_URL` and `ITWIN_SCOPE`. If `ITWIN_BASE_URL` is that of the
         first version, only its host is used. Raises a `ConfigurationError` that names all missing
         ones.
         """
-        with taken_from({**_CLIENT, **cls._scheme.variables}):
+        client = {"base_url": "ITWIN_BASE_URL"} | ({"api": "ITWIN_API"} if api is None else {})
+        with taken_from({**client, **cls._scheme.variables}):
             auth: Any = cls._scheme.from_env()
-            found = arguments(_CLIENT)
+            found = arguments(client)
+            if api is not None:
+                found["api"] = api
             if "base_url" in found:
                 found["base_url"] = found["base_url"].rstrip("/").removesuffix(_V1)
             return cls(auth, **found, **options)
