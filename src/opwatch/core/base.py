@@ -82,7 +82,19 @@ class Core(Generic[W]):
         epoch = clock.epoch()  # before the other clock: otherwise a poll would be early
         name = self._session.service.name
         job_id, state = polling.load(token, service=name, now=clock.now(), epoch=epoch)
-        return Run(self._session, clock, self._session.check_id(job_id), state)
+        # When it is due may be what the service asked for.
+        return Run(self._session, clock, self._session.check_id(job_id), state, state.due)
+
+    def nudge(self, job_id: str) -> None:
+        """Poll a job now, ahead of the schedule, in each wait of this client for it.
+
+        For whoever learns of its end in another way: a webhook, a message, a user. Callable from
+        any thread or task. There is one such poll per delay of the schedule, and none while a
+        `Retry-After` lasts. The service's answer decides: a nudge that comes too early, or that
+        somebody forged, costs one poll, and one that is lost costs nothing. Does nothing if no wait
+        is in progress. Raises `ConfigurationError` for an invalid ID.
+        """
+        self._io.nudges.nudge(self._session.check_id(job_id))
 
     async def _progress(self, job_id: str) -> Progress[W]:
         turn = Turn(self._io, self._clock.now())
@@ -119,6 +131,7 @@ class Core(Generic[W]):
             problem = f"must not be async: {type(self).__name__} is a blocking client"
             raise ConfigurationError(problem, argument="on_progress")
         self._io.check_cancel(cancel)
+        self._io.nudges.add(run)
         try:
             while (progress := await upcoming(run, self._io, cancel)) is not None:
                 if on_progress is not None and inspect.isawaitable(done := on_progress(progress)):
@@ -150,6 +163,11 @@ class WatchBase(Generic[W]):
         self.job_id = run.job_id
         self._cancel = io.check_cancel(cancel)
         self._has_raised = False
+        io.nudges.add(run)
+
+    def nudge(self) -> None:
+        """Poll now, ahead of the schedule, as `Client.nudge`."""
+        self._run.nudge()
 
     async def _upcoming(self) -> Progress[W] | None:
         if self._has_raised:

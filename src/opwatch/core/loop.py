@@ -13,12 +13,14 @@ import inspect
 import queue
 import time
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from opwatch.clock import AsyncCancel, Cancel, Clock
 from opwatch.core import polling
 from opwatch.core.holds import Holds
+from opwatch.core.nudges import Bell, Either, Nudges, Wait
 from opwatch.core.run import Run
 from opwatch.errors import ConfigurationError, OpwatchError, TransportError
 from opwatch.net import fork
@@ -84,8 +86,8 @@ async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | Non
     while not run.is_over:
         if cancel is not None and cancel.is_set():
             raise run.cancel()
-        if (left := run.due - io.clock.now()) > 0:
-            await io.sleep(left, cancel)
+        if run.due > io.clock.now():
+            await io.sleep(run, cancel)
         elif (progress := await poll(run, io)) is not None:
             return progress
     if run.error is not None:
@@ -96,6 +98,7 @@ async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | Non
 async def poll(run: Run[W], io: Io) -> Progress[W] | None:
     """Poll once; return the answer, if there is one."""
     turn, closer = Turn(io, run.state.plan.deadline), polling.wants_closer_look(run.state)
+    run.begin(io.clock.now())
     try:
         brought: Any = await run.session.query(turn, run.job_id, closer=closer, over=run.over)
     except OpwatchError as error:
@@ -139,6 +142,7 @@ class _Io:
     def __init__(self, transport: Any, clock: Clock, settings: Settings) -> None:
         self.clock = clock
         self.holds = Holds()
+        self.nudges = Nudges()
         self.request_timeout = settings.request_timeout
         self.max_in_flight = settings.max_in_flight
         self._transport = transport
@@ -201,8 +205,12 @@ class BlockingIo(_Io):
         turn.learn(request, answer)
         return answer
 
-    async def sleep(self, seconds: float, cancel: Cancel | None) -> None:
-        self.clock.sleep(seconds, cancel)
+    async def sleep(self, wait: Wait, cancel: Cancel | None) -> None:
+        """Sleep until a poll is due, or until the wait is nudged or cancelled."""
+        bell = Bell(cancel)
+        wait.wake = bell.ring
+        if (left := wait.due - self.clock.now()) > 0:  # looked at again: a nudge may have come
+            self.clock.sleep(left, bell)
 
     async def result(self, value: Any, turn: Turn) -> Any:
         """Return what a callable of the user's returned, unless it is async."""
@@ -251,8 +259,14 @@ class AsyncIo(_Io):
         turn.learn(request, answer)
         return answer
 
-    async def sleep(self, seconds: float, cancel: AsyncCancel | None) -> None:
-        await self.clock.asleep(seconds, cancel)
+    async def sleep(self, wait: Wait, cancel: AsyncCancel | None) -> None:
+        """Sleep until a poll is due, or until the wait is nudged or cancelled."""
+        import anyio
+
+        rung, loop = anyio.Event(), running_loop()
+        wait.wake = lambda: soon(loop, rung.set)
+        if (left := wait.due - self.clock.now()) > 0:  # looked at again: a nudge may have come
+            await self.clock.asleep(left, rung if cancel is None else Either(rung, cancel))
 
     async def result(self, value: Any, turn: Turn) -> Any:
         """Return what a callable of the user's returned, awaited if need be."""
@@ -269,12 +283,17 @@ class AsyncIo(_Io):
         import anyio
 
         event, loop = anyio.Event(), running_loop()
-        soon: Any = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-        flight.on_landing(lambda: soon(event.set))
+        flight.on_landing(lambda: soon(loop, event.set))
         with anyio.move_on_after(turn.left()):
             await event.wait()
             return
         raise self._no_token()
+
+
+def soon(loop: Any, call: Callable[[], object]) -> None:
+    """Call something in an event loop, from any thread; not if the loop is closed."""
+    with suppress(RuntimeError):
+        (getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon)(call)
 
 
 def running_loop() -> Any:

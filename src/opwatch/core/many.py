@@ -13,11 +13,14 @@ from __future__ import annotations
 import contextvars
 import heapq
 import logging
+import math
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any, Generic, TypeVar
 
-from opwatch.core.loop import Io, blocking, poll, running_loop
+from opwatch.core.loop import Io, blocking, poll, running_loop, soon
+from opwatch.core.nudges import Either, nobody
 from opwatch.core.run import Run
 from opwatch.errors import OpwatchError, WaitCancelled
 from opwatch.progress import Progress
@@ -30,7 +33,7 @@ class Many(Generic[W]):
     """The waits of many jobs, and what both iterators tell beside the answers."""
 
     def __init__(self, runs: list[Run[W]], io: Io, cancel: Any) -> None:
-        self._runs = runs
+        self._runs = {run.job_id: run for run in runs}
         self._io = io
         self._cancel = io.check_cancel(cancel)
         self._at_once = io.max_in_flight if io.is_async else 1
@@ -42,25 +45,46 @@ class Many(Generic[W]):
         self._answers: deque[Progress[W]] = deque()
         self._broken: deque[BaseException] = deque()
         self._came: Any = None
+        self._is_nudged = False
+        self.wake: Callable[[], object] = nobody
+        io.nudges.add(self)
 
     @property
     def errors(self) -> dict[str, OpwatchError]:
         """Why a job's wait ended without the job's end, by job ID."""
-        return {run.job_id: run.error for run in self._runs if run.error is not None}
+        return {run.job_id: run.error for run in self._runs.values() if run.error is not None}
 
     @property
     def last(self) -> dict[str, Progress[W]]:
         """The last answer of each job that has one, by job ID."""
-        return {run.job_id: run.last for run in self._runs if run.last is not None}
+        return {run.job_id: run.last for run in self._runs.values() if run.last is not None}
 
     @property
     def tokens(self) -> dict[str, str]:
         """What resumes each wait that hasn't ended, or was cancelled, by job ID."""
         return {
             run.job_id: run.token
-            for run in self._runs
+            for run in self._runs.values()
             if not run.is_over or isinstance(run.error, WaitCancelled)
         }
+
+    @property
+    def due(self) -> float:
+        """When the next poll is due, of the jobs that aren't being polled."""
+        return -math.inf if self._is_nudged else self._heap[0][0]
+
+    def nudge(self, job_id: str | None = None) -> None:
+        """Poll a job now (None: every job), ahead of its schedule; from any thread or task.
+
+        There is one such poll per delay, and none while a `Retry-After` lasts. The service's answer
+        decides, so a nudge that comes too early, or for a job that isn't watched, does no harm.
+        """
+        nudged = self._runs.keys() if job_id is None else self._runs.keys() & {job_id}
+        for name in nudged:
+            self._runs[name].nudge()
+        if nudged:
+            self._is_nudged = True
+            self.wake()
 
     async def _upcoming(self) -> Progress[W] | None:
         """Return the next answer of any job; None after the last."""
@@ -76,11 +100,15 @@ class Many(Generic[W]):
                 if not self._heap and not self._in_flight:
                     return None
                 is_full = len(self._in_flight) >= self._at_once
-                due = self._heap[0][0] if self._heap and not is_full else None
+                due = self.due if self._heap and not is_full else None
                 await self._pause(None if due is None else max(due - self._io.clock.now(), 0.0))
 
     async def _launch_due(self) -> bool:
         """Start the polls that are due, as many as there is room for; True if something came."""
+        if self._is_nudged:
+            self._is_nudged = False
+            self._heap = [(run.due, n, run) for _, n, run in self._heap]
+            heapq.heapify(self._heap)
         now = self._io.clock.now()
         while self._heap and self._heap[0][0] <= now and len(self._in_flight) < self._at_once:
             run = heapq.heappop(self._heap)[2]
@@ -105,7 +133,7 @@ class Many(Generic[W]):
     async def _cancel_all(self) -> None:
         self._is_cancelled = True
         self._heap.clear()
-        errors = [run.cancel() for run in self._runs if not run.is_over]
+        errors = [run.cancel() for run in self._runs.values() if not run.is_over]
         await self.give_up()
         if errors:
             raise errors[-1]
@@ -142,7 +170,7 @@ class WatchMany(Many[W], Iterator[Progress[W]]):
 
     async def _pause(self, seconds: float | None) -> None:
         if seconds:
-            await self._io.sleep(seconds, self._cancel)
+            await self._io.sleep(self, self._cancel)
 
 
 class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
@@ -188,9 +216,10 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         import anyio
 
         self._came = anyio.Event()
+        self.wake = partial(soon, self._loop, self._came.set)
 
     async def _pause(self, seconds: float | None) -> None:
-        until = self._came if self._cancel is None else _Either(self._came, self._cancel)
+        until = self._came if self._cancel is None else Either(self._came, self._cancel)
         if seconds is None:
             await until.wait()
         else:
@@ -229,24 +258,3 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         self._put_back(run)
         self._in_flight.pop(scope)[0].set()
         self._came.set()
-
-
-class _Either:
-    """The first of two events."""
-
-    def __init__(self, *events: Any) -> None:
-        self._events = events
-
-    def is_set(self) -> bool:
-        return any(event.is_set() for event in self._events)
-
-    async def wait(self) -> None:
-        import anyio
-
-        async def wait_for(event: Any) -> None:
-            await event.wait()
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            for event in self._events:
-                group.start_soon(wait_for, event)

@@ -51,6 +51,10 @@ held the client) doesn't count.
 readings without a change on the last rung (`held`), and `wants_closer_look` is true for exactly one
 of them until the job moves again. What a closer look is, the service knows.
 
+**A nudge** says that a job may have ended, and makes one poll ahead of the schedule. Nobody has to
+believe it: the poll counts only if it ends the wait, and until the next scheduled poll there is no
+other. So a lost nudge costs nothing, and a forged one costs one poll.
+
 **The gate** is a rate limit: it is an origin's, not a job's. It holds every request until a pause
 is over and then releases them gradually: the n-th that was held goes at a fraction of the spread
 that is evenly distributed whatever their number (the golden ratio's multiples). A 429 without
@@ -300,6 +304,18 @@ def advance(
         verdict = Verdict.ENDED
     due, polls = _cut(due, plan.deadline), state.polls + 1
     return PollState(plan, due, step + 1, held, marker, phase, changed, failures, polls), verdict
+
+
+def advance_nudged(
+    state: PollState, event: Reading | Trouble, now: float, jitter: float = 0.0
+) -> tuple[PollState, Verdict]:
+    """As `advance`, for a poll that a nudge made ahead of the schedule.
+
+    It counts only if it ends the wait. Otherwise the schedule continues as if it had not been made.
+    """
+    if classify(state, event, now) in (Event.OVER, Event.FATAL, Event.BARRED):
+        return advance(state, event, now, jitter)
+    return state._replace(polls=state.polls + 1), Verdict.WAIT
 
 
 def classify(state: PollState, event: Reading | Trouble, now: float) -> Event:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import attrs
 
 from opwatch.clock import Clock
 from opwatch.core import polling
+from opwatch.core.nudges import nobody
 from opwatch.core.polling import PollState, Reading, Trouble, Verdict
 from opwatch.core.session import Seen, Session
 from opwatch.errors import (
@@ -55,15 +57,28 @@ class Run(Generic[W]):
     """The wait for one job."""
 
     __slots__ = (
-        *("_clock", "_held_until", "error", "is_over"),
-        *("job_id", "last", "over", "session", "state", "trouble"),
+        *("__weakref__", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error", "is_over"),
+        *("job_id", "last", "over", "session", "state", "trouble", "wake"),
     )
 
-    def __init__(self, session: Session[W], clock: Clock, job_id: str, state: PollState) -> None:
+    def __init__(
+        self,
+        session: Session[W],
+        clock: Clock,
+        job_id: str,
+        state: PollState,
+        held_until: float = -math.inf,
+    ) -> None:
         self.session = session
         self._clock = clock
-        self._held_until = state.due
+        self._held_until = held_until
         """Not before this may the next poll be sent, though it is due."""
+        self._is_nudged = False
+        """Whether a nudge came after the latest poll began."""
+        self._is_ahead = False
+        """Whether a nudge made the latest poll, ahead of the schedule."""
+        self.wake: Callable[[], object] = nobody
+        """Wakes whoever sleeps until `due`; from any thread."""
         self.job_id = job_id
         self.state = state
         self.is_over = False
@@ -79,7 +94,12 @@ class Run(Generic[W]):
 
     @property
     def due(self) -> float:
-        """When the next poll is due."""
+        """When the next poll is due: by the schedule or, once until then, by a nudge."""
+        is_now = self._is_nudged and not self._is_ahead
+        return self._held_until if is_now else self._scheduled
+
+    @property
+    def _scheduled(self) -> float:
         return max(self.state.due, self._held_until)
 
     @property
@@ -87,12 +107,24 @@ class Run(Generic[W]):
         """What resumes the wait, in this process or another."""
         now = self._clock.now()  # before the other clock: otherwise a poll would be early
         return polling.dump(
-            self.state._replace(due=self.due),
+            self.state._replace(due=self._scheduled),
             service=self.session.service.name,
             job_id=self.job_id,
             now=now,
             epoch=self._clock.epoch(),
         )
+
+    def nudge(self, job_id: str | None = None) -> None:
+        """Make the next poll due now, if this is that job (None: whichever). From any thread."""
+        if job_id in (None, self.job_id):
+            self._is_nudged = True
+            self.wake()
+
+    def begin(self, now: float) -> None:
+        """Note that a poll begins."""
+        is_first = self.state.polls == 0  # that one isn't ahead of anything
+        self._is_ahead = self._is_nudged and not is_first and now < self._scheduled
+        self._is_nudged = False
 
     def learn(
         self,
@@ -141,6 +173,7 @@ class Run(Generic[W]):
         if error.held_until is not None:
             if pause is None or not polling.is_too_long(pause, now, self.state.plan.deadline):
                 self._hold(error.held_until)  # nothing was sent, so nothing is counted
+                self._is_nudged, self._is_ahead = self._is_nudged or self._is_ahead, False
                 return
             event = Trouble(transient=False, retry_after=pause, over=over)
         else:
@@ -168,7 +201,8 @@ class Run(Generic[W]):
     def _advance(
         self, event: Reading | Trouble, now: float, jitter: float, error: OpwatchError | None = None
     ) -> None:
-        self.state, verdict = polling.advance(self.state, event, now, jitter)
+        advance = polling.advance_nudged if self._is_ahead else polling.advance
+        self.state, verdict = advance(self.state, event, now, jitter)
         if error is not None and logger.isEnabledFor(logging.DEBUG):
             name = self.session.service.name
             logger.debug("%s %s: %s: %s", name, self.job_id, verdict.value, error.message)

@@ -1,0 +1,103 @@
+"""Nudges: they make the next poll of a wait due now, and wake whoever sleeps until then.
+
+Anything may nudge, at any time and from any thread: a webhook, a notification, a user. What follows
+from it is decided in `polling`; here is how it reaches the waits of a client.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from opwatch.clock import LONGEST_SLEEP, Cancel
+
+GLANCE = 0.5
+"""Seconds between two looks at something that can't be waited for."""
+_CAN_INTERRUPT = os.name == "posix"
+"""Whether Ctrl-C interrupts a thread that waits for a queue."""
+
+
+def nobody() -> None:
+    """Wake nobody."""
+
+
+class Wait(Protocol):
+    """One wait or many: what sleeps until it is `due`."""
+
+    wake: Callable[[], object]
+
+    @property
+    def due(self) -> float: ...
+
+    def nudge(self, job_id: str | None = None) -> None: ...
+
+
+class Nudges:
+    """The waits of one client. Holds none of them alive, and takes no lock."""
+
+    def __init__(self) -> None:
+        self._waits: set[weakref.ref[Wait]] = set()
+
+    def add(self, wait: Wait) -> None:
+        self._waits.add(weakref.ref(wait, self._waits.discard))
+
+    def nudge(self, job_id: str | None = None) -> None:
+        """Nudge every wait for that job, or for any."""
+        for reference in list(self._waits):
+            if (wait := reference()) is not None:
+                wait.nudge(job_id)
+
+    def __bool__(self) -> bool:
+        return bool(self._waits)
+
+
+class Bell:
+    """An event for one blocking sleep: it is set by a nudge or, if there is one, by `cancel`."""
+
+    def __init__(self, cancel: Cancel | None = None) -> None:
+        self._cancel = cancel
+        self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def ring(self) -> None:
+        """Set it; from any thread, and from a signal handler."""
+        self._rings.put(None)
+
+    def is_set(self) -> bool:
+        return not self._rings.empty() or (self._cancel is not None and self._cancel.is_set())
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = time.monotonic() + (LONGEST_SLEEP if timeout is None else timeout)
+        while not self.is_set() and (left := until - time.monotonic()) > 0:
+            if self._cancel is not None:  # nothing waits for two events at a time
+                self._cancel.wait(min(left, GLANCE))
+                continue
+            with suppress(queue.Empty):
+                longest = left if _CAN_INTERRUPT else min(left, GLANCE)
+                self._rings.put(self._rings.get(timeout=longest))
+        return self.is_set()
+
+
+class Either:
+    """The first of two events, in an event loop."""
+
+    def __init__(self, *events: Any) -> None:
+        self._events = events
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._events)
+
+    async def wait(self) -> None:
+        import anyio
+
+        async def wait_for(event: Any) -> None:
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for event in self._events:
+                group.start_soon(wait_for, event)
