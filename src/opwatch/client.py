@@ -153,6 +153,7 @@ class Client(Core[W]):
 
     def close(self) -> None:
         """Close the connections. A client that is used again opens new ones."""
+        self._io.close()
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -255,6 +256,7 @@ class AsyncClient(Core[W]):
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
+        self._io.close()
         for many in list(self._many):
             await many.give_up()
         await self._transport.aclose()

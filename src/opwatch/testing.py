@@ -31,7 +31,7 @@ from opwatch import net
 from opwatch.client import AsyncClient, Plugin
 from opwatch.clock import AsyncCancel, Cancel, Clock
 from opwatch.core.run import Step
-from opwatch.errors import ConfigurationError, OpwatchError, error_kind
+from opwatch.errors import ConfigurationError, OpwatchError, TransportError, error_kind
 from opwatch.net.asynchronous import AsyncTransport
 from opwatch.net.blocking import Transport
 from opwatch.net.message import Answer, Request, Secret
@@ -218,9 +218,11 @@ class Script:
     def __enter__(self) -> Self:
         blocking = net.open_blocking.set(lambda settings: _Scripted(settings, self))
         asynchronous = net.open_async.set(lambda settings: _AsyncScripted(settings, self))
+        websocket = net.open_websocket.set(lambda settings: _no_websocket)
         self._resets = [
             lambda: net.open_blocking.reset(blocking),
             lambda: net.open_async.reset(asynchronous),
+            lambda: net.open_websocket.reset(websocket),
         ]
         return self
 
@@ -232,6 +234,12 @@ class Script:
     ) -> None:
         for reset in self._resets:
             reset()
+
+
+def _no_websocket(request: Request, subprotocol: str, end: float) -> Any:
+    refused = TransportError("a script has no WebSocket; call client.nudge()")
+    refused.transient = False
+    raise refused
 
 
 def _plain(request: Request) -> Request:

@@ -77,6 +77,7 @@ BROKEN = [
         "The facade has its own HTTP exchange, and h11 stays in it",
     ),
     ("opwatch/core/loop.py", "import click", "The core needs no extra"),
+    ("opwatch/core/channel.py", "import wsproto", "The core needs no extra"),
     ("opwatch/services/itwin.py", "import opwatch_api.wire.itwin", "The core needs no extra"),
 ]
 

@@ -48,7 +48,7 @@ ERRORS = [
 ]
 HEAVY = {
     *("httpx", "httpcore", "h11", "anyio", "attrs", "click", "rich"),
-    *("pydantic", "starlette", "uvicorn", "yaml", "opwatch_api", "opwatch_waits"),
+    *("pydantic", "starlette", "uvicorn", "wsproto", "yaml", "opwatch_api", "opwatch_waits"),
 }
 
 
@@ -123,3 +123,10 @@ def test_a_blocking_client_loads_nothing_of_the_async_one() -> None:
     assert loaded & {"opwatch.net.asynchronous", "anyio.lowlevel", "anyio.abc"} == set()
     asynchronous = loaded_by("from opwatch import AsyncITwin; AsyncITwin('made-up')")
     assert "opwatch.net.asynchronous" in asynchronous
+
+
+def test_only_notifications_load_the_websocket_library() -> None:
+    """Without `notifications=True`, Catenis's client needs no WebSocket, and loads none."""
+    made = "from opwatch import Catenis; Catenis('d' * 20, 'made-up'"
+    assert "wsproto" not in loaded_by(f"{made})")
+    assert "wsproto" in loaded_by(f"{made}, notifications=True)")

@@ -21,15 +21,15 @@ class Flight:
         self.result: Any = None
         self.failure: OpwatchError | None = None
         """Why it brought no result, for everybody who waited."""
-        self._has_landed = False
+        self.has_landed = False
         self._wakes: list[Callable[[], object]] = []
         self._gate = _thread.allocate_lock()
         self._gate.acquire()
 
     def land(self) -> None:
         """Wake everybody who waits. Has no effect the second time."""
-        if not self._has_landed:
-            self._has_landed = True
+        if not self.has_landed:
+            self.has_landed = True
             with suppress(RuntimeError):
                 self._gate.release()
         while self._wakes:
@@ -41,12 +41,12 @@ class Flight:
         if self._gate.acquire(timeout=seconds):
             with suppress(RuntimeError):
                 self._gate.release()
-        return self._has_landed
+        return self.has_landed
 
     def on_landing(self, wake: Callable[[], object]) -> None:
         """Call `wake` when it has landed: at once, if it has."""
         self._wakes.append(wake)
-        if self._has_landed:
+        if self.has_landed:
             self.land()
 
 

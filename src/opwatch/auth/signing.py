@@ -69,6 +69,10 @@ class Ctn1Auth(_Signing):
         self._secrets = [secret]
         self._skew = 0.0
 
+    def signed(self, request: Request) -> Request:
+        """Return the request, signed now: for a channel, which sends it in another form."""
+        return self._signed(request, self._skew)
+
     async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
         skew = self._skew  # another caller may correct it before this request is answered
         answer = await turn.send(self._signed(request, skew))

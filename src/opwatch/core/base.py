@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -12,6 +13,7 @@ from opwatch import clock as clocks
 from opwatch.auth.tokens import Auth
 from opwatch.clock import Clock
 from opwatch.core import polling
+from opwatch.core.channel import Channel, Notifications
 from opwatch.core.loop import Io, Turn, poll, upcoming
 from opwatch.core.options import Options, Settings
 from opwatch.core.polling import Schedule
@@ -58,6 +60,11 @@ class Core(Generic[W]):
 
     def _connect(self, settings: Settings) -> None:
         raise NotImplementedError
+
+    def _listen(self, told: Notifications) -> None:
+        """Called by the constructor of a service that can tell of ends, after `_open`."""
+        self._io.channel = Channel(self._session.service.name, told, self._io, self._settings)
+        weakref.finalize(self, self._io.channel.close)
 
     def _run(self, job_id: str, *terms: *Terms) -> Run[W]:
         return self._runs([job_id], *terms)[0]

@@ -10,6 +10,7 @@ its origin, and only then is sent; a `Turn` is one poll, which ends as a whole w
 from __future__ import annotations
 
 import inspect
+import math
 import queue
 import time
 import weakref
@@ -30,6 +31,7 @@ from opwatch.reading import retry_after
 
 if TYPE_CHECKING:
     from opwatch.auth.flight import Flight
+    from opwatch.core.channel import Channel
     from opwatch.core.options import Settings
 
 T = TypeVar("T")
@@ -83,6 +85,8 @@ class Turn:
 
 async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | None:
     """Return the next answer of a wait; None after the last. Raise what ended the wait."""
+    if not run.is_over:
+        await io.listen(run.state.plan.deadline)
     while not run.is_over:
         if cancel is not None and cancel.is_set():
             raise run.cancel()
@@ -143,6 +147,8 @@ class _Io:
         self.clock = clock
         self.holds = Holds()
         self.nudges = Nudges()
+        self.channel: Channel | None = None
+        """On which the service tells of ends; None unless notifications are switched on."""
         self.request_timeout = settings.request_timeout
         self.max_in_flight = settings.max_in_flight
         self._transport = transport
@@ -155,6 +161,25 @@ class _Io:
 
     def after_fork(self) -> None:
         """Start with every slot free."""
+
+    def close(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+
+    async def listen(self, deadline: float | None) -> None:
+        """Before a first poll, wait until the channel is open, or has failed to open."""
+        if self.channel is not None and not (flight := self.channel.opening()).has_landed:
+            left = math.inf if deadline is None else deadline - self.clock.now()
+            await self.landed(flight, max(0.0, min(left, self.request_timeout)))
+
+    async def landed(self, flight: Flight, seconds: float) -> bool:
+        """Wait until something has landed, in this thread or another; return whether it has."""
+        raise AssertionError("a driver waits")
+
+    async def landing(self, flight: Flight, turn: Turn) -> None:
+        """Wait until somebody else's request has landed."""
+        if not await self.landed(flight, turn.left()):
+            raise self._no_token()
 
     def check_cancel(self, cancel: Any) -> Any:
         """Return `cancel`; raise a `ConfigurationError` if it isn't an event of the right kind."""
@@ -221,10 +246,8 @@ class BlockingIo(_Io):
         problem = "must not be async in a blocking client; use the async one"
         raise ConfigurationError(problem, argument="auth")
 
-    async def landing(self, flight: Flight, turn: Turn) -> None:
-        """Wait until somebody else's request has landed."""
-        if not flight.wait(turn.left()):
-            raise self._no_token()
+    async def landed(self, flight: Flight, seconds: float) -> bool:
+        return flight.wait(seconds)
 
 
 class AsyncIo(_Io):
@@ -278,16 +301,14 @@ class AsyncIo(_Io):
             return await value
         raise self._no_token()
 
-    async def landing(self, flight: Flight, turn: Turn) -> None:
-        """Wait until somebody else's request has landed, in this event loop or another."""
+    async def landed(self, flight: Flight, seconds: float) -> bool:
         import anyio
 
         event, loop = anyio.Event(), running_loop()
         flight.on_landing(lambda: soon(loop, event.set))
-        with anyio.move_on_after(turn.left()):
+        with anyio.move_on_after(seconds):
             await event.wait()
-            return
-        raise self._no_token()
+        return flight.has_landed
 
 
 def soon(loop: Any, call: Callable[[], object]) -> None:

@@ -88,6 +88,8 @@ class Many(Generic[W]):
 
     async def _upcoming(self) -> Progress[W] | None:
         """Return the next answer of any job; None after the last."""
+        if self._heap:
+            await self._io.listen(self._heap[0][2].state.plan.deadline)
         while True:
             if self._cancel is not None and self._cancel.is_set() and not self._is_cancelled:
                 await self._cancel_all()

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from opwatch.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from opwatch.net.asynchronous import AsyncTransport
     from opwatch.net.blocking import Transport
+    from opwatch.net.message import Request
+    from opwatch.net.websocket import WebSocket
 
 
 def _blocking(settings: Any) -> Transport:
@@ -28,6 +33,18 @@ def _async(settings: Any) -> AsyncTransport:
     return AsyncTransport(settings)
 
 
+def _websocket(settings: Any) -> Callable[[Request, str, float], WebSocket]:
+    try:
+        from opwatch.net.websocket import WebSocket
+    except ModuleNotFoundError as error:
+        problem = "needs another package: pip install 'opwatch[notifications]'"
+        raise ConfigurationError(f"{problem} ({error})", argument="notifications") from None
+    return partial(WebSocket, settings)
+
+
 # They open the transports of the clients created from here on; tests set others.
 open_blocking: ContextVar[Callable[[Any], Transport]] = ContextVar("net", default=_blocking)
 open_async: ContextVar[Callable[[Any], AsyncTransport]] = ContextVar("async net", default=_async)
+open_websocket: ContextVar[Callable[[Any], Callable[[Request, str, float], WebSocket]]] = (
+    ContextVar("websocket", default=_websocket)
+)

@@ -6,8 +6,9 @@ specs/catenis.yaml; here is how a client is created.
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from opwatch_api.catenis.models import MessageProgressResponse as Wire
 from opwatch_waits import catenis as waits
@@ -15,10 +16,12 @@ from opwatch_waits import catenis as waits
 from opwatch.auth import require
 from opwatch.auth.signing import Ctn1Auth
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
+from opwatch.core.channel import Notifications
+from opwatch.core.polling import checked
 from opwatch.environment import arguments, taken_from
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
-from opwatch.net.message import Secret
+from opwatch.net.message import Address, Request, Secret
 
 _HOSTS = {"sandbox": "sandbox.catenis.io", "production": "catenis.io", "prod": "catenis.io"}
 
@@ -38,7 +41,9 @@ class _Catenis(Core[Wire]):
 
     `device_id` and `api_access_secret` are those of the device that started the processing.
     `environment` is `"sandbox"` or `"production"`, `version` that of the API; `base_url` replaces
-    both: everything in front of `/messages`. Raises `ConfigurationError` for an invalid argument.
+    both: everything in front of `/messages`. With `notifications`, which needs the extra of that
+    name, a thread keeps a WebSocket open on which Catenis tells when a message's processing has
+    ended; each wait then notices it at once. Raises `ConfigurationError` for an invalid argument.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class _Catenis(Core[Wire]):
         environment: str = "sandbox",
         version: str = "0.7",
         base_url: str | None = None,
+        notifications: bool = False,
         **options: Unpack[Options],
     ) -> None:
         api_access_secret = secret = Secret(api_access_secret)  # type: ignore[assignment]
@@ -61,9 +67,12 @@ class _Catenis(Core[Wire]):
             _base_url(environment, version) if base_url is None else base_url, "base_url"
         )
         self._open(SERVICE, where, lambda clock: Ctn1Auth(device_id, secret, clock), options)
+        is_bool = isinstance(notifications, bool)
+        if checked(notifications, "notifications", is_bool, "True or False"):
+            self._listen(_told(where, self._session.auth))
 
     @classmethod
-    def from_env(cls, **options: Unpack[Options]) -> Self:
+    def from_env(cls, *, notifications: bool = False, **options: Unpack[Options]) -> Self:
         """From `CATENIS_DEVICE_ID` and `CATENIS_API_ACCESS_SECRET`.
 
         Also reads `CATENIS_ENVIRONMENT`, `CATENIS_VERSION` and `CATENIS_BASE_URL`. The official
@@ -72,7 +81,8 @@ class _Catenis(Core[Wire]):
         """
         required = ("CATENIS_DEVICE_ID", "CATENIS_API_ACCESS_SECRET")
         with taken_from(_VARIABLES):
-            return cls(**arguments(_VARIABLES, *required), **options)
+            found = arguments(_VARIABLES, *required)
+            return cls(**found, notifications=notifications, **options)
 
 
 def _base_url(environment: str, version: str) -> str:
@@ -84,6 +94,23 @@ def _base_url(environment: str, version: str) -> str:
     if not isinstance(version, str) or not re.fullmatch(r"\d+\.\d+", version, re.ASCII):
         raise ConfigurationError(f"must be like '0.7', not {version!r:.40}", argument="version")
     return f"https://{host}/api/{version}"
+
+
+def _told(where: Address, auth: Any) -> Notifications:
+    """The channel of `final-msg-progress`, by the source of the server and its official clients."""
+    return Notifications(
+        Request("GET", where, f"{where.prefix}/notify/ws/final-msg-progress"),
+        subprotocol="notify.catenis.io",
+        sign=auth.signed,
+        hello=_hello,
+        confirmation="NOTIFICATION_CHANNEL_OPEN",
+        job_id=lambda event: event.get("ephemeralMessageId"),
+    )
+
+
+def _hello(signed: Request) -> Secret:
+    plain = {name.lower(): Secret(value).encode().decode() for name, value in signed.headers}
+    return Secret(json.dumps(plain))
 
 
 class Catenis(_Catenis, Client[Wire]):

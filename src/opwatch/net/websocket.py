@@ -1,0 +1,145 @@
+"""One WebSocket (RFC 6455) as a client: text comes in, one message goes out. Blocks.
+
+wsproto, the extra `notifications`, reads and writes the frames. It offers no extension, answers
+pings, and keeps no more than one short message in memory. Whatever a server does here is a
+`TransportError`.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from wsproto import ConnectionType, WSConnection, events
+
+from opwatch.errors import TransportError
+from opwatch.net import proxy, tls
+from opwatch.net.blocking import run
+from opwatch.net.connection import Io, connect, failure
+from opwatch.net.message import Answer, Request, Secret, hidden
+
+LONGEST_MESSAGE = 64 * 1024  # characters
+SILENCE = 90.0  # seconds without anything, also a ping, after which a connection counts as lost
+_READ = 64 * 1024
+_WRITE_TIMEOUT = 10.0  # seconds; what is written is short
+
+T = TypeVar("T")
+
+
+class WebSocket:
+    """An open WebSocket. One thread uses it; another may `interrupt` it."""
+
+    def __init__(self, settings: Any, request: Request, subprotocol: str, end: float) -> None:
+        """Open one before `end` (of `time.monotonic`).
+
+        Raises `TransportError`; if the server answered with anything but an upgrade, its `head` is
+        that answer, without a body.
+        """
+        to = request.address
+        context = (settings.ssl_context or tls.context()) if to.is_https else None
+        headers: Any = [(name.encode(), value.encode()) for name, value in request.headers]
+        self._origin = to.origin
+        self._frames = WSConnection(ConnectionType.CLIENT)
+        self._events: deque[Any] = deque()
+        self._text = ""
+        self._connection = run(connect, Io(), to, context, proxy.find(to), end)
+        try:
+            self._send(events.Request(to.host, request.target, [], headers, [subprotocol]))
+            if self._next(events.AcceptConnection, end).subprotocol != subprotocol:
+                raise self._broken(f"doesn't speak the subprotocol {subprotocol}")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def send(self, text: Secret) -> None:
+        self._write(self._valid(hidden, self._framed, text))
+
+    def receive(self, end: float | None = None) -> str:
+        """Return the next text message, before `end`. Without one, wait as long as pings come."""
+        while True:
+            message = self._next(events.TextMessage, end)
+            self._text += message.data
+            if len(self._text) > LONGEST_MESSAGE:
+                raise self._broken("sent a message that is too long")
+            if message.message_finished:
+                text, self._text = self._text, ""
+                return text
+
+    def interrupt(self) -> None:
+        """Let `receive` end at once, in another thread."""
+        with suppress(OSError):
+            # Not that of an SSLSocket, which would forget its keys.
+            socket.SocketType.shutdown(self._connection.sock, socket.SHUT_RD)
+
+    def close(self) -> None:
+        with suppress(TransportError):
+            self._send(events.CloseConnection(1000))
+        self._connection.close()
+
+    def forget(self) -> None:
+        """Close it in a child after a fork, without a word: the parent still uses it."""
+        self._connection.close()
+
+    def _next(self, kind: type[Any], end: float | None) -> Any:
+        """Return the next event of a kind; answer pings, and skip what nobody asked for."""
+        while True:
+            while self._events:
+                event = self._events.popleft()
+                if isinstance(event, kind):
+                    return event
+                if isinstance(event, events.Ping):
+                    self._send(event.response())
+                elif isinstance(event, events.RejectConnection):
+                    refused = self._broken(f"refused the WebSocket ({event.status_code})")
+                    refused.head = Answer(event.status_code, tuple(event.headers))
+                    raise refused
+                elif isinstance(event, events.CloseConnection):
+                    # Its reason may be made of the credentials.
+                    raise self._broken(f"closed the WebSocket ({int(event.code)})")
+            if not (data := self._read(time.monotonic() + SILENCE if end is None else end)):
+                raise self._broken("closed the connection")
+            self._valid(self._frames.receive_data, data)
+            self._events.extend(self._valid(lambda: list(self._frames.events())))
+
+    def _read(self, end: float) -> bytes:
+        receive = partial(self._connection.sock.recv, _READ)
+        wait: Callable[..., Any] = partial(self._connection.when_ready, for_write=False)
+        try:
+            data: bytes = run(wait, receive, end)
+        except OSError as error:
+            raise self._lost(error) from None
+        return data
+
+    def _send(self, event: events.Event) -> None:
+        self._write(bytes(self._valid(self._frames.send, event)))
+
+    def _framed(self, text: Secret) -> Secret:
+        return Secret(bytes(self._frames.send(events.TextMessage(text.reveal()))))
+
+    def _write(self, data: bytes | Secret) -> None:
+        self._connection.end = time.monotonic() + _WRITE_TIMEOUT
+        try:
+            run(self._connection.send, [data])
+        except OSError as error:
+            raise self._lost(error) from None
+
+    def _valid(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Call wsproto. Beside its own errors, some of Python's come from what a server sends."""
+        try:
+            return call(*arguments)
+        except Exception:  # noqa: BLE001
+            problem = self._broken("doesn't speak WebSocket")
+        raise problem
+
+    def _lost(self, error: OSError) -> TransportError:
+        if isinstance(error, TimeoutError):
+            return self._broken("was silent for too long")
+        return failure(error, self._origin, 0.0)
+
+    def _broken(self, how: str) -> TransportError:
+        return TransportError(f"{self._origin} {how}")

@@ -1,0 +1,177 @@
+"""Catenis's notification server on loopback, as a test wants it: honest, broken, or lying.
+
+It checks what a client sends as the real one does, by its source. A test holds each opened channel
+and decides what is told on it. `told` returns when the client has read what was sent: the pong that
+it owes says so.
+"""
+
+import json
+import queue
+import socket
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from wsproto import ConnectionType, WSConnection, events
+
+from opwatch.auth import ctn1
+
+DEVICE_ID = "dLoopbackDevice00001"
+SECRET = "a made-up api access secret"
+PATH = "/api/0.7/notify/ws/final-msg-progress"
+PROTOCOL = "notify.catenis.io"
+OPEN = "NOTIFICATION_CHANNEL_OPEN"
+
+
+class Opened:
+    """The server's end of a channel."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.frames = WSConnection(ConnectionType.SERVER)
+        self._came: list[Any] = []
+
+    def next(self, kind: type[Any]) -> Any:
+        """Return the next event of a kind; None at the end of the stream."""
+        while True:
+            while self._came:
+                if isinstance(event := self._came.pop(0), kind):
+                    return event
+            data = self.sock.recv(65_536)
+            if not data:
+                return None
+            self.frames.receive_data(data)
+            self._came += self.frames.events()
+
+    def send(self, *frames: events.Event) -> None:
+        self.sock.sendall(b"".join(bytes(self.frames.send(frame)) for frame in frames))
+
+    def told(self, *texts: str) -> None:
+        """Send messages; return when the client has read them."""
+        self.send(*(events.TextMessage(text) for text in texts), events.Ping(b"read?"))
+        assert self.next(events.Pong).payload == b"read?"
+
+    def event(self, job_id: str, **more: Any) -> None:
+        """Tell the end of a job."""
+        self.told(json.dumps({"ephemeralMessageId": job_id, "action": "log", **more}))
+
+    def drop(self) -> None:
+        """Close the connection without a word; return when the client has closed it too."""
+        self.sock.shutdown(socket.SHUT_WR)
+        while self.sock.recv(65_536):
+            pass
+        self.sock.close()
+
+
+class ChannelServer:
+    """Answers each attempt to open a channel by the next of `scripts`; the last one repeats.
+
+    A script is "open", or what goes wrong: see `_answer`. The channels that were opened are in
+    `opened`, and what each attempt came to in `attempts`.
+    """
+
+    def __init__(self, *scripts: str) -> None:
+        self._scripts = list(scripts or ["open"])
+        self.opened: queue.SimpleQueue[Opened] = queue.SimpleQueue()
+        self.attempts: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.hellos: list[dict[str, str]] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http://{self.host}/api/0.7"
+        self._kept: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._kept:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self, target: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self._kept.append(sock)
+            script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+            self._start(self._attempt, sock, script)
+
+    def _attempt(self, sock: socket.socket, script: str) -> None:
+        with suppress(OSError):  # the test is over
+            self._answer(Opened(sock), script)
+        self.attempts.put(script)
+
+    def _answer(self, channel: Opened, script: str) -> None:
+        if script == "drop":
+            channel.sock.close()
+            return
+        if script == "not HTTP":
+            channel.sock.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+            return
+        request = channel.next(events.Request)
+        if script.isdecimal():
+            self._refuse(channel, int(script), {})
+            return
+        if script.startswith("pause "):
+            self._refuse(channel, 503, {"Retry-After": script.removeprefix("pause ")})
+            return
+        assert (request.target, request.subprotocols) == (PATH, [PROTOCOL])
+        assert request.host == self.host
+        channel.send(
+            events.AcceptConnection(subprotocol=None if script == "no subprotocol" else PROTOCOL)
+        )
+        if (hello := channel.next(events.TextMessage)) is None:
+            return
+        self.hellos.append(json.loads(hello.data))
+        if script == "open":
+            assert self._is_signed(self.hellos[-1])
+            channel.send(events.TextMessage(OPEN))
+            self.opened.put(channel)
+        elif script == "never confirm":
+            channel.next(events.CloseConnection)
+        elif script == "close 1002":
+            channel.send(events.CloseConnection(1002, f"no such device, {hello.data}"))
+        elif script == "binary":
+            channel.send(events.BytesMessage(OPEN.encode()), events.CloseConnection(1000))
+        elif script == "bad frame":
+            channel.sock.sendall(b"\xff\xff\xff\xff")
+        elif script == "endless":
+            self._chatter(channel)
+
+    def _chatter(self, channel: Opened) -> None:
+        while True:
+            channel.send(events.TextMessage("x" * 10_000, message_finished=False))
+
+    def _refuse(self, channel: Opened, status: int, headers: dict[str, str]) -> None:
+        raw: Any = [(name.encode(), value.encode()) for name, value in headers.items()]
+        channel.send(events.RejectConnection(status_code=status, headers=raw))
+        channel.sock.close()
+
+    def _is_signed(self, hello: dict[str, str]) -> bool:
+        expected = ctn1.sign(
+            method="GET",
+            target=PATH,
+            host=self.host,
+            body=b"",
+            device_id=DEVICE_ID,
+            secret=SECRET,
+            timestamp=datetime.strptime(hello["x-bcot-timestamp"], "%Y%m%dT%H%M%SZ").replace(
+                tzinfo=UTC
+            ),
+        )
+        return hello == {name.lower(): value for name, value in expected.items()}

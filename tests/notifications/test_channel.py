@@ -1,0 +1,375 @@
+"""Catenis's notifications: an end is noticed as it is told, and nothing told is believed."""
+
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import pytest
+from agenda import Agenda
+from channel_server import DEVICE_ID, SECRET, ChannelServer
+
+from opwatch import AsyncCatenis, Catenis, Phase, Schedule, net
+from opwatch.errors import AuthenticationError, ConfigurationError
+from opwatch.testing import FakeClock, Script, reply
+
+QUARTER = Schedule((15,), jitter=0)
+ID = "pProvisional00000001"
+
+
+def message(done: bool) -> Any:
+    progress: dict[str, Any] = {"bytesProcessed": 900 if done else 100, "done": done}
+    if done:
+        progress |= {"success": True, "finishDate": "2027-01-15T08:00:00.000Z"}
+    return reply(200, {"status": "success", "data": {"action": "log", "progress": progress}})
+
+
+RUNNING, DONE = message(False), message(True)
+REFUSED = reply(401, {"status": "error", "message": "You must be logged in to do this."})
+
+
+@contextmanager
+def scripted(replies: Any) -> Iterator[Script]:
+    """Polls are scripted; the channel is a real one."""
+    real = net.open_websocket.get()
+    with Script(replies) as script:
+        token = net.open_websocket.set(real)
+        try:
+            yield script
+        finally:
+            net.open_websocket.reset(token)
+
+
+def blocking(server: ChannelServer, *jobs: str, **how: Any) -> Any:
+    how = {"timeout": 3600, "schedule": QUARTER} | how
+    with Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True) as client:
+        if len(jobs) == 1:
+            return client.wait(jobs[0], **how)
+        return [*client.watch_many(jobs, **how)][-1]
+
+
+def in_loop(backend: str) -> Callable[..., Any]:
+    def run(server: ChannelServer, *jobs: str, **how: Any) -> Any:
+        how = {"timeout": 3600, "schedule": QUARTER} | how
+
+        async def main() -> Any:
+            url = server.url
+            async with AsyncCatenis(DEVICE_ID, SECRET, base_url=url, notifications=True) as client:
+                if len(jobs) == 1:
+                    return await client.wait(jobs[0], **how)
+                return [progress async for progress in client.watch_many(jobs, **how)][-1]
+
+        return anyio.run(main, backend=backend)
+
+    return run
+
+
+DRIVERS = {"blocking": blocking, "asyncio": in_loop("asyncio"), "trio": in_loop("trio")}
+
+
+@pytest.fixture(params=DRIVERS)
+def wait(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    return DRIVERS[request.param]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_remains() -> Iterator[None]:
+    """A client that is closed ends its thread."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("opwatch"):
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+class Messages:
+    """Each is done from a time on."""
+
+    def __init__(self, clock: FakeClock, **ends: float) -> None:
+        self._clock, self._ends = clock, ends
+
+    def __call__(self, request: Any) -> Any:
+        is_done = self._clock.now() >= self._ends[request.target.split("/")[-2]]
+        return DONE if is_done else RUNNING
+
+
+@contextmanager
+def playing(
+    ends: dict[str, float], *scripts: str
+) -> Iterator[tuple[ChannelServer, Agenda, Script]]:
+    """A channel's server, a clock on which things happen, and polls by that clock."""
+    with (
+        ChannelServer(*scripts) as server,
+        Agenda() as clock,
+        scripted(Messages(clock, **ends)) as script,
+    ):
+        yield server, clock, script
+
+
+@contextmanager
+def opened(replies: dict[str, list[Any]]) -> Iterator[tuple[ChannelServer, Catenis]]:
+    """A channel's server, and a client whose polls are scripted."""
+    with (
+        ChannelServer() as server,
+        FakeClock(),
+        scripted(replies),
+        Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True) as client,
+    ):
+        yield server, client
+
+
+def times(script: Script) -> list[float]:
+    return [sent.time for sent in script.sent]
+
+
+# --- what it is for -------------------------------------------------------------------------------
+
+
+def test_an_end_is_noticed_when_it_is_told(wait: Any) -> None:
+    """The channel is open before the first poll, and its event makes one at once."""
+    with playing({ID: 40}) as (server, clock, script):
+        clock.at(40, lambda: server.opened.get().event(ID))
+        progress = wait(server, ID)
+    assert times(script) == [0, 15, 30, 40]
+    assert progress.phase is Phase.SUCCEEDED
+
+
+def test_one_channel_serves_many_jobs(wait: Any) -> None:
+    """Each event is for its job."""
+    with playing({"a": 20, "b": 10}) as (server, clock, script):
+        clock.at(10, lambda: server.opened.get().event("b"))
+        wait(server, "a", "b")
+        assert server.opened.empty()
+    polls = [(sent.target.split("/")[-2], sent.time) for sent in script.sent]
+    assert sorted(polls) == [("a", 0), ("a", 15), ("a", 30), ("b", 0), ("b", 10)]
+
+
+def test_one_channel_serves_one_wait_after_another() -> None:
+    """It stays open between waits; each poll is signed, and so is the channel."""
+    with opened({"/progress": [DONE]}) as (server, client):
+        client.wait("a", timeout=10)
+        client.wait("b", timeout=10)
+        [progress] = client.watch("c", timeout=10)
+        client.progress("d")
+        assert len(server.hellos) == 1
+    assert progress.phase is Phase.SUCCEEDED
+
+
+def test_a_single_poll_opens_no_channel() -> None:
+    """`progress` and `step` wait for nothing, so they have no use for one."""
+    with opened({"/progress": [RUNNING]}) as (server, client):
+        client.progress("a")
+        client.start("a", timeout=10)
+        assert server.hellos == []
+
+
+def test_a_ping_is_answered() -> None:
+    """The server pings every 30 s, and gives up a client that doesn't answer."""
+    with opened({"/progress": [DONE]}) as (server, client):
+        client.wait("a", timeout=10)
+        server.opened.get().told()
+
+
+def test_without_notifications_no_thread_is_started() -> None:
+    """A blocking client starts none unless it is asked to."""
+    before = set(threading.enumerate())
+    with FakeClock(), scripted({"/progress": [RUNNING, DONE]}):
+        Catenis(DEVICE_ID, SECRET, base_url="http://127.0.0.1:1/api/0.7").wait("a", timeout=99)
+    assert set(threading.enumerate()) == before
+
+
+# --- what may be told -----------------------------------------------------------------------------
+
+LIES = {
+    "about another message": ['{"ephemeralMessageId": "pSomebodyElses000001"}'],
+    "garbage": ["<html>", "{", "[]", "null", '"text"', "\x00"],
+    "an ID that is none": ['{"ephemeralMessageId": 7}', '{"ephemeralMessageId": null}'],
+    "twice the same name": ['{"ephemeralMessageId": "a", "ephemeralMessageId": "b"}'],
+    "too deep": ["[" * 20_000],
+    "confirmed again": ["NOTIFICATION_CHANNEL_OPEN"],
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_tells_nothing_changes_nothing(wait: Any, lie: str) -> None:
+    """Polling continues on its schedule."""
+    with playing({ID: 40}) as (server, clock, script):
+        clock.at(20, lambda: server.opened.get().told(*LIES[lie]))
+        wait(server, ID)
+    assert times(script) == [0, 15, 30, 45]
+
+
+def test_an_event_is_not_believed(wait: Any) -> None:
+    """An event that says success makes a poll, whose answer decides."""
+    with playing({ID: 40}) as (server, clock, script):
+        success = {"progress": {"done": True, "success": True}}
+        clock.at(20, lambda: server.opened.get().event(ID, **success))
+        progress = wait(server, ID)
+    assert times(script) == [0, 15, 20, 30, 45]
+    assert progress.phase is Phase.SUCCEEDED
+
+
+# --- what may go wrong ----------------------------------------------------------------------------
+
+BROKEN = {
+    "drop": "closed the connection|broke",
+    "not HTTP": "doesn't speak WebSocket",
+    "404": r"refused the WebSocket \(404\)",
+    "401": r"refused the WebSocket \(401\)",
+    "500": r"refused the WebSocket \(500\)",
+    "200": r"refused the WebSocket \(200\)",
+    "pause 300": r"refused the WebSocket \(503\)",
+    "no subprotocol": "doesn't speak the subprotocol",
+    "close 1002": r"closed the WebSocket \(1002\)",
+    "binary": r"closed the WebSocket \(1000\)",
+    "bad frame": r"closed the WebSocket \(1002\)|doesn't speak WebSocket",
+    "endless": "sent a message that is too long",
+}
+
+
+@pytest.mark.parametrize("script", BROKEN)
+def test_polling_does_without_a_channel(
+    wait: Any, script: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever keeps the channel from opening costs one warning, which quotes no credential."""
+    with playing({ID: 40}, script) as (server, _, polls):
+        assert wait(server, ID).phase is Phase.SUCCEEDED
+    # What the service asks for there holds the polls, too.
+    assert times(polls) == ([300] if script == "pause 300" else [0, 15, 30, 45])
+    [record] = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert record.name == "opwatch"
+    assert record.getMessage().startswith("catenis: no notifications (")
+    assert re.search(BROKEN[script], record.getMessage())
+    assert "Signature" not in caplog.text
+    assert DEVICE_ID not in caplog.text
+
+
+def test_a_channel_that_is_never_confirmed_delays_a_wait_by_its_own_limit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server that accepts and then says nothing holds up no wait beyond `request_timeout`."""
+    with ChannelServer("never confirm") as server, FakeClock(), scripted({"/progress": [DONE]}):
+        client = Catenis(
+            DEVICE_ID, SECRET, base_url=server.url, notifications=True, request_timeout=0.2
+        )
+        with client:
+            assert client.wait("a", timeout=10).phase is Phase.SUCCEEDED
+        assert server.attempts.get() == "never confirm"
+    assert caplog.records == []
+
+
+def test_nobody_listens(wait: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A port that nothing listens on, for the channel alone."""
+    with ChannelServer() as server:
+        pass
+    with FakeClock(), scripted({"/progress": [RUNNING, DONE]}):
+        assert wait(server, ID).phase is Phase.SUCCEEDED
+    assert caplog.text.count("no notifications") == 1
+
+
+def test_a_cut_channel_is_opened_again_and_all_jobs_are_polled() -> None:
+    """What was told meanwhile is lost, so each job is polled once when the channel is back."""
+    with (
+        ChannelServer("open", "500", "open") as server,
+        scripted({"/progress": [RUNNING, DONE]}) as script,
+    ):
+        client = Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True)
+        with client:
+            cut = threading.Thread(target=lambda: server.opened.get().drop())
+            cut.start()
+            progress = client.wait(ID, timeout=None, schedule=Schedule((3600,)))
+            cut.join()
+    assert progress.phase is Phase.SUCCEEDED
+    assert len(script.sent) == 2
+    assert len(server.hellos) == 2
+
+
+def test_an_open_channel_survives_a_pause_that_the_service_asks_for() -> None:
+    """During a `Retry-After`, an event sends nothing; the poll is made when it is over."""
+    paused = reply(200, RUNNING.body, {"Retry-After": "100"})
+    with ChannelServer() as server, Agenda() as clock, scripted({"/progress": [paused, DONE]}) as s:
+        clock.at(20, lambda: server.opened.get().event(ID))
+        blocking(server, ID, schedule=Schedule((600,), jitter=0))
+    assert times(s) == [0, 100]
+
+
+def test_refused_credentials_are_not_sent_over_a_channel() -> None:
+    """A client whose polls were refused opens none with the same credentials."""
+    with opened({"/progress": [REFUSED]}) as (server, client):
+        with pytest.raises(AuthenticationError):
+            client.progress(ID)
+        with pytest.raises(AuthenticationError):
+            client.wait(ID, timeout=10)
+        assert server.hellos == []
+
+
+# --- a client's life ------------------------------------------------------------------------------
+
+
+def test_a_closed_client_can_be_used_again() -> None:
+    """Closing closes the channel; another wait opens another."""
+    with ChannelServer() as server, FakeClock(), scripted({"/progress": [DONE]}):
+        client = Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True)
+        for _ in range(2):
+            with client:
+                client.wait("a", timeout=10)
+            assert server.opened.get().sock.recv(100)[:1] == b"\x88"  # it says goodbye
+        assert len(server.hellos) == 2
+
+
+def test_a_dropped_client_closes_its_channel() -> None:
+    """Nothing keeps a client alive that nobody has any more."""
+    with ChannelServer() as server, FakeClock(), scripted({"/progress": [DONE]}):
+        client = Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True)
+        client.wait("a", timeout=10)
+        del client
+        assert server.opened.get().sock.recv(100)[:1] == b"\x88"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_opens_a_channel_of_its_own() -> None:
+    """After a fork, the parent's channel still works, and the child's next wait opens another."""
+    with opened({"/progress": [DONE]}) as (server, client):
+        client.wait("a", timeout=10)
+        channel = server.opened.get()
+        if (child := os.fork()) == 0:
+            status = 1
+            try:
+                status = 0 if client.wait("b", timeout=10).phase is Phase.SUCCEEDED else 2
+                client.close()
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert server.opened.get() is not channel
+        channel.told()
+        assert len(server.hellos) == 2
+
+
+@pytest.mark.parametrize("value", [1, None, "yes"])
+def test_notifications_is_a_switch(value: Any) -> None:
+    """Anything but True and False is a mistake that is named."""
+    with pytest.raises(ConfigurationError, match="`notifications` must be True or False"):
+        Catenis(DEVICE_ID, SECRET, notifications=value)
+
+
+@pytest.mark.parametrize("client", [Catenis, AsyncCatenis])
+def test_the_extra_is_named_if_it_is_missing(client: Any, monkeypatch: Any) -> None:
+    """Without wsproto, switching notifications on says what to install; nothing else needs it."""
+    monkeypatch.setitem(sys.modules, "wsproto", None)
+    monkeypatch.delitem(sys.modules, "opwatch.net.websocket", raising=False)
+    with pytest.raises(ConfigurationError, match=r"pip install 'opwatch\[notifications\]'"):
+        client(DEVICE_ID, SECRET, notifications=True)
+    client(DEVICE_ID, SECRET)
+
+
+def test_a_script_has_no_channel(caplog: pytest.LogCaptureFixture) -> None:
+    """A scripted client leaves the network alone, and polls."""
+    with FakeClock(), Script({"/progress": [RUNNING, DONE]}):
+        assert Catenis(DEVICE_ID, SECRET, notifications=True).wait(ID, timeout=99)
+    assert "a script has no WebSocket; call client.nudge()" in caplog.text
