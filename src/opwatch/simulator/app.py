@@ -24,7 +24,7 @@ from opwatch.simulator.state import Job, Request, State
 from opwatch.simulator.timeline import Frame
 
 _SECRET_HEADERS = frozenset({"authorization", "x-auth-token", "x-security-token", "cookie"})
-_CLOSING = "opwatch.closing"
+CLOSING = "opwatch.closing"
 
 
 class Closing(Protocol):
@@ -111,9 +111,9 @@ class Endpoint:
         body = content(reply)
         job_id = reply.job_id or exchange.params.get("job_id")
         name, status = self.simulation.name, None if reply.silent else reply.status
-        self.state.note(_record(exchange, self.state, name, self.operation, job_id, status))
+        self.state.note(record(exchange, self.state, name, self.operation, job_id, status))
         if reply.silent:
-            await scope[_CLOSING].wait()
+            await scope[CLOSING].wait()
         else:
             await _send(reply, body, self.state, send)
 
@@ -143,8 +143,12 @@ class _Nowhere:
     state: State
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            self.state.note(record(request_of(scope), self.state, None, None, None, 403))
+            await send({"type": "websocket.close"})
+            return
         exchange = await _exchange(scope, receive)
-        self.state.note(_record(exchange, self.state, None, None, None, 404))
+        self.state.note(record(exchange, self.state, None, None, None, 404))
         reply = Reply(status=404, body={"detail": "no service has this path"})
         await _send(reply, content(reply), self.state, send)
 
@@ -166,11 +170,13 @@ class _Guard:
             await send(message)
 
         try:
-            await self.app({**scope, _CLOSING: self.closing}, receive, watched)
+            await self.app({**scope, CLOSING: self.closing}, receive, watched)
         except Exception as error:  # noqa: BLE001 (reported when the simulator stops)
-            text = f"{scope['method']} {scope['path']}: {type(error).__name__}: {error}"
+            is_http = scope["type"] == "http"
+            method = scope["method"] if is_http else "WebSocket"
+            text = f"{method} {scope['path']}: {type(error).__name__}: {error}"
             self.state.problem(text)
-            if not has_begun:
+            if is_http and not has_begun:
                 await _send(_broken(text), _broken(text).raw or b"", self.state, send)
 
 
@@ -197,6 +203,11 @@ async def _exchange(scope: Scope, receive: Receive) -> Exchange:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
+    return request_of(scope, body)
+
+
+def request_of(scope: Scope, body: bytes = b"") -> Exchange:
+    """The request that a scope describes; one that opens a WebSocket is a GET."""
     query = scope["query_string"]
     target = scope["raw_path"] + (b"?" + query if query else b"")
     headers = (
@@ -205,7 +216,7 @@ async def _exchange(scope: Scope, receive: Receive) -> Exchange:
     params = scope.get("path_params", {})
     peer = scope.get("client")
     return Exchange(
-        scope["method"],
+        scope.get("method", "GET"),
         target.decode("latin-1"),
         tuple(headers),
         body,
@@ -214,7 +225,7 @@ async def _exchange(scope: Scope, receive: Receive) -> Exchange:
     )
 
 
-def _record(
+def record(
     exchange: Exchange,
     state: State,
     service: str | None,
@@ -244,15 +255,19 @@ def _hidden(value: str) -> str:
     return f"{scheme} ***" if space else "***"
 
 
-async def _send(reply: Reply, body: bytes, state: State, send: Send) -> None:
+def response_headers(reply: Reply, body: bytes, state: State) -> list[tuple[bytes, bytes]]:
     headers = {
         "date": formatdate(state.epoch(), usegmt=True),
         "content-type": "application/json; charset=utf-8",
         "content-length": str(len(body)),
         **{name.lower(): value for name, value in reply.headers.items()},
     }
-    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+async def _send(reply: Reply, body: bytes, state: State, send: Send) -> None:
+    headers = response_headers(reply, body, state)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if reply.cut:
         # Less than was announced: the server closes the connection.
         half = body[: len(body) // 2]

@@ -13,14 +13,17 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import attrs
 from opwatch_api.wire import catenis as wire
 from pydantic import BaseModel
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from opwatch.auth import ctn1
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Phase
+from opwatch.reading import any_json
 from opwatch.simulator.app import Endpoint, answer
+from opwatch.simulator.channel import Channel
 from opwatch.simulator.simulation import Demo, Exchange, Handler, Refused, Reply
 from opwatch.simulator.state import Job, State, fault_of
 from opwatch.simulator.timeline import Frame, Timed
@@ -84,7 +87,19 @@ class _Catenis:
 
     def routes(self, state: State) -> Sequence[BaseRoute]:
         path = "/api/{version}/messages/{job_id}/progress"
-        return [Route(path, Endpoint(self, state, "progress", self._progress(state)))]
+        channel = Channel(
+            self,
+            state,
+            subprotocol="notify.catenis.io",
+            is_served=lambda exchange: exchange.params["version"] in _VERSIONS,
+            refusal=lambda exchange, hello: _refusal(exchange, hello, state),
+            confirmation="NOTIFICATION_CHANNEL_OPEN",
+            event=self._event,
+        )
+        return [
+            Route(path, Endpoint(self, state, "progress", self._progress(state))),
+            WebSocketRoute("/api/{version}/notify/ws/final-msg-progress", channel),
+        ]
 
     def environ(self, url: str) -> dict[str, str]:
         return {
@@ -128,6 +143,13 @@ class _Catenis:
     def headers(self, operation: str, status: int) -> dict[str, str]:
         return {}
 
+    def _event(self, job: Job) -> Reply:
+        """What is told of a message that has been processed."""
+        frame = job.now()
+        assert frame is not None
+        data = {"ephemeralMessageId": job.id, **self.body(frame, job, "progress")["data"]}
+        return Reply(status=200, body=data, model=wire.FinalMessageProgressEvent)
+
     def _progress(self, state: State) -> Handler:
         def handle(exchange: Exchange) -> Reply:
             if exchange.method != "GET" or exchange.params["version"] not in _VERSIONS:
@@ -140,6 +162,18 @@ class _Catenis:
             return answer(self, state, job.poll(), "progress", job)
 
         return handle
+
+
+def _refusal(exchange: Exchange, hello: str | None, state: State) -> str | None:
+    """What is wrong with the message that authenticates a channel: a signed GET of its address."""
+    if hello is None:
+        return "Failed to receive authentication message"
+    fields = any_json(hello.encode())
+    names = ("x-bcot-timestamp", "authorization")
+    if not isinstance(fields, dict) or not all(isinstance(fields.get(n), str) for n in names):
+        return "Invalid authentication message"
+    headers = (*exchange.headers, *((name, fields[name]) for name in names))
+    return check_signature(attrs.evolve(exchange, headers=headers), state)
 
 
 def check_signature(exchange: Exchange, state: State) -> str | None:

@@ -39,6 +39,8 @@ GROUP = "opwatch.simulators"
 HOST = "127.0.0.1"
 KEEP_ALIVE = 600
 """Seconds an idle connection is kept: longer than any client's longest delay."""
+PING_INTERVAL = 30.0
+"""Seconds between the pings on a WebSocket, as Catenis sends them."""
 _LAST_ANSWERS = 0.5
 """Seconds for the answers that are under way when the simulator stops."""
 
@@ -431,7 +433,8 @@ class _Thread:
         config = uvicorn.Config(
             self._application(self._closing),
             http="h11",
-            ws="none",
+            ws="wsproto",
+            ws_ping_interval=PING_INTERVAL,
             loop="asyncio",
             lifespan="off",
             log_config=None,

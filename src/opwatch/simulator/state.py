@@ -34,7 +34,7 @@ class Request:
     service: str | None
     """None where no service has such a path."""
     operation: str | None
-    """`"progress"`, `"job"` or `"token"`."""
+    """`"progress"`, `"job"`, `"token"` or `"notifications"`."""
     job_id: str | None
     method: str
     target: str
@@ -228,6 +228,10 @@ class State:
         with self.lock:
             return self._jobs.get((service, job_id))
 
+    def jobs(self, service: str) -> list[Job]:
+        with self.lock:
+            return [job for job in self._jobs.values() if job.service == service]
+
     def remove(self, service: str, job_id: str) -> None:
         with self.lock:
             self._jobs.pop((service, job_id), None)
@@ -324,6 +328,26 @@ class State:
     def problem(self, text: str) -> None:
         with self.lock:
             self.problems.append(text)
+
+
+class Ends:
+    """The jobs of a service that end from now on."""
+
+    def __init__(self, state: State, service: str) -> None:
+        self._state = state
+        self._service = service
+        self._seen: set[tuple[str, float]] = set()
+        self.new()
+
+    def new(self) -> list[Job]:
+        """The jobs that have ended since this was last asked."""
+        found = []
+        for job in self._state.jobs(self._service):
+            job.now()
+            if job.ended_at is not None and (key := (job.id, job.ended_at)) not in self._seen:
+                self._seen.add(key)
+                found.append(job)
+        return found
 
 
 def fault_of(frame: Frame, code: str, message: str) -> Fault:
