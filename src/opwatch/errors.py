@@ -15,6 +15,7 @@ __all__ = [
     "AuthenticationError",
     "BadResponse",
     "ConfigurationError",
+    "InvalidWebhook",
     "JobCancelled",
     "JobFailed",
     "JobGone",
@@ -112,6 +113,10 @@ class ConfigurationError(OpwatchError, ValueError):
         self.message = f"{variable} {self.problem}"
         self.args = (self.message,)
         return self
+
+
+class InvalidWebhook(OpwatchError):
+    """A webhook's request isn't what the service signed, or it is too old. Answer it with a 401."""
 
 
 class JobFailed(OpwatchError):

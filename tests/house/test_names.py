@@ -32,6 +32,7 @@ ERRORS = [
     "AuthenticationError",
     "BadResponse",
     "ConfigurationError",
+    "InvalidWebhook",
     "JobCancelled",
     "JobFailed",
     "JobGone",

@@ -1,6 +1,7 @@
 """A fake clock on which things happen at their times, also in the middle of a sleep."""
 
 import heapq
+import inspect
 from collections.abc import Callable, Iterable
 
 import anyio.lowlevel
@@ -24,10 +25,10 @@ class Agenda(FakeClock):
         """Call something when it is that time."""
         heapq.heappush(self._happenings, (time, len(self._happenings), action))
 
-    def _happen(self) -> None:
+    def _happen(self) -> object:
         time, _, action = heapq.heappop(self._happenings)
         self._move_to(time)
-        action()
+        return action()
 
     def sleep(self, seconds: float, cancel: Cancel | None = None) -> None:
         end = self.now() + seconds
@@ -43,7 +44,8 @@ class Agenda(FakeClock):
             if until is not None and until.is_set():
                 return
             if await self._is_idle(until):
-                self._happen()
+                if inspect.isawaitable(result := self._happen()):
+                    await result
                 await anyio.lowlevel.checkpoint()
                 await anyio.lowlevel.checkpoint()
         await super().asleep(end - self.now(), until)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
+import json
 import math
 import uuid
 from collections.abc import Sequence
@@ -32,6 +34,8 @@ CLIENT_ID = "simulated-service-client"
 CLIENT_SECRET = "simulated-client-secret"  # noqa: S105 (made up)
 SCOPE = "itwin-platform"
 ACCEPT = "application/vnd.bentley.itwin-platform.v1+json"
+ITWIN_ID = "7a1f0000-0000-4000-8000-000000000001"
+WEBHOOK_ID = "3b1f0000-0000-4000-8000-000000000001"
 KEPT = 30 * 86_400.0
 """Seconds after which a job's progress is no longer available (Remarks)."""
 
@@ -191,6 +195,25 @@ class ITwinSimulation:
             found |= {f"ITwinPlatform-RateLimited-{name}": of for name, of in limits.items()}
             found["ITwinPlatform-RateLimited-Application"] = CLIENT_ID
         return found
+
+    def webhook(
+        self, job: Job, state: State, secret: str, version: int
+    ) -> tuple[bytes, dict[str, str]]:
+        """The event that a job is over, signed with a webhook's secret.
+
+        Its envelope is that of the Webhooks API; of `content`, only what opwatch reads is known.
+        """
+        event = {
+            "content": {"jobId": job.id},
+            "eventType": f"realityModeling.jobCompleted.v{version}",
+            "enqueuedDateTime": _iso(state.epoch()),
+            "iTwinId": ITWIN_ID,
+            "messageId": str(uuid.uuid4()),
+            "webhookId": WEBHOOK_ID,
+        }
+        body = json.dumps(event).encode()
+        digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        return body, {"Signature": f"sha256={digest}"}
 
     def _progress(self, state: State) -> Handler:
         def handle(exchange: Exchange) -> Reply:

@@ -31,6 +31,7 @@ from opwatch.simulator.app import application, check
 from opwatch.simulator.simulation import Simulation
 from opwatch.simulator.state import Disturbance, Job, Request, State
 from opwatch.simulator.timeline import Frame, Script
+from opwatch.simulator.webhooks import Webhook
 
 if TYPE_CHECKING:  # for who reads types; no service is known here otherwise
     import opwatch
@@ -82,6 +83,7 @@ class Simulator:
         self._port = port
         self._simulations = {one.name: one for one in [*installed(), *extra]}
         self._clients: list[Client[Any]] = []
+        self._webhooks: list[Webhook] = []
         self._thread: _Thread | None = None
         self.state = State(clock or clocks.current.get(), on_request)
 
@@ -98,7 +100,9 @@ class Simulator:
         self._thread = thread
 
     def stop(self) -> None:
-        """Close every connection and the clients that `client` made, and end the thread."""
+        """Close every connection and the clients that `client` made, and end the threads."""
+        while self._webhooks:
+            self._webhooks.pop().stop()
         while self._clients:
             self._clients.pop().close()
         if self._thread is not None:
@@ -188,9 +192,8 @@ class Simulator:
     def simulation(self, service: str) -> Simulation:
         """The simulation of that name; `ConfigurationError` lists those there are."""
         if (found := self._simulations.get(service)) is None:
-            raise ConfigurationError(
-                f"no simulation of {service!r}; there are {', '.join(self.services)}"
-            )
+            there_are = ", ".join(self.services)
+            raise ConfigurationError(f"no simulation of {service!r}; there are {there_are}")
         return found
 
     def token(self, service: str) -> str:
@@ -220,6 +223,14 @@ class Simulator:
             raise
         return job
 
+    def webhook(self, service: str, url: str, *, secret: str, version: int = 1) -> None:
+        """POST a signed event to `url` when a job of a service ends: iTwin's `jobCompleted`.
+
+        Raises `ConfigurationError` for a service without webhooks, and an address elsewhere.
+        """
+        simulation = self.simulation(service)
+        self._webhooks.append(Webhook(self.state, simulation, url, secret, version))
+
     def job(self, service: str, job_id: str) -> Job:
         """The job of that id; `ConfigurationError` if it was not added."""
         if (found := self.state.job(service, job_id)) is None:
@@ -242,10 +253,7 @@ class Simulator:
     def wait_for_requests(
         self, count: int, *, service: str | None = None, timeout: float = 30.0
     ) -> list[Request]:
-        """Block until that many requests came (of a service); all of them.
-
-        Raises `TimeoutError` after `timeout` seconds.
-        """
+        """Block until that many requests came (of a service); all of them, or `TimeoutError`."""
         found = self.state.wait_for(count, service, timeout)
         if len(found) < count:
             raise TimeoutError(f"{len(found)} of {count} requests came within {timeout:g} s")

@@ -1,0 +1,57 @@
+"""Wait for iTwin jobs with few polls: iTwin's webhook says when to look.
+
+    uvicorn receive:app
+
+POST /jobs/ID starts to wait for a job. iTwin posts its events to /webhooks/itwin.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from fastapi import FastAPI, HTTPException, Request
+
+from opwatch import AsyncITwin, Schedule
+from opwatch.errors import InvalidWebhook, OpwatchError
+from opwatch.webhooks import itwin
+
+SECRET = os.environ["ITWIN_WEBHOOK_SECRET"]
+POLLING = Schedule((120,))
+"""The safety net: an event that gets lost is made up for within two minutes."""
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with AsyncITwin.from_env(schedule=POLLING) as client, anyio.create_task_group() as waits:
+        app.state.client, app.state.waits = client, waits
+        yield
+        waits.cancel_scope.cancel()
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/webhooks/itwin")
+async def receive(request: Request) -> None:
+    """Answer within five seconds: iTwin repeats a delivery that takes longer."""
+    try:
+        event = itwin.verify(await request.body(), request.headers, SECRET)
+    except InvalidWebhook as error:
+        raise HTTPException(401, str(error)) from error
+    if event.job_id:
+        app.state.client.nudge(event.job_id)
+
+
+@app.post("/jobs/{job_id}", status_code=202)
+async def start(job_id: str) -> None:
+    app.state.waits.start_soon(wait, job_id)
+
+
+async def wait(job_id: str) -> None:
+    """Your own work on a job that has ended goes here."""
+    try:
+        progress = await app.state.client.wait(job_id, timeout=24 * 3600)
+        print(job_id, progress.phase)
+    except OpwatchError as error:
+        print(error)

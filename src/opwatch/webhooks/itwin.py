@@ -1,0 +1,119 @@
+"""iTwin's webhooks: whether a request is one that iTwin signed, and what it says.
+
+iTwin Platform, Webhooks API v2, and its official samples. Nothing here knows a web framework.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from opwatch import clock as clocks
+from opwatch.auth import require_text
+from opwatch.errors import ConfigurationError, InvalidWebhook
+from opwatch.net.message import Secret, hidden
+from opwatch.reading import any_json, object_in, parse_time, text
+from opwatch.text import printable
+
+__all__ = ["Event", "verify"]
+
+MAX_AGE = 86_400.0
+"""Seconds. Deliveries are repeated, so it can't be a matter of minutes."""
+_SIGNATURE = re.compile(r"\s*sha256=([0-9a-f]{64})\s*", re.IGNORECASE | re.ASCII)
+_US_TIME = re.compile(r"(\d+)/(\d+)/(\d{4}) (\d+):(\d\d):(\d\d) ([AP])M", re.ASCII)
+"""`11/3/2023 8:07:01 PM`: how the published samples write a time."""
+
+
+@attrs.frozen
+class Event:
+    """What happened. The API documents these fields, but not those of a job's `content`."""
+
+    type: str
+    """`realityModeling.jobCompleted.v1` or `.v2`, or any other event of the platform."""
+    job_id: str | None
+    """`content.jobId` or `content.id`; None if it has neither. Pass it to `client.nudge`."""
+    itwin_id: str | None
+    message_id: str | None
+    """The same if a delivery is repeated."""
+    webhook_id: str | None
+    enqueued: datetime | None
+    """When iTwin queued it, in UTC; None if that can't be read."""
+    content: Mapping[str, Any] = attrs.field(repr=False)
+    """What the service says about it, as it came."""
+
+
+def verify(
+    body: bytes, headers: Mapping[str, str], secret: str, *, max_age: float | None = MAX_AGE
+) -> Event:
+    """Return the event of a webhook's request if iTwin signed it with the webhook's secret.
+
+    `body` is the request's body, byte for byte, and `headers` has its `Signature`, in any case.
+    `max_age` is how many seconds ago the event may have been queued; None takes any. Compares in
+    constant time. Raises `InvalidWebhook` for a request that isn't signed, isn't signed with this
+    secret, is too old or holds no event, and `ConfigurationError` for an argument that isn't valid.
+    """
+    secret = key = Secret(secret)  # type: ignore[assignment]
+    require_text(secret=key)
+    if not isinstance(body, bytes):
+        problem = f"must be the bytes of the request's body, not {type(body).__name__}"
+        raise ConfigurationError(problem, argument="body")
+    signatures = [str(value) for name, value in headers.items() if name.lower() == "signature"]
+    if not signatures:
+        raise InvalidWebhook("the request has no `Signature` header", service="itwin")
+    found = _SIGNATURE.fullmatch(signatures[0]) if len(signatures) == 1 else None
+    if found is None:
+        problem = "the request's `Signature` header isn't sha256= and 64 hexadecimal digits"
+        raise InvalidWebhook(problem, service="itwin")
+    if not hmac.compare_digest(hidden(_signature, key, body), found[1].lower()):
+        raise InvalidWebhook(
+            "the request's signature doesn't match its body",
+            service="itwin",
+            advice="check that `secret` is this webhook's, and that `body` is what was received",
+        )
+    return _event(body, max_age)
+
+
+def _signature(key: Secret, body: bytes) -> str:
+    return hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+
+
+def _event(body: bytes, max_age: float | None) -> Event:
+    fields = object_in(any_json(body))
+    kind = text(fields.get("eventType"))
+    if kind is None:
+        raise InvalidWebhook("the request's body isn't an event of iTwin's", service="itwin")
+    enqueued = _time(fields.get("enqueuedDateTime"))
+    if max_age is not None and enqueued is not None:
+        age = clocks.current.get().epoch() - enqueued.timestamp()
+        if age > max_age:
+            problem = f"the event is stale: it was queued {age:.0f} s ago"
+            advice = "it may be a replay; pass a longer `max_age` to accept it"
+            raise InvalidWebhook(problem, service="itwin", advice=advice)
+    content = object_in(fields.get("content"))
+    return Event(
+        type=printable(kind, 200),
+        job_id=text(content.get("jobId")) or text(content.get("id")),
+        itwin_id=text(fields.get("iTwinId")),
+        message_id=text(fields.get("messageId")),
+        webhook_id=text(fields.get("webhookId")),
+        enqueued=enqueued,
+        content=content,
+    )
+
+
+def _time(value: Any) -> datetime | None:
+    """Return a time in UTC, as iTwin's APIs or the samples of its webhooks write it."""
+    if isinstance(value, str) and (found := _US_TIME.fullmatch(value)):
+        month, day, year, hour, minute, second = map(int, found.groups()[:-1])
+        try:
+            hour = hour % 12 + 12 * (found[7] == "P")
+            return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        except ValueError:
+            return None
+    return parse_time(value)

@@ -1,0 +1,183 @@
+"""`opwatch.webhooks.itwin.verify`: what is an event of iTwin's, and what is refused."""
+
+import hashlib
+import hmac
+import json
+import pickle
+import traceback
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opwatch.errors import ConfigurationError, InvalidWebhook, OpwatchError
+from opwatch.testing import FakeClock
+from opwatch.webhooks import itwin
+
+SECRET = "4eb25d308ef2a9722ffbd7a2b7e5026f9d1f2feaca5999611d4ef8692b1ad70d"
+NOW = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
+JOB = "cc3d35cc-416a-4262-9714-b359da70b419"
+EVENT: dict[str, Any] = {
+    "content": {"jobId": JOB},
+    "eventType": "realityModeling.jobCompleted.v1",
+    "iTwinId": "ce40a55a-6954-4de3-85c7-f796c3e423d9",
+    "messageId": "32369e4b-c9ff-47e4-b422-83b97247ce5b",
+    "webhookId": "7da4ba7e-3a35-4d97-a1b0-6d453aa97493",
+    "enqueuedDateTime": "2027-01-15T07:59:30Z",
+}
+
+
+def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
+    digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return {"Content-Type": "application/json", "Signature": f"sha256={digest}"}
+
+
+def verified(event: Any, **how: Any) -> itwin.Event:
+    body = event if isinstance(event, bytes) else json.dumps(event).encode()
+    with FakeClock(epoch=NOW):
+        return itwin.verify(body, signed(body), SECRET, **how)
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("name", ["jobId", "id"])
+def test_an_event(version: str, name: str) -> None:
+    """Both versions of a job's event are read, whichever of the two names its ID has."""
+    kind = f"realityModeling.jobCompleted.{version}"
+    event = verified({**EVENT, "eventType": kind, "content": {name: JOB, "state": "Success"}})
+    assert (event.type, event.job_id) == (kind, JOB)
+    assert event.itwin_id == EVENT["iTwinId"]
+    assert event.message_id == EVENT["messageId"]
+    assert event.webhook_id == EVENT["webhookId"]
+    assert event.enqueued == datetime(2027, 1, 15, 7, 59, 30, tzinfo=UTC)
+    assert event.content == {name: JOB, "state": "Success"}
+
+
+def test_another_event_of_the_platform() -> None:
+    """It has no job, and is no error: one webhook may receive many kinds."""
+    event = verified({**EVENT, "eventType": "iModels.iModelDeleted.v1", "content": {"imodelId": 1}})
+    assert event.job_id is None
+
+
+@pytest.mark.parametrize(
+    ("text", "hour"),
+    [
+        ("1/15/2027 7:59:30 AM", 7),
+        ("1/15/2027 12:00:00 AM", 0),
+        ("1/14/2027 8:07:01 PM", 20),
+        ("2027-01-15T08:59:30+01:00", 7),
+    ],
+)
+def test_the_time_as_it_may_be_written(text: str, hour: int) -> None:
+    """The published samples write it as in the US; iTwin's APIs write ISO 8601."""
+    event = verified({**EVENT, "enqueuedDateTime": text})
+    assert event.enqueued is not None
+    assert event.enqueued.hour == hour
+
+
+@pytest.mark.parametrize("text", [None, 7, "soon", "13/45/2027 7:59:30 AM", "2027-01-15"])
+def test_a_time_that_can_not_be_read(text: Any) -> None:
+    """It is None, and the event counts: the signature says who sent it."""
+    assert verified({**EVENT, "enqueuedDateTime": text}).enqueued is None
+
+
+@pytest.mark.parametrize("content", [None, [], "text", {"jobId": None}, {"jobId": {}}])
+def test_content_of_another_form(content: Any) -> None:
+    """The fields of `content` aren't documented: without an ID there is no job."""
+    assert verified({**EVENT, "content": content}).job_id is None
+
+
+def test_names_of_headers_in_any_case() -> None:
+    """Web frameworks write them as they like, and digits of a signature come in either case."""
+    body = json.dumps(EVENT).encode()
+    signature = signed(body)["Signature"]
+    for name, value in {
+        "signature": signature,
+        "SIGNATURE": f" sha256={signature[7:].upper()}",
+    }.items():
+        with FakeClock(epoch=NOW):
+            assert itwin.verify(body, {name: value}, SECRET).job_id == JOB
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+BODY = json.dumps(EVENT).encode()
+REFUSED: dict[str, tuple[bytes, dict[str, str], str]] = {
+    "no signature": (BODY, {"Content-Type": "application/json"}, "has no `Signature` header"),
+    "an empty one": (BODY, {"Signature": ""}, "isn't sha256= and 64"),
+    "another algorithm": (BODY, {"Signature": "sha1=" + "0" * 40}, "isn't sha256= and 64"),
+    "no hexadecimal digits": (BODY, {"Signature": "sha256=" + "x" * 64}, "isn't sha256= and 64"),
+    "two of them": (BODY, {**signed(BODY), "signature": "sha256="}, "isn't sha256= and 64"),
+    "a wrong one": (BODY, {"Signature": "sha256=" + "0" * 64}, "doesn't match its body"),
+    "another secret's": (BODY, signed(BODY, "x" * 64), "doesn't match its body"),
+    "a changed body": (BODY + b" ", signed(BODY), "doesn't match its body"),
+    "no JSON": (b"<html>", signed(b"<html>"), "isn't an event"),
+    "no object": (b"[]", signed(b"[]"), "isn't an event"),
+    "no type": (b"{}", signed(b"{}"), "isn't an event"),
+    "nothing": (b"", signed(b""), "isn't an event"),
+    "too deep": (b"[" * 100_000, signed(b"[" * 100_000), "isn't an event"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_request_that_is_refused(what: str) -> None:
+    """Each has an error that says what is wrong, pickles, and shows no secret."""
+    body, headers, words = REFUSED[what]
+    with FakeClock(epoch=NOW), pytest.raises(InvalidWebhook, match=words) as raised:
+        itwin.verify(body, headers, SECRET)
+    assert isinstance(raised.value, OpwatchError)
+    assert raised.value.service == "itwin"
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+    report = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+    ours = [frame for frame in report.stack if "/opwatch/" in frame.filename]
+    assert ours
+    assert SECRET not in repr([frame.locals for frame in ours])
+
+
+def test_a_stale_event() -> None:
+    """One that was queued more than a day ago may be a replay."""
+    old = {**EVENT, "enqueuedDateTime": "2027-01-13T08:00:00Z"}
+    with pytest.raises(InvalidWebhook, match=r"stale: it was queued 172800 s ago.*max_age"):
+        verified(old)
+    assert verified(old, max_age=None).job_id == JOB
+    with pytest.raises(InvalidWebhook, match="stale"):
+        verified(EVENT, max_age=10)
+
+
+@pytest.mark.parametrize("secret", ["", None, 7, "with a line break\n"])
+def test_a_secret_that_is_none(secret: Any) -> None:
+    """An empty secret would accept everybody's signature."""
+    with pytest.raises(ConfigurationError, match="`secret`"):
+        itwin.verify(BODY, signed(BODY), secret)
+
+
+@pytest.mark.parametrize("body", [BODY.decode(), EVENT, None])
+def test_a_body_that_is_not_what_was_received(body: Any) -> None:
+    """Text or parsed JSON may differ from what was signed."""
+    with pytest.raises(ConfigurationError, match="`body` must be the bytes"):
+        itwin.verify(body, signed(BODY), SECRET)
+
+
+@given(st.binary(max_size=200), st.text(max_size=100))
+def test_whatever_is_posted(body: bytes, signature: str) -> None:
+    """Nothing that isn't signed gets through, and nothing else is raised."""
+    with pytest.raises(InvalidWebhook):
+        itwin.verify(body, {"Signature": signature}, SECRET)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*EVENT, "jobId"]), inner),
+        max_leaves=10,
+    )
+)
+def test_whatever_is_signed(event: Any) -> None:
+    """Any JSON is an event or an `InvalidWebhook`."""
+    with suppress(InvalidWebhook):
+        assert isinstance(verified(event), itwin.Event)

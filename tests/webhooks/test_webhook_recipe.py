@@ -1,0 +1,174 @@
+"""The recipe for webhooks, and the simulator's own: an end is noticed when it is posted."""
+
+import importlib.util
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from agenda import Agenda
+
+from opwatch.errors import ConfigurationError
+from opwatch.simulator import Frame, Polls, Simulator
+from opwatch.webhooks import itwin
+
+RECIPE = Path(__file__).resolve().parents[2] / "examples" / "webhooks" / "receive.py"
+SECRET = "a made-up secret of thirty-two or more characters"
+JOB = "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21"
+ENDS = 3 * 3600.0 - 47
+FRAMES = [
+    *(Frame("running", at=step * ENDS / 100, percent=float(step)) for step in range(100)),
+    Frame("succeeded", at=ENDS, percent=100.0),
+]
+
+
+@contextmanager
+def receiver(*statuses: int) -> Iterator[tuple[str, "queue.Queue[Any]"]]:
+    """A server that takes webhooks: its address, and what was posted. The last status repeats."""
+    posted: queue.Queue[Any] = queue.Queue()
+    left = list(statuses)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            posted.put((self.path, self.headers, body))
+            self.send_response(left.pop(0) if len(left) > 1 else left[0])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", posted
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+# --- the simulator's webhooks ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_simulator_posts_an_end(version: int) -> None:
+    """What it posts is what `verify` takes; a job that ends later is posted later."""
+    with receiver(200) as (url, posted), Simulator() as sim:
+        sim.webhook("itwin", f"{url}/hooks", secret=SECRET, version=version)
+        sim.add("itwin", JOB, Polls([Frame("running"), Frame("failed")]))
+        client = sim.client("itwin")
+        client.progress(JOB)
+        client.progress(JOB)
+        path, headers, body = posted.get()
+        event = itwin.verify(body, headers, SECRET)
+    assert path == "/hooks"
+    assert event.type == f"realityModeling.jobCompleted.v{version}"
+    assert event.job_id == JOB
+    assert event.enqueued is not None
+    assert posted.empty()
+
+
+def test_a_delivery_that_is_not_taken_is_repeated() -> None:
+    """Up to three times, each the same."""
+    with receiver(500, 503, 200) as (url, posted), Simulator() as sim:
+        sim.webhook("itwin", url, secret=SECRET)
+        sim.add("itwin", JOB, Frame("succeeded"))
+        sim.client("itwin").progress(JOB)
+        bodies = {posted.get()[2] for _ in range(3)}
+    assert len(bodies) == 1
+    assert posted.empty()
+
+
+def test_a_receiver_that_is_not_there() -> None:
+    """It is no problem of the simulator's."""
+    with receiver(200) as (url, _):
+        pass
+    with Simulator() as sim:
+        sim.webhook("itwin", url, secret=SECRET)
+        sim.add("itwin", JOB, Frame("succeeded"))
+        sim.client("itwin").progress(JOB)
+    assert sim.problems == []
+
+
+def test_a_webhook_that_can_not_be() -> None:
+    """A service without webhooks, and an address that isn't this machine's over plain http."""
+    with Simulator() as sim:
+        with pytest.raises(ConfigurationError, match="apig has no webhooks"):
+            sim.webhook("apig", "http://127.0.0.1:1", secret=SECRET)
+        with pytest.raises(ConfigurationError, match="`url`"):
+            sim.webhook("itwin", "http://example.com", secret=SECRET)
+
+
+# --- the recipe -----------------------------------------------------------------------------------
+
+
+def recipe(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Any:
+    """The module of the example, set up for a simulator."""
+    for name, value in {**sim.environ, "ITWIN_WEBHOOK_SECRET": SECRET}.items():
+        monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("receive", RECIPE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_three_hours(
+    backend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a webhook and a poll every two minutes: 92 polls at most, and no delay at the end.
+
+    The schedule of iTwin's document takes hundreds, and notices the end up to 132 s late.
+    """
+    with Agenda() as clock, Simulator() as sim, receiver(200) as (url, posted):
+        began = clock.epoch()
+        sim.add("itwin", JOB, FRAMES)
+        sim.webhook("itwin", url, secret=SECRET)
+        module = recipe(monkeypatch, sim)
+
+        async def main() -> None:
+            app = module.app
+            transport = httpx.ASGITransport(app)
+            async with (
+                app.router.lifespan_context(app),
+                httpx.AsyncClient(transport=transport, base_url="http://app") as http,
+            ):
+
+                async def deliver() -> None:
+                    _, headers, body = posted.get()  # as the simulator posted it
+                    signature = {"Signature": headers["Signature"]}
+                    forged = await http.post(
+                        "/webhooks/itwin", content=body + b" ", headers=signature
+                    )
+                    taken = await http.post("/webhooks/itwin", content=body, headers=signature)
+                    assert (forged.status_code, taken.status_code) == (401, 200)
+
+                clock.at(ENDS, deliver)
+                assert (await http.post(f"/jobs/{JOB}")).status_code == 202
+                while "succeeded" not in (printed := capsys.readouterr().out):
+                    await anyio.sleep(0.001)
+                assert printed == f"{JOB} succeeded\n"
+
+        anyio.run(main, backend=backend)
+        polls = [one.time - began for one in sim.requests if one.operation == "progress"]
+    assert len(polls) <= 92
+    assert polls[-1] - ENDS < 1
+
+
+def test_three_hours_by_the_schedule_alone() -> None:
+    """What the webhook saves: the document's own schedule takes almost three times as many polls."""
+    with Agenda(), Simulator() as sim:
+        sim.add("itwin", JOB, FRAMES)
+        sim.client("itwin").wait(JOB, timeout=None)
+        polls = [one for one in sim.requests if one.operation == "progress"]
+    assert len(polls) > 250
