@@ -166,7 +166,7 @@ def test_three_hours(
 
 
 def test_three_hours_by_the_schedule_alone() -> None:
-    """What the webhook saves: the document's own schedule takes almost three times as many polls."""
+    """What the webhook saves: the document's own schedule takes almost three times the polls."""
     with Agenda(), Simulator() as sim:
         sim.add("itwin", JOB, FRAMES)
         sim.client("itwin").wait(JOB, timeout=None)
