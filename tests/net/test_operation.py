@@ -232,7 +232,7 @@ def sent_by_httpx(api: ModuleType, name: str, values: dict[str, Any]) -> httpx.R
 
 
 def ours(api: ModuleType, name: str, values: dict[str, Any]) -> Request:
-    kwargs = module_of(api, name)._get_kwargs(**typed(api, name, values))
+    kwargs = module_of(api, name).build_request(**typed(api, name, values))
     return outgoing(ADDRESS, kwargs, DEFAULTS)
 
 

@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -132,10 +133,9 @@ class Session(Generic[W]):
     ) -> Any:
         """Return the parsed answer of a generated operation; raise an `OpwatchError` otherwise.
 
-        `operation` is a module of `opwatch_api.*.api`. Its public functions send with an httpx
-        client. Here an answer must be checked before it is parsed, so the halves before and after
-        the sending are used by themselves. `envelope` names the objects in the answer that must be
-        there, each inside the one before.
+        `operation` is a module of `opwatch_api.*.api`: its `build_request` and `parse_response` are
+        used by themselves, since an answer must be checked before it is parsed. `envelope` names
+        the objects in the answer that must be there, each inside the one before.
         """
         return (await self.fetch(turn, operation, *envelope, **arguments))[1]
 
@@ -146,7 +146,8 @@ class Session(Generic[W]):
         if (name := getattr(operation, "__name__", "")) not in self._called:
             self._called.add(name)
             _keep_unset(name)
-        request = outgoing(self.address, operation._get_kwargs(**arguments), self._headers)
+        build, parse = _halves(operation)
+        request = outgoing(self.address, build(**arguments), self._headers)
         answer = await self.auth.flow(turn, request, self._error)
         if answer.status not in self.service.statuses or answer.problem:
             raise self._error(answer, turn)
@@ -156,9 +157,9 @@ class Session(Generic[W]):
         except BadResponse as error:
             raise (self._stranger(answer) or error) from None
         # As much of a response as a generated parser looks at; a bound method shows no field.
-        response = SimpleNamespace(status_code=200, json=fields.copy)
+        response = SimpleNamespace(status_code=200, json=fields.copy, content=b"", headers=None)
         try:
-            return fields, operation._parse_response(client=None, response=response)
+            return fields, parse(response=response)
         except _PARSER_ERRORS:
             del fields  # this error's frames are shown to people
         raise bad_response(answer, "the answer doesn't have the documented form")
@@ -332,6 +333,14 @@ def _where(error: Exception) -> str:
     frame, line = [*traceback.walk_tb(error.__traceback__)][-1]
     file = frame.f_code.co_filename.rpartition("/")[2]
     return f"{type(error).__name__} ({file}, line {line})"
+
+
+def _halves(operation: ModuleType) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return the two functions of an operation, also of one that the generator wrote without the
+    templates of this project."""
+    if (parse := getattr(operation, "parse_response", None)) is not None:
+        return operation.build_request, parse
+    return operation._get_kwargs, partial(operation._parse_response, client=None)
 
 
 def _keep_unset(operation: str) -> None:

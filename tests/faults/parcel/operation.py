@@ -13,10 +13,10 @@ class Parcel:
     note: Any = UNSET
 
 
-def _get_kwargs(number: str) -> dict[str, Any]:
+def build_request(number: str) -> dict[str, Any]:
     return {"method": "get", "url": f"/parcels/{number}"}
 
 
-def _parse_response(*, client: Any, response: Any) -> Parcel:
+def parse_response(response: Any) -> Parcel:
     fields = response.json()
     return Parcel(fields.get("state", UNSET), fields.get("note", UNSET))

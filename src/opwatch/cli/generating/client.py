@@ -7,10 +7,15 @@ change the output.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from opwatch.cli.generating import security
+from opwatch.cli.generating import spec as files
 
 SETTINGS = Path(__file__).with_name("client.yaml")
 TEMPLATES = Path(__file__).with_name("templates")
@@ -25,8 +30,13 @@ class GenerationError(Exception):
 
 def generate_client(spec: Path, output: Path, home: Path) -> None:
     """Write the typed client of one spec to `output`; `home` is an empty folder to run in."""
+    templates = home / "templates"
+    shutil.copytree(TEMPLATES, templates, dirs_exist_ok=True)
+    header, prefix = security.token_header(files.load(spec)[0])
+    text = f"{{% set token_header, token_prefix = {json.dumps(header)}, {json.dumps(prefix)} %}}\n"
+    (templates / "service.jinja").write_text(text, encoding="utf-8")
     arguments = ["generate", "--path", str(spec), "--output-path", str(output), "--meta", "none"]
-    arguments += ["--config", str(SETTINGS), "--custom-template-path", str(TEMPLATES)]
+    arguments += ["--config", str(SETTINGS), "--custom-template-path", str(templates)]
     run("openapi_python_client", [*arguments, "--fail-on-warning"], home)
 
 

@@ -83,6 +83,17 @@ def variables_exist(content: dict[str, Any]) -> Iterator[Problem]:
                 yield (*place, key), f"{key!r} isn't an argument of this scheme; {others}"
 
 
+def token_header(content: dict[str, Any]) -> tuple[str, str]:
+    """Return the header that a typed client sends a token in, and what stands in front of it there.
+
+    The header is empty if no way to authenticate is a token alone: then each request is signed.
+    """
+    scheme = arguments("", content, content.get("security"))
+    if not scheme or "header" in scheme:
+        return scheme.get("header", ""), ""
+    return "Authorization", scheme.get("prefix", "Bearer ").strip()
+
+
 def base_url(content: dict[str, Any]) -> str:
     """Return the address of the first server; empty if it isn't a complete one."""
     urls = [str(server.get("url", "")) for server in content.get("servers", [])]

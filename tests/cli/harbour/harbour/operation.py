@@ -1,4 +1,4 @@
-"""The operation, in the form that a generator gives it from a spec of one path."""
+"""The operation, in the form that the generator gives it without this project's templates."""
 
 from typing import Any
 from urllib.parse import quote
