@@ -16,9 +16,10 @@ TYPE_CHECKING = False  # as type checkers read it: typing itself takes most of t
 if TYPE_CHECKING:
     from typing import Any
 
+    from opwatch.adapter import httpx_auth
     from opwatch.auth.iam import IamPassword
     from opwatch.auth.oauth2 import ClientCredentials
-    from opwatch.auth.signing import AkSk
+    from opwatch.auth.signing import AkSk, Ctn1
     from opwatch.client import Watch
     from opwatch.core.polling import Schedule
     from opwatch.core.run import Step
@@ -37,6 +38,7 @@ __all__ = [
     "AsyncITwinV2",
     "Catenis",
     "ClientCredentials",
+    "Ctn1",
     "Fault",
     "ITwin",
     "ITwinV2",
@@ -47,12 +49,14 @@ __all__ = [
     "Step",
     "Watch",
     "__version__",
+    "httpx_auth",
 ]
 
 _HOMES = {
+    "adapter": "httpx_auth",
     "auth.iam": "IamPassword",
     "auth.oauth2": "ClientCredentials",
-    "auth.signing": "AkSk",
+    "auth.signing": "AkSk Ctn1",
     "client": "Watch",
     "core.polling": "Schedule",
     "core.run": "Step",

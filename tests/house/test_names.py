@@ -17,6 +17,7 @@ PUBLIC = [
     "AsyncITwinV2",
     "Catenis",
     "ClientCredentials",
+    "Ctn1",
     "Fault",
     "ITwin",
     "ITwinV2",
@@ -27,6 +28,7 @@ PUBLIC = [
     "Step",
     "Watch",
     "__version__",
+    "httpx_auth",
 ]
 ERRORS = [
     "AuthenticationError",

@@ -6,6 +6,7 @@ refusal means: refused credentials are remembered, and never sent again by the s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from opwatch.auth import aksk, ctn1, require
 from opwatch.auth.flight import Flight, Pilot
 from opwatch.auth.tokens import Auth, Credentials, Explain
 from opwatch.clock import Clock
+from opwatch.errors import ConfigurationError
 from opwatch.net import fork
 from opwatch.net.message import Answer, Request, Secret, hidden
 from opwatch.reading import http_date
@@ -58,15 +60,38 @@ class _Signing(Auth):
 # --- CTN1 -----------------------------------------------------------------------------------------
 
 
+class Ctn1(Credentials):
+    """A Catenis device and its API access secret, for `httpx_auth`; `Catenis` takes the two alone.
+
+    Raises `ConfigurationError` for a missing, empty or non-string credential, and for a device ID
+    that isn't 20 letters, digits or underscores.
+    """
+
+    client = "Catenis"
+
+    def __init__(self, device_id: str, api_access_secret: str) -> None:
+        api_access_secret = secret = Secret(api_access_secret)  # type: ignore[assignment]
+        require(device_id=device_id, api_access_secret=secret)
+        if not re.fullmatch(r"\w{20}", device_id, re.ASCII):
+            # Not quoted: if the two arguments are swapped, this is the secret.
+            problem = "must be 20 letters, digits or underscores"
+            raise ConfigurationError(problem, argument="device_id")
+        self.device_id = device_id
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return f"Ctn1({vars(self).get('device_id')!r}, '***')"
+
+
 class Ctn1Auth(_Signing):
     """Signs each request; corrects this machine's clock once a server has refused it."""
 
     _sign = staticmethod(ctn1.sign)
 
-    def __init__(self, device_id: str, secret: Secret, clock: Clock) -> None:
-        self._how = {"device_id": device_id, "secret": secret}
+    def __init__(self, device: Ctn1, clock: Clock) -> None:
+        self._how = {"device_id": device.device_id, "secret": device._secret}
         self._clock = clock
-        self._secrets = [secret]
+        self._secrets = [device._secret]
         self._skew = 0.0
 
     def signed(self, request: Request) -> Request:

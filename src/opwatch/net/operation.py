@@ -1,7 +1,7 @@
 """The request that a generated operation describes, as its own httpx client would send it.
 
-An operation's `build_request` returns the arguments of `httpx.Client.request`. They are encoded here
-as httpx 0.28 encodes them, without httpx; tests/net/test_operation.py compares the two.
+An operation's `build_request` returns the arguments of `httpx.Client.request`. They are encoded
+here as httpx 0.28 encodes them, without httpx; tests/net/test_operation.py compares the two.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any, Self, Unpack
 
 from opwatch_api.catenis.models import MessageProgressResponse as Wire
 from opwatch_waits import catenis as waits
 
-from opwatch.auth import require
-from opwatch.auth.signing import Ctn1Auth
+from opwatch.auth.signing import Ctn1, Ctn1Auth
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.core.channel import Notifications
 from opwatch.core.polling import checked
@@ -58,15 +58,11 @@ class _Catenis(Core[Wire]):
         **options: Unpack[Options],
     ) -> None:
         api_access_secret = secret = Secret(api_access_secret)  # type: ignore[assignment]
-        require(device_id=device_id, api_access_secret=secret)
-        if not re.fullmatch(r"\w{20}", device_id, re.ASCII):
-            # Not quoted: if the two arguments are swapped, this is the secret.
-            problem = "must be 20 letters, digits or underscores"
-            raise ConfigurationError(problem, argument="device_id")
+        device = Ctn1(device_id, secret)  # type: ignore[arg-type]
         where = address(
             _base_url(environment, version) if base_url is None else base_url, "base_url"
         )
-        self._open(SERVICE, where, lambda clock: Ctn1Auth(device_id, secret, clock), options)
+        self._open(SERVICE, where, partial(Ctn1Auth, device), options)
         is_bool = isinstance(notifications, bool)
         if checked(notifications, "notifications", is_bool, "True or False"):
             self._listen(_told(where, self._session.auth))

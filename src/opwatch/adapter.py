@@ -1,0 +1,227 @@
+"""opwatch's credentials as an `httpx.Auth`: for the typed clients, and any other httpx client.
+
+The flows are those of the clients (`opwatch.auth`). Each request of a flow, the service's own and
+those for a token, is handed to the httpx client that the auth is used with, which sends it. This is
+the only file that imports httpx.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import types
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import closing
+from typing import Any
+
+import httpx
+
+from opwatch import clock as clocks
+from opwatch.auth import require
+from opwatch.auth.flight import Flight
+from opwatch.auth.iam import IamPassword
+from opwatch.auth.oauth2 import ClientCredentials
+from opwatch.auth.signing import AkSk, AkSkAuth, Ctn1, Ctn1Auth
+from opwatch.auth.tokens import Auth, TokenAuth
+from opwatch.clock import Clock
+from opwatch.core.holds import Holds
+from opwatch.core.loop import AsyncIo, BlockingIo, Turn
+from opwatch.errors import AuthenticationError, ConfigurationError
+from opwatch.net.address import address
+from opwatch.net.message import Address, Answer, Request, Secret
+
+
+def httpx_auth(
+    credentials: Ctn1 | ClientCredentials | IamPassword | AkSk, *, project_id: str | None = None
+) -> httpx.Auth:
+    """Return an `httpx.Auth` that authenticates the requests of an httpx client.
+
+    It works with blocking and async clients, and may be shared by threads and tasks. `Ctn1` and
+    `AkSk` sign each request. `ClientCredentials` and `IamPassword` fetch a token through the same
+    httpx client, keep it, renew it before it expires, and send a request that got a 401 once more
+    with a new one. `project_id` is for `AkSk`: it is sent as `X-Project-Id`.
+
+    An auth is for one origin, that of the first request, which must be https or this machine; any
+    other raises `ConfigurationError`. A refusal of the service is returned: the 401 response.
+    `AuthenticationError` is raised instead of sending if `Ctn1` or `AkSk` were refused before, and
+    if a token endpoint refuses the credentials; any other `OpwatchError` of a token endpoint is
+    raised too. Raises `ConfigurationError` for anything but these credentials.
+    """
+    clock = clocks.current.get()
+    if project_id is not None:
+        require(project_id=project_id)
+        if not isinstance(credentials, AkSk):
+            raise ConfigurationError("is for AkSk only", argument="project_id")
+    if isinstance(credentials, Ctn1):
+        return _HttpxAuth(Ctn1Auth(credentials, clock), clock)
+    if isinstance(credentials, AkSk):
+        return _HttpxAuth(AkSkAuth(credentials, project_id, clock), clock)
+    if isinstance(credentials, ClientCredentials):
+        token = TokenAuth(credentials, clock, header="Authorization", prefix="Bearer ")
+        return _HttpxAuth(token, clock)
+    if isinstance(credentials, IamPassword):
+        return _HttpxAuth(TokenAuth(credentials, clock, header="X-Auth-Token"), clock)
+    kind = type(credentials).__name__  # what was given may be a token
+    problem = f"must be Ctn1, ClientCredentials, IamPassword or AkSk, not {kind}"
+    raise ConfigurationError(problem, argument="credentials")
+
+
+@types.coroutine
+def _outside(wanted: Any) -> Generator[Any, Any, Any]:
+    """Have something done by whoever runs the flow."""
+    return (yield wanted)
+
+
+class _Io:
+    """Sends by asking httpx to. Other requests for a token end by their own time limits."""
+
+    request_timeout = threading.TIMEOUT_MAX
+
+    def __init__(self, clock: Clock, holds: Holds) -> None:
+        self.clock = clock
+        self.holds = holds
+
+    async def send(self, request: Request, turn: Turn) -> Answer:
+        is_own = isinstance(request.address, _Own)
+        if is_own and request.credential is not None:
+            self.holds.check_credential(request.credential)
+        elif not is_own:
+            self.holds.check(request, self.clock.now(), None)
+        answer: Answer = await _outside(request)
+        if not is_own:
+            turn.learn(request, answer)
+        return answer
+
+
+class _BlockingIo(_Io, BlockingIo):
+    pass
+
+
+class _AsyncIo(_Io, AsyncIo):
+    async def landing(self, flight: Flight, turn: Turn) -> None:
+        await _outside(super().landing(flight, turn))
+
+
+class _Own(Address):
+    """The address of a request that isn't for a token."""
+
+
+class _HttpxAuth(httpx.Auth):
+    def __init__(self, auth: Auth, clock: Clock) -> None:
+        self._auth = auth
+        holds = Holds()
+        self._io = _BlockingIo(clock, holds)
+        self._async_io = _AsyncIo(clock, holds)
+        self._origins: dict[str, str] = {}
+
+    def sync_auth_flow(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, None]:
+        request.read()
+        with closing(self._steps(request, self._io)) as steps:
+            response = None
+            while (step := _next(steps, response)) is not None:
+                response = yield step
+                if step is not request:
+                    response.read()
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        await request.aread()
+        with closing(self._steps(request, self._async_io)) as steps:
+            response = None
+            while (step := _next(steps, response)) is not None:
+                if not isinstance(step, httpx.Request):
+                    response = await step
+                    continue
+                response = yield step
+                if step is not request:
+                    await response.aread()
+
+    def _steps(self, request: httpx.Request, io: Any) -> Generator[Any, Any, None]:
+        """Yield each request that httpx is to send, and what an async flow waits for."""
+        turn = Turn(io, None)
+        flow = self._auth.flow(turn, self._own(request), self._explain)
+        sent: httpx.Request | None = None
+        reply, before = None, 0
+        with closing(flow):
+            try:
+                while True:
+                    wanted = flow.send(reply)
+                    if not isinstance(wanted, Request):
+                        reply = yield wanted
+                        continue
+                    sent = _outgoing(wanted, request, io.is_async)
+                    began = time.monotonic()
+                    response = yield sent
+                    # What was sent was answered by the first of these; a redirect led to the rest.
+                    direct = [*response.history, response][before]
+                    before += 1
+                    reply = Answer(
+                        direct.status_code,
+                        tuple(direct.headers.raw),
+                        b"" if sent is request else direct.content,
+                        time.monotonic() - began,
+                        wanted.secrets,
+                    )
+            except StopIteration:
+                pass
+            except AuthenticationError:
+                if sent is not request:
+                    raise
+                # httpx returns the response that says so.
+
+    def _own(self, request: httpx.Request) -> Request:
+        """Return what a flow must know of the caller's request."""
+        url = request.url
+        place = address(f"{url.scheme}://{url.netloc.decode('ascii')}", "url")
+        origin = self._origins.setdefault("", place.origin)
+        if origin != place.origin:
+            problem = f"is for {origin}, where it was used first, and not for {place.origin}"
+            advice = "call httpx_auth again for another address"
+            raise ConfigurationError(problem, argument="auth", advice=advice)
+        own = _Own(origin, request.headers["Host"])
+        target = url.raw_path.decode("ascii")
+        return Request(request.method, own, target, body=request.content)
+
+    def _explain(self, answer: Answer, turn: Turn) -> AuthenticationError:
+        """Return why these credentials aren't sent again.
+
+        A token may be refused at one address only, so that the refusal is raised, not remembered.
+        """
+        advice = "check them, and call httpx_auth again"
+        text = "refused the credentials, which aren't sent again"
+        if isinstance(self._auth, TokenAuth):
+            raise AuthenticationError("refused a new token", status=answer.status)
+        return AuthenticationError(text, status=answer.status, advice=advice)
+
+
+def _next(steps: Generator[Any, Any, None], response: Any) -> Any:
+    """Return the next step, or None after the last."""
+    try:
+        return steps.send(response)
+    except StopIteration:
+        return None
+
+
+def _outgoing(wanted: Request, request: httpx.Request, is_async: bool) -> httpx.Request:
+    """Return the request as httpx sends it: the caller's own with more headers, or another."""
+    pairs = ((n, v.encode().decode() if isinstance(v, Secret) else v) for n, v in wanted.headers)
+    if isinstance(wanted.address, _Own):
+        request.headers.update(dict(pairs))
+        return request
+    body = wanted.body.encode() if isinstance(wanted.body, Secret) else wanted.body
+    headers = {**dict(pairs), "Content-Length": str(len(body))}
+    limit = {key: value for key, value in request.extensions.items() if key == "timeout"}
+    url, once = wanted.address.origin + wanted.target, _async_once if is_async else _once
+    return httpx.Request(wanted.method, url, headers=headers, content=once(body), extensions=limit)
+
+
+def _once(body: bytes) -> Iterator[bytes]:
+    """The body, once: a client that follows redirects can't send it to another address."""
+    yield body
+
+
+async def _async_once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
