@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-CONSUMER = ROOT / "tests" / "house" / "consumer.py"
+CONSUMERS = [ROOT / "tests" / "house" / name for name in ("consumer.py", "typed_consumer.py")]
 PYRIGHT = ROOT / "node_modules" / ".bin" / "pyright"
 
 IMPORTS = """\
@@ -76,11 +76,12 @@ def check_command(python: Path, cwd: Path) -> None:
 
 
 def check_types(python: Path, folder: Path) -> None:
-    """A user's file passes both type checkers at their strictest."""
-    shutil.copy(CONSUMER, folder)
+    """A user's files pass both type checkers at their strictest."""
+    for file in CONSUMERS:
+        shutil.copy(file, folder)
     (folder / "pyrightconfig.json").write_text(json.dumps(PYRIGHT_CONFIG), encoding="utf-8")
     mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", "cache")
-    run(*mypy, "--python-executable", python, CONSUMER.name, cwd=folder)
+    run(*mypy, "--python-executable", python, ".", cwd=folder)
     run(PYRIGHT, "--pythonpath", python, cwd=folder)
 
 

@@ -21,6 +21,8 @@ SPECS = ROOT / "specs"
 GENERATED = ROOT / "generated"
 PACKAGE = "opwatch_api"
 WAITS = "opwatch_waits"
+README = ROOT / "tools" / "opwatch_api.md"
+
 DOCSTRINGS = {
     "__init__.py": "Typed clients and models of the services. Generated from specs/: never edit.",
     "wire/__init__.py": "Strict models of the services. Generated from specs/: never edit.",
@@ -79,6 +81,7 @@ def _generate(target: Path, home: Path) -> None:
         file = package / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'"""{docstring}"""\n', encoding="utf-8")
+    shutil.copyfile(README, package / "README.md")
     for folder in (PACKAGE, WAITS):
         (target / folder / "py.typed").touch()
     for spec in specs():

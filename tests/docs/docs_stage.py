@@ -133,6 +133,31 @@ def network() -> Iterator[None]:
         net.open_blocking.reset(blocking)
 
 
+@contextmanager
+def httpx_network() -> Iterator[None]:
+    """The httpx clients used inside reach the simulator too."""
+    import httpx
+
+    def reroute(request: httpx.Request) -> httpx.Request:
+        origin = f"{request.url.scheme}://{request.url.netloc.decode()}"
+        if is_loopback(request.url.host):
+            return request
+        if origin not in ORIGINS:
+            raise RuntimeError(f"a page of the documentation asked {origin}")
+        request.url = httpx.URL(os.environ[URL]).copy_with(raw_path=request.url.raw_path)
+        return request
+
+    blocking, asynchronous = httpx.HTTPTransport, httpx.AsyncHTTPTransport
+    send, send_async = blocking.handle_request, asynchronous.handle_async_request
+    blocking.handle_request = lambda self, request: send(self, reroute(request))  # type: ignore[method-assign]
+    asynchronous.handle_async_request = lambda self, request: send_async(self, reroute(request))  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        blocking.handle_request = send  # type: ignore[method-assign]
+        asynchronous.handle_async_request = send_async  # type: ignore[method-assign]
+
+
 def enter() -> None:
     """Set this process upon the stage, for as long as it runs."""
     net.open_blocking.set(_Rerouted)

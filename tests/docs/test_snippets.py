@@ -116,6 +116,7 @@ def page(
         stack.callback(clock.close)
         simulator = stack.enter_context(Simulator(clock=clock))
         stack.enter_context(docs_stage.network())
+        stack.enter_context(docs_stage.httpx_network())
         docs_stage.jobs(simulator)
         monkeypatch.setenv(docs_stage.URL, simulator.url)
         for name, value in docs_stage.variables(simulator).items():

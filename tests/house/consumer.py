@@ -9,6 +9,7 @@ import threading
 from datetime import datetime
 from typing import assert_type
 
+import httpx
 from opwatch_api.apig.models import InstanceProgress
 from opwatch_api.catenis.models import MessageProgressResponse
 from opwatch_api.itwin.models import JobProgressResponse
@@ -21,6 +22,7 @@ from opwatch import (
     AsyncITwin,
     Catenis,
     ClientCredentials,
+    Ctn1,
     Fault,
     IamPassword,
     ITwin,
@@ -29,6 +31,7 @@ from opwatch import (
     Schedule,
     Step,
     Watch,
+    httpx_auth,
 )
 from opwatch.auth import aksk, ctn1
 from opwatch.errors import JobFailed, OpwatchError, RateLimited, WaitTimeout
@@ -132,6 +135,14 @@ def signatures(now: datetime) -> None:
         project_id="p",
     )
     assert_type(apig, dict[str, str])
+
+
+def with_httpx() -> None:
+    auth = httpx_auth(Ctn1("dnN3Ea43bhMTHtTvpytS", "a made-up secret"))
+    assert_type(auth, httpx.Auth)
+    httpx_auth(AkSk("key", "secret"), project_id="p")
+    httpx.AsyncClient(auth=httpx_auth(ClientCredentials("id", "a made-up secret")))
+    httpx_auth("a token")  # type: ignore[arg-type]
 
 
 def in_tests() -> None:
