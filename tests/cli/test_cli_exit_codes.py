@@ -175,6 +175,7 @@ def test_every_phase_and_error_has_a_code() -> None:
         "AuthenticationError": 4,
         "BadResponse": 6,
         "ConfigurationError": 2,
+        "InvalidWebhook": 6,
         "JobCancelled": 1,
         "JobFailed": 1,
         "JobGone": 5,

@@ -299,7 +299,7 @@ def test_completion_scripts(run: Run, shell: str) -> None:
     [
         ("opwatch wa", 1, ["plain,watch"]),
         ("opwatch watch ", 2, [f"plain,{name}" for name in services.names()]),
-        ("opwatch watch it", 2, ["plain,itwin"]),
+        ("opwatch watch ca", 2, ["plain,catenis"]),
         ("opwatch watch itwin ap", 3, []),
     ],
 )

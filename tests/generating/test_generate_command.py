@@ -22,7 +22,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command in an empty folder: its exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr("opwatch.services._added", {})  # what --spec adds stays in this test
 
     def of(*words: str) -> tuple[int, str, str]:
         out, err = StringIO(), StringIO()

@@ -1,16 +1,39 @@
-"""Contains shared errors types that can be raised from API functions"""
+"""What an operation raises for a response that isn't a documented one"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
-class UnexpectedStatus(Exception):
-    """Raised by api functions when the response status an undocumented status and Client.raise_on_unexpected_status is True"""
+class ResponseError(ValueError):
+    """A response that isn't a documented one. Its text quotes nothing of the response, which may
+    repeat a credential."""
 
-    def __init__(self, status_code: int, content: bytes):
+    _problem: ClassVar[str]
+
+    def __init__(self, status_code: int, content: bytes, headers: Mapping[str, str] | None = None):
+        super().__init__(
+            f"status {status_code}: {self._problem}; `content` has its {len(content)} bytes"
+        )
         self.status_code = status_code
         self.content = content
+        """The body as it was received."""
+        self.headers: Mapping[str, str] = {} if headers is None else headers
 
-        super().__init__(
-            f"Unexpected status code: {status_code}\n\nResponse content:\n{content.decode(errors='ignore')}"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.status_code, self.content, self.headers)
 
 
-__all__ = ["UnexpectedStatus"]
+class UnexpectedStatus(ResponseError):
+    """The status isn't a documented one: a redirect, or 520 from a proxy, for example."""
+
+    _problem = "not a documented status of this operation"
+
+
+class UnexpectedBody(ResponseError):
+    """The body isn't of the documented form: a page of HTML, for example, or an object that lacks a
+    required field."""
+
+    _problem = "the body doesn't have the documented form"
+
+
+__all__ = ["ResponseError", "UnexpectedBody", "UnexpectedStatus"]

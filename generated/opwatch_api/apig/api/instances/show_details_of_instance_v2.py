@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ... import errors
 from ...models.error_response import ErrorResponse
 from ...models.gateway import Gateway
-from ...types import Response
+from ...types import Response, json_object
 
 if TYPE_CHECKING:
     import httpx
@@ -15,10 +14,11 @@ if TYPE_CHECKING:
     from ...client import AuthenticatedClient, Client
 
 
-def _get_kwargs(
+def build_request(
     project_id: str,
     instance_id: str,
 ) -> dict[str, Any]:
+    """Return the request as arguments of `httpx.Client.request`."""
 
     _kwargs: dict[str, Any] = {
         "method": "get",
@@ -28,71 +28,85 @@ def _get_kwargs(
         ),
     }
 
+    _kwargs["headers"] = {"Accept": "application/json"}
     return _kwargs
 
 
-def _parse_response(
-    *, client: AuthenticatedClient | Client, response: httpx.Response
+def parse_response(
+    response: httpx.Response, *, raise_on_unexpected_status: bool = True
 ) -> ErrorResponse | Gateway | None:
-    if response.status_code == 200:
-        response_200 = Gateway.from_dict(response.json())
+    """Return what a response says, parsed as its status documents.
 
-        return response_200
+    Raises:
+        errors.UnexpectedStatus: If the status is undocumented, unless `raise_on_unexpected_status` is
+            False: then it is None.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
+    """
+    try:
+        if response.status_code == 200:
+            response_200 = Gateway.from_dict(json_object(response))
 
-    if response.status_code == 401:
-        response_401 = ErrorResponse.from_dict(response.json())
+            return response_200
 
-        return response_401
+        if response.status_code == 401:
+            response_401 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 403:
-        response_403 = ErrorResponse.from_dict(response.json())
+            return response_401
 
-        return response_403
+        if response.status_code == 403:
+            response_403 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 404:
-        response_404 = ErrorResponse.from_dict(response.json())
+            return response_403
 
-        return response_404
+        if response.status_code == 404:
+            response_404 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 429:
-        response_429 = ErrorResponse.from_dict(response.json())
+            return response_404
 
-        return response_429
+        if response.status_code == 429:
+            response_429 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 500:
-        response_500 = ErrorResponse.from_dict(response.json())
+            return response_429
 
-        return response_500
+        if response.status_code == 500:
+            response_500 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 502:
-        response_502 = ErrorResponse.from_dict(response.json())
+            return response_500
 
-        return response_502
+        if response.status_code == 502:
+            response_502 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 503:
-        response_503 = ErrorResponse.from_dict(response.json())
+            return response_502
 
-        return response_503
+        if response.status_code == 503:
+            response_503 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 504:
-        response_504 = ErrorResponse.from_dict(response.json())
+            return response_503
 
-        return response_504
+        if response.status_code == 504:
+            response_504 = ErrorResponse.from_dict(json_object(response))
 
-    if client.raise_on_unexpected_status:
-        raise errors.UnexpectedStatus(response.status_code, response.content)
+            return response_504
+
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        pass
     else:
-        return None
+        if not raise_on_unexpected_status:
+            return None
+        raise errors.UnexpectedStatus(response.status_code, response.content, response.headers)
+    raise errors.UnexpectedBody(response.status_code, response.content, response.headers)
 
 
 def _build_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
 ) -> Response[ErrorResponse | Gateway]:
     return Response(
-        status_code=HTTPStatus(response.status_code),
+        status_code=response.status_code,
         content=response.content,
         headers=response.headers,
-        parsed=_parse_response(client=client, response=response),
+        parsed=parse_response(
+            response, raise_on_unexpected_status=client.raise_on_unexpected_status
+        ),
     )
 
 
@@ -114,14 +128,15 @@ def sync_detailed(
         instance_id (str):
 
     Raises:
-        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
         Response[ErrorResponse | Gateway]
     """
 
-    kwargs = _get_kwargs(
+    kwargs = build_request(
         project_id=project_id,
         instance_id=instance_id,
     )
@@ -151,7 +166,8 @@ def sync(
         instance_id (str):
 
     Raises:
-        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
@@ -183,14 +199,15 @@ async def asyncio_detailed(
         instance_id (str):
 
     Raises:
-        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
         Response[ErrorResponse | Gateway]
     """
 
-    kwargs = _get_kwargs(
+    kwargs = build_request(
         project_id=project_id,
         instance_id=instance_id,
     )
@@ -218,7 +235,8 @@ async def asyncio(
         instance_id (str):
 
     Raises:
-        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:

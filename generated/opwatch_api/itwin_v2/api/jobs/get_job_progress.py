@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ... import errors
 from ...models.error_response import ErrorResponse
 from ...models.job_progress_response import JobProgressResponse
-from ...types import Response
+from ...types import Response, json_object
 
 if TYPE_CHECKING:
     import httpx
@@ -15,9 +14,10 @@ if TYPE_CHECKING:
     from ...client import AuthenticatedClient, Client
 
 
-def _get_kwargs(
+def build_request(
     id: str,
 ) -> dict[str, Any]:
+    """Return the request as arguments of `httpx.Client.request`."""
 
     _kwargs: dict[str, Any] = {
         "method": "get",
@@ -26,51 +26,65 @@ def _get_kwargs(
         ),
     }
 
+    _kwargs["headers"] = {"Accept": "application/vnd.bentley.itwin-platform.v2+json"}
     return _kwargs
 
 
-def _parse_response(
-    *, client: AuthenticatedClient | Client, response: httpx.Response
+def parse_response(
+    response: httpx.Response, *, raise_on_unexpected_status: bool = True
 ) -> ErrorResponse | JobProgressResponse | None:
-    if response.status_code == 200:
-        response_200 = JobProgressResponse.from_dict(response.json())
+    """Return what a response says, parsed as its status documents.
 
-        return response_200
+    Raises:
+        errors.UnexpectedStatus: If the status is undocumented, unless `raise_on_unexpected_status` is
+            False: then it is None.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
+    """
+    try:
+        if response.status_code == 200:
+            response_200 = JobProgressResponse.from_dict(json_object(response))
 
-    if response.status_code == 401:
-        response_401 = ErrorResponse.from_dict(response.json())
+            return response_200
 
-        return response_401
+        if response.status_code == 401:
+            response_401 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 403:
-        response_403 = ErrorResponse.from_dict(response.json())
+            return response_401
 
-        return response_403
+        if response.status_code == 403:
+            response_403 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 404:
-        response_404 = ErrorResponse.from_dict(response.json())
+            return response_403
 
-        return response_404
+        if response.status_code == 404:
+            response_404 = ErrorResponse.from_dict(json_object(response))
 
-    if response.status_code == 429:
-        response_429 = ErrorResponse.from_dict(response.json())
+            return response_404
 
-        return response_429
+        if response.status_code == 429:
+            response_429 = ErrorResponse.from_dict(json_object(response))
 
-    if client.raise_on_unexpected_status:
-        raise errors.UnexpectedStatus(response.status_code, response.content)
+            return response_429
+
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        pass
     else:
-        return None
+        if not raise_on_unexpected_status:
+            return None
+        raise errors.UnexpectedStatus(response.status_code, response.content, response.headers)
+    raise errors.UnexpectedBody(response.status_code, response.content, response.headers)
 
 
 def _build_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
 ) -> Response[ErrorResponse | JobProgressResponse]:
     return Response(
-        status_code=HTTPStatus(response.status_code),
+        status_code=response.status_code,
         content=response.content,
         headers=response.headers,
-        parsed=_parse_response(client=client, response=response),
+        parsed=parse_response(
+            response, raise_on_unexpected_status=client.raise_on_unexpected_status
+        ),
     )
 
 
@@ -95,14 +109,15 @@ def sync_detailed(
         id (str):
 
     Raises:
-        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
         Response[ErrorResponse | JobProgressResponse]
     """
 
-    kwargs = _get_kwargs(
+    kwargs = build_request(
         id=id,
     )
 
@@ -134,7 +149,8 @@ def sync(
         id (str):
 
     Raises:
-        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
@@ -168,14 +184,15 @@ async def asyncio_detailed(
         id (str):
 
     Raises:
-        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
         Response[ErrorResponse | JobProgressResponse]
     """
 
-    kwargs = _get_kwargs(
+    kwargs = build_request(
         id=id,
     )
 
@@ -205,7 +222,8 @@ async def asyncio(
         id (str):
 
     Raises:
-        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
+        errors.UnexpectedBody: If the body doesn't have the documented form.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
