@@ -1,16 +1,19 @@
 """What `opwatch generate` writes: a client that waits as its spec says, with its credentials."""
 
 import base64
+import importlib
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import anyio
 import pytest
-from generating_tools import Change, Generate, operation, wait
+import yaml
+from generating_tools import Change, Generate, changed, operation, wait
 
 from opwatch import ClientCredentials
 from opwatch.cli.generating import package
@@ -382,3 +385,25 @@ def said(command: list[str], folder: Path) -> tuple[int, str]:
     env = {**os.environ, "PYTHONPATH": "."}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
+
+
+def test_yaml_is_read_as_openapi_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status and a date need no quotes, and `on` and `off` are no booleans."""
+    spec = changed(lambda spec: None)
+    responses = operation(spec)["responses"]
+    body = responses["200"]["content"]["application/json"]
+    body["examples"]["printing"]["value"] = {"state": "off", "at": date(2026, 1, 1)}
+    operation(spec)["responses"] = {int(status): said for status, said in responses.items()}
+    spec["components"]["schemas"]["Print"]["properties"]["state"]["enum"] = ["on", "off"]
+    wait(spec)["state"]["is"] = {"on": "succeeded", "off": "running"}
+    wait(spec)["headers"] = {"X-Version": date(2022, 11, 28)}
+    text = yaml.safe_dump(spec).replace("'on'", "on").replace("'off'", "off")
+    assert {"200:", "off:", "at:", "2022-11-28"} <= set(text.split())
+    (tmp_path / "inks.yaml").write_text(text, encoding="utf-8")
+    package.write(tmp_path / "inks.yaml", tmp_path / "out")
+    code, output = said([sys.executable, "-m", "pytest", "-q", "tests"], tmp_path / "out")
+    assert (code, "1 passed" in output) == (0, True), output
+    monkeypatch.syspath_prepend(str(tmp_path / "out"))
+    inks = importlib.import_module("opwatch_inks")
+    with FakeClock(), Script({"/p1": [reply(200, {"state": "on"})]}):
+        assert inks.Inks().wait("p1", timeout=None).phase == "succeeded"

@@ -36,6 +36,7 @@ def load(path: Path) -> tuple[Any, Mapping[Place, int]]:
     with path.open(encoding="utf-8") as stream:  # a stream, so that YAML's errors name the file
         loader = _Loader(stream)
         root = loader.get_single_node()
+    _as_openapi_reads(root)
     content: Any = None if root is None else loader.construct_document(root)
     return content, dict(_lines(root, ()))
 
@@ -100,6 +101,23 @@ def line_of(lines: Mapping[Place, int], place: Place) -> int:
     while place and place not in lines:
         place = place[:-1]
     return lines.get(place, 1)
+
+
+def _as_openapi_reads(node: yaml.Node | None, *, is_key: bool = False) -> None:
+    """Make text of what only YAML 1.1 reads as something else, such as `no` and `2026-01-01`, and
+    of each key, such as `200`."""
+    if isinstance(node, yaml.ScalarNode):
+        kind = node.tag.rpartition(":")[2]
+        is_word = kind == "bool" and node.value.lower() not in ("true", "false")
+        if is_word or kind == "timestamp" or (is_key and kind != "merge"):
+            node.tag = "tag:yaml.org,2002:str"
+    elif isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            _as_openapi_reads(key, is_key=True)
+            _as_openapi_reads(child)
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            _as_openapi_reads(child)
 
 
 def _lines(node: yaml.Node | None, place: Place) -> Iterator[tuple[Place, int]]:
