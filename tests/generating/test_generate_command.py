@@ -83,6 +83,44 @@ def nowhere(content: dict[str, Any]) -> None:
     body["schema"] = {"$ref": "#/components/schemas/Prnt"}
 
 
+def union(content: dict[str, Any]) -> None:
+    schemas = content["components"]["schemas"]
+    schemas["Either"] = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in schemas]}
+    body = operation(content)["responses"]["200"]["content"]["application/json"]
+    body["schema"] = {"$ref": "#/components/schemas/Either"}
+
+
+def of_text(content: dict[str, Any]) -> None:
+    answer = operation(content)["responses"]["200"]
+    answer["content"] = {"text/html": {"schema": {"type": "string"}}, **answer["content"]}
+
+
+def unnamed(content: dict[str, Any]) -> None:
+    del operation(content)["operationId"]
+
+
+def required(place: str) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        parameter = {"name": "version", "in": place, "required": True, "schema": {"type": "string"}}
+        operation(content)["parameters"].append(parameter)
+
+    return change
+
+
+def above(content: dict[str, Any]) -> None:
+    content["components"]["parameters"] = {
+        "Version": {"name": "v", "in": "query", "required": True, "schema": {"type": "string"}}
+    }
+    [item] = content["paths"].values()
+    item["parameters"] = [{"$ref": "#/components/parameters/Version"}]
+
+
+def with_body(content: dict[str, Any]) -> None:
+    content["paths"]["/prints/{id}"] = {"post": operation(content)}
+    body = {"content": {"application/json": {"schema": {"type": "object"}}}, "required": True}
+    content["paths"]["/prints/{id}"]["post"]["requestBody"] = body
+
+
 def mislabelled(content: dict[str, Any]) -> None:
     body = operation(content)["responses"]["200"]["content"]["application/json"]
     body["examples"]["printing"]["x-phase"] = "succeeded"
@@ -96,6 +134,13 @@ def mislabelled(content: dict[str, Any]) -> None:
         (cookie, "wait-use: none of these is supported: opwatch has a bearer token"),
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; name one of token"),
         (inline, "wait-use: the schema must be a $ref to components/schemas"),
+        (union, "wait-use: the schema must be that of one object"),
+        (of_text, "wait-use: the first media type must be JSON; put it first"),
+        (unnamed, "wait-form: has an x-wait block and no operationId; add one"),
+        (required("query"), "wait-use: the query parameter 'version' is required, and opwatch has"),
+        (required("header"), "wait-use: the header parameter 'version' is required"),
+        (above, "wait-use: the query parameter 'v' is required"),
+        (with_body, "wait-use: opwatch sends no body; name another operation"),
         (nowhere, "structure: #/components/schemas/Prnt isn't in this file"),
         (mislabelled, "wait-example: is read as running, not succeeded"),
         (set_at("percent", value="/percent"), "wait-pointer: /percent isn't in Print"),

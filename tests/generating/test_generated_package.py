@@ -407,3 +407,60 @@ def test_yaml_is_read_as_openapi_reads_it(tmp_path: Path, monkeypatch: pytest.Mo
     inks = importlib.import_module("opwatch_inks")
     with FakeClock(), Script({"/p1": [reply(200, {"state": "on"})]}):
         assert inks.Inks().wait("p1", timeout=None).phase == "succeeded"
+
+
+def referred(spec: dict[str, Any]) -> None:
+    answer = operation(spec)["responses"]["200"]
+    spec["components"]["responses"] = {"Where": answer}
+    operation(spec)["responses"]["200"] = {"$ref": "#/components/responses/Where"}
+
+
+def renamed(name: str) -> Change:
+    def change(spec: dict[str, Any]) -> None:
+        schemas = spec["components"]["schemas"]
+        schemas[name] = {**schemas.pop("Print"), "title": "where the print stands"}
+        body = operation(spec)["responses"]["200"]["content"]["application/json"]
+        body["schema"] = {"$ref": f"#/components/schemas/{name}"}
+
+    return change
+
+
+def parameter_with_default(spec: dict[str, Any]) -> None:
+    for place in ("query", "header"):
+        schema = {"type": "string", "default": "7"}
+        parameter = {"name": "version", "in": place, "required": True, "schema": schema}
+        operation(spec)["parameters"].append(parameter)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [referred, renamed("print-status"), renamed("Press"), renamed("print"), parameter_with_default],
+    ids=["200 by $ref", "a name with a hyphen", "the client's name", "Python's", "a parameter"],
+)
+def test_what_published_specs_do(change: Change, generate: Generate) -> None:
+    """Their answers are references, and their components aren't named as classes are."""
+    made = generate(change)
+    samples = [("running", {"state": "printing"}), ("succeeded", {"state": "done"})]
+    conformance(made.PLUGIN, lambda client: client(), job_id="p1", samples=samples)
+    expected = "?version=7" if change is parameter_with_default else ""
+    assert sent_by(made.Press)[-1].target == f"/api/prints/p1{expected}"
+
+
+@pytest.mark.parametrize("name", ["turn", "operation", "session", "closer", "fields", "self", "in"])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_parameter_of_any_name(name: str, parts: int, generate: Generate) -> None:
+    """It can't be mixed up with what the generated code calls its own."""
+
+    def change(spec: dict[str, Any]) -> None:
+        names = ["job_id", name][-parts:]
+        spec["paths"] = {f"/{{{'}/{'.join(names)}}}": spec["paths"]["/prints/{id}"]}
+        operation(spec)["parameters"] = [
+            {"name": each, "in": "path", "required": True, "schema": {"type": "string"}}
+            for each in names
+        ]
+        wait(spec)["id"] = {"parameter": names, "called": "print"}
+        wait(spec)["same"] = {"/shop": name}
+
+    made = generate(change)
+    with Script({"/1/2"[-2 * parts :]: [reply(200, {"state": "done", "shop": "2"})]}):
+        assert made.Press().progress("1/2"[1 - 2 * parts :]).phase == "succeeded"

@@ -129,7 +129,7 @@ class Session(Generic[W]):
         """The modules of the operations that were called."""
 
     async def call(
-        self, turn: Turn, operation: ModuleType, *envelope: str, **arguments: Any
+        self, turn: Turn, operation: ModuleType, /, *envelope: str, **arguments: Any
     ) -> Any:
         """Return the parsed answer of a generated operation; raise an `OpwatchError` otherwise.
 
@@ -140,7 +140,7 @@ class Session(Generic[W]):
         return (await self.fetch(turn, operation, *envelope, **arguments))[1]
 
     async def fetch(
-        self, turn: Turn, operation: ModuleType, *envelope: str, **arguments: Any
+        self, turn: Turn, operation: ModuleType, /, *envelope: str, **arguments: Any
     ) -> tuple[dict[str, Any], Any]:
         """As `call`, but return the JSON object of the answer too, in front of the model."""
         if (name := getattr(operation, "__name__", "")) not in self._called:

@@ -139,9 +139,32 @@ def _uses(content: dict[str, Any]) -> Iterator[Problem]:
             place = operation.place if "security" in operation.content else ()
             yield (*place, "security"), text
         for each in filter(None, (operation, waits.follow_up(content, block))):
-            if "$ref" not in each.schema:
-                place = (*each.place, "responses", "200")
+            place = (*each.place, "responses", "200", "content", each.media_type)
+            if not re.fullmatch(r"application/(.+\+)?json\b.*", each.media_type):
+                yield place, "the first media type must be JSON; put it first"
+            elif "$ref" not in each.schema:
                 yield place, "the schema must be a $ref to components/schemas, which gives a class"
+            elif not _is_object(waits.referred(content, each.schema)):
+                yield place, "the schema must be that of one object, which gives a class"
+            yield from _arguments(content, each)
+
+
+def _is_object(schema: dict[str, Any]) -> bool:
+    return schema.get("type") == "object" or not {"properties", "allOf"}.isdisjoint(schema)
+
+
+def _arguments(content: dict[str, Any], operation: waits.Operation) -> Iterator[Problem]:
+    """What opwatch would have to send, and doesn't know."""
+    for place in (operation.place[:2], operation.place):
+        for n, one in enumerate(waits.at(content, place).get("parameters", [])):
+            parameter = waits.referred(content, one)
+            schema = waits.referred(content, parameter.get("schema", {}))
+            if parameter["in"] != "path" and parameter.get("required") and "default" not in schema:
+                what = f"the {parameter['in']} parameter {parameter['name']!r} is required"
+                fix = "give its schema a default, which is sent"
+                yield (*place, "parameters", n), f"{what}, and opwatch has no value; {fix}"
+    if waits.referred(content, operation.content.get("requestBody", {})).get("required"):
+        yield (*operation.place, "requestBody"), "opwatch sends no body; name another operation"
 
 
 def _is_ours(out: Path) -> bool:
@@ -160,7 +183,9 @@ def _generate(path: Path, content: dict[str, Any], name: str, out: Path, home: P
     package = out / f"opwatch_{module}"
     package.mkdir(parents=True)
     opened = home / "opened.json"
-    opened.write_text(json.dumps(_opened(content), default=str), encoding="utf-8")
+    opened.write_text(
+        json.dumps(_opened(content) | {"info": content["info"]}, default=str), encoding="utf-8"
+    )
     client.generate_client(opened, package / "client", home)
     source = waits.compiled(name, content, f"opwatch_{module}.client", path.name)
     files = {
@@ -186,7 +211,8 @@ _VALUES = ("default", "enum", "example", "examples", "x-wait")
 def _opened(node: Any) -> Any:
     """Return a spec whose models also take a text that isn't listed, or isn't a date.
 
-    Otherwise they couldn't be made of an answer with a state that is newer than the spec.
+    Otherwise they couldn't be made of an answer with a state that is newer than the spec. A class
+    is named for its component alone: a schema's title is left out, as it may be anything.
     """
     if isinstance(node, list):
         return [_opened(item) for item in node]
@@ -197,7 +223,11 @@ def _opened(node: Any) -> Any:
     )
     if is_listed or (node.get("type") == "string" and node.get("format") in _FORMATS):
         return {"anyOf": [node, {"type": "string"}]}
-    return {key: value if key in _VALUES else _opened(value) for key, value in node.items()}
+    return {
+        key: value if key in _VALUES else _opened(value)
+        for key, value in node.items()
+        if not (key == "title" and isinstance(value, str))
+    }
 
 
 def _module(name: str) -> str:

@@ -49,6 +49,11 @@ def _form() -> Any:
 def form(content: dict[str, Any]) -> Iterator[Problem]:
     """Each block is one by x-wait.schema.json, and what it names is there."""
     found = waited(content)
+    for path, item in content.get("paths", {}).items():
+        for method, one in item.items():
+            if isinstance(one, dict) and "x-wait" in one and "operationId" not in one:
+                text = "has an x-wait block and no operationId; add one, which names its function"
+                yield ("paths", path, method), text
     for operation in found:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
         errors = [_deepest(error) for error in _form().iter_errors(block)]

@@ -87,7 +87,7 @@ class Operation:
     @property
     def model(self) -> str:
         """The class of its answer."""
-        return str(self.schema["$ref"]).rpartition("/")[2]
+        return class_name(str(self.schema["$ref"]).rpartition("/")[2])
 
 
 def package_of(service: str) -> str:
@@ -102,12 +102,34 @@ def identifier(name: str) -> str:
     return str(PythonIdentifier(name, prefix="field_"))
 
 
+def class_name(name: str) -> str:
+    """The name of a component as the client generator writes it in Python."""
+    from openapi_python_client.strings import ClassName
+
+    return str(ClassName(name, prefix="field_"))
+
+
 def operations(content: dict[str, Any]) -> Iterator[Operation]:
     """Each operation of a spec."""
     for path, item in content.get("paths", {}).items():
         for method, operation in item.items():
             if isinstance(operation, dict) and "operationId" in operation:
-                yield Operation(path, method, operation)
+                yield Operation(path, method, _answered(content, operation))
+
+
+def _answered(content: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    """The operation with its 200 answer in place of a reference to one."""
+    responses = operation.get("responses", {})
+    if "$ref" not in (answer := responses.get("200", {})):
+        return operation
+    return operation | {"responses": responses | {"200": referred(content, answer)}}
+
+
+def referred(content: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """The node, or what it refers to."""
+    if "$ref" not in node:
+        return node
+    return referred(content, at(content, keys_of(node["$ref"][1:])))
 
 
 def waited(content: dict[str, Any]) -> list[Operation]:
@@ -351,12 +373,13 @@ class _Module:
 
     def _parts(self, job_id: str, operation: Operation) -> tuple[list[str], list[str]]:
         """The line that takes a job's ID apart, and the arguments that an operation needs of it."""
-        used = [name for name in self.parts if name in operation.parameters]
+        used = {name: identifier(name) for name in self.parts if name in operation.parameters}
         if len(self.parts) == 1:
-            return [], [f"{identifier(name)}={job_id}" for name in used]
-        names = {name: identifier(name) if name in used else "_" for name in self.parts}
-        line = f'{", ".join(names.values())} = {job_id}.split("/")'
-        return [line], [f"{name}={name}" for name in names.values() if name != "_"]
+            return [], [f"{name}={job_id}" for name in used.values()]
+        taken = {*self.names, "closer", "progress"}
+        own = {name: f"{told}_" if told in taken else told for name, told in used.items()}
+        line = f'{", ".join(own.get(name, "_") for name in self.parts)} = {job_id}.split("/")'
+        return [line], [f"{told}={own[name]}" for name, told in used.items()]
 
     def _same(self, block: dict[str, Any], reader: Reader, job_id: str) -> Iterator[str]:
         """The tests of the fields that name the job."""
