@@ -121,6 +121,36 @@ def with_body(content: dict[str, Any]) -> None:
     content["paths"]["/prints/{id}"]["post"]["requestBody"] = body
 
 
+def example(value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        body = operation(content)["responses"]["200"]["content"]["application/json"]
+        body["examples"]["printing"]["value"] = value
+
+    return change
+
+
+def old_null(content: dict[str, Any]) -> None:
+    content["openapi"] = "3.0.3"
+    content["components"]["schemas"]["Print"]["properties"]["state"]["type"] = ["string", "null"]
+
+
+def blank_variable(content: dict[str, Any]) -> None:
+    unnamed_variable(content)
+    content["components"]["securitySchemes"]["one"]["x-env"] = {"token": "INK TOKEN"}
+
+
+def wildcard(content: dict[str, Any]) -> None:
+    responses = operation(content)["responses"]
+    responses["4XX"] = responses.pop("404")
+    body = responses["4XX"]["content"]["application/json"]
+    body["examples"] = {"gone": {"value": {}, "x-error": "NotFound"}}
+
+
+def loop(content: dict[str, Any]) -> None:
+    schemas = content["components"]["schemas"]
+    schemas["Print"] = {"type": "object", "anyOf": [{"$ref": "#/components/schemas/Print"}]}
+
+
 def mislabelled(content: dict[str, Any]) -> None:
     body = operation(content)["responses"]["200"]["content"]["application/json"]
     body["examples"]["printing"]["x-phase"] = "succeeded"
@@ -153,6 +183,19 @@ def mislabelled(content: dict[str, Any]) -> None:
             "'polling' is no key here; known are id, statuses",
         ),
         (set_at("schedule", value=[]), "wait-form: "),
+        (
+            set_at("step", value="state"),
+            "wait-form: 'state' is no JSON Pointer; write one like /st",
+        ),
+        (
+            set_at("errors", "cases", value=[{"is": "gone"}]),
+            "wait-form: {'is': 'gone'} says too little; add one of status, code, message, header",
+        ),
+        (example("done"), "wait-example: is read as no JSON object, not running"),
+        (old_null, "structure: ['string', 'null'] is not"),
+        (blank_variable, "security: 'INK TOKEN' can't be a variable; write one like PRESS_TOKEN"),
+        (wildcard, "wait-example: can't be read; give it a value, and its own status"),
+        (loop, "can't be checked (RecursionError"),
         (lambda content: content.update(openapi="2.0"), "structure: must be OpenAPI 3.0 or 3.1"),
     ],
 )
@@ -244,3 +287,19 @@ def test_a_state_file_of_a_spec(run: Run) -> None:
     with FakeClock(), Script({"/prints/p1": [reply(200, {"state": "done"})]}):
         code, out, _ = run("watch", "--spec", file, "--state", "state.json", "press:p1")
         assert (code, "succeeded" in out) == (0, True)
+
+
+def test_what_the_client_generator_refuses(run: Run) -> None:
+    """Its words are passed on, without a traceback."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["paths"] = {"/prints/{x.y}": content["paths"]["/prints/{id}"]}
+        operation(content)["parameters"][0]["name"] = "x.y"
+        wait(content)["id"]["parameter"] = "x.y"
+
+    code, out, err = run("generate", spec(change), "--out", "out")
+    assert (code, out) == (2, "")
+    assert err.startswith("opwatch: no client can be generated from the spec:\n")
+    assert "Incorrect path templating" in err
+    assert "Traceback" not in err
+    assert not Path("out").exists()

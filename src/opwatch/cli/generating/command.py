@@ -56,6 +56,9 @@ def _findings(package: Any) -> Iterator[None]:
     except package.Invalid as error:
         lines = (printable(str(finding), 1000) for finding in error.findings)
         raise click.ClickException("\n".join(lines)) from None
+    except package.client.GenerationError as error:
+        said = "\n".join(str(error).splitlines()[1:20])
+        raise click.ClickException(f"no client can be generated from the spec:\n{said}") from None
 
 
 def _package() -> Any:

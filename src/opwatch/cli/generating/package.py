@@ -116,7 +116,7 @@ def _checked(path: Path, name: str) -> dict[str, Any]:
 def _found(path: Path, lines: Any, rule: str, problems: Any) -> list[Finding]:
     try:
         return spec.found(str(path), lines, rule, problems())
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         text = f"can't be checked ({type(error).__name__}: {error}); is a $ref wrong?"
         return [Finding(str(path), 1, "#", rule, text)]
 

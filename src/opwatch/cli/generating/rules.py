@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from opwatch.cli.generating.spec import Place, Problem
+from opwatch.cli.generating.spec import Place, Problem, deepest
 from opwatch.cli.generating.waits import (
     SHOWN,
     Operation,
@@ -56,7 +56,7 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
                 yield ("paths", path, method), text
     for operation in found:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
-        errors = [_deepest(error) for error in _form().iter_errors(block)]
+        errors = [deepest(error) for error in _form().iter_errors(block)]
         for error in errors:
             yield (*place, *error.absolute_path), f"{_said(error)}; see docs/x-wait.md"
         if errors:
@@ -117,19 +117,19 @@ def _schema(operation: Operation, content: dict[str, Any], status: int) -> dict[
 
 def _said(error: Any) -> str:
     """What is wrong, in the words of who writes a block."""
+    if error.validator == "pattern" and "Pointer" in error.schema.get("description", ""):
+        return f"{error.instance!r} is no JSON Pointer; write one like /status or /job/state"
+    if error.validator == "minProperties" and "properties" in error.schema:
+        missing = ", ".join(
+            name for name in error.schema["properties"] if name not in error.instance
+        )
+        return f"{error.instance} says too little; add one of {missing}"
     if error.validator != "additionalProperties" or not isinstance(error.validator_value, bool):
         return str(error.message)
     known = error.schema["properties"]
     extra = [key for key in error.instance if key not in known and not key.startswith("x-")]
     names = ", ".join(map(repr, extra))
     return f"{names} {'is' if len(extra) == 1 else 'are'} no key here; known are {', '.join(known)}"
-
-
-def _deepest(error: Any) -> Any:
-    """The part of an error that says most: that of the alternative which came closest."""
-    while error.context:
-        error = max(error.context, key=lambda inner: len(inner.absolute_path))
-    return error
 
 
 def _blocks(content: dict[str, Any]) -> Iterator[tuple[Place, Operation, dict[str, Any]]]:
@@ -256,6 +256,8 @@ def examples_are_read(
                 if (label := example.get("x-error")) is None:
                     if labelled:
                         yield inside, "no x-error; say which error the example is read as"
+                elif not (status.isdigit() and "value" in example):
+                    yield (*inside, "x-error"), "can't be read; give it a value, and its own status"
                 elif (found := _error(reader, status, example["value"])) != label:
                     yield (*inside, "x-error"), _otherwise(found, label)
 
@@ -277,7 +279,8 @@ def _error(reader: dict[str, Any], status: str, value: Any) -> str:
 def examples_of(operation: Operation) -> Iterator[tuple[Place, dict[str, Any]]]:
     for media, body in operation.content["responses"]["200"]["content"].items():
         for name, example in body.get("examples", {}).items():
-            yield ("responses", "200", "content", media, "examples", name), example
+            if "value" in example:
+                yield ("responses", "200", "content", media, "examples", name), example
 
 
 class _Session:
@@ -297,6 +300,8 @@ def _phase(
     """The phase that an example is read to, or why it isn't an answer; `parts` are the ID's."""
     from opwatch.progress import Phase, Progress
 
+    if not isinstance(value, dict):
+        return "no JSON object"
     same = reversed(block.get("same", {}).items())  # so that the first that is there counts
     named = {part: name for pointer, part in same if (name := _named(value, pointer))}
     job_id = "/".join(named.get(part, "") for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,7 +78,9 @@ def variables_exist(content: dict[str, Any]) -> Iterator[Problem]:
         place: Place = ("components", "securitySchemes", name, "x-env")
         kind = _kind(scheme)
         known = [*VARIABLES[kind], "base_url"] if kind else []
-        for key in scheme["x-env"]:
+        for key, variable in scheme["x-env"].items():
+            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", str(variable)):
+                yield (*place, key), f"{variable!r} can't be a variable; write one like PRESS_TOKEN"
             if key not in known:
                 others = f"name one of {', '.join(known)}" if known else f"supported: {SUPPORTED}"
                 yield (*place, key), f"{key!r} isn't an argument of this scheme; {others}"

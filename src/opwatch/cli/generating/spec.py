@@ -65,14 +65,22 @@ def structure(content: Any) -> Iterator[Problem]:
     if lost:  # the validator would stop at the first
         return
     for error in kind(content).iter_errors():
+        error = deepest(error)
         yield tuple(error.absolute_path), error.message
+
+
+def deepest(error: Any) -> Any:
+    """The part of an error that says most: that of the alternative which came closest."""
+    while error.context:
+        error = max(error.context, key=lambda inner: len(inner.absolute_path))
+    return error
 
 
 def _lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
     if isinstance(node, dict):
         target = node.get("$ref")
         if isinstance(target, str) and not _is_there(content, target):
-            yield (*place, "$ref"), f"{target} isn't in this file"
+            yield (*place, "$ref"), f"{target} isn't in this file; copy it here"
         for key, child in node.items():
             yield from _lost_references(content, child, (*place, key))
     elif isinstance(node, list):
