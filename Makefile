@@ -83,8 +83,15 @@ layers: $(VENV)/dev.stamp ## Check that each file imports only what lies below i
 wheel: $(VENV)/dev.stamp node_modules/stamp ## Build into dist/, and use the wheel as a stranger would
 	$(BIN)/python tools/check_wheel.py
 
+# A real identity service, for `contract`.
+$(VENV)-keystone/keystone.stamp: requirements/keystone.txt | $(BIN)/python
+	@echo "Installing $<"
+	@$(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@touch $@
+
 .PHONY: contract
-contract: $(VENV)/dev.stamp node_modules/stamp ## Call a mock server that knows only specs/; needs Node
+contract: $(VENV)/dev.stamp $(VENV)-keystone/keystone.stamp node_modules/stamp ## Call a mock server that knows only specs/, and a real Keystone; needs Node
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(NODE_BIN)/redocly lint specs/*.yaml
 	$(BIN)/python -m pytest -m contract tests/contract
 
