@@ -13,6 +13,7 @@ import httpx
 from opwatch_api.apig.models import InstanceProgress
 from opwatch_api.catenis.models import MessageProgressResponse
 from opwatch_api.itwin.models import JobProgressResponse
+from opwatch_api.itwin_v2.models import JobProgressResponse as JobProgressResponseV2
 
 from opwatch import (
     AkSk,
@@ -20,12 +21,14 @@ from opwatch import (
     AsyncApig,
     AsyncCatenis,
     AsyncITwin,
+    AsyncITwinV2,
     Catenis,
     ClientCredentials,
     Ctn1,
     Fault,
     IamPassword,
     ITwin,
+    ITwinV2,
     Phase,
     Progress,
     Schedule,
@@ -88,6 +91,11 @@ def other_services() -> None:
     apig = Apig("https://apig.example", password, max_in_flight=4)
     assert_type(apig.resume("token"), Progress[InstanceProgress])
     Apig("https://apig.example", AkSk("key", "secret"), project_id="p", user_agent="mine/1")
+    usable = Apig.from_env(until="usable").progress("g")
+    assert_type(usable, Progress[InstanceProgress])
+    print(usable.details.ingress_ip)
+    second = ITwinV2("a token", api="reality-analysis")
+    assert_type(second.progress("j"), Progress[JobProgressResponseV2])
     Apig("https://apig.example", lambda: "a token", project_id="p")
 
 
@@ -108,6 +116,8 @@ async def asynchronous(job_id: str) -> None:
         assert_type(await client.step(step.token), Step[JobProgressResponse])
     async with AsyncCatenis("dnN3Ea43bhMTHtTvpytS", "a made-up secret") as catenis:
         assert_type(await catenis.resume("token"), Progress[MessageProgressResponse])
+    async with AsyncITwinV2.from_env(api="reality-conversion") as second:
+        assert_type(await second.progress(job_id), Progress[JobProgressResponseV2])
     async with AsyncApig.from_env(max_failures=3) as apig:
         assert_type(await apig.wait("g", timeout=None), Progress[InstanceProgress])
 
@@ -163,5 +173,7 @@ def mistakes(client: ITwin, progress: Progress[JobProgressResponse]) -> None:
     client.progress(1)  # type: ignore[arg-type]
     ITwin(client_id="id")  # type: ignore[call-arg]
     ITwin("token", retries=3)  # type: ignore[call-arg]
+    ITwinV2("token", api="contextcapture")  # type: ignore[arg-type]
+    Apig("https://apig.example", "token", project_id="p", until="soon")  # type: ignore[arg-type]
     progress.percent = 1.0  # type: ignore[misc]
     print(progress.percentage)  # type: ignore[attr-defined]

@@ -7,13 +7,14 @@ from typing import Any
 from fault_scenarios import RIGHT, Gives
 
 from opwatch import Phase
-from opwatch.errors import BadResponse
+from opwatch.errors import BadResponse, ConfigurationError
 from opwatch.testing import reply
 
 UNKNOWN = Gives(Phase.UNKNOWN)
 ENDED = Gives(Phase.ENDED)
 ENDED_AT_LAST = Gives(Phase.ENDED, asks_again=True)
 BAD = Gives(BadResponse)
+OTHER_VERSION = Gives(ConfigurationError)
 
 
 def message(status: Any = "success", data: Any = None, **progress: Any) -> dict[str, Any]:
@@ -80,6 +81,9 @@ ITWIN_CLAIMS: dict[str, tuple[Any, Gives]] = {
     "progress-empty-list": ({"jobProgress": []}, BAD),
     "progress-spelled": ({"JobProgress": {"state": "success"}}, BAD),
     "no-envelope": ({"percentage": 100, "state": "success"}, BAD),
+    "second-version": ({"progress": {"percentage": 100, "state": "Success"}}, OTHER_VERSION),
+    "state-queued": (job("Queued"), Gives(Phase.PENDING)),
+    "state-terminating": (job("TerminatingOnCancel"), RIGHT),
     "over-job-unknown": ([OVER, resolved("completed")], ENDED),
     "over-job-null": ([OVER, resolved(None)], ENDED),
     "over-job-true": ([OVER, resolved(True)], ENDED),
@@ -91,6 +95,29 @@ ITWIN_CLAIMS: dict[str, tuple[Any, Gives]] = {
     "over-job-html": ([OVER, reply(200, b"<p>")], ENDED_AT_LAST),
     "over-job-unavailable": ([OVER, reply(503)], ENDED_AT_LAST),
     "over-job-still-active": ([OVER, resolved("active")], ENDED_AT_LAST),
+}
+
+
+def progress(state: Any, percentage: Any = 100, **more: Any) -> dict[str, Any]:
+    return {"progress": {"percentage": percentage, "state": state, **more}}
+
+
+ITWIN_V2_CLAIMS: dict[str, tuple[Any, Gives]] = {
+    "hundred-percent": (progress("Active"), RIGHT),
+    "queued": (progress("Queued"), Gives(Phase.PENDING)),
+    "terminating-on-cancel": (progress("TerminatingOnCancel"), RIGHT),
+    "terminating-on-failure": (progress("TerminatingOnFailure"), RIGHT),
+    "state-missing": ({"progress": {"percentage": 100}}, UNKNOWN),
+    "state-null": (progress(None), UNKNOWN),
+    "state-true": (progress(True), UNKNOWN),
+    "state-list": (progress(["Success"]), UNKNOWN),
+    "state-succeeded": (progress("Succeeded"), UNKNOWN),
+    "state-over": (progress("Over"), UNKNOWN),
+    "state-elsewhere": (progress("Active", status="Success"), RIGHT),
+    "progress-as-pairs": ({"progress": [["state", "Success"]]}, BAD),
+    "progress-in-list": ({"progress": [{"state": "Success"}]}, BAD),
+    "no-envelope": ({"percentage": 100, "state": "Success"}, BAD),
+    "first-version": (job("success"), OTHER_VERSION),
 }
 
 
@@ -116,4 +143,9 @@ APIG_CLAIMS: dict[str, tuple[Any, Gives]] = {
     "as-pairs": ([[["status", "success"], ["progress", 100]]], BAD),
     "in-data": ({"data": gateway("success")}, BAD),
 }
-CLAIMS = {"catenis": CATENIS_CLAIMS, "itwin": ITWIN_CLAIMS, "apig": APIG_CLAIMS}
+CLAIMS = {
+    "catenis": CATENIS_CLAIMS,
+    "itwin": ITWIN_CLAIMS,
+    "itwin-v2": ITWIN_V2_CLAIMS,
+    "apig": APIG_CLAIMS,
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from fault_services import APIG, CATENIS, ITWIN, Sample
+from fault_services import APIG, CATENIS, ITWIN, ITWIN_V2, Sample
 
 from opwatch.errors import (
     AuthenticationError,
@@ -119,6 +119,14 @@ ITWIN_REFUSALS = (
     _itwin(429, "TooManyRequests", "More requests were received than allowed.", RateLimited),
     _itwin(500, "InternalServerError", "Something went wrong.", Unavailable),
 )
+ITWIN_V2_REFUSALS = (
+    *(attrs.evolve(one, sample=ITWIN_V2) for one in ITWIN_REFUSALS if one.status != 404),
+    attrs.evolve(
+        _itwin(404, "JobProgressNotFound", "Requested job progress is not available.", JobGone),
+        sample=ITWIN_V2,
+    ),
+    *(attrs.evolve(one, sample=ITWIN_V2) for one in ITWIN_REFUSALS if one.status == 404),
+)
 _NEW_TOKEN = {
     "APIC.7101": "Token expired",
     "APIC.7102": "Incorrect token or token resolution failed",
@@ -160,7 +168,7 @@ APIG_REFUSALS = (
         message="The token is gone.",
     ),
 )
-REFUSALS = (*CATENIS_REFUSALS, *ITWIN_REFUSALS, *APIG_REFUSALS)
+REFUSALS = (*CATENIS_REFUSALS, *ITWIN_REFUSALS, *ITWIN_V2_REFUSALS, *APIG_REFUSALS)
 
 ESCAPES = "\x1b]0;owned\a\x1b[2J\x1b[31mred \u202egnp.exe\u2066 \x00\x7f\x9b1m"
 FOREIGN: dict[str, bytes] = {

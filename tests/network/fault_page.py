@@ -22,6 +22,7 @@ from fault_errors import (
     FOREIGN,
     FOREIGN_STATUSES,
     ITWIN_REFUSALS,
+    ITWIN_V2_REFUSALS,
     Refusal,
 )
 from fault_scenarios import GROUPS, SCENARIOS, Gives, Scenario
@@ -38,7 +39,7 @@ INTRO = f"""\
 
 Networks break, proxies answer in a service's place, and services change. This page lists what can
 go wrong and what you get. It is generated from the tests: a server on raw sockets plays each of
-the {len(SCENARIOS)} cases in the first tables for each of the three services, with the blocking and
+the {len(SCENARIOS)} cases in the first tables for Catenis, iTwin and APIG, with the blocking and
 the async client, for a single poll and for a wait.
 
 Six things hold in every case:
@@ -86,6 +87,7 @@ def page() -> str:
     parts += ["## What sounds like success but isn't\n", CLAIMS_INTRO, *map(claims, CLAIMS)]
     parts += ["## The services' own errors\n", ERRORS_INTRO]
     parts += ["### Catenis\n", refusals(CATENIS_REFUSALS), "### iTwin\n", refusals(ITWIN_REFUSALS)]
+    parts += ["### iTwin v2\n", refusals(ITWIN_V2_REFUSALS)]
     parts += ["### APIG\n", refusals(APIG_REFUSALS), "### Errors of another form\n"]
     parts += [FOREIGN_NOTE, "## Anything else\n", FUZZ_NOTE]
     return "\n".join(parts)
@@ -172,7 +174,7 @@ Only the service's own word for success counts, and only in its documented place
 matter. `Phase.UNKNOWN` is a state that this version doesn't know; the wait continues. `Phase.ENDED`
 means that the job is over and its outcome is unknown.
 """
-NAMES = {"catenis": "Catenis", "itwin": "iTwin", "apig": "APIG"}
+NAMES = {"catenis": "Catenis", "itwin": "iTwin", "itwin-v2": "iTwin v2", "apig": "APIG"}
 
 
 def claims(service: str) -> str:

@@ -17,8 +17,10 @@ from opwatch import (
     AsyncApig,
     AsyncCatenis,
     AsyncITwin,
+    AsyncITwinV2,
     Catenis,
     ITwin,
+    ITwinV2,
     Phase,
     Progress,
 )
@@ -139,6 +141,19 @@ ITWIN = Sample(
         Phase.ENDED: (_OVER, _job("archived")),
     },
 )
+ITWIN_V2 = Sample(
+    "itwin-v2",
+    "j-1",
+    _make_itwin(ITwinV2),
+    _make_itwin(AsyncITwinV2),
+    '{"progress":{"percentage":%NUMBER%,"state":"Active"%EXTRA%}}',
+    "56",
+    "",
+    {
+        Phase.SUCCEEDED: ({"progress": {"percentage": 100, "state": "Success"}},),
+        Phase.CANCELLED: ({"progress": {"percentage": 5, "state": "Cancelled"}},),
+    },
+)
 APIG = Sample(
     "apig",
     "made-up-gateway",
@@ -154,6 +169,7 @@ APIG = Sample(
     },
 )
 SAMPLES = (CATENIS, ITWIN, APIG)
+"""One service of each kind: what a network does is the same for both versions of iTwin."""
 
 Outcome = Progress[Any] | OpwatchError
 

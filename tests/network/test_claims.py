@@ -9,9 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault_claims import CLAIMS, DONE, OVER, gateway, message, resolved
+from fault_claims import CLAIMS, DONE, OVER, gateway, message, progress, resolved
 from fault_scenarios import Gives
-from fault_services import APIG, CATENIS, ITWIN, MODES, SAMPLES, Sample, ask, wait
+from fault_services import (
+    APIG,
+    CATENIS,
+    ITWIN,
+    ITWIN_V2,
+    MODES,
+    SAMPLES,
+    Sample,
+    ask,
+    wait,
+)
 
 from opwatch import Phase, Progress
 from opwatch.errors import WaitTimeout
@@ -45,7 +55,7 @@ every_claim = pytest.mark.parametrize(
     ("sample", "answers", "gives", "mode"),
     [
         pytest.param(sample, answers, gives, mode, id=f"{sample.name}-{name}-{mode}")
-        for sample in SAMPLES
+        for sample in (*SAMPLES, ITWIN_V2)
         for name, (answers, gives) in CLAIMS[sample.name].items()
         for mode in MODES
     ],
@@ -86,6 +96,7 @@ def test_success_is_said_without_regard_to_case(spelling: str) -> None:
     said = [
         (CATENIS, message(spelling, **DONE)),
         (ITWIN, [OVER, resolved(spelling)]),
+        (ITWIN_V2, progress(spelling)),
         (APIG, gateway(spelling)),
     ]
     for sample, answers in said:
