@@ -91,7 +91,7 @@ $(VENV)-keystone/keystone.stamp: requirements/keystone.txt | $(BIN)/python
 	@touch $@
 
 .PHONY: contract
-contract: $(VENV)/dev.stamp $(VENV)-keystone/keystone.stamp node_modules/stamp ## Call a mock server that knows only specs/, and a real Keystone; needs Node
+contract: $(VENV)/dev.stamp $(VENV)-keystone/keystone.stamp node_modules/stamp ## Call a mock server that knows only specs/, a real Keystone, and the emulator of Catenis; needs Node
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(NODE_BIN)/redocly lint specs/*.yaml
 	$(BIN)/python -m pytest -m contract tests/contract
 

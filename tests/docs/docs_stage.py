@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from opwatch.net.asynchronous import AsyncIo, AsyncTransport
 from opwatch.net.blocking import Transport
 from opwatch.net.connection import Io
 from opwatch.net.message import Answer, Request
+from opwatch.net.websocket import InterruptibleIo, WebSocket
 from opwatch.testing import FakeClock
 
 if TYPE_CHECKING:  # every process that a page starts imports this file, and needs no server
@@ -121,14 +123,32 @@ class _AsyncRerouted(AsyncTransport):
         return await super().request(rerouted(request), end)
 
 
+class _InterruptibleIo(InterruptibleIo):
+    async def addresses(self, host: str, port: int, until: float) -> list[Any]:
+        return await super().addresses(*_there(host, port), until)
+
+
+class _ReroutedSocket(WebSocket):
+    open_io = _InterruptibleIo
+
+    def __init__(self, settings: Any, request: Request, subprotocol: str, end: float) -> None:
+        super().__init__(settings, rerouted(request), subprotocol, end)
+
+
+def _websocket(settings: Any) -> Any:
+    return partial(_ReroutedSocket, settings)
+
+
 @contextmanager
 def network() -> Iterator[None]:
     """The clients made inside reach the simulator."""
     blocking = net.open_blocking.set(_Rerouted)
     asynchronous = net.open_async.set(_AsyncRerouted)
+    websocket = net.open_websocket.set(_websocket)
     try:
         yield
     finally:
+        net.open_websocket.reset(websocket)
         net.open_async.reset(asynchronous)
         net.open_blocking.reset(blocking)
 
@@ -162,6 +182,7 @@ def enter() -> None:
     """Set this process upon the stage, for as long as it runs."""
     net.open_blocking.set(_Rerouted)
     net.open_async.set(_AsyncRerouted)
+    net.open_websocket.set(_websocket)
     clock = SharedClock(Path(os.environ[CLOCK]))
     clocks.current.set(clock)
     time.sleep = clock.sleep

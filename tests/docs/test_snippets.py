@@ -33,6 +33,7 @@ NOT_RUN: dict[str, set[str]] = {
     "index.md": {"it installs packages"},
     "recipes/airflow.md": {"it installs packages"},
     "recipes/celery.md": {"it needs a Redis server; the tests of the example run it with one"},
+    "recipes/webhooks.md": {"it serves until it is stopped; the tests of the example run it"},
     "specs.md": {"the tests of the specs run it, and it writes into the repository"},
 }
 """Why a block of a page is not run; these and no others."""
@@ -42,6 +43,7 @@ INCLUDED: dict[str, set[str]] = {
     "recipes/airflow.md": {"model_dag.py"},
     "recipes/celery.md": {"watch_jobs.py"},
     "recipes/cron.md": {"watch_job.py"},
+    "recipes/webhooks.md": {"receive.py"},
 }
 """Files that a page shows, and which have tests of their own."""
 

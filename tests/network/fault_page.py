@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +32,11 @@ from opwatch import Phase
 from opwatch.testing import Reply
 
 HERE = Path(__file__).resolve().parent
+for folder in ("notifications", "webhooks"):
+    sys.path.append(str(HERE.parent / folder))
+from channel_faults import BROKEN, LIES  # noqa: E402
+from webhook_faults import REFUSED  # noqa: E402
+
 PAGE = HERE.parents[1] / "docs" / "what-happens-when.md"
 
 INTRO = f"""\
@@ -89,7 +95,10 @@ def page() -> str:
     parts += ["### Catenis\n", refusals(CATENIS_REFUSALS), "### iTwin\n", refusals(ITWIN_REFUSALS)]
     parts += ["### iTwin v2\n", refusals(ITWIN_V2_REFUSALS)]
     parts += ["### APIG\n", refusals(APIG_REFUSALS), "### Errors of another form\n"]
-    parts += [FOREIGN_NOTE, "## Anything else\n", FUZZ_NOTE]
+    parts += [FOREIGN_NOTE, "## Notifications\n", NOTIFICATIONS_INTRO, channel_faults()]
+    parts += [LIES_INTRO]
+    parts += ["## Webhooks\n", WEBHOOKS_INTRO, webhook_faults()]
+    parts += ["## Anything else\n", FUZZ_NOTE]
     return "\n".join(parts)
 
 
@@ -212,6 +221,38 @@ def refusals(several: Iterable[Refusal]) -> str:
         gives = Gives(kind, status, retry_after)
         rows.append((str(status), said, one_query(gives), a_wait(gives)))
     return table(("status", "code or message", "one poll gives", "a wait"), rows)
+
+
+# --- what services tell ---------------------------------------------------------------------------
+
+NOTIFICATIONS_INTRO = """\
+Whatever happens to the channel of
+[Catenis's notifications](waiting.md#notifications-of-catenis), each wait continues to poll on its
+schedule. The client warns once, by the logger `opwatch`, and
+opens the channel again after growing pauses of up to a minute. After an answer that makes this
+pointless (401, 404), it doesn't. No event ends a wait: it causes one poll, whose answer decides.
+"""
+LIES_INTRO = "These change nothing at all:\n\n" + "".join(f"- {what}\n" for what in LIES)
+WEBHOOKS_INTRO = """\
+`opwatch.webhooks.itwin.verify` returns an event or raises `InvalidWebhook`. It also refuses an
+event that was queued more than a day ago.
+"""
+
+
+def channel_faults() -> str:
+    rows = ((_sentence(what), _words(says)) for what, says in BROKEN.values())
+    return table(("what happens", "the warning says"), rows)
+
+
+def _words(pattern: str) -> str:
+    """A regular expression as the texts that it stands for."""
+    found = re.sub(r"\\(.)", r"\1", pattern).replace(".*", "…").split("|")
+    return " or ".join(f"“… {text} …”" for text in found)
+
+
+def webhook_faults() -> str:
+    rows = ((_sentence(what), f"“… {says} …”") for what, (_, _, says) in REFUSED.items())
+    return table(("the request has", "the error says"), rows)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ it owes says so.
 import json
 import queue
 import socket
+import ssl
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -71,14 +72,15 @@ class ChannelServer:
     `opened`, and what each attempt came to in `attempts`.
     """
 
-    def __init__(self, *scripts: str) -> None:
+    def __init__(self, *scripts: str, tls: ssl.SSLContext | None = None) -> None:
         self._scripts = list(scripts or ["open"])
+        self._tls = tls
         self.opened: queue.SimpleQueue[Opened] = queue.SimpleQueue()
         self.attempts: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.hellos: list[dict[str, str]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.url = f"http://{self.host}/api/0.7"
+        self.url = f"{'https' if tls else 'http'}://{self.host}/api/0.7"
         self._kept: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -113,6 +115,9 @@ class ChannelServer:
 
     def _attempt(self, sock: socket.socket, script: str) -> None:
         with suppress(OSError):  # the test is over
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True)
+                self._kept.append(sock)
             self._answer(Opened(sock), script)
         self.attempts.put(script)
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,8 +12,11 @@ from typing import Any
 
 import anyio
 import pytest
+import trustme
 from agenda import Agenda
-from channel_server import DEVICE_ID, SECRET, ChannelServer
+from channel_faults import BROKEN, LIES
+from channel_server import DEVICE_ID, SECRET, ChannelServer, Opened
+from wsproto import events
 
 from opwatch import AsyncCatenis, Catenis, Phase, Schedule, net
 from opwatch.errors import AuthenticationError, ConfigurationError
@@ -183,16 +187,40 @@ def test_without_notifications_no_thread_is_started() -> None:
     assert set(threading.enumerate()) == before
 
 
-# --- what may be told -----------------------------------------------------------------------------
+def test_the_channel_is_as_encrypted_as_the_polls() -> None:
+    """Over https it is `wss`, by the client's own certificates, and closes politely."""
+    authority = trustme.CA()
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server_side)
+    client_side = ssl.create_default_context()
+    authority.configure_trust(client_side)
+    options: Any = {"notifications": True, "ssl_context": client_side}
+    with (
+        ChannelServer(tls=server_side) as server,
+        Agenda() as clock,
+        scripted(Messages(clock, **{ID: 20})) as script,
+    ):
+        with Catenis(DEVICE_ID, SECRET, base_url=server.url, **options) as client:
+            channel: list[Opened] = []
+            clock.at(1, lambda: channel.append(server.opened.get()))
+            clock.at(20, lambda: channel[0].event(ID))
+            client.wait(ID, timeout=100, schedule=QUARTER)
+        assert channel[0].next(events.CloseConnection).code == 1000
+    assert times(script) == [0, 15, 20]
 
-LIES = {
-    "about another message": ['{"ephemeralMessageId": "pSomebodyElses000001"}'],
-    "garbage": ["<html>", "{", "[]", "null", '"text"', "\x00"],
-    "an ID that is none": ['{"ephemeralMessageId": 7}', '{"ephemeralMessageId": null}'],
-    "twice the same name": ['{"ephemeralMessageId": "a", "ephemeralMessageId": "b"}'],
-    "too deep": ["[" * 20_000],
-    "confirmed again": ["NOTIFICATION_CHANNEL_OPEN"],
-}
+
+def test_a_certificate_that_is_not_trusted(caplog: pytest.LogCaptureFixture) -> None:
+    """The channel is opened with the same strictness as any connection."""
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(server_side)
+    with ChannelServer(tls=server_side) as server, FakeClock(), scripted({"/progress": [DONE]}):
+        with Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True) as client:
+            client.wait(ID, timeout=100)
+        assert server.hellos == []
+    assert "certificate verify failed: its issuer is unknown" in caplog.text
+
+
+# --- what may be told -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -216,21 +244,6 @@ def test_an_event_is_not_believed(wait: Any) -> None:
 
 # --- what may go wrong ----------------------------------------------------------------------------
 
-BROKEN = {
-    "drop": "closed the connection|broke",
-    "not HTTP": "doesn't speak WebSocket",
-    "404": r"refused the WebSocket \(404\)",
-    "401": r"refused the WebSocket \(401\)",
-    "500": r"refused the WebSocket \(500\)",
-    "200": r"refused the WebSocket \(200\)",
-    "pause 300": r"refused the WebSocket \(503\)",
-    "no subprotocol": "doesn't speak the subprotocol",
-    "close 1002": r"closed the WebSocket \(1002\)",
-    "binary": r"closed the WebSocket \(1000\)",
-    "bad frame": r"closed the WebSocket \(1002\)|doesn't speak WebSocket",
-    "endless": "sent a message that is too long",
-}
-
 
 @pytest.mark.parametrize("script", BROKEN)
 def test_polling_does_without_a_channel(
@@ -244,7 +257,7 @@ def test_polling_does_without_a_channel(
     [record] = [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert record.name == "opwatch"
     assert record.getMessage().startswith("catenis: no notifications (")
-    assert re.search(BROKEN[script], record.getMessage())
+    assert re.search(BROKEN[script][1], record.getMessage())
     assert "Signature" not in caplog.text
     assert DEVICE_ID not in caplog.text
 

@@ -1,7 +1,10 @@
 """Catenis's notification channel, simulated: what it checks, what it tells, and how it fails."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -179,6 +182,37 @@ def test_a_simulator_that_stops_closes_its_channels_at_once() -> None:
         assert isinstance(raw.next(), events.AcceptConnection)
     assert sim.problems == []
     raw.__exit__()
+
+
+def test_a_process_ends_with_its_channel_open() -> None:
+    """A script that closes nothing ends at once, and without a word."""
+    code = f"""
+from opwatch import Catenis, Schedule
+client = Catenis.from_env(notifications=True)
+next(client.watch({ID!r}, timeout=None))
+"""
+    with Simulator() as sim:
+        sim.add("catenis", ID, [Frame("running")])
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | sim.environ,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert [request.operation for request in sim.requests] == ["notifications", "progress"]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_clock_that_is_off_is_corrected_for_the_channel_too() -> None:
+    """It is refused at first; a poll's 401 tells the time, and then it opens."""
+    with Simulator() as sim:
+        sim.skew = 3600
+        sim.add("catenis", ID, SOON)
+        assert blocking(sim, ID).phase is Phase.SUCCEEDED
+        channels = [one for one in sim.requests if one.operation == "notifications"]
+    assert len(channels) == 2
 
 
 # --- what it refuses ------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """`opwatch.webhooks.itwin.verify`: what is an event of iTwin's, and what is refused."""
 
-import hashlib
-import hmac
 import json
 import pickle
 import traceback
@@ -12,27 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from webhook_faults import BODY, EVENT, JOB, NOW, REFUSED, SECRET, signed
 
 from opwatch.errors import ConfigurationError, InvalidWebhook, OpwatchError
 from opwatch.testing import FakeClock
 from opwatch.webhooks import itwin
-
-SECRET = "4eb25d308ef2a9722ffbd7a2b7e5026f9d1f2feaca5999611d4ef8692b1ad70d"
-NOW = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
-JOB = "cc3d35cc-416a-4262-9714-b359da70b419"
-EVENT: dict[str, Any] = {
-    "content": {"jobId": JOB},
-    "eventType": "realityModeling.jobCompleted.v1",
-    "iTwinId": "ce40a55a-6954-4de3-85c7-f796c3e423d9",
-    "messageId": "32369e4b-c9ff-47e4-b422-83b97247ce5b",
-    "webhookId": "7da4ba7e-3a35-4d97-a1b0-6d453aa97493",
-    "enqueuedDateTime": "2027-01-15T07:59:30Z",
-}
-
-
-def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
-    digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    return {"Content-Type": "application/json", "Signature": f"sha256={digest}"}
 
 
 def verified(event: Any, **how: Any) -> itwin.Event:
@@ -105,23 +87,6 @@ def test_names_of_headers_in_any_case() -> None:
 
 
 # --- what is refused ------------------------------------------------------------------------------
-
-BODY = json.dumps(EVENT).encode()
-REFUSED: dict[str, tuple[bytes, dict[str, str], str]] = {
-    "no signature": (BODY, {"Content-Type": "application/json"}, "has no `Signature` header"),
-    "an empty one": (BODY, {"Signature": ""}, "isn't sha256= and 64"),
-    "another algorithm": (BODY, {"Signature": "sha1=" + "0" * 40}, "isn't sha256= and 64"),
-    "no hexadecimal digits": (BODY, {"Signature": "sha256=" + "x" * 64}, "isn't sha256= and 64"),
-    "two of them": (BODY, {**signed(BODY), "signature": "sha256="}, "isn't sha256= and 64"),
-    "a wrong one": (BODY, {"Signature": "sha256=" + "0" * 64}, "doesn't match its body"),
-    "another secret's": (BODY, signed(BODY, "x" * 64), "doesn't match its body"),
-    "a changed body": (BODY + b" ", signed(BODY), "doesn't match its body"),
-    "no JSON": (b"<html>", signed(b"<html>"), "isn't an event"),
-    "no object": (b"[]", signed(b"[]"), "isn't an event"),
-    "no type": (b"{}", signed(b"{}"), "isn't an event"),
-    "nothing": (b"", signed(b""), "isn't an event"),
-    "too deep": (b"[" * 100_000, signed(b"[" * 100_000), "isn't an event"),
-}
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -7,11 +7,12 @@ pings, and keeps no more than one short message in memory. Whatever a server doe
 
 from __future__ import annotations
 
+import selectors
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,8 +32,33 @@ _WRITE_TIMEOUT = 10.0  # seconds; what is written is short
 T = TypeVar("T")
 
 
+class InterruptibleIo(Io):
+    """Waits for a socket, and gives up when another thread interrupts it."""
+
+    def __init__(self) -> None:
+        self._mine, self._theirs = socket.socketpair()
+
+    def interrupt(self) -> None:
+        with suppress(OSError):  # closed meanwhile
+            self._theirs.send(b"!")
+
+    def is_ready(self, sock: socket.socket, for_write: bool, until: float) -> bool:
+        with selectors.DefaultSelector() as selector:
+            selector.register(sock, selectors.EVENT_WRITE if for_write else selectors.EVENT_READ)
+            if not for_write:  # it may still say goodbye
+                selector.register(self._mine, selectors.EVENT_READ)
+            ready = selector.select(max(until - time.monotonic(), 0.0))
+        return any(key.fileobj is sock for key, _ in ready)
+
+    def close(self) -> None:
+        self._mine.close()
+        self._theirs.close()
+
+
 class WebSocket:
     """An open WebSocket. One thread uses it; another may `interrupt` it."""
+
+    open_io = InterruptibleIo
 
     def __init__(self, settings: Any, request: Request, subprotocol: str, end: float) -> None:
         """Open one before `end` (of `time.monotonic`).
@@ -47,14 +73,15 @@ class WebSocket:
         self._frames = WSConnection(ConnectionType.CLIENT)
         self._events: deque[Any] = deque()
         self._text = ""
-        self._connection = run(connect, Io(), to, context, proxy.find(to), end)
-        try:
+        with ExitStack() as stack:
+            self._io = stack.enter_context(closing(self.open_io()))
+            self._connection = run(connect, self._io, to, context, proxy.find(to), end)
+            stack.enter_context(closing(self._connection))
             self._send(events.Request(to.host, request.target, [], headers, [subprotocol]))
             if self._next(events.AcceptConnection, end).subprotocol != subprotocol:
                 raise self._broken(f"doesn't speak the subprotocol {subprotocol}")
-        except BaseException:
-            self._connection.close()
-            raise
+            self.forget = stack.pop_all().close
+            """Close it without a word: in a child after a fork, the parent still uses it."""
 
     def send(self, text: Secret) -> None:
         self._write(self._valid(hidden, self._framed, text))
@@ -72,18 +99,12 @@ class WebSocket:
 
     def interrupt(self) -> None:
         """Let `receive` end at once, in another thread."""
-        with suppress(OSError):
-            # Not that of an SSLSocket, which would forget its keys.
-            socket.SocketType.shutdown(self._connection.sock, socket.SHUT_RD)
+        self._io.interrupt()
 
     def close(self) -> None:
         with suppress(TransportError):
             self._send(events.CloseConnection(1000))
-        self._connection.close()
-
-    def forget(self) -> None:
-        """Close it in a child after a fork, without a word: the parent still uses it."""
-        self._connection.close()
+        self.forget()
 
     def _next(self, kind: type[Any], end: float | None) -> Any:
         """Return the next event of a kind; answer pings, and skip what nobody asked for."""

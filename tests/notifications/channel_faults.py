@@ -1,0 +1,42 @@
+"""What may go wrong with a notification channel, and what may be told on it that means nothing."""
+
+BROKEN = {
+    "drop": (
+        "the connection is closed or reset as soon as it is made",
+        r"closed the connection|the connection to .* broke",
+    ),
+    "not HTTP": ("the server doesn't speak HTTP", "doesn't speak WebSocket"),
+    "404": ("the address is unknown (404)", r"refused the WebSocket \(404\)"),
+    "401": ("the request is refused (401)", r"refused the WebSocket \(401\)"),
+    "500": ("the server fails (500)", r"refused the WebSocket \(500\)"),
+    "200": ("the server answers instead of upgrading (200)", r"refused the WebSocket \(200\)"),
+    "pause 300": (
+        "the server asks for a pause (503 with `Retry-After`), which holds polls, too",
+        r"refused the WebSocket \(503\)",
+    ),
+    "no subprotocol": (
+        "the WebSocket opens without the subprotocol",
+        "doesn't speak the subprotocol notify.catenis.io",
+    ),
+    "close 1002": ("the signature is refused (closed with 1002)", r"closed the WebSocket \(1002\)"),
+    "binary": (
+        "it confirms in binary, and closes",
+        r"closed the WebSocket \(1000\)",
+    ),
+    "bad frame": (
+        "it sends a frame that isn't valid",
+        r"closed the WebSocket \(1002\)|doesn't speak WebSocket",
+    ),
+    "endless": ("it sends a message without end", "sent a message that is too long"),
+}
+"""By script of the server: what happens, and what the warning says, as a regular expression."""
+
+LIES = {
+    "an event about another message": ['{"ephemeralMessageId": "pSomebodyElses000001"}'],
+    "text that is no JSON, or no object": ["<html>", "{", "[]", "null", '"text"', "\x00"],
+    "an ID that is no text": ['{"ephemeralMessageId": 7}', '{"ephemeralMessageId": null}'],
+    "two IDs in one event": ['{"ephemeralMessageId": "a", "ephemeralMessageId": "b"}'],
+    "JSON that is nested too deep": ["[" * 20_000],
+    "another confirmation": ["NOTIFICATION_CHANNEL_OPEN"],
+}
+"""By what it is: the messages."""
