@@ -42,8 +42,8 @@ class Job(NamedTuple):
     """What the service reports after so many seconds."""
     counts: tuple[int, ...] = ()
     """How many such jobs somebody may watch at the same time."""
-    is_told: bool = False
-    """Whether the service tells when it ends."""
+    is_reported: bool = False
+    """Whether the service reports its end."""
 
 
 HOURS = 3600.0
@@ -62,7 +62,7 @@ JOBS = [
         catenis.SERVICE.schedule,
         30,
         lambda t: int(t * 500_000),
-        is_told=True,
+        is_reported=True,
     ),
     Job(
         "iTwin",
@@ -86,7 +86,7 @@ JOBS = [
         Schedule((120,)),
         3 * HOURS,
         lambda t: int(t / (3 * HOURS) * 100),
-        is_told=True,
+        is_reported=True,
     ),
     Job(
         "APIG",
@@ -134,9 +134,9 @@ kept between polls.
 
 The maximum detection delay is the longest delay of the schedule with all of its jitter: the longest
 time between the end of a job and the poll that reports it, if no request fails. If the service
-tells of ends by [notifications](waiting.md#notifications-of-catenis) or a
-[webhook](recipes/webhooks.md), the poll is made at once, and the schedule's delay is what a lost
-event costs.
+reports ends itself, by [notifications](waiting.md#notifications-of-catenis) or a
+[webhook](recipes/webhooks.md), the poll is made at once, and only a lost event costs the schedule's
+delay.
 
 ## Many jobs at the same time
 
@@ -182,7 +182,7 @@ def page(figures: Figures) -> str:
         cpu, size = figures.cpu[contender], figures.bytes[contender]
         count, end, _ = polls(job)
         late = f"{max(job.schedule.delays) * (1 + job.schedule.jitter):.3g} s"
-        if job.is_told:
+        if job.is_reported:
             late = f"one poll; {late} if the event is lost"
         one.append(
             f"| {service} | {job.what} | {count} | {units.size(count * size)} "

@@ -1,8 +1,8 @@
-"""Wait for iTwin jobs with few polls: iTwin's webhook says when to look.
+"""Wait for iTwin jobs with few polls: iTwin's webhook says when to poll.
 
     uvicorn receive:app
 
-POST /jobs/ID starts to wait for a job. iTwin posts its events to /webhooks/itwin.
+POST /jobs/ID starts waiting for a job. iTwin posts its events to /webhooks/itwin.
 """
 
 import os
@@ -18,7 +18,7 @@ from opwatch.webhooks import itwin
 
 SECRET = os.environ["ITWIN_WEBHOOK_SECRET"]
 POLLING = Schedule((120,))
-"""The safety net: an event that gets lost is made up for within two minutes."""
+"""The safety net: if an event gets lost, the end is noticed within two minutes."""
 
 
 @asynccontextmanager
@@ -49,7 +49,7 @@ async def start(job_id: str) -> None:
 
 
 async def wait(job_id: str) -> None:
-    """Your own work on a job that has ended goes here."""
+    """Wait for the job, and do your own work when it has ended."""
     try:
         progress = await app.state.client.wait(job_id, timeout=24 * 3600)
         print(job_id, progress.phase)

@@ -381,6 +381,19 @@ def test_the_extra_is_named_if_it_is_missing(client: Any, monkeypatch: Any) -> N
     client(DEVICE_ID, SECRET)
 
 
+def test_polling_does_without_a_thread(monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A process that can't start one, at its end or at a limit, polls."""
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with FakeClock(), scripted({"/progress": [RUNNING, DONE]}):
+        client = Catenis(DEVICE_ID, SECRET, base_url="http://127.0.0.1:1", notifications=True)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert client.wait(ID, timeout=99).phase is Phase.SUCCEEDED
+    assert caplog.text.count("no thread can be started") == 1
+
+
 def test_a_script_has_no_channel(caplog: pytest.LogCaptureFixture) -> None:
     """A scripted client leaves the network alone, and polls."""
     with FakeClock(), Script({"/progress": [RUNNING, DONE]}):

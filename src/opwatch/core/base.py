@@ -61,9 +61,9 @@ class Core(Generic[W]):
     def _connect(self, settings: Settings) -> None:
         raise NotImplementedError
 
-    def _listen(self, told: Notifications) -> None:
-        """Called by the constructor of a service that can tell of ends, after `_open`."""
-        self._io.channel = Channel(self._session.service.name, told, self._io, self._settings)
+    def _listen(self, how: Notifications) -> None:
+        """Called after `_open`, by the constructor of a service that reports ends itself."""
+        self._io.channel = Channel(self._session.service.name, how, self._io, self._settings)
         weakref.finalize(self, self._io.channel.close)
 
     def _run(self, job_id: str, *terms: *Terms) -> Run[W]:
@@ -95,11 +95,11 @@ class Core(Generic[W]):
     def nudge(self, job_id: str) -> None:
         """Poll a job now, ahead of the schedule, in each wait of this client for it.
 
-        For whoever learns of its end in another way: a webhook, a message, a user. Callable from
-        any thread or task. There is one such poll per delay of the schedule, and none while a
-        `Retry-After` lasts. The service's answer decides: a nudge that comes too early, or that
-        somebody forged, costs one poll, and one that is lost costs nothing. Does nothing if no wait
-        is in progress. Raises `ConfigurationError` for an invalid ID.
+        Call it, from any thread or task, when something else reports that the job may have ended: a
+        webhook, a message, a user. There is at most one such poll per delay of the schedule, and
+        none while a `Retry-After` lasts. The service's answer decides: a nudge that is early or
+        forged costs one poll, and one that is lost costs nothing. Does nothing if nobody is waiting
+        for the job. Raises `ConfigurationError` for an invalid ID.
         """
         self._io.nudges.nudge(self._session.check_id(job_id))
 

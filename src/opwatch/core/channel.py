@@ -1,9 +1,9 @@
-"""A channel on which a service tells of ends as they come: one for each client, in a thread.
+"""A channel on which a service reports the ends of jobs: one for each client, in a thread.
 
-Polling goes on as without it; all that comes of an event is a nudge. So the channel may close, stay
-silent or lie: it is opened again, with growing pauses, and meanwhile the schedule finds every end.
-The service keeps no event for a client that isn't connected. Therefore a wait makes its first poll
-when the channel is open or has failed to open, and all jobs are polled when it is opened again.
+Polling continues as it would without it; an event only nudges. So the channel may close, fall
+silent or lie: the thread reopens it, with growing pauses, and meanwhile the schedule finds every
+end. The service keeps no events for a client that isn't connected. Therefore a wait makes its first
+poll once the channel is open or has failed to open, and reopening it nudges every wait.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opwatch import net
 from opwatch.auth.flight import Flight
 from opwatch.core.nudges import Bell
-from opwatch.errors import OpwatchError
+from opwatch.errors import OpwatchError, TransportError
 from opwatch.net import fork
 from opwatch.net.message import Request, Secret, hidden
 from opwatch.reading import any_json, object_in, retry_after
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("opwatch")
 
 OPENING = 10.0
-"""Seconds to connect and be confirmed; the first poll of a wait is late by that much at most."""
+"""Seconds to connect and be confirmed; a wait's first poll is delayed by that much at most."""
 LONGEST_PAUSE = 60.0
-"""Seconds between two attempts to open it; if it was open for longer, the pauses start over."""
+"""Seconds between attempts to open it; if it was open for longer, the pauses start over."""
 _WORTH_RETRYING = (408, 425, 429)
 
 
@@ -41,26 +41,26 @@ class Notifications(NamedTuple):
     """What a service's file says about its channel."""
 
     request: Request
-    """Opens it."""
+    """Opens the channel."""
     subprotocol: str
     sign: Callable[[Request], Request]
     hello: Callable[[Request], Secret]
     """Make the first message from the signed request."""
     confirmation: str
-    """The text that says that the channel is open."""
+    """The text that confirms that the channel is open."""
     job_id: Callable[[dict[str, Any]], Any]
     """Return the ID of the job that an event is about."""
 
 
 class Channel:
-    """One client's. It holds no client, so a client that is dropped is collected."""
+    """The channel of one client. It doesn't hold the client, so a dropped client is collected."""
 
-    def __init__(self, service: str, told: Notifications, io: Io, settings: Settings) -> None:
+    def __init__(self, service: str, how: Notifications, io: Io, settings: Settings) -> None:
         self._service = service
-        self._told = told
+        self._how = how
         self._nudges, self._holds, self._clock = io.nudges, io.holds, io.clock
         self._connect = net.open_websocket.get()(settings)
-        self._upgrade = told.request._replace(headers=(("User-Agent", settings.agent),))
+        self._upgrade = how.request._replace(headers=(("User-Agent", settings.agent),))
         self._has_warned = False
         self._socket: WebSocket | None = None
         self.after_fork()
@@ -72,23 +72,28 @@ class Channel:
             self._socket.forget()
         self._socket = None
         self._flights: dict[str, Flight] = {}
-        """The first attempt of the thread that listens, which lands when the channel is open or has
-        failed to open. Gone when the thread has ended, unless it is of no use to try again."""
+        """The thread's first attempt, which lands when the channel is open or has failed to open.
+        Removed when the thread ends, unless trying again is pointless."""
         self._stop = Bell()
 
     def opening(self) -> Flight:
-        """Listen, if nobody does; return what lands when a first poll may be made."""
+        """Start the thread unless it runs; return what lands when a first poll may be made."""
         if (flight := self._flights.get("")) is not None:
             return flight
         own, stop = Flight(), Bell()
         if (flight := self._flights.setdefault("", own)) is own:
             self._stop = stop
             name = f"opwatch {self._service} notifications"
-            threading.Thread(target=self._listen, args=(own, stop), name=name, daemon=True).start()
+            thread = threading.Thread(target=self._listen, args=(own, stop), name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more, or the interpreter is about to end
+                self._is_final(TransportError("no thread can be started"))
+                own.land()
         return flight
 
     def close(self) -> None:
-        """Close it. Another wait opens it again."""
+        """Close the channel. Another wait reopens it."""
         self._stop.ring()
         if (socket := self._socket) is not None:
             socket.interrupt()
@@ -98,14 +103,14 @@ class Channel:
 
     def _listen(self, first: Flight, stop: Bell) -> None:
         """Keep the channel open while there are waits."""
-        failures, is_useless = 0, False
+        failures, is_pointless = 0, False
         try:
-            while not stop.is_set() and not is_useless:
+            while not stop.is_set() and not is_pointless:
                 began = time.monotonic()
                 try:
                     self._attend(first, stop)
                 except OpwatchError as error:
-                    is_useless = not stop.is_set() and self._is_final(error)
+                    is_pointless = not stop.is_set() and self._is_final(error)
                 first.land()
                 if not self._nudges:
                     break
@@ -113,25 +118,25 @@ class Channel:
                 longest = min(LONGEST_PAUSE, 0.5 * 2.0 ** min(failures, 16))
                 stop.wait(longest * random.uniform(0.5, 1))  # noqa: S311 (spreads load)
         finally:
-            if not is_useless and self._flights.get("") is first:
+            if not is_pointless and self._flights.get("") is first:
                 self._flights.pop("", None)
             first.land()
 
     def _attend(self, first: Flight, stop: Bell) -> None:
-        """Open the channel, and pass on what comes until it breaks."""
-        told, end = self._told, time.monotonic() + OPENING
-        signed = told.sign(told.request)
+        """Open the channel, and nudge for each event until it breaks."""
+        how, end = self._how, time.monotonic() + OPENING
+        signed = how.sign(how.request)
         self._holds.check(signed, self._clock.now(), None)
-        self._socket = socket = self._connect(self._upgrade, told.subprotocol, end)
+        self._socket = socket = self._connect(self._upgrade, how.subprotocol, end)
         try:
-            socket.send(hidden(told.hello, signed))
-            while not stop.is_set() and socket.receive(end) != told.confirmation:
+            socket.send(hidden(how.hello, signed))
+            while not stop.is_set() and socket.receive(end) != how.confirmation:
                 pass
             if first.has_landed:
                 self._nudges.nudge()
             first.land()
             while not stop.is_set():
-                job_id = told.job_id(object_in(any_json(socket.receive().encode())))
+                job_id = how.job_id(object_in(any_json(socket.receive().encode())))
                 if isinstance(job_id, str):
                     self._nudges.nudge(job_id)
         finally:
@@ -139,7 +144,7 @@ class Channel:
             socket.close()
 
     def _is_final(self, error: OpwatchError) -> bool:
-        """Take what ended an attempt; return whether another is of no use. Warn once."""
+        """Take what ended an attempt; return whether another is pointless. Warn once."""
         if not self._has_warned:
             self._has_warned = True
             what = error._what()
@@ -147,5 +152,5 @@ class Channel:
         if (answer := error.__dict__.pop("head", None)) is None:
             return not error.transient
         if (pause := retry_after(answer, self._clock.epoch())) is not None:
-            self._holds.limited(self._told.request.address.origin, self._clock.now(), pause)
+            self._holds.limited(self._how.request.address.origin, self._clock.now(), pause)
         return 400 <= answer.status < 500 and answer.status not in _WORTH_RETRYING

@@ -148,7 +148,7 @@ class _Io:
         self.holds = Holds()
         self.nudges = Nudges()
         self.channel: Channel | None = None
-        """On which the service tells of ends; None unless notifications are switched on."""
+        """On which the service reports ends; None unless notifications are switched on."""
         self.request_timeout = settings.request_timeout
         self.max_in_flight = settings.max_in_flight
         self._transport = transport

@@ -74,11 +74,7 @@ class Many(Generic[W]):
         return -math.inf if self._is_nudged else self._heap[0][0]
 
     def nudge(self, job_id: str | None = None) -> None:
-        """Poll a job now (None: every job), ahead of its schedule; from any thread or task.
-
-        There is one such poll per delay, and none while a `Retry-After` lasts. The service's answer
-        decides, so a nudge that comes too early, or for a job that isn't watched, does no harm.
-        """
+        """Poll a job now (None: every job), ahead of its schedule, as `Client.nudge`."""
         nudged = self._runs.keys() if job_id is None else self._runs.keys() & {job_id}
         for name in nudged:
             self._runs[name].nudge()

@@ -1,7 +1,7 @@
 """Nudges: they make the next poll of a wait due now, and wake whoever sleeps until then.
 
-Anything may nudge, at any time and from any thread: a webhook, a notification, a user. What follows
-from it is decided in `polling`; here is how it reaches the waits of a client.
+Anything may nudge, at any time and from any thread: a webhook, a notification, a user. `polling`
+decides what that changes; here is how it reaches the waits of a client.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Protocol
 from opwatch.clock import LONGEST_SLEEP, Cancel
 
 GLANCE = 0.5
-"""Seconds between two looks at something that can't be waited for."""
+"""Seconds between two looks at an event, if a thread can't wait for it alone."""
 _CAN_INTERRUPT = os.name == "posix"
-"""Whether Ctrl-C interrupts a thread that waits for a queue."""
+"""Whether Ctrl-C interrupts a thread that is waiting for a queue."""
 
 
 def nobody() -> None:

@@ -51,9 +51,9 @@ held the client) doesn't count.
 readings without a change on the last rung (`held`), and `wants_closer_look` is true for exactly one
 of them until the job moves again. What a closer look is, the service knows.
 
-**A nudge** says that a job may have ended, and makes one poll ahead of the schedule. Nobody has to
-believe it: the poll counts only if it ends the wait, and until the next scheduled poll there is no
-other. So a lost nudge costs nothing, and a forged one costs one poll.
+**A nudge** says that a job may have ended, and causes one poll ahead of the schedule. It needn't be
+trusted: the poll counts only if it ends the wait, and there is no other until the next scheduled
+one. So a lost nudge costs nothing, and a forged one costs one poll.
 
 **The gate** is a rate limit: it is an origin's, not a job's. It holds every request until a pause
 is over and then releases them gradually: the n-th that was held goes at a fraction of the spread
@@ -309,7 +309,7 @@ def advance(
 def advance_nudged(
     state: PollState, event: Reading | Trouble, now: float, jitter: float = 0.0
 ) -> tuple[PollState, Verdict]:
-    """As `advance`, for a poll that a nudge made ahead of the schedule.
+    """As `advance`, for a poll that a nudge caused ahead of the schedule.
 
     It counts only if it ends the wait. Otherwise the schedule continues as if it had not been made.
     """

@@ -76,7 +76,7 @@ class Run(Generic[W]):
         self._is_nudged = False
         """Whether a nudge came after the latest poll began."""
         self._is_ahead = False
-        """Whether a nudge made the latest poll, ahead of the schedule."""
+        """Whether a nudge caused the latest poll, ahead of the schedule."""
         self.wake: Callable[[], object] = nobody
         """Wakes whoever sleeps until `due`; from any thread."""
         self.job_id = job_id

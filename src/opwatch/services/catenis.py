@@ -41,9 +41,9 @@ class _Catenis(Core[Wire]):
 
     `device_id` and `api_access_secret` are those of the device that started the processing.
     `environment` is `"sandbox"` or `"production"`, `version` that of the API; `base_url` replaces
-    both: everything in front of `/messages`. With `notifications`, which needs the extra of that
-    name, a thread keeps a WebSocket open on which Catenis tells when a message's processing has
-    ended; each wait then notices it at once. Raises `ConfigurationError` for an invalid argument.
+    both: everything in front of `/messages`. With `notifications` (and the extra of that name), a
+    thread keeps a WebSocket open on which Catenis reports that a message has been processed, and
+    waits notice it at once. Raises `ConfigurationError` for an invalid argument.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class _Catenis(Core[Wire]):
         self._open(SERVICE, where, partial(Ctn1Auth, device), options)
         is_bool = isinstance(notifications, bool)
         if checked(notifications, "notifications", is_bool, "True or False"):
-            self._listen(_told(where, self._session.auth))
+            self._listen(_notifications(where, self._session.auth))
 
     @classmethod
     def from_env(cls, *, notifications: bool = False, **options: Unpack[Options]) -> Self:
@@ -92,8 +92,11 @@ def _base_url(environment: str, version: str) -> str:
     return f"https://{host}/api/{version}"
 
 
-def _told(where: Address, auth: Any) -> Notifications:
-    """The channel of `final-msg-progress`, by the source of the server and its official clients."""
+def _notifications(where: Address, auth: Any) -> Notifications:
+    """The channel of `final-msg-progress`, from the source of the server and its official clients.
+
+    Its first message is the signature of a GET of its own address.
+    """
     return Notifications(
         Request("GET", where, f"{where.prefix}/notify/ws/final-msg-progress"),
         subprotocol="notify.catenis.io",

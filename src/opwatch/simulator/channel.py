@@ -1,6 +1,6 @@
-"""A notification channel, simulated: a WebSocket on which a service tells when its jobs end.
+"""A notification channel, simulated: a WebSocket on which a service reports the ends of its jobs.
 
-It knows no service: what a client must send first, and what it is told, is the simulation's.
+It knows no service: what a client must send first, and what an event says, is the simulation's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from opwatch.simulator.simulation import Exchange, Reply, Simulation
 from opwatch.simulator.state import Ends, Job, State
 
 HELLO_TIMEOUT = 5.0
-"""Seconds in which a client must authenticate itself."""
+"""Seconds that a client has to authenticate itself."""
 TICK = 0.02
 """Seconds between two looks for jobs that have ended."""
 OPERATION = "notifications"

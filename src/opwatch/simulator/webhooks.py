@@ -1,6 +1,6 @@
 """Webhooks, simulated: a POST to a user's server when a job ends, from a thread of its own.
 
-What is posted is the simulation's; this delivers it, and again if it isn't taken.
+The simulation says what is posted; this delivers it, and repeats a delivery that fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from opwatch.simulator.state import Ends, State
 TICK = 0.02
 """Seconds between two looks for jobs that have ended."""
 DELIVERIES = 3
-"""How often one event is posted at most; iTwin's number isn't documented."""
+"""The most attempts to deliver an event; iTwin's number isn't documented."""
 PATIENCE = 5.0
 """Seconds that a receiver has to answer, by iTwin's official samples."""
 
