@@ -81,7 +81,8 @@ def played(
             outcome = wait(clock, "j", nudges=nudges, **how)
         except Exception as error:
             outcome = error
-    return [sent.time for sent in script.sent], outcome
+    # Not a closer look at a job that stands still, which is a request of its own.
+    return [sent.time for sent in script.sent if sent.target.endswith("/progress")], outcome
 
 
 # --- one wait -------------------------------------------------------------------------------------
@@ -360,9 +361,12 @@ def test_any_nudges_leave_the_outcome_and_the_schedule_alone(
         assert type(outcome) is type(expected)
     else:
         assert outcome.phase is expected.phase
-    scheduled = [time for time in times if time in alone]
-    extra = [time for time in times if time not in alone]
-    assert scheduled == alone[: len(scheduled)]
-    assert len(scheduled) >= len(alone) - 1
+    left, extra = list(alone), []
+    for time in times:
+        if left and time == left[0]:
+            left.pop(0)
+        else:
+            extra.append(time)
+    assert len(left) <= 1  # the last one, if a nudge found the end
     assert len(extra) <= min(len(nudges), len(alone))
     assert times[-1] <= alone[-1]
