@@ -71,7 +71,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names.split():
-            globals()[name] = value = getattr(import_module(f"opwatch.{home}"), name)
+            try:
+                globals()[name] = value = getattr(import_module(f"opwatch.{home}"), name)
+            except AttributeError as error:  # which `from opwatch import` would hide
+                raise ImportError(f"opwatch.{home} can't be imported: {error}") from error
             return value
     raise AttributeError(f"module 'opwatch' has no attribute {name!r}")
 

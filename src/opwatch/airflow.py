@@ -113,7 +113,7 @@ from opwatch.auth.signing import AkSk
 from opwatch.client import AsyncClient, Watch
 from opwatch.clock import Clock
 from opwatch.core import polling
-from opwatch.core.polling import Schedule, Trouble
+from opwatch.core.polling import Schedule
 from opwatch.core.run import Step
 from opwatch.errors import ConfigurationError, OpwatchError, WaitStalled, WaitTimeout
 from opwatch.net.message import Secret
@@ -411,9 +411,7 @@ def _owed(token: str, service: str, clock: Clock) -> float:
     _, state = polling.load(token, service=service, now=now, epoch=clock.epoch())
     if now < state.due:
         return state.due - now
-    still, _ = polling.advance(state, Trouble(transient=True), now, clock.jitter())
-    moved = polling.begin(state.plan, now, delay=state.plan.schedule.delays[0])
-    return max(still.due - now, moved.due - now, 0.0)
+    return max(polling.unanswered(state, now, clock.jitter()).due - now, 0.0)
 
 
 def _says_the_same(new: str, old: str, service: str) -> bool:

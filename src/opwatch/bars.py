@@ -1,61 +1,68 @@
-"""Bars at a terminal, lines elsewhere: `client.wait(job_id, timeout=3600, on_progress=bars.bar())`.
+"""Bars at a terminal, lines elsewhere: `client.wait(job_id, timeout=3600, on_event=bars.bar())`.
 
-A board has one row for each job, redrawn a few times a second by rich (extra `cli`, imported
-only when there is a terminal or a notebook to draw on). In a pipe, in a log of a CI run and on a
-dumb terminal, `bar()` writes one line for each change. Nothing here asks a service anything, and
-what a service sent is made printable before it is shown.
+A board (`board`) is redrawn a few times a second by rich (extra `cli` or `notebook`, imported only
+if there is a terminal or a notebook to draw on). In a pipe, in a log of a CI run and on a dumb
+terminal, `bar()` writes one line for each change. Nothing here sends a request, and what a service
+sent is made printable before it is shown.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
-import time
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-import attrs
-
-from opwatch.progress import Phase, Progress
+from opwatch.board import Board
+from opwatch.events import Ended, Event
+from opwatch.progress import Progress
 from opwatch.text import printable
+from opwatch.words import duration, size, stand, told
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.console import Console
     from rich.live import Live
-    from rich.text import Text
 
-__all__ = ["Bar", "Board", "bar"]
+__all__ = ["Bar", "Board", "bar", "duration", "size", "stand"]
 
 REFRESH = 8
 """Drawings a second: enough for a countdown and a pulse."""
-FREE = 3
-"""Cells left free at the end of a row: a terminal writes the `^C` of Ctrl-C behind the last row,
-and one that wraps by it is not erased."""
+NOTEBOOK_WIDTH = 100
+"""Columns of a frame in a notebook."""
 _DUMB = frozenset({"", "dumb", "unknown"})
 
 
 def bar(file: TextIO | None = None) -> Bar:
-    """What `on_progress` takes to show a job as a bar, or several, each in its row.
+    """Return what `on_event` takes to show a job as a bar, or several, each in its row.
 
-    On a terminal and in a notebook it needs rich (`pip install 'opwatch[cli]'`, else ImportError);
-    anywhere else it writes lines to `file` (default: standard output). The bar is left standing
-    when the wait is over, however it ended. Where nobody waits (`for progress in client.watch(...)`
-    say), `with bar() as show:` or `close()` ends it.
+    On a terminal it needs rich (`pip install 'opwatch[cli]'`, otherwise ImportError). In a notebook
+    it draws if rich is installed (`pip install 'opwatch[notebook]'`). Anywhere else it writes lines
+    to `file` (default: standard output). The last drawing stays and says how the wait ended.
+
+    `on_progress` takes it too, but then it shows answers alone: no retry, and no end of a wait
+    without the job's end. If nothing waits (`for progress in client.watch(...)`, for example),
+    `with bar() as show:` or `close()` ends it.
     """
     return Bar(file if file is not None else sys.stdout)
 
 
 def is_live(file: TextIO) -> bool:
-    """Whether bars can be drawn: a terminal that moves its cursor, and no log of a CI run."""
+    """Return whether bars can be drawn: a terminal that moves its cursor, and no log of a CI."""
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         return False
     if os.environ.get("TERM", "") in _DUMB and os.name != "nt":
         return False
-    return bool(getattr(file, "isatty", lambda: False)())
+    if not getattr(file, "isatty", lambda: False)():
+        return False
+    if find_spec("rich") is None:
+        return True  # drawing says what is missing
+    # rich has variables of its own that turn drawing off (TTY_INTERACTIVE, COLUMNS=0).
+    found = console(file)
+    return found.is_terminal and found.is_interactive and found.width > 0
 
 
 class Bar:
@@ -66,29 +73,42 @@ class Bar:
         self._lock = threading.Lock()
         self._shown: dict[tuple[str, str], str] = {}
         self._waiting: set[str] = set()
-        self._drawing: Drawing | None = None
-        if is_live(file) or _in_notebook():
+        self._drawing: Drawing | Frame | None = None
+        if _in_notebook():
+            if find_spec("rich") is not None:
+                self._drawing = Frame(Board())
+        elif is_live(file):
             self._drawing = Drawing(Board(), console(file))
             weakref.finalize(self, self._drawing.stop)  # at the end of the process at the latest
 
-    def __call__(self, progress: Progress[Any]) -> None:
-        """Show an answer."""
-        job = (progress.service, progress.job_id)
+    def __call__(self, what: Event[Any] | Progress[Any]) -> None:
+        """Show an event, or an answer."""
         with self._lock:
-            self._waiting.add(progress.job_id)
-            if self._drawing is not None:
-                self._drawing.board.answered(job, progress)
-                self._drawing.start()
-                if self._drawing.board.is_over:
-                    self._drawing.stop()
+            drawing = self._drawing
+            if drawing is None:
+                self._write(what)
                 return
-            text = f"{progress.service} {printable(progress.job_id)} {stand(progress)}"
-            if self._shown.get(job) != text:
-                self._shown[job] = text
-                print(text, file=self._file, flush=True)
+            if isinstance(what, Event):
+                drawing.board.show(what)
+                is_end = isinstance(what, Ended)
+            else:
+                self._waiting.add(what.job_id)
+                drawing.board.answered((what.service, what.job_id), what)
+                is_end = True
+            drawing.start()
+            if is_end and drawing.board.is_over:
+                drawing.stop()
+
+    def _write(self, what: Event[Any] | Progress[Any]) -> None:
+        """Write a line if something changed."""
+        text = told(what) if isinstance(what, Event) else stand(what)
+        job = (what.service, what.job_id)
+        if self._shown.get(job) != text:
+            self._shown[job] = text
+            print(f"{job[0]} {printable(job[1])} {text}", file=self._file, flush=True)
 
     def wait_over(self, job_id: str) -> None:
-        """A client says that its wait for this job is over, though the job may still be running."""
+        """Note that a client's wait for this job is over, though the job may still be running."""
         with self._lock:
             self._waiting.discard(job_id)
             if self._drawing is not None and not self._waiting:
@@ -116,358 +136,6 @@ def _in_notebook() -> bool:
     """Whether this runs in a notebook's kernel, which has IPython loaded."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return type(shell).__name__ == "ZMQInteractiveShell"
-
-
-# --- words ----------------------------------------------------------------------------------------
-
-
-def stand(progress: Progress[Any]) -> str:
-    """Where a job stands: "running, 62 %, Reconstruction"."""
-    parts = [str(progress.phase), amount(progress)]
-    if progress.step and not progress.phase.is_final:
-        parts.append(printable(progress.step, 120))
-    if progress.phase is Phase.ENDED:
-        parts.append("the service does not say how it ended")
-    text = ", ".join(filter(None, parts))
-    return f"{text}: {printable(str(progress.fault), 500)}" if progress.fault else text
-
-
-def amount(progress: Progress[Any]) -> str:
-    """How much is done, "62 %" or "12.3 kB"; empty if it is not known."""
-    if progress.percent is not None:
-        return f"{progress.percent:.4g} %"
-    return "" if progress.bytes_processed is None else size(progress.bytes_processed)
-
-
-def size(count: int) -> str:
-    """Bytes in the nearest unit of 1000."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 999.5 or unit == "TB":
-            break
-        value /= 1000
-    return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """`0:07`, `12:30`, `1:02:03`."""
-    minutes, secs = divmod(max(int(seconds), 0), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
-
-
-def shortened(text: str, width: int, gap: str = "…") -> str:
-    """`text` in at most `width` characters: the middle left out, as ids differ at their ends."""
-    if len(text) <= width:
-        return text
-    kept = width - len(gap)
-    head = kept // 2
-    return f"{text[:head]}{gap}{text[len(text) - (kept - head) :]}"
-
-
-# --- the board ------------------------------------------------------------------------------------
-
-
-@attrs.define
-class Row:
-    """What is shown of one job."""
-
-    service: str
-    job_id: str
-    began: float
-    progress: Progress[Any] | None = None
-    due: float | None = None
-    """When the next query is made."""
-    notice: str | None = None
-    """Why there is no answer at the moment."""
-    queries: int = 0
-    ended: float | None = None
-    outcome: str | None = None
-    reason: str | None = None
-    details: list[str] = attrs.field(factory=list)
-    """What stands behind the reason if there is room."""
-
-    @property
-    def style(self) -> str:
-        if self.outcome is not None:
-            return {"succeeded": "green", "ended": "yellow"}.get(self.outcome, "red")
-        return "yellow" if self.notice else "cyan"
-
-    def mark(self, *, ascii_only: bool) -> str:
-        if self.outcome is not None:
-            good, bad = ("+", "x") if ascii_only else ("✓", "✗")
-            return {"succeeded": good, "ended": "?"}.get(self.outcome, bad)
-        return "!" if self.notice else " "
-
-    @property
-    def words(self) -> str:
-        """What stands beside the bar."""
-        if self.outcome is not None or self.notice:
-            return self.outcome or self.notice or ""
-        if self.progress is None:
-            return "first query" if self.due is None else "watched"
-        if self.progress.step and self.progress.phase is Phase.RUNNING:
-            return printable(self.progress.step, 120)
-        return str(self.progress.phase)
-
-    def why(self, width: int) -> str:
-        """The reason, with as many of the details as fit into one line."""
-        text = f"{self.service} {self.job_id}: {self.reason}"
-        for detail in self.details:
-            if len(text) + 1 + len(detail) > width:
-                break
-            text = f"{text} {detail}"
-        return text
-
-
-class Board:
-    """The rows of all jobs. `now` gives seconds on a clock that only goes forward."""
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self.rows: dict[tuple[str, str], Row] = {}
-
-    def row(self, job: tuple[str, str]) -> Row:
-        """Return the job's row; a new job's row starts now."""
-        row = self.rows.get(job)
-        if row is None:
-            service, job_id = job
-            row = self.rows[job] = Row(printable(service), printable(job_id), self._now())
-        return row
-
-    def answered(
-        self, job: tuple[str, str], progress: Progress[Any], delay: float | None = None
-    ) -> None:
-        """A query was answered; the next is made in `delay` seconds."""
-        row = self.row(job)
-        row.progress, row.notice = progress, None
-        row.queries += 1
-        self._next(row, delay)
-        if progress.phase.is_final:
-            fault = printable(str(progress.fault)) if progress.fault else None
-            self.ended(job, str(progress.phase), fault)
-
-    def troubled(self, job: tuple[str, str], notice: str, delay: float | None) -> None:
-        """A query was not answered, and the wait retries."""
-        row = self.row(job)
-        row.notice = printable(notice, 120)
-        row.queries += 1
-        self._next(row, delay)
-
-    def held(self, job: tuple[str, str], notice: str | None, delay: float | None) -> None:
-        """Nothing is asked for a while."""
-        row = self.row(job)
-        row.notice = printable(notice, 120) if notice else None
-        self._next(row, delay)
-
-    def ended(
-        self,
-        job: tuple[str, str],
-        outcome: str,
-        reason: str | None,
-        *,
-        details: Iterable[str] = (),
-        asked: bool = False,
-    ) -> None:
-        """The job or its wait is over.
-
-        `details` stand behind the reason as far as there is room. `asked` says that a query brought
-        the end which was neither answered nor retried.
-        """
-        row = self.row(job)
-        row.queries += asked
-        row.details = [printable(detail, 200) for detail in details]
-        row.due = row.notice = None
-        row.outcome = outcome
-        row.reason = None if reason is None else printable(reason, 1000)
-        if row.ended is None:
-            row.ended = self._now()
-
-    @property
-    def is_over(self) -> bool:
-        return all(row.outcome is not None for row in self.rows.values())
-
-    def _next(self, row: Row, delay: float | None) -> None:
-        row.due = None if delay is None else self._now() + delay
-
-    # Drawing; rich calls the first.
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.constrain import Constrain
-        from rich.text import Text
-
-        rows = list(self.rows.values())
-        room = max(console.size.height - 2, 2)
-        hidden: list[Row] = []
-        if len(rows) > room:
-            rows.sort(key=lambda row: row.outcome is not None)
-            rows, hidden = rows[: room - 1], rows[room - 1 :]
-        columns = Columns.fit(rows, options.max_width)
-        now = self._now()
-        for row in rows:
-            line = columns.line(row, now, ascii_only=options.ascii_only)
-            yield Constrain(line, options.max_width - FREE)
-        if hidden:
-            text = Text(f"  and {len(hidden)} more: {counted(hidden)}", style="dim", no_wrap=True)
-            yield Constrain(text, options.max_width - FREE)
-
-    def summary(self) -> RenderableType:
-        """How each job ended, in a table, and below it why where one did not succeed."""
-        return _Summary(list(self.rows.values()), self._now())
-
-
-@attrs.frozen
-class _Summary:
-    """The table at the end; an id is cut if there is no room for it, and never folded."""
-
-    rows: list[Row]
-    now: float
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text
-
-        yield self._table(options.max_width, ascii_only=options.ascii_only)
-        reasons = [row for row in self.rows if row.reason]
-        if reasons:
-            yield Text("")
-        for row in reasons:
-            yield Text(row.why(options.max_width), style=row.style)
-
-    def _table(self, width: int, *, ascii_only: bool) -> RenderableType:
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
-        heads = ["", "service", "job", "outcome", "watched", "queries"]
-        cells = [self._cells(row, ascii_only=ascii_only) for row in self.rows]
-        longest = max((len(row.job_id) for row in self.rows), default=0)
-        wanted, between = min(longest, 16), 1 if ascii_only else 2
-        while (room := width - _breadth(heads, cells, between)) < wanted and len(heads) > 4:
-            heads.pop()  # the queries, then the time
-        room = max(room, 6)
-        rule = None if ascii_only else box.SIMPLE_HEAD
-        table = Table(box=rule, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-        for head in heads:
-            right = head in ("watched", "queries")
-            table.add_column(head, no_wrap=True, justify="right" if right else "left")
-        gap = ".." if ascii_only else "…"
-        for row, texts in zip(self.rows, cells, strict=True):
-            texts[2] = shortened(texts[2], room, gap)
-            styles = [row.style, "", "", row.style, "", ""]
-            shown = [Text(text, style=style) for text, style in zip(texts, styles, strict=True)]
-            table.add_row(*shown[: len(heads)])
-        return table
-
-    def _cells(self, row: Row, *, ascii_only: bool) -> list[str]:
-        watched = (row.ended if row.ended is not None else self.now) - row.began
-        mark = row.mark(ascii_only=ascii_only)
-        texts = [mark, row.service, row.job_id, row.outcome or "", duration(watched)]
-        return [*texts, str(row.queries)]
-
-
-def _breadth(heads: list[str], cells: list[list[str]], between: int) -> int:
-    """How wide a table's columns but the job's are, with what stands between all of them."""
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=False)]
-    return sum(widths) - widths[2] + between * (len(heads) - 1)
-
-
-def counted(rows: Iterable[Row]) -> str:
-    """How many rows stand where: "30 running, 12 succeeded"."""
-    counts = Counter(
-        row.outcome or str(row.progress.phase if row.progress else Phase.PENDING) for row in rows
-    )
-    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
-
-
-@attrs.frozen
-class Columns:
-    """How wide each part of a row is."""
-
-    service: int
-    job: int
-    bar: int
-    words: int
-    times: bool
-    """Whether there is room for the time that passed and the time to the next query."""
-
-    AMOUNT = 7
-    ELAPSED = 7
-    NEXT = 8
-
-    @classmethod
-    def fit(cls, rows: list[Row], width: int) -> Columns:
-        """What fits into `width` cells; one row never takes two lines."""
-        service = min(max((len(row.service) for row in rows), default=0), 12)
-        longest = max((len(row.job_id) for row in rows), default=0)
-        times = width >= 72
-        fixed = 2 + service + 1 + 1 + 1 + cls.AMOUNT + 1
-        if times:
-            fixed += cls.ELAPSED + 1 + cls.NEXT + 1
-        left = max(width - FREE - fixed, 12)
-        job = min(longest, max(left * 3 // 10, 4))
-        left -= job
-        words = max(left * 6 // 10, 4)
-        return cls(service, job, max(min(left - words, 40), 4), words, times)
-
-    def line(self, row: Row, now: float, *, ascii_only: bool) -> RenderableType:
-        """One row as one line of cells."""
-        from rich.table import Table
-
-        grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
-        widths = [1, self.service, self.job, self.bar, self.AMOUNT, self.words]
-        widths += [self.ELAPSED, self.NEXT] if self.times else []
-        for n, width in enumerate(widths):
-            right = n in (4, 6)
-            grid.add_column(
-                width=width, no_wrap=True, overflow="ellipsis", justify="right" if right else "left"
-            )
-        grid.add_row(*self._cells(row, now, ascii_only=ascii_only))
-        return grid
-
-    def _cells(self, row: Row, now: float, *, ascii_only: bool) -> list[RenderableType]:
-        from rich.text import Text
-
-        cells: list[RenderableType] = [
-            Text(row.mark(ascii_only=ascii_only), style=row.style),
-            Text(row.service),
-            Text(shortened(row.job_id, self.job, ".." if ascii_only else "…"), style="dim"),
-            self._bar(row),
-            Text(amount(row.progress) if row.progress else ""),
-            Text(row.words, style=row.style if row.outcome or row.notice else ""),
-        ]
-        if self.times:
-            elapsed = (row.ended if row.ended is not None else now) - row.began
-            cells += [Text(duration(elapsed), style="dim"), _countdown(row, now)]
-        return cells
-
-    def _bar(self, row: Row) -> RenderableType:
-        from rich.progress_bar import ProgressBar
-
-        percent = row.progress.percent if row.progress else None
-        over = row.outcome is not None
-        if over and percent is None:
-            percent = 100.0 if row.outcome == "succeeded" else 0.0
-        return ProgressBar(
-            total=100.0 if percent is not None else None,
-            completed=percent or 0.0,
-            width=self.bar,
-            complete_style=row.style,
-            finished_style=row.style,
-            pulse_style=row.style,
-        )
-
-
-def _countdown(row: Row, now: float) -> Text:
-    from rich.text import Text
-
-    if row.outcome is not None or (row.due is None and row.queries):
-        return Text("")
-    left = (row.due or now) - now
-    return Text(_soon(left) if left >= 0.5 else "asking", style="dim")
-
-
-def _soon(seconds: float) -> str:
-    return f"in {seconds:.0f} s" if seconds < 1000 else f"in {seconds / 60:.0f} m"
 
 
 # --- drawing it -----------------------------------------------------------------------------------
@@ -512,3 +180,49 @@ class Drawing:
         live, self._live = self._live, None
         if live is not None:
             live.stop()
+
+
+class Frame:
+    """A board in a notebook: one output that is replaced with each event."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._handle: Any = None
+        self._is_over = False
+
+    def start(self) -> None:
+        """Show the board as it is now."""
+        self._is_over = False
+        for row in self.board.rows.values():
+            row.due = None  # a countdown would stand still until the next event
+        self._show()
+
+    def stop(self) -> None:
+        """Show the last frame: how each job ended, and why."""
+        if not self._is_over:
+            self._is_over = True
+            self._show(*self.board.reasons(NOTEBOOK_WIDTH))
+
+    def _show(self, *more: Any) -> None:
+        from IPython.display import display
+        from rich.console import Console
+
+        drawn = Console(
+            file=io.StringIO(),
+            width=NOTEBOOK_WIDTH,
+            record=True,
+            force_jupyter=False,
+            force_terminal=True,
+            highlight=False,
+            legacy_windows=False,
+        )
+        drawn.print(self.board, *more, sep="\n")
+        html = drawn.export_html(inline_styles=True, code_format=_PRE, clear=False)
+        frame = {"text/plain": drawn.export_text(), "text/html": html}
+        if self._handle is None:
+            self._handle = display(frame, raw=True, display_id=True)
+        else:
+            self._handle.update(frame, raw=True)
+
+
+_PRE = '<pre style="line-height: 1.3; margin: 0; overflow-x: auto">{code}</pre>'

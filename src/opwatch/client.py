@@ -12,8 +12,9 @@ from opwatch.core.base import Core, WatchBase
 from opwatch.core.loop import AsyncIo, BlockingIo, blocking
 from opwatch.core.many import AsyncWatchMany, WatchMany
 from opwatch.core.options import Options, Settings
-from opwatch.core.polling import Schedule
+from opwatch.core.polling import Duration, Schedule
 from opwatch.core.run import Step
+from opwatch.events import Event
 from opwatch.progress import Progress
 
 __all__ = ["AsyncClient", "AsyncWatch", "Client", "Core", "Options", "Plugin", "Watch"]
@@ -68,45 +69,50 @@ class Client(Core[W]):
         self,
         job_id: str,
         *,
-        timeout: float | None,
+        timeout: Duration | None,
         on_progress: Callable[[Progress[W]], object] | None = None,
-        stall_timeout: float | None = None,
+        on_event: Callable[[Event[W]], object] | None = None,
+        stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
         cancel: Cancel | None = None,
     ) -> Progress[W]:
         """Wait until the job finishes; return its last answer.
 
-        `timeout` is in seconds, and None waits indefinitely; one last poll is made when it is up.
-        `on_progress` is called with each answer. `stall_timeout` is how many seconds the job may
-        make no progress. `cancel` is a `threading.Event` that ends the wait when it is set.
+        `timeout` is in seconds or a `timedelta`, and None waits indefinitely; one last poll is made
+        when it is up. `on_progress` is called with each answer, `on_event` with everything that
+        happens (`opwatch.events`). `stall_timeout` is how long the job may make no progress.
+        `cancel` is a `threading.Event` that ends the wait when it is set.
 
         Raises `JobFailed`, `JobCancelled`, `JobGone`, `WaitTimeout`, `WaitStalled`,
         `WaitCancelled`, or the error that retrying didn't fix. Returns an answer with
         `Phase.ENDED` if the service doesn't say how the job ended. Ending a wait never stops the
         job.
         """
-        run = self._run(job_id, timeout, stall_timeout, schedule)
+        run = self._run(job_id, timeout, stall_timeout, schedule, on_event=on_event)
         return blocking(self._finish(run, on_progress, cancel))
 
     def watch(
         self,
         job_id: str,
         *,
-        timeout: float | None,
-        stall_timeout: float | None = None,
+        timeout: Duration | None,
+        stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
+        on_event: Callable[[Event[W]], object] | None = None,
         cancel: Cancel | None = None,
     ) -> Watch[W]:
         """Return a wait to iterate over, with the arguments of `wait`."""
-        return Watch(self._io, self._run(job_id, timeout, stall_timeout, schedule), cancel)
+        run = self._run(job_id, timeout, stall_timeout, schedule, on_event=on_event)
+        return Watch(self._io, run, cancel)
 
     def watch_many(
         self,
         job_ids: Iterable[str],
         *,
-        timeout: float | None,
-        stall_timeout: float | None = None,
+        timeout: Duration | None,
+        stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
+        on_event: Callable[[Event[W]], object] | None = None,
         cancel: Cancel | None = None,
     ) -> WatchMany[W]:
         """Return every answer of every job as it comes, until all have finished.
@@ -114,15 +120,15 @@ class Client(Core[W]):
         One job's failure ends that job alone: iterating continues, and `.errors` has the error by
         job ID. A blocking client polls one job at a time; for thousands, use the async one.
         """
-        runs = self._runs(job_ids, timeout, stall_timeout, schedule)
+        runs = self._runs(job_ids, timeout, stall_timeout, schedule, on_event=on_event)
         return WatchMany(runs, self._io, cancel)
 
     def start(
         self,
         job_id: str,
         *,
-        timeout: float | None,
-        stall_timeout: float | None = None,
+        timeout: Duration | None,
+        stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
     ) -> Step[W]:
         """Start a wait that somebody else sleeps for: poll once, and say when the next is due."""
@@ -143,13 +149,14 @@ class Client(Core[W]):
         token: str,
         *,
         on_progress: Callable[[Progress[W]], object] | None = None,
+        on_event: Callable[[Event[W]], object] | None = None,
         cancel: Cancel | None = None,
     ) -> Progress[W]:
         """Continue a wait that was started elsewhere, with the same schedule and deadline.
 
         Returns and raises what `wait` does.
         """
-        return blocking(self._finish(self._resumed(token), on_progress, cancel))
+        return blocking(self._finish(self._resumed(token, on_event), on_progress, cancel))
 
     def close(self) -> None:
         """Close the connections. A client that is used again opens new ones."""
@@ -192,39 +199,43 @@ class AsyncClient(Core[W]):
         self,
         job_id: str,
         *,
-        timeout: float | None,
+        timeout: Duration | None,
         on_progress: Callable[[Progress[W]], object | Awaitable[object]] | None = None,
-        stall_timeout: float | None = None,
+        on_event: Callable[[Event[W]], object | Awaitable[object]] | None = None,
+        stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
         cancel: AsyncCancel | None = None,
     ) -> Progress[W]:
-        """As `Client.wait`; `on_progress` may be async, `cancel` is an event of the event loop."""
-        run = self._run(job_id, timeout, stall_timeout, schedule)
+        """As `Client.wait`; both callbacks may be async, `cancel` is an event of the event loop."""
+        run = self._run(job_id, timeout, stall_timeout, schedule, on_event=on_event)
         return await self._finish(run, on_progress, cancel)
 
     def watch(
         self,
         job_id: str,
         *,
-        timeout: float | None,
-        stall_timeout: float | None = None,
+        timeout: Duration | None,
+        stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
+        on_event: Callable[[Event[W]], object | Awaitable[object]] | None = None,
         cancel: AsyncCancel | None = None,
     ) -> AsyncWatch[W]:
         """As `Client.watch`, for `async for`."""
-        return AsyncWatch(self._io, self._run(job_id, timeout, stall_timeout, schedule), cancel)
+        run = self._run(job_id, timeout, stall_timeout, schedule, on_event=on_event)
+        return AsyncWatch(self._io, run, cancel)
 
     def watch_many(
         self,
         job_ids: Iterable[str],
         *,
-        timeout: float | None,
-        stall_timeout: float | None = None,
+        timeout: Duration | None,
+        stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
+        on_event: Callable[[Event[W]], object | Awaitable[object]] | None = None,
         cancel: AsyncCancel | None = None,
     ) -> AsyncWatchMany[W]:
         """As `Client.watch_many`, for `async for`: up to `max_in_flight` requests at a time."""
-        runs = self._runs(job_ids, timeout, stall_timeout, schedule)
+        runs = self._runs(job_ids, timeout, stall_timeout, schedule, on_event=on_event)
         many = AsyncWatchMany(runs, self._io, cancel)
         self._many.add(many)
         return many
@@ -233,8 +244,8 @@ class AsyncClient(Core[W]):
         self,
         job_id: str,
         *,
-        timeout: float | None,
-        stall_timeout: float | None = None,
+        timeout: Duration | None,
+        stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
     ) -> Step[W]:
         """As `Client.start`."""
@@ -249,10 +260,11 @@ class AsyncClient(Core[W]):
         token: str,
         *,
         on_progress: Callable[[Progress[W]], object | Awaitable[object]] | None = None,
+        on_event: Callable[[Event[W]], object | Awaitable[object]] | None = None,
         cancel: AsyncCancel | None = None,
     ) -> Progress[W]:
         """As `Client.resume`."""
-        return await self._finish(self._resumed(token), on_progress, cancel)
+        return await self._finish(self._resumed(token, on_event), on_progress, cancel)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""

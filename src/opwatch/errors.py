@@ -76,6 +76,12 @@ class OpwatchError(Exception):
         """Return what happened, for a text that already names the job."""
         return self.message
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON: its class, what happened, and a service's details."""
+        names = ("status", "code", "request_id", "retry_after")
+        details = {name: getattr(self, name, None) for name in names}
+        return {"type": type(self).__name__, "message": in_words(self), **details}
+
     def about(
         self,
         service: str,
@@ -226,6 +232,16 @@ class TransportError(OpwatchError):
     transient = True
     head: Any = None
     """What arrived of an answer that broke off; gone before anybody sees the error."""
+
+
+def in_words(error: OpwatchError) -> str:
+    """Return what happened and how to fix it, without the job.
+
+    How a program continues after the end of its own wait is left out: a reader can't do that.
+    """
+    if error.advice is None or isinstance(error, (WaitTimeout, WaitStalled, WaitCancelled)):
+        return error.message
+    return f"{error.message}; {error.advice}"
 
 
 _KINDS: dict[int, type[ServiceError]] = {

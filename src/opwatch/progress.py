@@ -75,3 +75,27 @@ class Progress(Generic[W]):
     details: Any = attrs.field(default=None, repr=False)
     """The generated model of a second answer: the gateway, for `Apig` with `until="usable"`; None
     if there was none."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but `wire` as JSON: the phase as text, times in ISO 8601.
+
+        `wire.to_dict()` is the answer itself, by the service's names.
+        """
+        fault = self.fault
+        return {
+            "service": self.service,
+            "job_id": self.job_id,
+            "phase": str(self.phase),
+            "percent": self.percent,
+            "step": self.step,
+            "bytes_processed": self.bytes_processed,
+            "fault": None if fault is None else {"code": fault.code, "message": fault.message},
+            "started_at": None if self.started_at is None else self.started_at.isoformat(),
+            "finished_at": None if self.finished_at is None else self.finished_at.isoformat(),
+        }
+
+
+NO_ANSWER = dict.fromkeys(
+    ("phase", "percent", "step", "bytes_processed", "fault", "started_at", "finished_at")
+)
+"""The fields of an answer in JSON, as long as there is none."""

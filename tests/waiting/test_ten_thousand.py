@@ -189,8 +189,9 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_a_job_takes_no_more_than_two_and_a_half_kilobytes(kind):
+def test_a_job_takes_no_more_than_two_and_a_half_kilobytes(kind, caplog):
     """Of two thousand: its wait, its place in the agenda, its id, and its last answer or error."""
+    caplog.set_level("CRITICAL", "opwatch")  # what is logged of a lost job is kept by pytest
     jobs = 10  # the first time everything is made that is made once
     with FakeClock(), Script({"/progress": [ANSWERS[kind]]}) as script:
         script.sent = Uncounted()

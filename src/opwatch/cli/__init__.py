@@ -13,7 +13,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from importlib.util import find_spec
 
-from opwatch.cli import exits
+from opwatch import exits
 from opwatch.cli.streams import OutputLost, guarded
 
 _MISSING = (

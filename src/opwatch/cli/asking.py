@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from opwatch.bars import stand
-from opwatch.cli import exits, values
+from opwatch import clock, exits
+from opwatch.cli import values
 from opwatch.cli.clients import blocking
-from opwatch.cli.events import Event, Kind, line, utcnow
 from opwatch.errors import OpwatchError
+from opwatch.events import Ended, Polled
 from opwatch.progress import Progress
 from opwatch.services import names
 from opwatch.text import printable
+from opwatch.words import stand
 
 
 def ask(words: Sequence[str], *, as_json: bool, env_file: Path | None, verbose: bool) -> int:
@@ -28,14 +31,16 @@ def ask(words: Sequence[str], *, as_json: bool, env_file: Path | None, verbose: 
 
         log_requests()
     [(service, job_id)] = jobs
+    time = datetime.fromtimestamp(clock.current.get().epoch(), UTC)
+    asked: dict[str, Any] = {"service": service, "job_id": job_id, "time": time, "attempt": 1}
     try:
         progress = _progress(service, job_id, env_file)
     except OpwatchError as error:
         if as_json:
-            _print("result", service, job_id, error=error)
+            print(json.dumps(Ended(error=error, **asked).to_dict()))
         raise
     if as_json:
-        _print("progress", service, job_id, last=progress)
+        print(json.dumps(Polled(progress=progress, **asked).to_dict()))
     else:
         print(f"{service} {printable(job_id)} {stand(progress)}")
     return exits.of_phase(progress.phase)
@@ -46,7 +51,3 @@ def _progress(service: str, job_id: str, env_file: Path | None) -> Progress[Any]
         values.load_environment(env_file)
     with blocking(service) as client:
         return client.progress(job_id)
-
-
-def _print(kind: Kind, service: str, job_id: str, **what: Any) -> None:
-    print(line(Event(kind=kind, service=service, job_id=job_id, time=utcnow(), **what)))

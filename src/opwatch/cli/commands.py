@@ -13,8 +13,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from opwatch import exits
 from opwatch._version import __version__
-from opwatch.cli import exits
 from opwatch.cli.values import complete, delays, duration, unknown
 
 _EXIT_CODES = {

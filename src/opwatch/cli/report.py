@@ -18,12 +18,12 @@ from typing import Any
 
 import attrs
 
-from opwatch.bars import duration, size
-from opwatch.cli import exits
-from opwatch.cli.events import VERSION
+from opwatch import exits
 from opwatch.errors import ConfigurationError
+from opwatch.events import VERSION
 from opwatch.reading import parse_time
 from opwatch.text import printable
+from opwatch.words import duration, size
 
 Fields = dict[str, Any]
 

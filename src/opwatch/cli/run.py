@@ -19,18 +19,18 @@ from typing import Any
 import anyio
 import click
 
-from opwatch import bars
-from opwatch.cli import complain, exits, values
+from opwatch import bars, exits
+from opwatch.cli import complain, values
 from opwatch.cli.clients import asynchronous
-from opwatch.cli.events import Event, Sink, to_json
-from opwatch.cli.lines import JsonLines, Lines, Quiet, in_short
+from opwatch.cli.lines import JsonLines, Lines, Quiet
 from opwatch.cli.state import StateFile
 from opwatch.cli.streams import OutputLost
 from opwatch.cli.values import Job
-from opwatch.cli.watching import Crew, Limits
+from opwatch.cli.watching import Crew, Limits, Sink
 from opwatch.client import AsyncClient, Options
 from opwatch.core.polling import Schedule
 from opwatch.errors import ConfigurationError
+from opwatch.events import Event
 from opwatch.services import names
 from opwatch.text import printable
 
@@ -158,19 +158,9 @@ class Bars:
             self._board, bars.console(sys.stdout, color=color), leave=False
         )
 
-    def on_event(self, event: Event) -> None:
-        board, job, delay = self._board, event.job, event.next_query_in
-        board.row(job)
+    def on_event(self, event: Event[Any]) -> None:
+        self._board.show(event)
         self._drawing.start()
-        if event.kind == "progress" and event.last is not None:
-            board.answered(job, event.last, delay)
-        elif event.kind == "trouble" and event.error is not None:
-            board.troubled(job, in_short(event.error), delay)
-        elif event.kind == "held":
-            board.held(job, None if event.resumed else "held by a rate limit", delay)
-        elif event.kind == "result":
-            details = event.details if event.reason is not None else ()
-            board.ended(job, event.outcome, event.reason, details=details, asked=event.asked)
 
     def close(self) -> None:
         self._drawing.stop()
@@ -186,8 +176,8 @@ class Report:
         self._events: list[dict[str, Any]] = []
         self.close()  # a place that cannot be written to is refused before any query
 
-    def on_event(self, event: Event) -> None:
-        self._events.append(to_json(event))
+    def on_event(self, event: Event[Any]) -> None:
+        self._events.append(event.to_dict())
 
     def close(self) -> None:
         from opwatch.cli.report import save

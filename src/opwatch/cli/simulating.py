@@ -5,15 +5,16 @@ from __future__ import annotations
 import shlex
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from opwatch.cli import complain, exits
-from opwatch.cli.events import Event
+from opwatch import exits
+from opwatch.cli import complain
 from opwatch.cli.run import ending_signals, shown, watch
 from opwatch.cli.state import StateFile
 from opwatch.cli.watching import Crew, Limits
 from opwatch.core.polling import Schedule
 from opwatch.errors import ConfigurationError
+from opwatch.events import Ended
 
 if TYPE_CHECKING:
     from opwatch.simulator import Demo, Simulator
@@ -119,10 +120,10 @@ def _simulator(port: int) -> tuple[Simulator, dict[str, str]]:
     return simulator, demo_jobs(simulator)
 
 
-def _as_scripted(simulator: Simulator, service: str, result: Event) -> bool:
+def _as_scripted(simulator: Simulator, service: str, result: Ended[Any]) -> bool:
     """Whether a job came to the end of its script, by way of the refusals that stand there."""
     demo: Demo = simulator.simulation(service).demo
-    last = result.last
+    last = result.progress
     if result.error is not None or last is None or last.phase is not demo.ending:
         return False
     frames = demo.timeline.frames

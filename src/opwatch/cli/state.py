@@ -1,11 +1,16 @@
 """The state file of `--state`: where each wait stands, so that another run can continue with it.
 
-One JSON file holds the token of each unfinished wait and the last answer of each job that is
-over. It is written whole after every query, beside the old one and then put in its place, so a
-crash at any moment leaves the old one or the new one. A token holds no address and no credential;
-the file is still readable by its owner alone.
+The file is a JSON object: the token of each unfinished wait, the last answer of each job that is
+over, and how each other wait ended. While a run is under way, it is followed by a line for each
+change, so a save costs the same however many jobs there are. When the lines outgrow the object, and
+at the end of a run, both are written anew as one object: beside the old file, then put in its
+place. A line that a crash cut off counts as not written. A token holds no address and no
+credential; the file is still readable by its owner alone, and locked by the run that uses it.
 
-A job that is over is not asked for again: its outcome is repeated. Of a wait that ended by itself
+Right before each request a line says so. A run that is killed before it could write down the answer
+has polled all the same: the next run waits as long after that as it would after an answer.
+
+A job that is over isn't polled again: its outcome is repeated. Of a wait that ended by itself
 (deadline, stall, an error that no retry fixed) only that is kept: a run that names the job begins
 a new wait.
 """
@@ -15,17 +20,27 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from opwatch.cli.events import answer, from_answer
-from opwatch.cli.values import Job
+from opwatch import clock as clocks
+from opwatch import exits, services
+from opwatch.cli.files import refused
+from opwatch.cli.values import Job, unknown
 from opwatch.core import polling
-from opwatch.errors import ConfigurationError
-from opwatch.progress import Progress
+from opwatch.errors import ConfigurationError, WaitCancelled
+from opwatch.events import Ended, Event
+from opwatch.net.address import check_id
+from opwatch.progress import Fault, Phase, Progress
+from opwatch.reading import count, parse_time, percent, text
 
 VERSION = 1
+LEAST_JOURNAL = 64 * 1024
+"""Bytes of lines after the object that are never worth writing it anew."""
 logger = logging.getLogger("opwatch")
 
 
@@ -33,128 +48,194 @@ class StateFile:
     """The waits that a file holds; without a path it only remembers."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path.resolve() if path is not None else None
+        self._path: Path | None = None
         self.tokens: dict[Job, str] = {}
         """The token of each unfinished wait."""
         self.ended: dict[Job, Progress[Any]] = {}
         """The last answer of each job that is over."""
         self.stopped: dict[Job, str] = {}
         """How each wait ended that ended without the job's end."""
-        self._failing = False
-        if self._path is not None:
-            self._read(self._path)
-
-    @property
-    def exists(self) -> bool:
-        return self._path is not None and self._path.exists()
+        self.exists = False
+        self._file: BinaryIO | None = None
+        self._size = 0
+        """Bytes of the object in the file."""
+        self._journal = 0
+        """Bytes of the lines behind it."""
+        self._failing = self._must_rewrite = False
+        """Whether the next save writes the whole file: the last one failed, or was cut off."""
+        if path is not None:
+            with refused("read the state file", path):
+                self._path = path.resolve()
+                self._file = _locked(self._path, path)
+                content = b"" if self._file is None else self._file.read()
+            self.exists = self._file is not None
+            if self.exists:
+                self._read(content, path)
 
     @property
     def jobs(self) -> list[Job]:
         """Those that there is something to say of without beginning again."""
         return [*self.tokens, *self.ended]
 
+    def on_event(self, event: Event[Any]) -> None:
+        """Keep what an event changes."""
+        progress, error = event.progress, event.error
+        if isinstance(event, Ended) and error is not None:
+            if not isinstance(error, WaitCancelled):
+                self.stops(event.job, event.outcome)
+        elif progress is not None and progress.phase.is_final and event.next_poll_in is None:
+            if event.job not in self.ended:
+                self.over(event.job, progress)
+        elif event.token is not None and event.token != self.tokens.get(event.job):
+            self.waits(event.job, event.token)
+
+    def sending(self, job: Job) -> None:
+        """Note that a poll is about to be sent."""
+        self._save(job, sent=clocks.current.get().epoch())
+
     def waits(self, job: Job, token: str) -> None:
         """Note where a wait stands."""
-        self.stopped.pop(job, None)
+        self._forget(job)
         self.tokens[job] = token
-        self._save()
+        self._save(job, token=token)
 
     def over(self, job: Job, progress: Progress[Any]) -> None:
         """Note how a job ended."""
-        self.tokens.pop(job, None)
-        self.stopped.pop(job, None)
+        self._forget(job)
         self.ended[job] = progress
-        self._save()
+        self._save(job, answer=progress.to_dict())
 
     def stops(self, job: Job, outcome: str) -> None:
         """Note that a wait ended by itself, and how."""
-        self.tokens.pop(job, None)
+        self._forget(job)
         self.stopped[job] = outcome
-        self._save()
+        self._save(job, stopped=outcome)
 
-    def _save(self) -> None:
-        """As `write`; a disk that is full for a while does not end a wait of hours."""
+    def _forget(self, job: Job) -> None:
+        for kept in (self.tokens, self.ended, self.stopped):
+            kept.pop(job, None)
+
+    def _save(self, job: Job, **what: Any) -> None:
+        """Write a line; a disk that is full for a while doesn't end a wait of hours."""
+        if self._path is None:
+            return
+        line = (json.dumps(_entry(job, **what)) + "\n").encode()
+        is_outgrown = self._journal + len(line) > max(self._size, LEAST_JOURNAL)
+        file = self._in_place(self._path)
         try:
-            self.write()
+            if file is None or is_outgrown or self._must_rewrite:
+                self.write()
+            else:
+                with refused("write the state file", self._path):
+                    file.write(line)
+                    file.flush()
+                self._journal += len(line)
         except ConfigurationError as error:
             if not self._failing:
                 logger.warning("%s; the watching continues", error)
-            self._failing = True
+            self._failing = self._must_rewrite = True
         else:
             self._failing = False
 
+    def _in_place(self, path: Path) -> BinaryIO | None:
+        """Return the open file if it still is the one that the path names."""
+        try:
+            return self._file if self._file is not None and _is(self._file, path) else None
+        except OSError:
+            return None
+
     def write(self) -> None:
-        """Put the file in its place; `ConfigurationError` where it cannot be written."""
+        """Put the whole file in its place; `ConfigurationError` if it can't be written."""
         if self._path is None:
             return
-        try:
-            _replace(self._path, self._text())
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot write the state file {self._path}: {error.strerror}"
-            ) from None
+        content = self._text().encode()
+        with refused("write the state file", self._path):
+            is_new = os.name == "posix" and self._in_place(self._path) is None
+            file = _replace(self._path, content, is_new=is_new)
+        self._unlock()
+        self._file, self._size, self._journal = file, len(content), 0
+        self._must_rewrite, self.exists = False, True
+
+    def close(self) -> None:
+        """Leave one object in the file, and let another run use it."""
+        if self._file is not None and self._journal:
+            try:
+                self.write()
+            except ConfigurationError as error:
+                logger.warning("%s", error)
+        self._unlock()
+
+    def __del__(self) -> None:
+        self._unlock()
+
+    def _unlock(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what a full disk didn't take
+                file.close()
 
     def _text(self) -> str:
-        waiting = [
-            {"service": service, "job_id": job_id, "token": token}
-            for (service, job_id), token in self.tokens.items()
-        ]
-        ended = [
-            {"service": service, "job_id": job_id, "answer": answer(progress)}
-            for (service, job_id), progress in self.ended.items()
-        ]
-        stopped = [
-            {"service": service, "job_id": job_id, "stopped": outcome}
-            for (service, job_id), outcome in self.stopped.items()
-        ]
-        jobs = [*waiting, *ended, *stopped]
-        return json.dumps({"opwatch_state": VERSION, "jobs": jobs}, indent=1)
+        waiting = (_entry(job, token=token) for job, token in self.tokens.items())
+        ended = (_entry(job, answer=last.to_dict()) for job, last in self.ended.items())
+        stopped = (_entry(job, stopped=outcome) for job, outcome in self.stopped.items())
+        entries = [json.dumps(entry) for kind in (waiting, ended, stopped) for entry in kind]
+        jobs = ",\n  ".join(entries)
+        return f'{{\n "opwatch_state": {VERSION},\n "jobs": [\n  {jobs}\n ]\n}}\n'
 
-    def _read(self, path: Path) -> None:
-        if path.exists() and not path.is_file():  # a device may be read without end
-            raise ConfigurationError(f"the state file {path} is not a regular file")
+    # Reading: everything is checked before it is used or shown.
+
+    def _read(self, content: bytes, path: Path) -> None:
+        self._must_rewrite = True  # after lines, or half a line, of a run that was killed
+        sent: dict[Job, float] = {}
         try:
-            text = path.read_text("utf-8")
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot read the state file {path}: {error.strerror}"
-            ) from None
-        except UnicodeDecodeError:
-            text = ""
-        try:
-            for entry in _entries(text):
-                self._take(entry)
+            for entry in _entries(content.decode("utf-8")):
+                self._take(entry, sent)
+            for job, epoch in sent.items():
+                self.tokens[job] = _after_a_lost_answer(job, self.tokens[job], epoch)
         except polling.NewerVersion as error:
             what = "a token in it" if error.argument else "it"
             raise ConfigurationError(
                 f"the state file {path}: {what} {error.problem}", advice=error.advice
             ) from None
+        except _UnknownService as error:
+            raise ConfigurationError(str(error)) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigurationError(
                 f"damaged state file {path} ({_why(error)}); delete it to start again"
             ) from None
 
-    def _take(self, entry: dict[str, Any]) -> None:
-        job = (str(entry["service"]), str(entry["job_id"]))
+    def _take(self, entry: dict[str, Any], sent: dict[Job, float]) -> None:
+        job = _job(entry)
+        if "sent" in entry:
+            if job in self.tokens:
+                sent[job] = _time(entry["sent"])
+            return
+        sent.pop(job, None)
+        self._forget(job)
         if "stopped" in entry:
-            self.stopped[job] = str(entry["stopped"])
-            return
-        if "token" not in entry:
-            progress = from_answer(*job, entry["answer"])
-            if not progress.phase.is_final:
-                raise ValueError("a job without a token is not over")
-            self.ended[job] = progress
-            return
-        found, _ = polling.load(entry["token"], service=job[0], now=0.0, epoch=0.0)
-        if found != job[1]:
-            raise ValueError("a token is of another job")
-        self.tokens[job] = entry["token"]
+            if entry["stopped"] not in exits.OUTCOMES:
+                raise ValueError("an outcome that opwatch doesn't know")
+            self.stopped[job] = entry["stopped"]
+        elif "token" in entry:
+            found, _ = polling.load(entry["token"], service=job[0], now=0.0, epoch=0.0)
+            if found != job[1]:
+                raise ValueError("a token is of another job")
+            self.tokens[job] = entry["token"]
+        else:
+            self.ended[job] = _answer(job, entry["answer"])
 
 
-def _entries(text: str) -> list[dict[str, Any]]:
-    fields = json.loads(text)
+def _entry(job: Job, **what: Any) -> dict[str, Any]:
+    return {"service": job[0], "job_id": job[1], **what}
+
+
+class _UnknownService(Exception):
+    """An entry is of a service that isn't installed; the message names those that are."""
+
+
+def _entries(content: str) -> Iterator[dict[str, Any]]:
+    """Yield what the object holds, then what the lines behind it say."""
+    fields, end = json.JSONDecoder().raw_decode(content)
     version = fields["opwatch_state"]
     if type(version) is int and version > VERSION:
         raise polling.NewerVersion(
@@ -162,39 +243,146 @@ def _entries(text: str) -> list[dict[str, Any]]:
         )
     if version != VERSION:
         raise ValueError(f"version {version!r:.20}, this opwatch reads version {VERSION}")
-    entries: list[dict[str, Any]] = fields["jobs"]
-    return entries
+    yield from fields["jobs"]
+    *lines, _ = f"{content[end:]}".split("\n")  # behind the last newline: what a crash cut off
+    yield from (json.loads(line) for line in lines if line)
+
+
+def _job(entry: dict[str, Any]) -> Job:
+    service, job_id = entry["service"], entry["job_id"]
+    known = services.names()
+    if service not in known:
+        raise _UnknownService(unknown("service", str(service), known))
+    return service, check_id(job_id, "job ID")
+
+
+def _time(value: Any) -> float:
+    if type(value) not in (int, float) or not abs(value) < 1e12:
+        raise ValueError("a time that is none")
+    return float(value)
+
+
+def _answer(job: Job, fields: dict[str, Any]) -> Progress[None]:
+    """Return the progress that `to_dict` wrote, without the model."""
+    fault = fields["fault"]
+    phase = Phase(fields["phase"])
+    if not phase.is_final:
+        raise ValueError("a job without a token is not over")
+    return Progress(
+        service=job[0],
+        job_id=job[1],
+        phase=phase,
+        percent=percent(fields["percent"]),
+        step=text(fields["step"]),
+        bytes_processed=count(fields["bytes_processed"]),
+        fault=None if fault is None else Fault(text(fault["code"]), text(fault["message"])),
+        started_at=parse_time(fields["started_at"]),
+        finished_at=parse_time(fields["finished_at"]),
+        wire=None,
+    )
+
+
+def _after_a_lost_answer(job: Job, token: str, epoch: float) -> str:
+    """Return the token of a wait that sent a request at `epoch` and was killed before it ended."""
+    _, state = polling.load(token, service=job[0], now=0.0, epoch=epoch)
+    state = polling.unanswered(state, 0.0)
+    return polling.dump(state, service=job[0], job_id=job[1], now=0.0, epoch=epoch)
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, ConfigurationError):
         return error.message
-    if type(error) is ValueError:
-        return str(error)
-    return "not what opwatch writes"
+    return str(error) if type(error) is ValueError else "not what opwatch writes"
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file beside `path`, to the disk, and put it in its place: all or nothing."""
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+# --- the file system ------------------------------------------------------------------------------
+
+
+def _locked(path: Path, named: Path) -> BinaryIO | None:
+    """Open and lock an existing file; None if there is none."""
+    while True:
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # a device may be read without end
+                raise ConfigurationError(f"the state file {named} is not a regular file")
+            file = path.open("r+b")
+        except FileNotFoundError:
+            return None
+        try:
+            _lock(file, named)
+            if _is(file, path):  # not one that another run has just replaced
+                file.seek(0)
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _is(file: BinaryIO, path: Path) -> bool:
+    return os.path.samestat(os.fstat(file.fileno()), path.stat())
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Lock a file until it is closed, which the end of a process does, too."""
     try:
-        with os.fdopen(number, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
+        import fcntl
+    except ImportError:  # Windows: nothing keeps two runs apart
+        return
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"the state file {path} is in use by another run of opwatch; stop that run, or give "
+            "this one another file"
+        ) from None
+    except OSError:
+        return  # a file system without locks
+
+
+def _replace(path: Path, content: bytes, *, is_new: bool) -> BinaryIO | None:
+    """Write a file beside `path`, to the disk, and put it in its place: all or nothing.
+
+    Return it, open and locked. One that `is_new` replaces none that another run has just created.
+    """
+    number, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)  # mode 0600
+    file = os.fdopen(number, "r+b")
+    try:
+        file.write(content)
+        file.flush()
+        os.fsync(number)
+        if os.name == "posix":
+            _lock(file, path)
+        else:
+            file.close()  # Windows renames no open file, so there each save writes a new one
+        if not (is_new and _linked(Path(name), path)):
+            Path(name).replace(path)
     except BaseException:
+        file.close()
         Path(name).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+    return None if file.closed else file
+
+
+def _linked(file: Path, path: Path) -> bool:
+    """Give a file its name, unless it is taken; False if the file system has no hard links."""
+    try:
+        path.hardlink_to(file)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    file.unlink()
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the renaming last; only POSIX opens folders."""
-    if os.name != "posix":
-        return
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+    """Make the renaming last, where folders can be opened and synced."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

@@ -14,19 +14,21 @@ from opwatch.auth.tokens import Auth
 from opwatch.clock import Clock
 from opwatch.core import polling
 from opwatch.core.channel import Channel, Notifications
-from opwatch.core.loop import Io, Turn, poll, upcoming
+from opwatch.core.loop import Io, Turn, poll, tell, upcoming
 from opwatch.core.options import Options, Settings
-from opwatch.core.polling import Schedule
+from opwatch.core.polling import Duration, Schedule
 from opwatch.core.run import Run, Step, outcome
 from opwatch.core.session import Service, Session
 from opwatch.errors import ConfigurationError, OpwatchError
+from opwatch.events import Event
 from opwatch.net import tls
 from opwatch.net.message import Address
 from opwatch.progress import Progress
 
 W = TypeVar("W")
-Terms: TypeAlias = tuple[float | None, float | None, Schedule | None]
+Terms: TypeAlias = tuple[Duration | None, Duration | None, Schedule | None]
 """What a caller asks of a wait: timeout, stall_timeout, schedule."""
+OnEvent: TypeAlias = Callable[[Event[W]], Any] | None
 
 
 class Core(Generic[W]):
@@ -66,11 +68,14 @@ class Core(Generic[W]):
         self._io.channel = Channel(self._session.service.name, how, self._io, self._settings)
         weakref.finalize(self, self._io.channel.close)
 
-    def _run(self, job_id: str, *terms: *Terms) -> Run[W]:
-        return self._runs([job_id], *terms)[0]
+    def _run(self, job_id: str, *terms: *Terms, on_event: OnEvent[W] = None) -> Run[W]:
+        return self._runs([job_id], *terms, on_event=on_event)[0]
 
-    def _runs(self, job_ids: Iterable[str], *terms: *Terms) -> list[Run[W]]:
+    def _runs(
+        self, job_ids: Iterable[str], *terms: *Terms, on_event: OnEvent[W] = None
+    ) -> list[Run[W]]:
         """Return a wait for each ID; the first polls of many are spread over a delay."""
+        self._check_callback(on_event, "on_event")
         if isinstance(job_ids, (str, bytes)) or not isinstance(job_ids, Iterable):
             problem = f"must be an iterable of job IDs, not {job_ids!r:.80}"
             raise ConfigurationError(problem, argument="job_ids")
@@ -82,15 +87,20 @@ class Core(Generic[W]):
         many = len(ids) > settings.max_in_flight
         spread = chosen.delays[0] / len(ids) if many else 0.0
         states = (polling.begin(plan, now, delay=spread * n) for n in range(len(ids)))
-        return [Run(self._session, self._clock, *both) for both in zip(ids, states, strict=True)]
+        return [
+            Run(self._session, self._clock, *both, on_event=on_event)
+            for both in zip(ids, states, strict=True)
+        ]
 
-    def _resumed(self, token: str) -> Run[W]:
+    def _resumed(self, token: str, on_event: OnEvent[W] = None) -> Run[W]:
+        self._check_callback(on_event, "on_event")
         clock = self._clock
         epoch = clock.epoch()  # before the other clock: otherwise a poll would be early
         name = self._session.service.name
         job_id, state = polling.load(token, service=name, now=clock.now(), epoch=epoch)
+        job_id = self._session.check_id(job_id)
         # When it is due may be what the service asked for.
-        return Run(self._session, clock, self._session.check_id(job_id), state, state.due)
+        return Run(self._session, clock, job_id, state, state.due, on_event, resumed=True)
 
     def nudge(self, job_id: str) -> None:
         """Poll a job now, ahead of the schedule, in each wait of this client for it.
@@ -102,6 +112,13 @@ class Core(Generic[W]):
         for the job. Raises `ConfigurationError` for an invalid ID.
         """
         self._io.nudges.nudge(self._session.check_id(job_id))
+
+    def _check_callback(self, callback: Any, name: str) -> None:
+        if callback is not None and not callable(callback):
+            raise ConfigurationError(f"must be callable, not {callback!r}", argument=name)
+        if not self._io.is_async and inspect.iscoroutinefunction(callback):
+            problem = f"must not be async: {type(self).__name__} is a blocking client"
+            raise ConfigurationError(problem, argument=name)
 
     async def _progress(self, job_id: str) -> Progress[W]:
         turn = Turn(self._io, self._clock.now())
@@ -117,6 +134,7 @@ class Core(Generic[W]):
         if run.due <= self._clock.now():
             run.over = self._owed.pop(run.job_id, None)
             progress = await poll(run, self._io)
+            await tell(run, run.events, progress)
             if run.over and run.trouble and run.trouble.held_until and not run.is_over:
                 # Whoever asks for a pause in each answer would otherwise never be asked how the
                 # job ended.
@@ -130,13 +148,7 @@ class Core(Generic[W]):
     async def _finish(
         self, run: Run[W], on_progress: Callable[[Progress[W]], Any] | None, cancel: Any
     ) -> Progress[W]:
-        if on_progress is not None and not callable(on_progress):
-            raise ConfigurationError(
-                f"must be callable, not {on_progress!r}", argument="on_progress"
-            )
-        if not self._io.is_async and inspect.iscoroutinefunction(on_progress):
-            problem = f"must not be async: {type(self).__name__} is a blocking client"
-            raise ConfigurationError(problem, argument="on_progress")
+        self._check_callback(on_progress, "on_progress")
         self._io.check_cancel(cancel)
         self._io.nudges.add(run)
         try:
@@ -144,6 +156,9 @@ class Core(Generic[W]):
                 if on_progress is not None and inspect.isawaitable(done := on_progress(progress)):
                     await done
         except BaseException as error:
+            if not run.is_over:
+                run.interrupt()
+                await tell(run, run.events)
             # Whatever ends a wait from outside (Ctrl-C, `on_progress`) gets a note with the token.
             if not (isinstance(error, OpwatchError) and error.token and error.job_id == run.job_id):
                 resumes = f"this token resumes the wait: {run.token}"

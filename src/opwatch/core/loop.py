@@ -10,6 +10,7 @@ its origin, and only then is sent; a `Turn` is one poll, which ends as a whole w
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import queue
 import time
@@ -24,6 +25,7 @@ from opwatch.core.holds import Holds
 from opwatch.core.nudges import Bell, Either, Nudges, Wait
 from opwatch.core.run import Run
 from opwatch.errors import ConfigurationError, OpwatchError, TransportError
+from opwatch.events import Event, Retrying
 from opwatch.net import fork
 from opwatch.net.message import Answer, Request
 from opwatch.progress import Progress
@@ -37,19 +39,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 W = TypeVar("W")
 Io: TypeAlias = "BlockingIo | AsyncIo"
+logger = logging.getLogger("opwatch")
 
 
 class Turn:
     """One poll, with every request it takes."""
 
-    __slots__ = ("clock", "end", "holds", "io", "last")
+    __slots__ = ("clock", "end", "holds", "io", "last", "sending")
 
-    def __init__(self, io: Io, last: float | None) -> None:
+    def __init__(
+        self, io: Io, last: float | None, sending: Callable[[], object] | None = None
+    ) -> None:
         self.io, self.clock, self.holds = io, io.clock, io.holds
         self.end = time.monotonic() + io.request_timeout
         """When it must be over, on the monotonic clock."""
         self.last = last
         """The wait's deadline, on the client's clock: from then on no backoff of ours holds it."""
+        self.sending = sending
+        """Called right before each request is sent, or None."""
 
     def left(self) -> float:
         return max(self.end - time.monotonic(), 0.0)
@@ -61,13 +68,15 @@ class Turn:
         """Hold an origin that limits the rate, for the `pause` that it asked for, if it said."""
         self.holds.limited(origin, self.clock.now(), pause)
 
-    def check(self, request: Request) -> None:
-        """Raise what keeps a request from being sent now."""
+    def admit(self, request: Request) -> None:
+        """Raise what keeps a request from being sent now; otherwise, say that it is."""
         if time.monotonic() >= self.end:
             raise TransportError(
                 f"not sent: `request_timeout` ({self.io.request_timeout:g} s) was used up before"
             )
         self.holds.check(request, self.clock.now(), self.last)
+        if self.sending is not None:
+            self.sending()
 
     def learn(self, request: Request, answer: Answer | None) -> None:
         """Hold an origin that asks for a pause, in whatever answer, even one that broke off."""
@@ -85,15 +94,20 @@ class Turn:
 
 async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | None:
     """Return the next answer of a wait; None after the last. Raise what ended the wait."""
+    await start(run)
     if not run.is_over:
         await io.listen(run.state.plan.deadline)
     while not run.is_over:
         if cancel is not None and cancel.is_set():
-            raise run.cancel()
-        if run.due > io.clock.now():
+            run.cancel()
+            await tell(run, run.events)
+        elif run.due > io.clock.now():
             await io.sleep(run, cancel)
-        elif (progress := await poll(run, io)) is not None:
-            return progress
+        else:
+            progress = await poll(run, io)
+            await tell(run, run.events, progress)
+            if progress is not None:
+                return progress
     if run.error is not None:
         raise run.error
     return None
@@ -101,7 +115,8 @@ async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | Non
 
 async def poll(run: Run[W], io: Io) -> Progress[W] | None:
     """Poll once; return the answer, if there is one."""
-    turn, closer = Turn(io, run.state.plan.deadline), polling.wants_closer_look(run.state)
+    turn = Turn(io, run.state.plan.deadline, run.sending)
+    closer = polling.wants_closer_look(run.state)
     run.begin(io.clock.now())
     try:
         brought: Any = await run.session.query(turn, run.job_id, closer=closer, over=run.over)
@@ -109,6 +124,32 @@ async def poll(run: Run[W], io: Io) -> Progress[W] | None:
         brought = error.with_traceback(None)  # it would keep its frames alive
     pause = io.holds.asked(run.session.address.origin)
     return run.learn(brought, io.clock.now(), io.clock.jitter(), pause)
+
+
+async def start(run: Run[W]) -> None:
+    """Tell once that a wait begins."""
+    if not run.has_started:
+        run.has_started = True
+        await tell(run, run.starts)
+
+
+async def tell(run: Run[W], events: Callable[..., list[Event[W]]], *brought: Any) -> None:
+    """Log what happened, and call `on_event`, if anybody listens.
+
+    One that raises isn't called again.
+    """
+    if run.on_event is None and not logger.isEnabledFor(logging.INFO):
+        return
+    for event in events(*brought):
+        if isinstance(event, Retrying) and event.error is not None:
+            words = (event.service, event.job_id, event.error._what(), event.next_poll_in)
+            logger.info("%s %s: %s; next poll in %.0f s", *words, extra=event.to_dict())
+        try:
+            if run.on_event is not None and inspect.isawaitable(done := run.on_event(event)):
+                await done
+        except BaseException:
+            run.on_event = None
+            raise
 
 
 def blocking(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -220,7 +261,7 @@ class BlockingIo(_Io):
         except queue.Empty:
             raise self._no_slot() from None
         try:
-            turn.check(request)
+            turn.admit(request)
             answer: Answer = self._transport.send(request, turn.end)
         except TransportError as error:
             turn.learn(request, error.__dict__.pop("head", None))
@@ -272,7 +313,7 @@ class AsyncIo(_Io):
             if scope.cancelled_caught:
                 raise self._no_slot() from None
         try:
-            turn.check(request)
+            turn.admit(request)
             answer: Answer = await self._transport.send(request, turn.end)
         except TransportError as error:
             turn.learn(request, error.__dict__.pop("head", None))

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from opwatch.core.loop import Io, blocking, poll, running_loop, soon
+from opwatch.core.loop import Io, blocking, poll, running_loop, soon, start, tell
 from opwatch.core.nudges import Either, nobody
 from opwatch.core.run import Run
 from opwatch.errors import OpwatchError, WaitCancelled
@@ -40,7 +40,7 @@ class Many(Generic[W]):
         self._heap = [(run.due, n, run) for n, run in enumerate(runs)]
         heapq.heapify(self._heap)
         self._count = len(runs)
-        self._is_cancelled = False
+        self._has_started = self._is_cancelled = False
         self._in_flight: dict[Any, Any] = {}
         self._answers: deque[Progress[W]] = deque()
         self._broken: deque[BaseException] = deque()
@@ -84,6 +84,10 @@ class Many(Generic[W]):
 
     async def _upcoming(self) -> Progress[W] | None:
         """Return the next answer of any job; None after the last."""
+        if not self._has_started:
+            self._has_started = True
+            for run in self._runs.values():
+                await start(run)
         if self._heap:
             await self._io.listen(self._heap[0][2].state.plan.deadline)
         while True:
@@ -117,13 +121,17 @@ class Many(Generic[W]):
         return False
 
     async def _poll(self, run: Run[W]) -> None:
-        if (progress := await poll(run, self._io)) is not None:
+        progress = await poll(run, self._io)
+        if progress is not None:
             self._answers.append(progress)
+        await tell(run, run.events, progress)
 
     def _put_back(self, run: Run[W]) -> None:
         """Queue a job's next poll, unless its wait has ended."""
         if run.error is not None:
-            logger.info("%s", run.error)
+            is_lost = not isinstance(run.error, WaitCancelled)
+            if is_lost and logger.isEnabledFor(logging.WARNING):
+                logger.warning("%s", run.error, extra=run.events()[-1].to_dict())
         elif not run.is_over and not self._is_cancelled:
             self._count += 1
             heapq.heappush(self._heap, (run.due, self._count, run))
@@ -131,10 +139,14 @@ class Many(Generic[W]):
     async def _cancel_all(self) -> None:
         self._is_cancelled = True
         self._heap.clear()
-        errors = [run.cancel() for run in self._runs.values() if not run.is_over]
+        cancelled = [run for run in self._runs.values() if not run.is_over]
+        for run in cancelled:
+            run.cancel()
         await self.give_up()
-        if errors:
-            raise errors[-1]
+        for run in cancelled:
+            await tell(run, run.events)
+        if cancelled:
+            raise cancelled[-1].error or AssertionError("a cancelled wait has its error")
 
     async def give_up(self) -> None:
         """Cancel the polls in flight, and return when they have ended."""

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import attrs
 
 from opwatch._version import __version__
-from opwatch.core.polling import Schedule, positive, seconds
+from opwatch.core.polling import Duration, Schedule, positive, seconds
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import Secret
 
@@ -17,7 +17,7 @@ from opwatch.net.message import Secret
 class Options(TypedDict, total=False):
     """What every client takes by keyword."""
 
-    request_timeout: float
+    request_timeout: Duration
     """Seconds for one poll, with its token and every other request it takes; 30."""
     schedule: Schedule | None
     """Used instead of the service's own."""
@@ -34,20 +34,24 @@ class Options(TypedDict, total=False):
 MOST_IN_FLIGHT = 10_000
 
 
+def _request_timeout(value: Any) -> float:
+    if found := seconds(value, "request_timeout"):
+        return found
+    raise ConfigurationError("must be above 0 seconds", argument="request_timeout")
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """The options of one client, checked."""
 
     schedule: Schedule | None = None
     max_failures: int = 10
-    request_timeout: float = 30.0
+    request_timeout: float = attrs.field(default=30.0, converter=_request_timeout)
     max_in_flight: int = 16
     ssl_context: ssl.SSLContext | None = None
     user_agent: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        if seconds(self.request_timeout, "request_timeout") == 0:
-            raise ConfigurationError("must be above 0 seconds", argument="request_timeout")
         if positive(self.max_in_flight, "max_in_flight") > MOST_IN_FLIGHT:
             problem = f"must be at most {MOST_IN_FLIGHT:,}"
             raise ConfigurationError(problem, argument="max_in_flight")

@@ -76,6 +76,7 @@ import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import attrs
@@ -86,6 +87,8 @@ from opwatch.reading import LONGEST_PAUSE
 
 T = TypeVar("T")
 Marker: TypeAlias = "float | int | str | None"
+Duration: TypeAlias = float | timedelta
+"""Seconds, or a `timedelta`."""
 
 FIRST_BACKOFF = 1.0
 """Seconds to the next query after the first trouble in a row; it doubles with each."""
@@ -113,8 +116,11 @@ def checked(value: T, name: str, is_valid: bool, must_be: str) -> T:
 
 
 def seconds(value: Any, name: str) -> float:
+    """Return a duration in seconds; raise a `ConfigurationError` if it isn't one."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    checked(value, name, is_number, "a number of seconds")
+    checked(value, name, is_number, "a number of seconds or a timedelta")
     return float(checked(value, name, 0 <= value <= LONGEST, f"from 0 to {LONGEST:.0f} seconds"))
 
 
@@ -163,8 +169,8 @@ class Plan(NamedTuple):
 def plan(
     now: float,
     schedule: Schedule,
-    timeout: float | None = None,
-    stall_timeout: float | None = None,
+    timeout: Duration | None = None,
+    stall_timeout: Duration | None = None,
     max_failures: int = 10,
 ) -> Plan:
     """Return the plan of a wait that begins now.
@@ -316,6 +322,16 @@ def advance_nudged(
     if classify(state, event, now) in (Event.OVER, Event.FATAL, Event.BARRED):
         return advance(state, event, now, jitter)
     return state._replace(polls=state.polls + 1), Verdict.WAIT
+
+
+def unanswered(state: PollState, now: float, jitter: float = 0.0) -> PollState:
+    """Return a wait whose poll at `now` may have been made, by a process that was killed then.
+
+    The next poll is due when it would be, whatever the answer said, but for a `Retry-After` in it.
+    """
+    still, _ = advance(state, Trouble(transient=True), now, jitter)
+    moved = begin(state.plan, now, delay=state.plan.schedule.delays[0])
+    return state._replace(due=max(still.due, moved.due))
 
 
 def classify(state: PollState, event: Reading | Trouble, now: float) -> Event:

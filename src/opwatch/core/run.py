@@ -1,6 +1,7 @@
 """One wait for one job, without input and output: what to do next, and what a poll changes.
 
-A run says when its next poll is `due` and whether it `is_over`; `learn` takes what a poll brought.
+A run says when its next poll is `due` and whether it `is_over`; `learn` takes what a poll brought,
+and `events` says what that was.
 What an answer means is decided in `polling`; here an end becomes the error that a user sees.
 Sleeping and sending are `core.loop`'s.
 """
@@ -10,7 +11,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -28,6 +31,7 @@ from opwatch.errors import (
     WaitStalled,
     WaitTimeout,
 )
+from opwatch.events import Ended, Event, Held, Polled, Retrying, Started
 from opwatch.progress import Phase, Progress
 from opwatch.reading import LONGEST_PAUSE
 from opwatch.text import printable
@@ -35,6 +39,8 @@ from opwatch.text import printable
 W = TypeVar("W")
 logger = logging.getLogger("opwatch")
 
+_ROUNDING = 0.05
+"""Seconds: the times of a token are rounded up, so a wait may be resumed this much too early."""
 RESUME = "`.token` resumes the wait"
 AGAIN = "call wait() again to keep waiting"
 
@@ -52,13 +58,23 @@ class Step(Generic[W]):
     trouble: OpwatchError | None = None
     """Why this turn brought no answer, if the wait continues all the same."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the step as JSON; `wire` of its progress is left out."""
+        return {
+            "progress": None if self.progress is None else self.progress.to_dict(),
+            "token": self.token,
+            "delay": self.delay,
+            "trouble": None if self.trouble is None else self.trouble.to_dict(),
+        }
+
 
 class Run(Generic[W]):
     """The wait for one job."""
 
     __slots__ = (
-        *("__weakref__", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error", "is_over"),
-        *("job_id", "last", "over", "session", "state", "trouble", "wake"),
+        *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error"),
+        *("has_started", "is_over", "job_id", "last", "on_event", "over", "resumed", "sending"),
+        *("session", "state", "trouble", "wake"),
     )
 
     def __init__(
@@ -68,6 +84,9 @@ class Run(Generic[W]):
         job_id: str,
         state: PollState,
         held_until: float = -math.inf,
+        on_event: Callable[[Event[W]], Any] | None = None,
+        *,
+        resumed: bool = False,
     ) -> None:
         self.session = session
         self._clock = clock
@@ -81,6 +100,14 @@ class Run(Generic[W]):
         """Wakes whoever sleeps until `due`; from any thread."""
         self.job_id = job_id
         self.state = state
+        self.on_event = on_event
+        sending = getattr(on_event, "sending", None)  # a state file is told before a poll, too
+        self.sending = partial(sending, session.service.name, job_id) if sending else None
+        self.resumed = resumed
+        """Whether the wait began elsewhere."""
+        self.has_started = False
+        """Whether it was told that the wait began."""
+        self._began = clock.now()
         self.is_over = False
         """Whether the wait has ended, with the job's end or with an error."""
         self.error: OpwatchError | None = None
@@ -165,6 +192,45 @@ class Run(Generic[W]):
         error = WaitCancelled("the wait was cancelled; the job continues", advice=RESUME)
         self._break(error)
         return error
+
+    def interrupt(self) -> None:
+        """End the wait because something outside of it did: Ctrl-C, a task that is cancelled."""
+        self._break(WaitCancelled("the watching was stopped; the job is still running"))
+
+    def starts(self) -> list[Event[W]]:
+        """Return the events of a wait that begins."""
+        found: list[Event[W]] = [self._event(Started, resumed=self.resumed)]
+        if self.resumed and (left := self.due - self._clock.now()) > _ROUNDING:
+            found.append(self._event(Held, resumed=True, next_poll_in=left))
+        return found
+
+    def events(self, progress: Progress[W] | None = None) -> list[Event[W]]:
+        """Return what just happened; `progress` is what `learn` returned."""
+        found: list[Event[W]] = []
+        left = None if self.is_over else max(self.due - self._clock.now(), 0.0)
+        if progress is not None:
+            found.append(self._event(Polled, next_poll_in=left))
+        elif not self.is_over and self.trouble is not None:
+            if self.trouble.held_until is None:
+                found.append(self._event(Retrying, next_poll_in=left, error=self.trouble))
+            else:
+                found.append(self._event(Held, next_poll_in=left))
+        if self.is_over:
+            found.append(self._event(Ended, error=self.error))
+        return found
+
+    def _event(self, kind: type[Event[W]], **more: Any) -> Event[W]:
+        clock = self._clock
+        return kind(
+            service=self.session.service.name,
+            job_id=self.job_id,
+            time=datetime.fromtimestamp(clock.epoch(), UTC),
+            progress=self.last,
+            attempt=self.state.polls,
+            elapsed=clock.now() - self._began,
+            token=self.token,
+            **more,
+        )
 
     def _fail(self, error: OpwatchError, now: float, jitter: float, *, over: bool = False) -> None:
         """Take a poll that brought no answer, or only that the job is over."""

@@ -62,6 +62,9 @@ _ENDS = {
 """By the name of an error's class: importing the classes would cost more than all of `--help`."""
 
 
+OUTCOMES = frozenset(end.outcome for end in _ENDS.values())
+
+
 def of_error(error: Exception) -> End:
     """Return what an error that ended a wait is."""
     names = (kind.__name__ for kind in type(error).__mro__)

@@ -1,0 +1,352 @@
+"""The board: one row for each job, as rich draws it.
+
+It keeps what is shown of each job and lays it out in the width there is. It doesn't know when it is
+drawn, or on what.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from opwatch.events import Ended, Event, Held, Polled, Retrying
+from opwatch.progress import Phase, Progress
+from opwatch.text import printable
+from opwatch.words import amount, details, duration, in_short, reason, shortened
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.text import Text
+
+FREE = 3
+"""Cells left free at the end of a row: a terminal writes the `^C` of Ctrl-C behind the last row,
+and one that wraps by it is not erased."""
+
+
+@attrs.define
+class Row:
+    """What is shown of one job."""
+
+    service: str
+    job_id: str
+    began: float
+    progress: Progress[Any] | None = None
+    due: float | None = None
+    """When the next query is made."""
+    notice: str | None = None
+    """Why there is no answer at the moment."""
+    queries: int = 0
+    ended: float | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    details: list[str] = attrs.field(factory=list)
+    """What stands behind the reason if there is room."""
+
+    @property
+    def style(self) -> str:
+        if self.outcome is not None:
+            return {"succeeded": "green", "ended": "yellow"}.get(self.outcome, "red")
+        return "yellow" if self.notice else "cyan"
+
+    def mark(self, *, ascii_only: bool) -> str:
+        if self.outcome is not None:
+            good, bad = ("+", "x") if ascii_only else ("✓", "✗")
+            return {"succeeded": good, "ended": "?"}.get(self.outcome, bad)
+        return "!" if self.notice else " "
+
+    @property
+    def words(self) -> str:
+        """What stands beside the bar."""
+        if self.outcome is not None or self.notice:
+            return self.outcome or self.notice or ""
+        if self.progress is None:
+            return "first query" if self.due is None else "watched"
+        if self.progress.step and self.progress.phase is Phase.RUNNING:
+            return printable(self.progress.step, 120)
+        return str(self.progress.phase)
+
+    def why(self, width: int) -> str:
+        """The reason, with as many of the details as fit into one line."""
+        text = f"{self.service} {self.job_id}: {self.reason}"
+        for detail in self.details:
+            if len(text) + 1 + len(detail) > width:
+                break
+            text = f"{text} {detail}"
+        return text
+
+
+class Board:
+    """The rows of all jobs. `now` gives seconds on a clock that only goes forward."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self.rows: dict[tuple[str, str], Row] = {}
+
+    def row(self, job: tuple[str, str]) -> Row:
+        """Return the job's row; a new job's row starts now."""
+        row = self.rows.get(job)
+        if row is None:
+            service, job_id = job
+            row = self.rows[job] = Row(printable(service), printable(job_id), self._now())
+        return row
+
+    def show(self, event: Event[Any]) -> None:
+        """Show what an event says of its job."""
+        row, delay = self.row(event.job), event.next_poll_in
+        if isinstance(event, Polled) and event.progress is not None:
+            self._answer(row, event.progress, delay)
+        elif isinstance(event, Retrying) and event.error is not None:
+            self.troubled(event.job, in_short(event.error), delay)
+        elif isinstance(event, Held):
+            self.held(event.job, None if event.resumed else "held by a rate limit", delay)
+        elif isinstance(event, Ended):
+            row.progress = event.progress
+            why = reason(event)
+            self.ended(event.job, event.outcome, why, details=() if why is None else details(event))
+        row.queries = event.attempt
+
+    def answered(
+        self, job: tuple[str, str], progress: Progress[Any], delay: float | None = None
+    ) -> None:
+        """A query was answered; the next is made in `delay` seconds."""
+        self._answer(self.row(job), progress, delay)
+        if progress.phase.is_final:
+            fault = printable(str(progress.fault)) if progress.fault else None
+            self.ended(job, str(progress.phase), fault)
+
+    def _answer(self, row: Row, progress: Progress[Any], delay: float | None) -> None:
+        row.progress, row.notice = progress, None
+        row.queries += 1
+        self._next(row, delay)
+
+    def troubled(self, job: tuple[str, str], notice: str, delay: float | None) -> None:
+        """A query was not answered, and the wait retries."""
+        row = self.row(job)
+        row.notice = printable(notice, 120)
+        row.queries += 1
+        self._next(row, delay)
+
+    def held(self, job: tuple[str, str], notice: str | None, delay: float | None) -> None:
+        """Nothing is asked for a while."""
+        row = self.row(job)
+        row.notice = printable(notice, 120) if notice else None
+        self._next(row, delay)
+
+    def ended(
+        self,
+        job: tuple[str, str],
+        outcome: str,
+        reason: str | None,
+        *,
+        details: Iterable[str] = (),
+        asked: bool = False,
+    ) -> None:
+        """The job or its wait is over.
+
+        `details` stand behind the reason as far as there is room. `asked` says that a query brought
+        the end which was neither answered nor retried.
+        """
+        row = self.row(job)
+        row.queries += asked
+        row.details = [printable(detail, 200) for detail in details]
+        row.due = row.notice = None
+        row.outcome = outcome
+        row.reason = None if reason is None else printable(reason, 1000)
+        if row.ended is None:
+            row.ended = self._now()
+
+    @property
+    def is_over(self) -> bool:
+        return all(row.outcome is not None for row in self.rows.values())
+
+    def _next(self, row: Row, delay: float | None) -> None:
+        row.due = None if delay is None else self._now() + delay
+
+    # Drawing; rich calls the first.
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.constrain import Constrain
+        from rich.text import Text
+
+        rows = list(self.rows.values())
+        room = max(console.size.height - 2, 2)
+        hidden: list[Row] = []
+        if len(rows) > room:
+            rows.sort(key=lambda row: row.outcome is not None)
+            rows, hidden = rows[: room - 1], rows[room - 1 :]
+        columns = Columns.fit(rows, options.max_width)
+        now = self._now()
+        for row in rows:
+            line = columns.line(row, now, ascii_only=options.ascii_only)
+            yield Constrain(line, options.max_width - FREE)
+        if hidden:
+            text = Text(f"  and {len(hidden)} more: {counted(hidden)}", style="dim", no_wrap=True)
+            yield Constrain(text, options.max_width - FREE)
+
+    def reasons(self, width: int) -> list[Text]:
+        """Why each job that did not succeed did not, a line for each."""
+        from rich.text import Text
+
+        rows = [row for row in self.rows.values() if row.reason]
+        return [Text(row.why(width), style=row.style) for row in rows]
+
+    def summary(self) -> RenderableType:
+        """How each job ended, in a table, and below it why where one did not succeed."""
+        return _Summary(self, list(self.rows.values()), self._now())
+
+
+@attrs.frozen
+class _Summary:
+    """The table at the end; an id is cut if there is no room for it, and never folded."""
+
+    board: Board
+    rows: list[Row]
+    now: float
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        yield self._table(options.max_width, ascii_only=options.ascii_only)
+        if reasons := self.board.reasons(options.max_width):
+            yield Text("")
+            yield from reasons
+
+    def _table(self, width: int, *, ascii_only: bool) -> RenderableType:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        heads = ["", "service", "job", "outcome", "watched", "queries"]
+        cells = [self._cells(row, ascii_only=ascii_only) for row in self.rows]
+        longest = max((len(row.job_id) for row in self.rows), default=0)
+        wanted, between = min(longest, 16), 1 if ascii_only else 2
+        while (room := width - _breadth(heads, cells, between)) < wanted and len(heads) > 4:
+            heads.pop()  # the queries, then the time
+        room = max(room, 6)
+        rule = None if ascii_only else box.SIMPLE_HEAD
+        table = Table(box=rule, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        for head in heads:
+            right = head in ("watched", "queries")
+            table.add_column(head, no_wrap=True, justify="right" if right else "left")
+        gap = ".." if ascii_only else "…"
+        for row, texts in zip(self.rows, cells, strict=True):
+            texts[2] = shortened(texts[2], room, gap)
+            styles = [row.style, "", "", row.style, "", ""]
+            shown = [Text(text, style=style) for text, style in zip(texts, styles, strict=True)]
+            table.add_row(*shown[: len(heads)])
+        return table
+
+    def _cells(self, row: Row, *, ascii_only: bool) -> list[str]:
+        watched = (row.ended if row.ended is not None else self.now) - row.began
+        mark = row.mark(ascii_only=ascii_only)
+        texts = [mark, row.service, row.job_id, row.outcome or "", duration(watched)]
+        return [*texts, str(row.queries)]
+
+
+def _breadth(heads: list[str], cells: list[list[str]], between: int) -> int:
+    """How wide a table's columns but the job's are, with what stands between all of them."""
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=False)]
+    return sum(widths) - widths[2] + between * (len(heads) - 1)
+
+
+def counted(rows: Iterable[Row]) -> str:
+    """How many rows stand where: "30 running, 12 succeeded"."""
+    counts = Counter(
+        row.outcome or str(row.progress.phase if row.progress else Phase.PENDING) for row in rows
+    )
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
+
+
+@attrs.frozen
+class Columns:
+    """How wide each part of a row is."""
+
+    service: int
+    job: int
+    bar: int
+    words: int
+    times: bool
+    """Whether there is room for the time that passed and the time to the next query."""
+
+    AMOUNT = 7
+    ELAPSED = 7
+    NEXT = 8
+
+    @classmethod
+    def fit(cls, rows: list[Row], width: int) -> Columns:
+        """What fits into `width` cells; one row never takes two lines."""
+        service = min(max((len(row.service) for row in rows), default=0), 12)
+        longest = max((len(row.job_id) for row in rows), default=0)
+        times = width >= 72
+        fixed = 2 + service + 1 + 1 + 1 + cls.AMOUNT + 1
+        if times:
+            fixed += cls.ELAPSED + 1 + cls.NEXT + 1
+        left = max(width - FREE - fixed, 12)
+        job = min(longest, max(left * 3 // 10, 4))
+        left -= job
+        words = max(left * 6 // 10, 4)
+        return cls(service, job, max(min(left - words, 40), 4), words, times)
+
+    def line(self, row: Row, now: float, *, ascii_only: bool) -> RenderableType:
+        """One row as one line of cells."""
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+        widths = [1, self.service, self.job, self.bar, self.AMOUNT, self.words]
+        widths += [self.ELAPSED, self.NEXT] if self.times else []
+        for n, width in enumerate(widths):
+            right = n in (4, 6)
+            grid.add_column(
+                width=width, no_wrap=True, overflow="ellipsis", justify="right" if right else "left"
+            )
+        grid.add_row(*self._cells(row, now, ascii_only=ascii_only))
+        return grid
+
+    def _cells(self, row: Row, now: float, *, ascii_only: bool) -> list[RenderableType]:
+        from rich.text import Text
+
+        cells: list[RenderableType] = [
+            Text(row.mark(ascii_only=ascii_only), style=row.style),
+            Text(row.service),
+            Text(shortened(row.job_id, self.job, ".." if ascii_only else "…"), style="dim"),
+            self._bar(row),
+            Text(amount(row.progress) if row.progress else ""),
+            Text(row.words, style=row.style if row.outcome or row.notice else ""),
+        ]
+        if self.times:
+            elapsed = (row.ended if row.ended is not None else now) - row.began
+            cells += [Text(duration(elapsed), style="dim"), _countdown(row, now)]
+        return cells
+
+    def _bar(self, row: Row) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+
+        percent = row.progress.percent if row.progress else None
+        over = row.outcome is not None
+        if over and percent is None:
+            percent = 100.0 if row.outcome == "succeeded" else 0.0
+        return ProgressBar(
+            total=100.0 if percent is not None else None,
+            completed=percent or 0.0,
+            width=self.bar,
+            complete_style=row.style,
+            finished_style=row.style,
+            pulse_style=row.style,
+        )
+
+
+def _countdown(row: Row, now: float) -> Text:
+    from rich.text import Text
+
+    if row.outcome is not None or (row.due is None and row.queries):
+        return Text("")
+    left = (row.due or now) - now
+    return Text(_soon(left) if left >= 0.5 else "asking", style="dim")
+
+
+def _soon(seconds: float) -> str:
+    return f"in {seconds:.0f} s" if seconds < 1000 else f"in {seconds / 60:.0f} m"
