@@ -1,0 +1,408 @@
+"""`on_event`: what happens during a wait, the same in each way to wait and in `--json`."""
+
+import io
+import json
+import logging
+import threading
+from contextlib import suppress
+from datetime import timedelta
+
+import anyio
+import attrs
+import pytest
+from scripted_jobs import BY_NAME, JOB_ID, JOBS, Clock, World
+
+from opwatch import ITwin, Schedule
+from opwatch.cli.lines import JsonLines
+from opwatch.cli.report import page
+from opwatch.cli.run import Report, watch
+from opwatch.cli.state import StateFile
+from opwatch.cli.watching import Crew, Limits
+from opwatch.errors import ConfigurationError, JobFailed, OpwatchError, WaitCancelled
+from opwatch.events import Ended, Held, Polled, Retrying, Started
+from opwatch.testing import FakeClock, Script, reply
+
+WATCHED = [job for job in JOBS if job.cancel_at is None]
+
+
+def active(percentage=0):
+    return reply(200, {"jobProgress": {"state": "Active", "percentage": percentage}})
+
+
+SUCCESS = reply(200, {"jobProgress": {"state": "success", "percentage": 100}})
+DOWN = reply(503, {"error": {"code": "ServiceUnavailable", "message": "not now"}})
+LIMITED = reply(
+    429, {"error": {"code": "RateLimitExceeded", "message": "slowly"}}, {"Retry-After": "70"}
+)
+
+
+@pytest.fixture
+def clock():
+    with FakeClock() as clock:
+        yield clock
+
+
+def script(*answers):
+    return Script({"/progress": answers})
+
+
+class Told(list):
+    """The events of a wait."""
+
+    def __call__(self, event):
+        self.append(event)
+
+    @property
+    def kinds(self):
+        return [type(event).__name__ for event in self]
+
+    def dicts(self):
+        return [event.to_dict() for event in self]
+
+
+# --- the same, whoever is told --------------------------------------------------------------------
+
+
+def how(job):
+    return {"timeout": job.timeout, **job.how}
+
+
+def by_wait(job):
+    told, world = Told(), World(job, Clock())
+    with world.clock, Script(world.handle), world.client() as client, suppress(OpwatchError):
+        client.wait(JOB_ID, on_event=told, **how(job))
+    return told.dicts()
+
+
+def by_watch(job):
+    told, world = Told(), World(job, Clock())
+    with world.clock, Script(world.handle), world.client() as client, suppress(OpwatchError):
+        for _ in client.watch(JOB_ID, on_event=told, **how(job)):
+            pass
+    return told.dicts()
+
+
+def by_watch_many(job):
+    told, world = Told(), World(job, Clock())
+    with world.clock, Script(world.handle), world.client() as client:
+        for _ in client.watch_many([JOB_ID], on_event=told, **how(job)):
+            pass
+    return told.dicts()
+
+
+def by_async_wait(job):
+    told, world = Told(), World(job, Clock())
+
+    async def on_event(event):
+        await anyio.lowlevel.checkpoint()
+        told(event)
+
+    async def main():
+        async with world.client(asynchronous=True) as client:
+            with suppress(OpwatchError):
+                await client.wait(JOB_ID, on_event=on_event, **how(job))
+
+    with world.clock, Script(world.handle):
+        anyio.run(main)
+    return told.dicts()
+
+
+def by_async_watch_many(job):
+    told, world = Told(), World(job, Clock())
+
+    async def main():
+        async with world.client(asynchronous=True) as client:
+            async for _ in client.watch_many([JOB_ID], on_event=told, **how(job)):
+                pass
+
+    with world.clock, Script(world.handle):
+        anyio.run(main)
+    return told.dicts()
+
+
+WAYS = [by_watch, by_watch_many, by_async_wait, by_async_watch_many]
+
+
+@pytest.mark.parametrize("job", WATCHED, ids=lambda job: job.name)
+def test_each_way_to_wait_tells_the_same(job):
+    """The events of a scripted job are equal, however it is waited for."""
+    expected = by_wait(job)
+    assert [event["event"] for event in expected[:1] + expected[-1:]] == ["start", "result"]
+    for way in WAYS:
+        assert way(job) == expected, way.__name__
+
+
+@pytest.mark.parametrize("job", WATCHED, ids=lambda job: job.name)
+def test_the_command_line_tells_the_same(job, tmp_path, capsys):
+    """`--json` prints the events of `wait`; the report and the state file are made of them."""
+    expected, out, err = by_wait(job), io.StringIO(), io.StringIO()
+    schedule = {name: job.how[name] for name in job.how if name == "schedule"}
+    world = World(attrs.evolve(job, options=job.options | schedule), Clock())
+    with world.clock, Script(world.handle):
+        client = world.client(asynchronous=True)
+        state, report = StateFile(tmp_path / "state"), tmp_path / "page.html"
+        crew = Crew(state, JsonLines(out, err), Report(report))
+        limits = Limits(job.timeout, job.how.get("stall_timeout"))
+        code = watch(crew, [(job.service, JOB_ID)], {job.service: client}, limits)
+    printed = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert printed == expected
+    assert report.read_text("utf-8") == page(expected)
+    assert code == expected[-1]["exit_code"]
+    kept = StateFile(tmp_path / "state")
+    assert len(kept.ended) + len(kept.stopped) == 1
+    assert kept.tokens == {}
+
+
+@pytest.mark.parametrize("name", [job.name for job in JOBS if job.cancel_at is not None])
+@pytest.mark.parametrize("way", [by_wait, by_watch, by_watch_many])
+def test_a_wait_that_is_cancelled_ends_with_an_event(name, way):
+    """Setting `cancel` is the end of the events, too."""
+    job = BY_NAME[name]
+    stop = threading.Event()
+    clock = Clock(alarm=job.cancel_at or None)
+    clock.ring = stop.set
+    if job.cancel_at == 0:
+        stop.set()
+    told, world = Told(), World(job, clock)
+    with clock, Script(world.handle), world.client() as client, suppress(WaitCancelled):
+        terms = how(job) | {"on_event": told, "cancel": stop}
+        if way is by_wait:
+            client.wait(JOB_ID, **terms)
+        elif way is by_watch:
+            list(client.watch(JOB_ID, **terms))
+        else:
+            list(client.watch_many([JOB_ID], **terms))
+    assert isinstance(told[-1], Ended)
+    assert (told[-1].outcome, told[-1].elapsed) == ("interrupted", job.cancel_at)
+
+
+# --- what an event says ---------------------------------------------------------------------------
+
+
+def test_the_events_of_a_wait(clock):
+    """Each has its time, the job, the last answer, the error, the next poll and the attempt."""
+    told = Told()
+    with script(active(40), DOWN, LIMITED, SUCCESS):
+        ITwin("made-up").wait("j1", timeout=3600, on_event=told)
+    assert told.kinds == ["Started", "Polled", "Retrying", "Retrying", "Polled", "Ended"]
+    started, polled, down, limited, last, ended = told
+    assert {event.job for event in told} == {("itwin", "j1")}
+    assert [event.elapsed for event in told] == [0, 0, 15, 45, 115, 115]
+    assert [(event.time - started.time).total_seconds() for event in told] == [
+        *(0, 0, 15, 45, 115, 115)
+    ]
+    assert [event.attempt for event in told] == [0, 1, 2, 3, 4, 4]
+    assert [event.next_poll_in for event in told] == [None, 15, 30, 70, None, None]
+    assert (started.progress, started.error, started.resumed) == (None, None, False)
+    assert (polled.progress.percent, polled.error) == (40, None)
+    assert (down.progress.percent, down.error.status, limited.error.status) == (40, 503, 429)
+    assert (last.progress.percent, ended.progress.percent) == (100, 100)
+    assert (ended.error, ended.outcome, ended.exit_code) == (None, "succeeded", 0)
+
+
+def test_the_token_of_an_event_resumes_the_wait(clock):
+    """A wait that is resumed says so, holds until it is due, and counts the polls before."""
+    told, resumed = Told(), Told()
+    with script(active(40), SUCCESS), ITwin("made-up") as client:
+        for _ in client.watch("j1", timeout=3600, on_event=told):
+            break
+        client.resume(told[-1].token, on_event=resumed)
+    assert resumed.kinds == ["Started", "Held", "Polled", "Ended"]
+    assert [event.resumed for event in resumed[:2]] == [True, True]
+    assert resumed[1].next_poll_in == 15
+    assert [event.attempt for event in resumed] == [1, 1, 2, 2]
+
+
+def test_a_pause_for_the_whole_client_holds_the_other_jobs(clock):
+    """Nothing is sent for a job that another's rate limit holds, and an event says so."""
+    told = Told()
+    with script(LIMITED, active(1)), ITwin("made-up") as client:
+        many = client.watch_many(["j1", "j2"], timeout=3600, on_event=told)
+        next(many)
+    held = [event for event in told if isinstance(event, Held)]
+    assert [(event.job_id, event.resumed, event.attempt) for event in held] == [("j2", False, 0)]
+    assert held[0].next_poll_in >= 70
+
+
+def test_a_failed_job_ends_without_an_error(clock):
+    """`wait` raises `JobFailed`; the event has the answer."""
+    told = Told()
+    failed = reply(200, {"jobProgress": {"state": "failed"}})
+    with script(failed), pytest.raises(JobFailed):
+        ITwin("made-up").wait("j1", timeout=3600, on_event=told)
+    assert (told[-1].error, told[-1].outcome, told[-1].exit_code) == (None, "failed", 1)
+
+
+class Stop(Exception):
+    """What a caller's own code raises."""
+
+
+def test_whatever_ends_a_wait_from_outside_is_its_last_event(clock):
+    """Also an exception of `on_progress`: the job continues, and the token says where."""
+    told = Told()
+
+    def stop(progress):
+        raise Stop
+
+    with script(active(40)), pytest.raises(Stop):
+        ITwin("made-up").wait("j1", timeout=3600, on_progress=stop, on_event=told)
+    assert told.kinds == ["Started", "Polled", "Ended"]
+    assert (told[-1].outcome, told[-1].exit_code) == ("interrupted", 130)
+
+
+def test_a_task_that_is_cancelled_is_the_last_event_of_its_wait(clock):
+    """The same where a task is cancelled."""
+    told, world = Told(), World(BY_NAME["never ends"], clock)
+
+    async def main():
+        async with anyio.create_task_group() as group:
+
+            def on_event(event):
+                told(event)
+                if isinstance(event, Polled):
+                    group.cancel_scope.cancel()
+
+            async with world.client(asynchronous=True) as client:
+                await client.wait(JOB_ID, timeout=400, on_event=on_event)
+
+    with Script(world.handle):
+        anyio.run(main)
+    assert told.kinds == ["Started", "Polled", "Ended"]
+    assert told[-1].outcome == "interrupted"
+
+
+@pytest.mark.parametrize("kind", [Started, Polled, Ended])
+def test_an_exception_of_on_event_passes_through(clock, kind):
+    """It isn't called again, and no answer of `watch_many` is lost."""
+    told = []
+
+    def on_event(event):
+        told.append(event)
+        if isinstance(event, kind):
+            raise Stop
+
+    with script(active(40), SUCCESS), ITwin("made-up") as client:
+        with pytest.raises(Stop):
+            client.wait("j1", timeout=3600, on_event=on_event)
+        assert isinstance(told[-1], kind)
+    with script(active(40), SUCCESS), ITwin("made-up") as client:
+        many, seen = client.watch_many(["j1"], timeout=3600, on_event=on_event), []
+        with pytest.raises(Stop):
+            seen.extend(many)
+        seen.extend(many)
+    assert {progress.percent for progress in [*seen, *many.last.values()]} >= {100}
+
+
+@pytest.mark.parametrize("value", ["text", 7, object()])
+@pytest.mark.parametrize("call", ["wait", "watch", "watch_many", "resume"])
+def test_on_event_must_be_callable(clock, value, call):
+    """Anything else is refused before the first poll."""
+    calls = {
+        "wait": lambda client: client.wait("j1", timeout=1, on_event=value),
+        "watch": lambda client: client.watch("j1", timeout=1, on_event=value),
+        "watch_many": lambda client: client.watch_many(["j1"], timeout=1, on_event=value),
+        "resume": lambda client: client.resume("a token", on_event=value),
+    }
+    client = ITwin("made-up")
+    with pytest.raises(ConfigurationError, match="`on_event` must be callable"):
+        calls[call](client)
+
+
+def test_on_event_of_a_blocking_client_is_not_async(clock):
+    """A coroutine function is refused by name."""
+
+    async def on_event(event):
+        """Never called."""
+
+    client = ITwin("made-up")
+    with pytest.raises(ConfigurationError, match="`on_event` must not be async"):
+        client.wait("j1", timeout=1, on_event=on_event)
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def test_a_progress_as_json(clock):
+    """All but `wire`, in the words of `--json`."""
+    with script(active(40)):
+        progress = ITwin("made-up").progress("j1")
+    assert json.loads(json.dumps(progress.to_dict())) == {
+        "service": "itwin",
+        "job_id": "j1",
+        "phase": "running",
+        "percent": 40,
+        **dict.fromkeys(("step", "bytes_processed", "fault", "started_at", "finished_at")),
+    }
+
+
+def test_a_step_as_json(clock):
+    """The answer, the token, the delay and the error, as JSON."""
+    with script(active(40), DOWN), ITwin("made-up") as client:
+        first = client.start("j1", timeout=3600)
+        clock.advance(15)
+        second = client.step(first.token)
+    assert json.loads(json.dumps(first.to_dict())) == {
+        "progress": first.progress.to_dict(),
+        "token": first.token,
+        "delay": 15,
+        "trouble": None,
+    }
+    trouble = second.to_dict()["trouble"]
+    assert (trouble["type"], trouble["status"]) == ("Unavailable", 503)
+    assert second.to_dict()["progress"] is None
+
+
+# --- durations ------------------------------------------------------------------------------------
+
+
+def test_durations_may_be_timedeltas(clock):
+    """`timeout`, `stall_timeout`, `request_timeout` and the delays of a schedule."""
+    minute = timedelta(minutes=1)
+    told = Told()
+    schedule = Schedule([timedelta(seconds=20)])
+    with script(active(1)), ITwin("made-up", request_timeout=minute, schedule=schedule) as client:
+        with suppress(OpwatchError):
+            client.wait("j1", timeout=minute, on_event=told)
+        assert [event.elapsed for event in told if isinstance(event, Polled)] == [0, 20, 40, 60]
+        told.clear()
+        with suppress(OpwatchError):
+            client.wait("j1", timeout=None, stall_timeout=minute / 2, on_event=told)
+        assert (told[-1].outcome, told[-1].elapsed) == ("stalled", 40)
+
+
+@pytest.mark.parametrize("wrong", [timedelta(seconds=-1), timedelta.max, "10m"])
+def test_durations_that_are_none(clock, wrong):
+    """A negative or endless `timedelta` is refused as the number would be."""
+    with pytest.raises(ConfigurationError, match="`timeout` must be"):
+        ITwin("made-up").wait("j1", timeout=wrong)
+    with pytest.raises(ConfigurationError, match="`request_timeout` must be"):
+        ITwin("made-up", request_timeout=wrong)
+
+
+# --- the log --------------------------------------------------------------------------------------
+
+
+def test_each_retry_is_a_line_of_the_log(clock, caplog):
+    """At INFO, with status, cause and delay, and the event's fields as `extra`."""
+    caplog.set_level(logging.INFO, "opwatch")
+    told = Told()
+    with script(active(40), DOWN, SUCCESS):
+        ITwin("made-up").wait("j1", timeout=3600, on_event=told)
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("opwatch", "INFO")
+    assert record.getMessage() == ("itwin j1: not now (503 ServiceUnavailable); next poll in 30 s")
+    [retrying] = (event for event in told if isinstance(event, Retrying))
+    assert {name: getattr(record, name) for name in retrying.to_dict()} == retrying.to_dict()
+
+
+def test_a_lost_job_of_many_is_a_warning(clock, caplog):
+    """What ended the wait without the job's end is logged; a job that failed isn't lost."""
+    gone = reply(404, {"error": {"code": "JobNotFound", "message": "no such job"}})
+    failed = reply(200, {"jobProgress": {"state": "failed"}})
+    answers = {"j1/progress": [gone], "j2/progress": [failed]}
+    with Script(answers), ITwin("made-up") as client:
+        list(client.watch_many(["j1", "j2"], timeout=3600))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == "itwin j1: no such job (404 JobNotFound)"
+    assert (record.outcome, record.exit_code, record.job_id) == ("gone", 5, "j1")
