@@ -4,10 +4,12 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
-# The first of these that runs and is new enough; a name alone says neither.
+# The first of these that runs and is new enough; a name alone says neither. Looked for once, and only
+# if an environment must be made: a shim of pyenv takes a second to say that it has no such version.
 PYTHONS := python3.11 python3.12 python3.13 python3 python
-PYTHON ?= $(firstword $(foreach name,$(PYTHONS),$(shell \
-	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+PYTHON ?= $(eval PYTHON := $(info Looking for Python 3.11 or newer)$(shell for name in $(PYTHONS); do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; \
+	done))$(PYTHON)
 VENV := .venv
 BIN := $(VENV)/bin
 NODE_BIN := node_modules/.bin

@@ -82,8 +82,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import attrs
@@ -118,6 +119,7 @@ from opwatch.core.run import Step
 from opwatch.errors import ConfigurationError, OpwatchError, WaitStalled, WaitTimeout
 from opwatch.net.message import Secret
 from opwatch.progress import Fault, Phase, Progress
+from opwatch.text import printable
 
 __all__ = [
     "OpwatchFailure",
@@ -185,19 +187,30 @@ _SENT = ("wire", "details")
 def _report(progress: Progress[Any]) -> dict[str, Any]:
     """A progress as JSON: the task's XCom. `wire` and `details`, if there are any, are what the
     service sent, by its own names."""
-
-    def plain(_: Any, __: Any, value: Any) -> Any:
-        if isinstance(value, datetime):
-            return value.isoformat()
-        return value.value if isinstance(value, Phase) else value
-
-    def is_ours(field: attrs.Attribute[Any], _: Any) -> bool:
-        return field.name not in _SENT
-
-    fields = attrs.asdict(progress, filter=is_ours, value_serializer=plain)
     models = {name: getattr(progress, name) for name in _SENT}
-    sent = {name: it.to_dict() for name, it in models.items() if hasattr(it, "to_dict")}
-    return fields | {"wire": None} | sent
+    sent = {name: _sendable(it.to_dict()) for name, it in models.items() if hasattr(it, "to_dict")}
+    return progress.to_dict() | {"wire": None} | sent
+
+
+_CREDENTIAL = ("token", "secret", "password")
+
+
+def _sendable(value: Any) -> Any:
+    """What a service sent as Airflow can send it: no NaN, no half of a surrogate pair.
+
+    What is a credential by its name, as Catenis's `continuationToken`, is left out: whoever may see
+    the task's XCom would have it.
+    """
+    if isinstance(value, dict):
+        names = (name for name in value if not name.lower().endswith(_CREDENTIAL))
+        return {_sendable(name): _sendable(value[name]) for name in names}
+    if isinstance(value, list):
+        return [_sendable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
 
 
 def _ended(step: Step[Any]) -> dict[str, Any]:
@@ -219,7 +232,7 @@ def _broken(error: OpwatchError) -> dict[str, Any]:
         kind = OpwatchTimeout
     elif isinstance(error, WaitStalled):
         kind = OpwatchStalled
-    message = f"{type(error).__name__}: {error}"
+    message = printable(f"{type(error).__name__}: {error}", 1000)
     return {"progress": last, "token": error.token, "failure": kind.__name__, "message": message}
 
 
@@ -235,10 +248,10 @@ def _conclude(event: Mapping[str, Any], *, allow_unknown_outcome: bool) -> dict[
     if event.get("failure"):
         raise _failure(_FAILURES[event["failure"]], event["message"], event, phase)
     assert progress is not None
-    name = f"{progress['service']} {progress['job_id']}"
+    name = f"{progress['service']} {printable(progress['job_id'])}"
     if phase in (Phase.FAILED, Phase.CANCELLED):
         fault = _fault(progress)
-        reason = f"{name}: {phase}{f': {fault}' if fault else ''}"
+        reason = f"{name}: {phase}{f': {printable(str(fault))}' if fault else ''}"
         raise _failure(OpwatchJobFailed, reason, event, phase)
     if phase is Phase.ENDED and not allow_unknown_outcome:
         reason = f"{name}: over, and the service did not say how; allow_unknown_outcome takes it"
@@ -473,7 +486,7 @@ class OpwatchTrigger(BaseTrigger):
                         await notes.write(step.token)
                     token = step.token
                 if step.trouble is not None and step.trouble.held_until is None:
-                    self.log.warning("retrying after: %s", step.trouble)
+                    self.log.warning("retrying after: %s", printable(str(step.trouble), 1000))
                 await clock.asleep(step.delay)
 
 

@@ -273,6 +273,8 @@ class Columns:
     """Whether there is room for the time that passed and the time to the next query."""
 
     AMOUNT = 7
+    BESIDE = 34
+    """Room for a bar and a few words, which a longer job ID doesn't take."""
     ELAPSED = 7
     NEXT = 8
 
@@ -286,7 +288,7 @@ class Columns:
         if times:
             fixed += cls.ELAPSED + 1 + cls.NEXT + 1
         left = max(width - FREE - fixed, 12)
-        job = min(longest, max(left * 3 // 10, 4))
+        job = min(longest, max(left * 3 // 10, left - cls.BESIDE, 4))
         left -= job
         words = max(left * 6 // 10, 4)
         return cls(service, job, max(min(left - words, 40), 4), words, times)

@@ -43,9 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def complain(message: str) -> None:
-    """One line on standard error."""
+    """Write one line on standard error, whatever is in the message."""
+    from opwatch.text import printable
+
     with suppress(OutputLost):  # standard error stands above the bars, while there are some
-        print(f"opwatch: {message}", file=sys.stderr, flush=True)
+        print(f"opwatch: {printable(message, 10_000)}", file=sys.stderr, flush=True)
 
 
 def _run(argv: Sequence[str] | None) -> int:

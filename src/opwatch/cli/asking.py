@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from opwatch import clock, exits
-from opwatch.cli import values
+from opwatch.cli import signals, values
 from opwatch.cli.clients import blocking
 from opwatch.errors import OpwatchError
 from opwatch.events import Ended, Polled
@@ -31,19 +31,23 @@ def ask(words: Sequence[str], *, as_json: bool, env_file: Path | None, verbose: 
 
         log_requests()
     [(service, job_id)] = jobs
-    time = datetime.fromtimestamp(clock.current.get().epoch(), UTC)
-    asked: dict[str, Any] = {"service": service, "job_id": job_id, "time": time, "attempt": 1}
+    asked: dict[str, Any] = {"service": service, "job_id": job_id, "attempt": 1}
     try:
-        progress = _progress(service, job_id, env_file)
+        with signals.raised():
+            progress = _progress(service, job_id, env_file)
     except OpwatchError as error:
         if as_json:
-            print(json.dumps(Ended(error=error, **asked).to_dict()))
+            print(json.dumps(Ended(error=error, time=_now(), **asked).to_dict()))
         raise
     if as_json:
-        print(json.dumps(Polled(progress=progress, **asked).to_dict()))
+        print(json.dumps(Polled(progress=progress, time=_now(), **asked).to_dict()))
     else:
         print(f"{service} {printable(job_id)} {stand(progress)}")
     return exits.of_phase(progress.phase)
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(clock.current.get().epoch(), UTC)
 
 
 def _progress(service: str, job_id: str, env_file: Path | None) -> Progress[Any]:

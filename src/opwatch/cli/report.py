@@ -8,7 +8,6 @@ the events of several runs of one wait make one timeline.
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,9 +18,10 @@ from typing import Any
 import attrs
 
 from opwatch import exits
+from opwatch.cli.files import check_target, refused
 from opwatch.errors import ConfigurationError
 from opwatch.events import VERSION
-from opwatch.reading import parse_time
+from opwatch.reading import number, parse_time
 from opwatch.text import printable
 from opwatch.words import duration, size
 
@@ -33,13 +33,11 @@ def write(source: Path, output: Path | None) -> int:
     if str(source) == "-":
         if output is None:
             raise ConfigurationError("standard input has no name to derive one from; give --output")
-        found = read(sys.stdin, "standard input")
+        found = read(_decoded(_standard_input()), "standard input")
     else:
-        try:
-            with source.open(encoding="utf-8", errors="replace") as file:
-                found = read(file, str(source))
-        except OSError as error:
-            raise ConfigurationError(f"cannot read {source}: {error.strerror}") from None
+        with refused("read", source):
+            content = source.read_bytes()
+        found = read(_decoded(content), str(source))
     if not found:
         raise ConfigurationError(f"{source} holds no event of opwatch watch --json")
     if str(output) == "-":
@@ -47,22 +45,36 @@ def write(source: Path, output: Path | None) -> int:
         print(page(found).encode("ascii", "xmlcharrefreplace").decode(), end="")
         return exits.SUCCEEDED
     path = output or source.with_suffix(".html")
-    if path == source:
-        raise ConfigurationError(f"the page would replace {source}; give --output")
+    check_target("--output", path, ("the events themselves", source))
     save(found, path)
     print(path)
     return exits.SUCCEEDED
 
 
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise ConfigurationError("standard input is closed")
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read standard input: {error.strerror}") from None
+
+
+def _decoded(content: bytes) -> list[str]:
+    """Return the lines of a text in UTF-8, or in UTF-16 as PowerShell's `>` writes it."""
+    encoding = json.detect_encoding(content[:4])
+    return content.decode(encoding, "replace").split("\n")
+
+
 def read(lines: Iterable[str], name: str) -> list[Fields]:
     """The events of a file; `ConfigurationError` names the first line that is none."""
     found = []
-    for number, text in enumerate(lines, 1):
+    for place, text in enumerate(lines, 1):
         if text.strip():
             event = _event(text)
             if event is None:
                 raise ConfigurationError(
-                    f"{name}, line {number}: not an event of opwatch watch --json"
+                    f"{name}, line {place}: not an event of opwatch watch --json"
                 )
             found.append(event)
     return found
@@ -81,10 +93,8 @@ def _event(text: str) -> Fields | None:
 
 def save(events: list[Fields], path: Path) -> None:
     """Write the page; `ConfigurationError` where it cannot be written."""
-    try:
+    with refused("write the report", path):
         path.write_text(page(events), "utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"cannot write the report {path}: {error.strerror}") from None
 
 
 # --- what the events say --------------------------------------------------------------------------
@@ -103,8 +113,7 @@ class Point:
 
     def number(self, name: str) -> float | None:
         value = self.fields.get(name)
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return float(value) if fits and math.isfinite(value) else None  # type: ignore[arg-type]
+        return None if isinstance(value, str) else number(value)
 
     def words(self, name: str) -> str | None:
         value = self.fields.get(name)

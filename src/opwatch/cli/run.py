@@ -22,7 +22,9 @@ import click
 from opwatch import bars, exits
 from opwatch.cli import complain, values
 from opwatch.cli.clients import asynchronous
+from opwatch.cli.files import Named, check_target
 from opwatch.cli.lines import JsonLines, Lines, Quiet
+from opwatch.cli.signals import ending_signals
 from opwatch.cli.state import StateFile
 from opwatch.cli.streams import OutputLost
 from opwatch.cli.values import Job
@@ -65,6 +67,9 @@ def run(
             raise click.UsageError(f"{option} takes the name of a file, and '-' is none")
     if spec is not None:
         words = of_spec(spec, words)
+    env: Named = ("the env file", env_file)
+    check_target("--state", state, env)
+    check_target("--report", report, env, ("the state file", state))
     kept = StateFile(state)
     jobs = _jobs(words, kept, state)
     others = [] if words else [exits.of_outcome(outcome) for outcome in kept.stopped.values()]
@@ -74,8 +79,7 @@ def run(
         from opwatch.cli.wirelog import log_requests
 
         log_requests()
-    options = _options(schedule)
-    clients = {name: asynchronous(name, options) for name in sorted({name for name, _ in jobs})}
+    clients = _clients(sorted({name for name, _ in jobs}), _options(schedule))
     kept.write()
     _say_what_is_not_used(given, [job for job in jobs if job in kept.tokens])
     sinks = [shown(as_json=as_json, quiet=quiet, color=not no_color)]
@@ -94,6 +98,19 @@ def of_spec(spec: Path, ids: Sequence[str]) -> list[str]:
 
     name = command.added(spec)
     return [f"{name}:{job_id.removeprefix(f'{name}:')}" for job_id in ids]
+
+
+def _clients(services: Sequence[str], options: Options) -> dict[str, AsyncClient[Any]]:
+    """A client for each service; one error names what all of them lack."""
+    found, problems = {}, []
+    for name in services:
+        try:
+            found[name] = asynchronous(name, options)
+        except ConfigurationError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+    return found
 
 
 def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job]:
@@ -246,13 +263,6 @@ async def _until_signal(watch: Callable[[], Awaitable[None]], interrupts: list[i
         group.start_soon(_stop_at_signal, group.cancel_scope, interrupts)
         await watch()
         group.cancel_scope.cancel()
-
-
-def ending_signals() -> list[signal.Signals]:
-    """The signals that end a run: all but those that it was started to ignore, as by nohup."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-    found: list[signal.Signals] = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 async def _stop_at_signal(scope: anyio.CancelScope, interrupts: list[int]) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from opwatch import exits
 from opwatch.cli import complain
-from opwatch.cli.run import ending_signals, shown, watch
+from opwatch.cli.run import shown, watch
+from opwatch.cli.signals import ending_signals
 from opwatch.cli.state import StateFile
 from opwatch.cli.watching import Crew, Limits
 from opwatch.core.polling import Schedule

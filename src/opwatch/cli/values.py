@@ -162,7 +162,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 # --- files of variables ---------------------------------------------------------------------------
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
-_COMMENT = re.compile(r"\s#")
+_COMMENT = re.compile(r"[ \t]#")
+_BLANK = " \t"
 _LARGEST = 1024 * 1024
 """Bytes of a file: more is not read, as a device has no end."""
 
@@ -173,17 +174,15 @@ def load_environment(path: Path) -> None:
     What the file says wins over the environment, since it was named on purpose. Raises
     `ConfigurationError` with the number of a line that is no such line, and sets nothing then.
     """
-    os.environ.update(_variables(_text(path).splitlines(), path))
+    os.environ.update(_variables(re.split(r"\r?\n", _text(path)), path))
 
 
 def _text(path: Path) -> str:
+    from opwatch.cli.files import refused
     from opwatch.errors import ConfigurationError
 
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the env file {path}: {error.strerror}") from None
+    with refused("read the env file", path), path.open("rb") as file:
+        content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise ConfigurationError(f"the env file {path} is larger than {_LARGEST // 1024} KiB")
     try:
@@ -198,7 +197,7 @@ def _variables(lines: list[str], path: Path) -> dict[str, str]:
 
     found = {}
     for number, raw in enumerate(lines, 1):
-        line = raw.strip()
+        line = raw.strip(_BLANK)
         if not line or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line)
@@ -207,13 +206,13 @@ def _variables(lines: list[str], path: Path) -> dict[str, str]:
         wrong = _wrong(match[2])
         if wrong is not None:
             raise ConfigurationError(f"{path}, line {number}: {wrong}")
-        found[match[1]] = _unquoted(match[2].strip())
+        found[match[1]] = _unquoted(match[2].strip(_BLANK))
     return found
 
 
 def _wrong(text: str) -> str | None:
     """What is wrong with what stands behind `NAME=`, without a word of it: it may be a secret."""
-    value = text.strip()
+    value = text.strip(_BLANK)
     if value[:1] in ("'", '"'):
         _, *parts = value.split(value[0])
         if len(parts) == 1:

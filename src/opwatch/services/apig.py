@@ -148,6 +148,9 @@ class _Apig(Core[Wire]):
         **options: Unpack[Options],
     ) -> None:
         auth = credentials = veiled(auth, IamPassword, AkSk)  # type: ignore[assignment]
+        if isinstance(endpoint, (IamPassword, AkSk)):
+            raise ConfigurationError("comes first, then `auth`: swap the two", argument="endpoint")
+        where = address(endpoint, "endpoint")
         if isinstance(credentials, IamPassword):
             project_id = project_id or credentials.project_id
         elif project_id is None:
@@ -171,7 +174,7 @@ class _Apig(Core[Wire]):
         elif until != "created":
             problem = f"must be 'created' or 'usable', not {until!r:.40}"
             raise ConfigurationError(problem, argument="until")
-        self._open(service, address(endpoint, "endpoint"), bound, options)
+        self._open(service, where, bound, options)
 
     @classmethod
     def from_env(cls, *, until: Until | None = None, **options: Unpack[Options]) -> Self:

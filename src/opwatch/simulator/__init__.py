@@ -67,6 +67,8 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] in _EXTRA:
             raise ModuleNotFoundError(f"{MISSING} ({error})", name=error.name) from error
         raise
+    except AttributeError as error:  # which `from opwatch.simulator import` would hide
+        raise ImportError(f"opwatch.simulator.{home} can't be imported: {error}") from error
     value = getattr(module, name)
     globals()[name] = value
     return value
