@@ -187,9 +187,10 @@ class StateFile:
     def _read(self, content: bytes, path: Path) -> None:
         self._must_rewrite = True  # after lines, or half a line, of a run that was killed
         sent: dict[Job, float] = {}
+        known = services.names()
         try:
             for entry in _entries(content.decode("utf-8")):
-                self._take(entry, sent)
+                self._take(_job(entry, known), entry, sent)
             for job, epoch in sent.items():
                 self.tokens[job] = _after_a_lost_answer(job, self.tokens[job], epoch)
         except polling.NewerVersion as error:
@@ -204,8 +205,7 @@ class StateFile:
                 f"damaged state file {path} ({_why(error)}); delete it to start again"
             ) from None
 
-    def _take(self, entry: dict[str, Any], sent: dict[Job, float]) -> None:
-        job = _job(entry)
+    def _take(self, job: Job, entry: dict[str, Any], sent: dict[Job, float]) -> None:
         if "sent" in entry:
             if job in self.tokens:
                 sent[job] = _time(entry["sent"])
@@ -248,9 +248,8 @@ def _entries(content: str) -> Iterator[dict[str, Any]]:
     yield from (json.loads(line) for line in lines if line)
 
 
-def _job(entry: dict[str, Any]) -> Job:
+def _job(entry: dict[str, Any], known: list[str]) -> Job:
     service, job_id = entry["service"], entry["job_id"]
-    known = services.names()
     if service not in known:
         raise _UnknownService(unknown("service", str(service), known))
     return service, check_id(job_id, "job ID")
