@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from opwatch.cli import exits
+from opwatch import exits
 from opwatch.text import printable
 
 _NEEDED = ("openapi_python_client", "openapi_spec_validator", "ruff", "yaml")
