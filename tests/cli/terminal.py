@@ -88,7 +88,8 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         variables = {"TERM": "xterm-256color", **environment(env)}
-        del variables["COLUMNS"]  # the terminal itself says how wide it is
+        if "COLUMNS" not in (env or {}):
+            del variables["COLUMNS"]  # the terminal itself says how wide it is
         self._process = subprocess.Popen(
             [sys.executable, "-c", _TAKE_TERMINAL, *map(str, words)],
             stdin=slave,

@@ -9,6 +9,8 @@ from cli_tools import run_apart
 from rich.console import Console
 
 from opwatch import bars
+from opwatch.errors import WaitTimeout
+from opwatch.events import Event
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.simulator import Frame, Polls, Simulator
 
@@ -84,6 +86,16 @@ def test_a_row_is_one_line(width: int) -> None:
     rows = drawn(board, width=width)
     assert len(rows) == 2
     assert all(len(row) <= width - 3 for row in rows)
+
+
+@pytest.mark.parametrize(("width", "whole"), [(100, False), (120, True), (160, True)])
+def test_a_long_job_id_is_whole_if_there_is_room(width: int, whole: bool) -> None:
+    """A bar and a few words leave the rest of a row to the job's ID."""
+    board = bars.Board(Now())
+    board.answered(ITWIN, answer(percent=50.0, step="Reconstruction"), 15)
+    [row] = drawn(board, width=width)
+    assert (ITWIN[1] in row) is whole
+    assert "50 % Reconstruction" in row
 
 
 def test_more_jobs_than_lines() -> None:
@@ -206,6 +218,38 @@ def test_bar_in_a_pipe(sim: Simulator) -> None:
     out = io.StringIO()
     sim.client("itwin").wait("j1", timeout=None, on_progress=bars.bar(out))
     assert out.getvalue() == "itwin j1 running, 10 %\nitwin j1 succeeded, 100 %\n"
+
+
+def test_bar_shows_events(sim: Simulator) -> None:
+    """With `on_event`, a line also says what went wrong and how the wait ended."""
+    limit = Frame(error="RateLimitExceeded", retry_after=20, message="slowly")
+    sim.add("itwin", "j1", Polls([Frame("running", percent=10), limit, Frame("running")]))
+    out = io.StringIO()
+    with pytest.raises(WaitTimeout):
+        sim.client("itwin").wait("j1", timeout=60, on_event=bars.bar(out))
+    assert out.getvalue().splitlines() == [
+        "itwin j1 watched",
+        "itwin j1 running, 10 %",
+        "itwin j1 rate limited (429): slowly",
+        "itwin j1 running",
+        "itwin j1 timed out: timed out before the job finished; the job continues",
+    ]
+
+
+def test_a_board_shows_events(sim: Simulator) -> None:
+    """The rows and the table are those of the events; each poll counts once."""
+    limit = Frame(error="RateLimitExceeded", retry_after=20)
+    sim.add("itwin", "j1", Polls([Frame("running", percent=10), limit, Frame("succeeded")]))
+    board, rows = bars.Board(Now()), []
+
+    def show(event: Event[object]) -> None:
+        board.show(event)
+        rows.append(drawn(board)[0])
+
+    sim.client("itwin").wait("j1", timeout=None, on_event=show)
+    assert [row.split()[0] for row in rows] == ["itwin", "itwin", "!", "itwin", "✓"]
+    assert "rate limited (429)" in rows[2]
+    assert drawn(board.summary())[-1].split() == ["✓", "itwin", "j1", "succeeded", "0:00", "3"]
 
 
 def test_bar_as_a_context_manager() -> None:

@@ -6,8 +6,7 @@ import socket
 import pytest
 from cli_tools import Run
 
-from opwatch import errors
-from opwatch.cli import exits
+from opwatch import errors, exits
 from opwatch.progress import Fault, Phase
 from opwatch.simulator import Frame, Polls, Simulator
 

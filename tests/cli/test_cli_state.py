@@ -12,8 +12,7 @@ import attrs
 import pytest
 from cli_tools import Connect, Run, Running
 
-from opwatch import errors, services
-from opwatch.cli import exits
+from opwatch import errors, exits, services
 from opwatch.cli.state import StateFile
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault, Phase, Progress

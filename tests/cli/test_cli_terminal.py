@@ -173,9 +173,16 @@ def test_no_color(real_sim: Simulator, words: list[str], variables: dict[str, st
     assert COLOR.search(terminal.raw) is None
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"CI": "true"}], ids=["dumb", "CI"])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        *({"TERM": "dumb"}, {"CI": "true"}, {"COLUMNS": "0"}, {"FORCE_COLOR": ""}),
+        *({"TTY_INTERACTIVE": "0"}, {"TTY_COMPATIBLE": "0"}),
+    ],
+    ids=str,
+)
 def test_where_bars_cannot_be_drawn(real_sim: Simulator, variables: dict[str, str]) -> None:
-    """On a dumb terminal and in a log of CI there are lines, and no control character."""
+    """On a dumb terminal, in a log of CI, and if rich is told not to draw, there are lines."""
     real_sim.add("itwin", "j1", [Frame("succeeded")])
     env = {**real_sim.environ, **variables}
     with Terminal(*CLI, "watch", "itwin", "j1", env=env) as terminal:

@@ -36,6 +36,18 @@ ENDPOINT = "https://apig.example.com"
 LOGIN = "https://login.example.com/v3"
 
 
+@pytest.mark.parametrize("client", [Apig, AsyncApig])
+@pytest.mark.parametrize("more", [{}, {"project_id": "p1"}])
+@pytest.mark.parametrize("kind", ["IamPassword", "AkSk"])
+def test_arguments_that_are_swapped(client, more, kind):
+    """Credentials in the place of the endpoint: the error says that the two are swapped."""
+    auth = AkSk("a-key", "a-secret") if kind == "AkSk" else iam()
+    with pytest.raises(
+        ConfigurationError, match="`endpoint` comes first, then `auth`: swap the two"
+    ):
+        client(auth, ENDPOINT, **more)
+
+
 def iam(**changed):
     """Credentials of the identity service, with some arguments changed."""
     arguments = {

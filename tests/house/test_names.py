@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,21 @@ def test_a_name_that_is_not_there() -> None:
     """Any other name is an `AttributeError`, as of any module."""
     with pytest.raises(AttributeError, match="has no attribute 'Itwin'"):
         opwatch.Itwin  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "statement", ["from opwatch import ITwin", "import opwatch; opwatch.ITwin"]
+)
+def test_the_cause_of_a_failed_import_is_shown(tmp_path: Path, statement: str) -> None:
+    """A dependency that raises `AttributeError` is named, and opwatch has the name all the same."""
+    (tmp_path / "attrs").mkdir()
+    (tmp_path / "attrs" / "__init__.py").write_text(
+        "import os\nos.is_of_another_version\n", "utf-8"
+    )
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {statement}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "has no attribute 'is_of_another_version'" in done.stderr.splitlines()[-1]
+    assert "cannot import name" not in done.stderr
 
 
 def test_importing_opwatch_loads_nothing_else() -> None:
