@@ -540,3 +540,55 @@ def test_the_example_runs(database, simulated):
     assert states == dict.fromkeys(["submit", "wait", "use"], TaskInstanceState.SUCCESS)
     (used,) = [one for one in run.get_task_instances() if one.task_id == "use"]
     assert used.xcom_pull(task_ids="use") == "j succeeded"
+
+
+# --- what a service sent --------------------------------------------------------------------------
+
+
+def read_message(**result):
+    done = {"bytesProcessed": 9, "done": True, "success": True}
+    data = {"action": "read", "progress": done, "result": {"messageId": "m1", **result}}
+    return Script({"/progress": [reply(200, {"status": "success", "data": data})]})
+
+
+def test_an_xcom_holds_no_continuation_token(monkeypatch):
+    """Whoever may see a task's XCom can't read the message with it."""
+    catenis = {"conn_type": "generic", "login": "d" * 20, "password": SECRET}
+    connect(monkeypatch, "catenis", catenis)
+    with FakeClock(), read_message(continuationToken="hJ0zvXqT7mYw3Kp9sBdR"):
+        found = sensor(service="catenis", conn_id="catenis", job_id="p" + "x" * 19).execute({})
+    assert found["phase"] == "succeeded"
+    assert found["wire"]["data"]["result"] == {"messageId": "m1"}
+    assert "hJ0zvXqT7mYw3Kp9sBdR" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_an_xcom_can_always_be_sent(deferrable):
+    """NaN and half a surrogate pair, which no database takes, are null and U+FFFD."""
+    body = b'{"jobProgress": {"percentage": NaN, "state": "success", "step": "a\\ud800b"}}'
+    with FakeClock(), Script({"/jobs/j/progress": [reply(200, body)]}):
+        found = sensor(deferrable=deferrable).execute({})
+    text = json.dumps(found, allow_nan=False, ensure_ascii=False)
+    assert text.encode()
+    assert found["phase"] == "succeeded"
+    assert found["wire"]["jobProgress"]["percentage"] is None
+    assert found["wire"]["jobProgress"]["step"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
+@pytest.mark.parametrize("harm", ["a\x1b[2Jb", "a\nopwatch: succeeded", "a\u202eb"])
+def test_a_fault_is_one_printable_line_of_the_log(harm):
+    """What a service says of a failure can't write to the terminal that shows the log."""
+    errors = [{"code": harm, "title": harm, "message": harm, "params": []}]
+    job = {"id": "j", "state": "failed", "executionInformation": {"errors": errors}}
+    answers = {"/jobs/j/progress": [OVER], "/jobs/j": [reply(200, {"job": job})]}
+    with FakeClock(), Script(answers), pytest.raises(OpwatchJobFailed) as raised:
+        sensor().execute({})
+    assert str(raised.value).isprintable()
+    down = {"error": {"code": "Unavailable", "message": harm}}
+    with (
+        FakeClock(),
+        Script({"/progress": [reply(400, down)]}),
+        pytest.raises(OpwatchRefused) as raised,
+    ):
+        sensor().execute({})
+    assert str(raised.value).isprintable()
