@@ -249,3 +249,51 @@ def test_any_values_make_a_page(events: list[dict[str, Any]]) -> None:
     text = page(events)
     Page(text)
     assert len(text) < 30_000
+
+
+# --- what a chart shows ---------------------------------------------------------------------------
+
+
+def drawn(*events: dict[str, Any]) -> Page:
+    """The page of those events."""
+    return Page(page([*events]))
+
+
+def heights(found: Page) -> dict[str, float]:
+    """Where the grid's lines and the end's mark are: y by the label beside it, and `mark`."""
+    lines = [attrs["d"] for tag, attrs in found.tags if tag == "path" and "d" in attrs]
+    grid = [float(d.split()[1].split("H")[0]) for d in lines if re.fullmatch(r"M62 [\d.]+H748", d)]
+    labels = [word for word in found.words if re.fullmatch(r"[\d.]+ (%|B|kB)", word.strip())]
+    [mark] = [attrs for tag, attrs in found.tags if "dot" in (attrs.get("class") or "").split()]
+    return dict(zip(labels[:3], grid, strict=True)) | {"mark": float(mark["cy"] or 0)}
+
+
+def ended(outcome: str, at: float = 30, **fields: Any) -> dict[str, Any]:
+    return event("result", at, outcome=outcome, **fields)
+
+
+def test_a_job_of_percent_has_no_axis_of_bytes() -> None:
+    """Not even before its first percentage, or if it never had one."""
+    for percent in (None, 40):
+        shown = heights(drawn(event("progress", percent=percent, phase="running"), ended("failed")))
+        assert shown.keys() == {"0 %", "50 %", "100 %", "mark"}
+    shown = heights(drawn(event("progress", bytes_processed=2000), ended("succeeded")))
+    assert shown.keys() == {"0 B", "1 kB", "2 kB", "mark"}
+
+
+@pytest.mark.parametrize("outcome", ["failed", "timed out", "gone", "interrupted"])
+def test_the_mark_of_an_end_is_as_high_as_the_job_came(outcome: str) -> None:
+    """A job that failed at 50 % has its mark there, and not at 100 %."""
+    answers = [event("progress", at, percent=at * 5, phase="running") for at in (0, 10)]
+    shown = heights(drawn(*answers, ended(outcome, percent=50)))
+    assert shown["mark"] == shown["50 %"]
+    shown = heights(drawn(event("progress", phase="running"), ended(outcome)))
+    assert shown["mark"] == shown["0 %"]
+
+
+def test_a_job_that_was_gone_at_once() -> None:
+    """No empty chart: its outcome and the reason."""
+    error = {"type": "JobGone", "message": "no such job", "status": 404}
+    found = drawn(event("start"), ended("gone", 0, error=error))
+    assert "itwin j1 gone no such job" in found.text
+    assert found.count("svg") == drawn().count("svg")

@@ -189,10 +189,11 @@ class Scale:
 
     @classmethod
     def of(cls, job: Job, end: float) -> Scale:
-        if any(point.number("percent") is not None for point in job.points):
-            return cls(end, 100.0, "percent")
-        most = max((point.number("bytes_processed") or 0.0 for point in job.points), default=0.0)
-        return cls(end, most or 1.0, "bytes_processed")
+        """Bytes for a job that sends those alone, and percent for any other."""
+        counts = [count for point in job.points if (count := point.number("bytes_processed"))]
+        if counts and not any(point.number("percent") is not None for point in job.points):
+            return cls(end, max(counts), "bytes_processed")
+        return cls(end, 100.0, "percent")
 
     def x(self, seconds: float) -> float:
         return _LEFT + (_RIGHT - _LEFT) * min(max(seconds / self.end, 0.0), 1.0)
@@ -205,6 +206,9 @@ class Scale:
 
 
 def _chart(job: Job, end: float) -> str:
+    """The timeline; empty for a job of which there is nothing to draw but its end."""
+    if not job.of("progress", "trouble", "held"):
+        return ""
     scale = Scale.of(job, end)
     title = f"{job.service} {job.job_id}: {job.outcome}"
     parts = [
@@ -262,7 +266,9 @@ def _line(job: Job, scale: Scale) -> Iterable[str]:
 
 
 def _marks(job: Job, scale: Scale) -> Iterable[str]:
-    """One mark for each query, and one for the end."""
+    """One mark for each query, and one for the end, as high as the job came."""
+    amounts = [n for point in job.points if (n := point.number(scale.unit)) is not None]
+    came = scale.y(amounts[-1] if amounts else 0.0)
     for point in job.points:
         x, told = scale.x(point.at), f"<title>{escape(_told(point))}</title>"
         if point.kind == "progress":
@@ -274,7 +280,7 @@ def _marks(job: Job, scale: Scale) -> Iterable[str]:
         elif point.kind == "result":
             yield f'<path class="end {_tone(job.outcome)}" d="M{x:.1f} {_TOP:g}V{_MARKS + 5:g}"/>'
             yield (
-                f'<circle class="dot {_tone(job.outcome)}" cx="{x:.1f}" cy="{_TOP:g}" r="5">'
+                f'<circle class="dot {_tone(job.outcome)}" cx="{x:.1f}" cy="{came:.1f}" r="5">'
                 f"{told}</circle>"
             )
 
