@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import weakref
+from importlib import import_module
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -204,7 +205,6 @@ class Frame:
             self._show(*self.board.reasons(NOTEBOOK_WIDTH))
 
     def _show(self, *more: Any) -> None:
-        from IPython.display import display
         from rich.console import Console
 
         drawn = Console(
@@ -220,6 +220,7 @@ class Frame:
         html = drawn.export_html(inline_styles=True, code_format=_PRE, clear=False)
         frame = {"text/plain": drawn.export_text(), "text/html": html}
         if self._handle is None:
+            display = import_module("IPython.display").display  # a notebook has it
             self._handle = display(frame, raw=True, display_id=True)
         else:
             self._handle.update(frame, raw=True)

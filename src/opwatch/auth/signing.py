@@ -88,8 +88,9 @@ class Ctn1Auth(_Signing):
 
     _sign = staticmethod(ctn1.sign)
 
-    def __init__(self, device: Ctn1, clock: Clock) -> None:
+    def __init__(self, device: Ctn1, clock: Clock, advice: str | None = None) -> None:
         self._how = {"device_id": device.device_id, "secret": device._secret}
+        self._advice = advice
         self._clock = clock
         self._secrets = [device._secret]
         self._skew = 0.0
@@ -104,7 +105,9 @@ class Ctn1Auth(_Signing):
         if answer.status == 401 and self._learns_from(answer, skew):
             answer = await turn.send(self._signed(request, self._skew))
         if answer.status == 401:
-            turn.holds.refuse(self._secrets[0], explain(answer, turn))
+            error = explain(answer, turn)
+            error.advice = self._advice
+            turn.holds.refuse(self._secrets[0], error)
         return answer
 
     def _learns_from(self, answer: Answer, used: float) -> bool:

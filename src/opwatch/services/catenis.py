@@ -32,6 +32,7 @@ SERVICE = waits.service(
         "(CATENIS_ENVIRONMENT, CATENIS_VERSION, CATENIS_BASE_URL)"
     )
 )
+_PROXIED = "if a reverse proxy is in between, it must keep the `Host` header, which is signed"
 _NAMES = ("device_id", "api_access_secret", "environment", "version", "base_url")
 _VARIABLES = {name: f"CATENIS_{name.upper()}" for name in _NAMES}
 
@@ -62,7 +63,8 @@ class _Catenis(Core[Wire]):
         where = address(
             _base_url(environment, version) if base_url is None else base_url, "base_url"
         )
-        self._open(SERVICE, where, partial(Ctn1Auth, device), options)
+        advice = None if base_url is None else _PROXIED
+        self._open(SERVICE, where, partial(Ctn1Auth, device, advice=advice), options)
         is_bool = isinstance(notifications, bool)
         if checked(notifications, "notifications", is_bool, "True or False"):
             self._listen(_notifications(where, self._session.auth))
