@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from engine_checks import add, cases, count_in, early, polls
 
-from opwatch.simulator import Simulator
+from opwatch.simulator import Frame, Simulator
 
 JOBS = int(os.environ.get("OPWATCH_JOBS", "200"))
 DELAYS = (2.0, 4.0, 6.0)
@@ -115,3 +115,22 @@ def test_every_job_ends_once_though_the_worker_is_killed(redis, tmp_path, monkey
     ]
     assert wrong == []
     assert done < JOBS
+
+
+@pytest.mark.timeout(LIMIT)
+def test_the_recipe_to_the_letter(redis, tmp_path):
+    """The worker and the program of the page, as they stand there: the result comes."""
+    with Simulator() as simulator:
+        simulator.add("itwin", "job-1", [Frame("succeeded")])
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        how = {
+            "cwd": shutil.copytree(EXAMPLE, tmp_path / "example"),
+            "env": os.environ | simulator.environ | {"BROKER_URL": redis, "PATH": programs},
+        }
+        with subprocess.Popen(["bash", "worker.sh"], start_new_session=True, **how) as worker:
+            try:
+                command = [sys.executable, "begin_wait.py", "itwin", "job-1"]
+                printed = subprocess.check_output(command, timeout=LIMIT, text=True, **how)
+            finally:
+                os.killpg(worker.pid, signal.SIGKILL)
+    assert printed.startswith("{'phase': 'succeeded', 'token': ")

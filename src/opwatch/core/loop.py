@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
+from opwatch import telemetry
 from opwatch.clock import AsyncCancel, Cancel, Clock
 from opwatch.core import polling
 from opwatch.core.holds import Holds
@@ -119,7 +120,8 @@ async def poll(run: Run[W], io: Io) -> Progress[W] | None:
     closer = polling.wants_closer_look(run.state)
     run.begin(io.clock.now())
     try:
-        brought: Any = await run.session.query(turn, run.job_id, closer=closer, over=run.over)
+        with telemetry.inside(run.span):
+            brought: Any = await run.session.query(turn, run.job_id, closer=closer, over=run.over)
     except OpwatchError as error:
         brought = error.with_traceback(None)  # it would keep its frames alive
     pause = io.holds.asked(run.session.address.origin)
@@ -134,13 +136,15 @@ async def start(run: Run[W]) -> None:
 
 
 async def tell(run: Run[W], events: Callable[..., list[Event[W]]], *brought: Any) -> None:
-    """Log what happened, and call `on_event`, if anybody listens.
+    """Log and measure what happened, and call `on_event`, if anybody listens.
 
     One that raises isn't called again.
     """
-    if run.on_event is None and not logger.isEnabledFor(logging.INFO):
+    listens = run.on_event is not None or logger.isEnabledFor(logging.INFO)
+    if not (listens or telemetry.is_loaded()):
         return
     for event in events(*brought):
+        run.span = telemetry.note(event, run.span)
         if isinstance(event, Retrying) and event.error is not None:
             words = (event.service, event.job_id, event.error._what(), event.next_poll_in)
             logger.info("%s %s: %s; next poll in %.0f s", *words, extra=event.to_dict())
@@ -262,7 +266,9 @@ class BlockingIo(_Io):
             raise self._no_slot() from None
         try:
             turn.admit(request)
-            answer: Answer = self._transport.send(request, turn.end)
+            with telemetry.request(request) as traced:
+                answer: Answer = self._transport.send(request, turn.end)
+                traced.status = answer.status
         except TransportError as error:
             turn.learn(request, error.__dict__.pop("head", None))
             raise
@@ -314,7 +320,9 @@ class AsyncIo(_Io):
                 raise self._no_slot() from None
         try:
             turn.admit(request)
-            answer: Answer = await self._transport.send(request, turn.end)
+            with telemetry.request(request) as traced:
+                answer: Answer = await self._transport.send(request, turn.end)
+                traced.status = answer.status
         except TransportError as error:
             turn.learn(request, error.__dict__.pop("head", None))
             raise

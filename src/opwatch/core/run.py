@@ -74,7 +74,7 @@ class Run(Generic[W]):
     __slots__ = (
         *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error"),
         *("has_started", "is_over", "job_id", "last", "on_event", "over", "resumed", "sending"),
-        *("session", "state", "trouble", "wake"),
+        *("session", "span", "state", "trouble", "wake"),
     )
 
     def __init__(
@@ -103,6 +103,8 @@ class Run(Generic[W]):
         self.on_event = on_event
         sending = getattr(on_event, "sending", None)  # a state file is told before a poll, too
         self.sending = partial(sending, session.service.name, job_id) if sending else None
+        self.span: Any = None
+        """That of the wait, if there is one (`opwatch.telemetry`)."""
         self.resumed = resumed
         """Whether the wait began elsewhere."""
         self.has_started = False

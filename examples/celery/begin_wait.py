@@ -1,0 +1,12 @@
+"""Wait for a job in the task queue, from anywhere: `python begin_wait.py itwin JOB_ID`.
+
+The worker of watch_jobs.py makes the queries; this process only waits for the result.
+"""
+
+import sys
+
+from watch_jobs import begin
+
+service, job_id = sys.argv[1:]
+result = begin(service, job_id, timeout=6 * 3600)
+print(result.get())

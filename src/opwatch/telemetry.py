@@ -1,0 +1,146 @@
+"""OpenTelemetry, if the program has loaded it: a span for each wait and each request, and metrics.
+
+Nothing is imported before the program itself has imported `opentelemetry.trace`, which it does to
+configure it; until then, each call here costs one look into `sys.modules`. Attributes follow the
+semantic conventions for HTTP clients. No span holds a header, a body or a query.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+from opwatch._version import __version__
+from opwatch.events import Ended, Event, Polled, Retrying, Started
+from opwatch.net.address import endpoint
+from opwatch.net.message import Request
+
+_NOTHING = nullcontext()
+
+
+class _Instruments:
+    """What is created once."""
+
+    def __init__(self, trace: ModuleType) -> None:
+        self.trace = trace
+        self.tracer = trace.get_tracer("opwatch", __version__)
+        meter = import_module("opentelemetry.metrics").get_meter("opwatch", __version__)
+        self.polls = meter.create_counter("opwatch.polls", "{poll}", "Polls that were made")
+        self.retries = meter.create_counter(
+            "opwatch.retries", "{poll}", "Polls that failed, if the wait continued"
+        )
+        self.delay = meter.create_histogram(
+            "opwatch.detection_delay",
+            "s",
+            "From the end of a job, as its service reports it, to the poll that saw it",
+        )
+
+
+_instruments = lru_cache(maxsize=1)(_Instruments)
+
+
+def _loaded() -> _Instruments | None:
+    trace = sys.modules.get("opentelemetry.trace")
+    return None if trace is None else _instruments(trace)
+
+
+def is_loaded() -> bool:
+    """Return whether there is anybody to tell."""
+    return "opentelemetry.trace" in sys.modules
+
+
+def note(event: Event[Any], span: Any) -> Any:
+    """Take an event of a wait; return the wait's span, which `Started` begins and `Ended` ends."""
+    if (found := _loaded()) is None:
+        return span
+    about = {"opwatch.service": event.service}
+    if isinstance(event, Started):
+        attributes = about | {"opwatch.job_id": event.job_id, "opwatch.resumed": event.resumed}
+        return found.tracer.start_span(f"wait {event.service}", attributes=attributes)
+    if isinstance(event, (Polled, Retrying)):
+        found.polls.add(1, about)
+    if isinstance(event, Retrying):
+        found.retries.add(1, about | {"error.type": type(event.error).__name__})
+    if isinstance(event, Ended):
+        progress = event.progress
+        if event.error is None and progress is not None and progress.finished_at is not None:
+            late = (event.time - progress.finished_at).total_seconds()
+            found.delay.record(max(late, 0.0), about)
+        if span is not None:
+            span.set_attribute("opwatch.outcome", event.outcome)
+            span.set_attribute("opwatch.attempts", event.attempt)
+            if event.exit_code and event.error is not None:
+                span.set_attribute("error.type", type(event.error).__name__)
+            if event.exit_code:
+                span.set_status(found.trace.StatusCode.ERROR, event.outcome)
+            span.end()
+    return span
+
+
+def inside(span: Any) -> AbstractContextManager[Any]:
+    """Make a wait's span the parent of what is sent."""
+    if span is None or (found := _loaded()) is None:
+        return _NOTHING
+    how = {"record_exception": False, "set_status_on_exception": False}
+    within: AbstractContextManager[Any] = found.trace.use_span(span, **how)
+    return within
+
+
+class _Untraced:
+    """A request that nobody traces."""
+
+    status: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to end."""
+
+
+class _Traced(_Untraced):
+    """The span of one request; set `status` once there is an answer."""
+
+    def __init__(self, found: _Instruments, request: Request) -> None:
+        self._found = found
+        host, port = endpoint(request.address)
+        self._span = found.tracer.start_span(
+            request.method,
+            kind=found.trace.SpanKind.CLIENT,
+            attributes={
+                "http.request.method": request.method,
+                "server.address": host,
+                "server.port": port,
+                "url.full": request.address.origin + request.target.partition("?")[0],
+            },
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        wrong = None if kind is None else kind.__name__
+        if self.status is not None:
+            self._span.set_attribute("http.response.status_code", self.status)
+            wrong = str(self.status) if self.status >= 400 else None
+        if wrong is not None:
+            self._span.set_attribute("error.type", wrong)
+            self._span.set_status(self._found.trace.StatusCode.ERROR)
+        self._span.end()
+
+
+def request(request: Request) -> _Untraced:
+    """Return the context manager that a request is sent in."""
+    found = _loaded()
+    return _Untraced() if found is None else _Traced(found, request)
