@@ -107,6 +107,9 @@ class _Untraced:
         """Nothing to end."""
 
 
+_UNTRACED = _Untraced()
+
+
 class _Traced(_Untraced):
     """The span of one request; set `status` once there is an answer."""
 
@@ -143,4 +146,4 @@ class _Traced(_Untraced):
 def request(request: Request) -> _Untraced:
     """Return the context manager that a request is sent in."""
     found = _loaded()
-    return _Untraced() if found is None else _Traced(found, request)
+    return _UNTRACED if found is None else _Traced(found, request)
