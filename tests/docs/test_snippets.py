@@ -44,6 +44,8 @@ INCLUDED: dict[str, set[str]] = {
     "recipes/celery.md": {"begin_wait.py", "watch_jobs.py", "worker.sh"},
     "recipes/cron.md": {"watch_job.py"},
     "recipes/webhooks.md": {"receive.py"},
+    "recipes/fastapi.md": {"app.py"},
+    "recipes/github-actions.md": {"wait.yml"},
 }
 """Files that a page shows, and which have tests of their own."""
 

@@ -1,0 +1,124 @@
+"""The recipes whose code isn't run by the pages that show it: each as its reader would run it."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from opwatch.simulator import Frame, Simulator
+from opwatch.testing import FakeClock, Script, reply
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def active(percentage: int) -> Any:
+    return reply(200, {"jobProgress": {"state": "Active", "percentage": percentage}})
+
+
+SUCCESS = reply(200, {"jobProgress": {"state": "success", "percentage": 100}})
+DOWN = reply(503, {"error": {"code": "ServiceUnavailable", "message": "not now"}})
+GONE = reply(404, {"error": {"code": "JobNotFound", "message": "no such job"}})
+
+
+# --- FastAPI --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of the example, new for each test."""
+    monkeypatch.setenv("ITWIN_ACCESS_TOKEN", "made-up")
+    spec = importlib.util.spec_from_file_location("app", EXAMPLES / "fastapi" / "app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "app", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def streams(app: Any, *job_ids: str) -> list[list[tuple[str, Any]]]:
+    """What browsers that look at those jobs at the same time are sent: names and data."""
+
+    async def look(browser: httpx.AsyncClient, job_id: str) -> list[tuple[str, Any]]:
+        answer = await browser.get(f"http://here/jobs/{job_id}/events")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        found = []
+        for message in answer.text.strip().split("\n\n"):
+            name, data = message.split("\n")
+            found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+        return found
+
+    async def main() -> list[list[tuple[str, Any]]]:
+        transport = httpx.ASGITransport(app.app)
+        async with app.lifespan(app.app), httpx.AsyncClient(transport=transport) as browser:
+            return await asyncio.gather(*(look(browser, job_id) for job_id in job_ids))
+
+    return asyncio.run(main())
+
+
+def test_a_browser_is_sent_every_event(app: Any) -> None:
+    """Answers, retries and the end, in the form of server-sent events."""
+    with FakeClock(), Script({"/progress": [active(40), DOWN, SUCCESS]}):
+        [sent] = streams(app, "j1")
+    assert [name for name, _ in sent] == ["start", "progress", "trouble", "progress", "result"]
+    assert sent[1][1]["percent"] == 40
+    assert sent[-1][1]["outcome"] == "succeeded"
+
+
+def test_browsers_share_one_wait(app: Any) -> None:
+    """Two that look at one job are sent the same, and the service is polled once."""
+    with FakeClock(), Script({"/progress": [active(40), SUCCESS]}) as script:
+        first, second = streams(app, "j1", "j1")
+    assert first == second
+    assert len(script.sent) == 2
+
+
+def test_a_wait_that_fails_ends_its_stream(app: Any) -> None:
+    """A job that is gone is the last event, and no error of the server."""
+    with FakeClock(), Script({"/progress": [GONE]}):
+        [sent] = streams(app, "j1")
+    assert sent[-1][1]["outcome"] == "gone"
+
+
+# --- GitHub Actions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [("succeeded", 0, "succeeded, 100 %"), ("failed", 1, "::error::j1 ended with exit code 1")],
+)
+def test_the_step_of_github_actions(tmp_path: Path, ending: Any, code: int, said: str) -> None:
+    """The step's script ends as the job did, and leaves the page for the next step."""
+    workflow = yaml.safe_load((EXAMPLES / "github" / "wait.yml").read_text("utf-8"))
+    steps = workflow["jobs"]["wait"]["steps"]
+    [step] = (step for step in steps if step.get("name") == "Wait for the model")
+    [upload] = (step for step in steps if step.get("uses", "").startswith("actions/upload"))
+    output = tmp_path / "output"
+    with Simulator() as simulator:
+        simulator.add("itwin", "j1", [Frame(ending)])
+        kept = ("PATH", "HOME")
+        environment = {name: os.environ[name] for name in kept if name in os.environ}
+        environment |= simulator.environ | {"JOB_ID": "j1", "GITHUB_OUTPUT": str(output)}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        assert set(step["env"]) <= environment.keys()
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == code
+    assert said in done.stdout
+    assert output.exists() is (code == 0)
+    assert "<svg" in (tmp_path / upload["with"]["path"]).read_text("utf-8")
