@@ -6,12 +6,16 @@ rest of the code relies on. A rule is a function from a spec to its problems, ea
 spec and what is wrong there.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import document_rules
+import documents
 
 from opwatch.cli.generating import rules as wait_rules
 from opwatch.cli.generating import spec as files
@@ -34,6 +38,8 @@ class Spec:
     lines: Mapping[Place, int]
     document: str
     readme: str
+    sums: str
+    """The hashes of all documents."""
 
 
 def read(path: Path) -> Spec:
@@ -41,12 +47,14 @@ def read(path: Path) -> Spec:
     content, lines = files.load(path)
     document = path.parent / "documents" / f"{path.stem}.txt"
     readme = path.parent / "README.md"
+    sums = path.parent / "documents" / "SHA256SUMS"
     return Spec(
         name=path.name,
         content=content,
         lines=lines,
         document=document.read_text(encoding="utf-8") if document.exists() else "",
         readme=_section(readme.read_text(encoding="utf-8"), path.name),
+        sums=sums.read_text(encoding="utf-8"),
     )
 
 
@@ -64,19 +72,11 @@ def check(spec: Spec) -> list[Finding]:
 
 def samples(document: str) -> list[Any]:
     """The JSON objects of a document, in its order, without those that are schemas."""
-    return [block for block in json_blocks(document) if "type" not in block and "enum" not in block]
-
-
-def json_blocks(document: str) -> Iterator[dict[str, Any]]:
-    """Each JSON object of a document that begins a line."""
-    end = 0
-    for start in re.finditer(r"^[ ]*(?=\{)", document, re.MULTILINE):
-        if start.end() >= end:
-            try:
-                block, end = json.JSONDecoder().raw_decode(document, start.end())
-            except ValueError:  # a brace of a program's text
-                continue
-            yield block
+    return [
+        block
+        for block in documents.json_blocks(document)
+        if "type" not in block and "enum" not in block
+    ]
 
 
 def structure(spec: Spec) -> Iterator[Problem]:
@@ -174,15 +174,53 @@ def readme_places_exist(spec: Spec) -> Iterator[Problem]:
 
 
 def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
-    """The README says of each line of the document where it went; a whole addition has none."""
-    if not spec.document and "x-addition" not in spec.content:
-        yield (), f"documents/{Path(spec.name).stem}.txt is missing"
-    rows = re.findall(r"^\| (\d+)(?:–(\d+))? \|", spec.readme, re.MULTILINE)
-    covered = {line for first, last in rows for line in range(int(first), int(last or first) + 1)}
-    lines = enumerate(spec.document.splitlines(), start=1)
-    missed = [str(number) for number, line in lines if line.strip() and number not in covered]
-    if missed:
-        yield (), f"README.md does not say where these lines went: {', '.join(missed)}"
+    """The README says where the document's lines went: each row those from its own words on."""
+    if not (lines := [line.strip() for line in spec.document.splitlines()]):
+        return
+    number = 0
+    for row, start in enumerate(re.findall(r'^\| "(.+?)" \|', spec.readme, re.MULTILINE)):
+        same = [n for n, line in enumerate(lines) if n >= number and line == start]
+        found = same or [n for n, line in enumerate(lines) if n >= number and start in line]
+        if not found:
+            text = f"README.md begins a row with {start!r}, which isn't in a later line"
+            yield (), f"{text} than the row above"
+            return
+        if row == 0 and any(map(str.strip, map(documents.words, lines[: found[0]]))):
+            yield (), f"README.md doesn't say where the lines before {start!r} went"
+        number = found[0] + 1
+    if not number:
+        yield (), "README.md doesn't say where the lines of the document went"
+
+
+def document_is_the_one(spec: Spec) -> Iterator[Problem]:
+    """The document is there, and is the one that was transcribed."""
+    name = f"{Path(spec.name).stem}.txt"
+    if not spec.document:
+        if "x-addition" not in spec.content:
+            text = f"documents/{name} is missing; restore it"
+            yield (), f"{text}, or say with x-addition why there is none"
+        return
+    digest = hashlib.sha256(spec.document.encode()).hexdigest()
+    if f"{digest}  {name}" not in spec.sums.splitlines():
+        yield (
+            (),
+            f"documents/{name} isn't the one that was transcribed: {digest} isn't in SHA256SUMS",
+        )
+
+
+def words_are_quoted(spec: Spec) -> Iterator[Problem]:
+    """Each sentence of the spec stands in the document, or is marked."""
+    yield from document_rules.words_are_quoted(spec.content, spec.document)
+
+
+def values_agree(spec: Spec) -> Iterator[Problem]:
+    """What the document lists is in the spec, and the reverse."""
+    yield from document_rules.values_agree(spec.content, spec.document)
+
+
+def links_are_listed(spec: Spec) -> Iterator[Problem]:
+    """The README names each link of the document."""
+    yield from document_rules.links_are_listed(spec.readme, spec.document)
 
 
 def waits_are_formed(spec: Spec) -> Iterator[Problem]:
@@ -219,7 +257,11 @@ RULES: dict[str, Rule] = {
     "open-enum": enums_are_open,
     "mark": marks_are_listed,
     "readme-place": readme_places_exist,
+    "document": document_is_the_one,
     "document-line": lines_are_accounted_for,
+    "document-words": words_are_quoted,
+    "document-value": values_agree,
+    "document-link": links_are_listed,
 }
 WAIT_RULES: dict[str, Rule] = {
     "wait-form": waits_are_formed,

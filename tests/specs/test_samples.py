@@ -6,6 +6,7 @@ import json
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import documents
 import pydantic
 import pytest
 import spec_generation
@@ -312,7 +313,7 @@ def test_the_strict_models_refuse(sample: Sample) -> None:
 def spec_schemas() -> list[tuple[dict[str, Any], str]]:
     """The schemas that iTwin's document prints, and the component each became."""
     names = ["JobProgressState", "JobProgress", "JobProgressResponse", "Error", "ErrorResponse"]
-    blocks = spec_rules.json_blocks(SPECS["itwin"].document)
+    blocks = documents.json_blocks(SPECS["itwin"].document)
     schemas = [block for block in blocks if "type" in block or "enum" in block]
     return list(zip(schemas, names, strict=True))
 

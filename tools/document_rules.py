@@ -1,0 +1,320 @@
+"""What must hold between a spec and its document: each says what the other does, or a mark says why
+not. spec_rules.py applies these like its own.
+
+`x-addition` on a node says that the document has nothing of it, so neither it nor what it contains
+is compared; so does `x-inferred`, except for the texts and values of its own node. `x-deviation`
+excuses the keywords of its own node. `x-own` says that words are ours: `true` those of the node, a
+list these sentences of them.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from documents import Document, Schema, read, words
+
+Place = tuple[str | int, ...]
+Problem = tuple[Place, str]
+
+TEXTS = ("summary", "description")
+BOUNDS = [
+    *("format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minLength", "maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "default"),
+]
+_METHODS = ("get", "put", "post", "delete", "patch")
+_EXAMPLE = ("example", "examples", "value", "x-wait", "x-codeSamples", "properties")
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem]:
+    """Each sentence of a description or summary stands in the document, or is marked as ours."""
+    if not document:
+        return
+    said = words(re.sub(r"\|", " ", document))
+    for place, node in _described(content, ()):
+        own = node.get("x-own", [])
+        ours = {sentence for key in TEXTS for sentence in _sentences(node.get(key, ""))}
+        ours = {sentence for sentence in ours if words(sentence) not in said}
+        listed = own if isinstance(own, list) else [*ours] if own is True else []
+        if own not in (True, []) and not isinstance(own, list):
+            yield (*place, "x-own"), "x-own must be true or a list of sentences"
+        for key in TEXTS:
+            for sentence in _sentences(node.get(key, "")):
+                if sentence in ours and words(sentence) not in map(words, listed):
+                    text = f"{sentence!r} isn't in the document; quote it, or mark it with x-own"
+                    yield (*place, key), text
+        if own is True and not ours:
+            yield (*place, "x-own"), "every word of it is the document's; remove x-own"
+        for sentence in own if isinstance(own, list) else []:
+            if words(sentence) not in map(words, ours):
+                yield (*place, "x-own"), f"{sentence!r} isn't ours, or isn't there; remove it"
+
+
+def _described(node: Any, place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Each object with a text, or with a claim on one, that isn't all ours anyway."""
+    if isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _described(child, (*place, index))
+    elif isinstance(node, dict) and "x-addition" not in node:
+        if any(isinstance(node.get(key), str) for key in (*TEXTS, "x-own")) or "x-own" in node:
+            yield place, node
+        if "x-inferred" in node and (place[:1] != ("paths",) or "responses" in place):
+            return  # on a path or an operation, it is about the address or a header
+        for key, child in node.items():
+            if key == "properties" and isinstance(child, dict):
+                for name, schema in child.items():
+                    yield from _described(schema, (*place, key, name))
+            elif key == "examples" and isinstance(child, dict):
+                for name, example in child.items():
+                    own = {k: v for k, v in example.items() if k != "value"}
+                    yield from _described(own, (*place, key, name))
+            elif key not in _EXAMPLE:
+                yield from _described(child, (*place, key))
+
+
+def _sentences(text: str) -> list[str]:
+    found = re.split(r"\n\s*\n|(?<=[.;?!])\s+", text)
+    return [sentence.strip() for sentence in found if words(sentence).strip()]
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
+    """Each path, parameter, status, field, type, enumeration and `required` of the document is in
+    the spec, and the reverse."""
+    if not document:
+        return
+    found = read(document)
+    operations = [*_operations(content)]
+    if len(operations) != 1:
+        text = f"the document describes one operation, and {len(operations)} here aren't marked"
+        yield ("paths",), f"{text}; mark what it doesn't describe with x-addition"
+        return
+    place, path, operation = operations[0]
+    if found.path is not None:
+        own = f"{str(place[-1]).upper()} {re.sub('{[^}]*}', '{}', path)}"
+        if own != found.path:
+            yield place, f"the document says {found.path}, not {own}"
+    yield from _parameters(content, place, operation, found)
+    yield from _statuses(content, place, operation, found)
+    names = {scheme.get("name") for scheme in _schemes(content)}
+    for header in found.headers:
+        if header not in names:
+            text = f"the document's header {header} isn't the name of a security scheme"
+            yield ("components", "securitySchemes"), text
+    for schema in found.schemas:
+        yield from _own_schema(content, schema)
+
+
+def links_are_listed(readme: str, document: str) -> Iterator[Problem]:
+    """The README says of each link of the document where it leads."""
+    for link in read(document).links:
+        if f"`{link}`" not in readme:
+            yield (), f"README.md doesn't name `{link}`, to which the document links"
+
+
+def _operations(content: dict[str, Any]) -> Iterator[tuple[Place, str, dict[str, Any]]]:
+    for path, item in content.get("paths", {}).items():
+        if "x-addition" not in item:
+            for method in _METHODS:
+                if method in item and "x-addition" not in item[method]:
+                    yield ("paths", path, method), path, item[method]
+
+
+def _schemes(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*content.get("components", {}).get("securitySchemes", {}).values()]
+
+
+def _resolved(content: dict[str, Any], node: Any, place: Place) -> tuple[dict[str, Any], Place]:
+    while isinstance(node, dict) and isinstance(node.get("$ref"), str):
+        place = tuple(
+            key.replace("~1", "/").replace("~0", "~") for key in node["$ref"].split("/")[1:]
+        )
+        node = content
+        for key in place:
+            node = node[key]
+    return node, place
+
+
+def _parameters(
+    content: dict[str, Any], place: Place, operation: dict[str, Any], found: Document
+) -> Iterator[Problem]:
+    present = {}
+    for index, given in enumerate(operation.get("parameters", [])):
+        parameter, where = _resolved(content, given, (*place, "parameters", index))
+        present[parameter["name"]] = parameter, where
+    for name, said in found.parameters.items():
+        if name not in present:
+            yield (*place, "parameters"), f"the document's parameter {name!r} isn't here; add it"
+            continue
+        parameter, where = present[name]
+        if "required" in said and bool(parameter.get("required")) != said["required"]:
+            text = f"the document says {str(said['required']).lower()}"
+            yield (*where, "required"), text
+        yield from _says(said["description"], parameter.get("description", ""), where)
+        for keyword in ("type", "format"):
+            if keyword in said and parameter["schema"].get(keyword) != said[keyword]:
+                yield (*where, "schema"), f"the document says {keyword} {said[keyword]}"
+    if found.parameters:
+        for name, (parameter, where) in present.items():
+            if name not in found.parameters and not _is_ours(parameter):
+                yield where, f"the document has no parameter {name!r}; mark it with x-addition"
+
+
+def _statuses(
+    content: dict[str, Any], place: Place, operation: dict[str, Any], found: Document
+) -> Iterator[Problem]:
+    responses = operation["responses"]
+    for status in found.statuses:
+        if status not in responses:
+            yield (*place, "responses"), f"the document's status {status} isn't here; add it"
+    for status, given in responses.items():
+        response, where = _resolved(content, given, (*place, "responses", status))
+        if status not in found.statuses:
+            if not _is_ours(response):
+                text = "isn't in the document; remove it, or say with x-inferred where it is from"
+                yield where, f"status {status} {text}"
+            continue
+        bodies = response.get("content", {})
+        if status in found.bodies:
+            media = next(iter(bodies))
+            schema = bodies[media]["schema"]
+            inner = (*where, "content", media, "schema")
+            yield from _schema(content, found.bodies[status], schema, inner)
+        if status in found.messages:
+            yield from _messages(found.messages[status], bodies, where)
+        if found.bodies and found.statuses[status]:
+            yield from _says(found.statuses[status], response.get("description", ""), where)
+
+
+def _messages(said: list[str], bodies: dict[str, Any], where: Place) -> Iterator[Problem]:
+    present = {}
+    for media, body in bodies.items():
+        for name, example in body.get("examples", {}).items():
+            at = (*where, "content", media, "examples", name)
+            present[example["value"].get("message")] = example, at
+    for message in said:
+        if message not in present:
+            yield (*where, "content"), f"the document's message {message!r} is no example; add it"
+    for message, (example, at) in present.items():
+        if message not in said and not _is_ours(example):
+            yield at, f"{message!r} isn't a message of the document; mark it with x-inferred"
+
+
+def _own_schema(content: dict[str, Any], said: Schema) -> Iterator[Problem]:
+    """Compare a schema that the document gives with the component of its title, or else of its
+    description."""
+    named = {"x-title": said["title"]} if "title" in said else {"description": said["description"]}
+    for name, schema in content["components"]["schemas"].items():
+        if named.items() <= schema.items():
+            yield from _schema(content, said, schema, ("components", "schemas", name))
+            return
+    (key, value), *_ = named.items()
+    yield ("components", "schemas"), f"no schema has the document's {key} {value!r}; add it"
+
+
+def _schema(
+    content: dict[str, Any],
+    said: Schema,
+    schema: dict[str, Any],
+    place: Place,
+    *,
+    nullable: bool = False,
+) -> Iterator[Problem]:
+    """Compare what the document says of one value with the spec's schema of it."""
+    nodes = [*_nodes(content, schema, place)]
+    excused = any("x-deviation" in node for node, _ in nodes)
+    where = nodes[0][1]
+    types = {each for node, _ in nodes for each in _listed(node.get("type", []))}
+    types -= {"null"} if nullable else set()
+    own = {*_listed(said.get("type", []))} | ({"null"} if said.get("nullable") else set())
+    if own and types != own and not excused:
+        given = " or ".join(sorted(types)) or "nothing"
+        text = f"type {given} here, {' or '.join(sorted(own))} in the document"
+        yield where, f"{text}; correct it, or say with x-deviation why"
+    yield from _enumeration(said, nodes, excused)
+    if "$ref" not in said:
+        for node, at in nodes:
+            for key in BOUNDS:
+                if key in node and node[key] != said.get(key) and "x-deviation" not in node:
+                    yield (*at, key), f"{key} isn't the document's; say with x-deviation why"
+        if said.get("format") and not any(said["format"] == n.get("format") for n, _ in nodes):
+            yield where, f"the document says {said['format']}; add it as format"
+    is_open = not any(node.get("additionalProperties") is False for node, _ in nodes)
+    if said.get("additionalProperties") is False and is_open and not excused:
+        yield where, "the document forbids further properties; say with x-deviation why not"
+    if "description" in said:
+        texts = " ".join(node.get("description", "") for node, _ in nodes)
+        yield from _says(said["description"], texts, where)
+    if "properties" in said or "required" in said:
+        yield from _fields(content, said, nodes)
+
+
+def _enumeration(
+    said: Schema, nodes: list[tuple[dict[str, Any], Place]], excused: bool
+) -> Iterator[Problem]:
+    present = [(node["enum"], at) for node, at in nodes if "enum" in node]
+    for values, at in present:
+        if sorted(map(str, values)) != sorted(map(str, said.get("enum", []))):
+            text = ", ".join(map(str, said.get("enum", []))) or "no enumeration"
+            yield (*at, "enum"), f"the document has {text}"
+    if "enum" in said and not present and not excused:
+        text = "the document has an enumeration; add it, or say with x-deviation why not"
+        yield nodes[0][1], text
+
+
+def _fields(
+    content: dict[str, Any], said: Schema, nodes: list[tuple[dict[str, Any], Place]]
+) -> Iterator[Problem]:
+    holders = [(node, at) for node, at in nodes if "properties" in node]
+    if not holders:
+        yield nodes[0][1], "the document gives it properties; add them"
+        return
+    node, at = holders[0]
+    properties = node["properties"]
+    for name, inner in said.get("properties", {}).items():
+        if name not in properties:
+            yield (*at, "properties"), f"the document's field {name!r} isn't here; add it"
+        else:
+            inside = (*at, "properties", name)
+            may_be_null = "x-deviation" in node
+            yield from _schema(content, inner, properties[name], inside, nullable=may_be_null)
+    for name, schema in properties.items():
+        if name not in said.get("properties", {}) and not _is_ours(schema):
+            text = f"the document has no field {name!r}; say with x-inferred where it is from"
+            yield (*at, "properties", name), text
+    required, own = set(said.get("required", [])), set(node.get("required", []))
+    for name in sorted(required - own):
+        yield at, f"{name!r} isn't required here, and is in the document"
+    for name in sorted(own - required):
+        yield (*at, "required"), f"{name!r} is required here, and isn't in the document"
+
+
+def _nodes(
+    content: dict[str, Any], schema: dict[str, Any], place: Place
+) -> Iterator[tuple[dict[str, Any], Place]]:
+    """A schema, and those that it refers to or offers: together they describe the value."""
+    yield schema, place
+    if "$ref" in schema:
+        yield from _nodes(content, *_resolved(content, {"$ref": schema["$ref"]}, place))
+    mark = {key: value for key, value in schema.items() if key == "x-deviation"}
+    for index, other in enumerate(schema.get("anyOf", [])):
+        yield from _nodes(content, mark | other, (*place, "anyOf", index))
+
+
+def _says(said: str, text: str, where: Place) -> Iterator[Problem]:
+    """Each part of a text of the document is in the spec's."""
+    for part in re.split(r"\n\s*\n", said):
+        if words(part) not in words(text):
+            yield (*where, "description"), f"the document says {' '.join(part.split())!r}; quote it"
+
+
+def _is_ours(node: Any) -> bool:
+    return isinstance(node, dict) and not {"x-addition", "x-inferred"}.isdisjoint(node)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,200 @@
+"""What a document says, as data: the three notations that the documents of specs/ are written in.
+
+Tables become JSON schemas, so that they can be compared with those of a spec like the schemas that
+a document gives itself. `words` is a text without its markup, as it is compared with another.
+"""
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Schema = dict[str, Any]
+
+TYPES: dict[str, Schema] = {
+    "String": {"type": "string"},
+    "Number": {"type": "number"},
+    "Boolean": {"type": "boolean"},
+    "Object": {"type": "object"},
+    "Integer": {"type": "integer", "format": "int32"},
+    "Long": {"type": "integer", "format": "int64"},
+}
+_NOT_WORDS = re.compile(r"<!--.*?-->|<[^>]*>|(?<=`)\s*<[^>]*>", re.DOTALL)
+
+
+@dataclass
+class Document:
+    """What a document says about one operation."""
+
+    path: str | None = None
+    """Method and path, if it gives them; a parameter is `{}`."""
+    parameters: dict[str, Schema] = field(default_factory=dict)
+    headers: list[str] = field(default_factory=list)
+    statuses: dict[str, str] = field(default_factory=dict)
+    """Each status code with its words."""
+    bodies: dict[str, Schema] = field(default_factory=dict)
+    """The schema of the body of each status that has a table."""
+    schemas: list[Schema] = field(default_factory=list)
+    """The schemas that it gives itself."""
+    messages: dict[str, list[str]] = field(default_factory=dict)
+    """The messages of each status."""
+    links: list[str] = field(default_factory=list)
+    """Where its links lead."""
+
+
+def words(text: str) -> str:
+    """Return the words and numbers of a text, a space around each: its markup doesn't count."""
+    text = re.sub(r":ref:`([^`<]*)<[^`]*`", r"\1", text)
+    text = html.unescape(_NOT_WORDS.sub(" ", text))
+    return " " + " ".join(re.findall(r"[\w%‰°]+", re.sub(r"[_*]{2}|`", " ", text))) + " "
+
+
+def read(text: str) -> Document:
+    """Read a document in any of the three notations."""
+    found = Document(links=[*_links(text)])
+    if route := re.search(r"^(GET|POST|PUT|DELETE) (/\S+)$", text, re.MULTILINE):
+        found.path = f"{route[1]} {re.sub(r'{[^}]*}|`:[^`]*`', '{}', route[2])}"
+    for name, description in re.findall(r"<li>`(\w+)`: (.*?)</li>", text):
+        found.parameters[name] = {"description": description}
+    for status, reason in re.findall(r"^Response (\d{3}) (.+)$", text, re.MULTILINE):
+        found.statuses[status] = reason
+    found.schemas = [block for block in json_blocks(text) if "type" in block or "enum" in block]
+    caption, status = "", "200"
+    for kind, body in _parts(text):
+        if kind == "caption":
+            caption = body
+        elif kind == "status":
+            status = body
+        else:
+            _take(found, [*body], caption, status)
+    return found
+
+
+def json_blocks(document: str) -> Iterator[dict[str, Any]]:
+    """Each JSON object of a document that begins a line."""
+    end = 0
+    for start in re.finditer(r"^[ ]*(?=\{)", document, re.MULTILINE):
+        if start.end() >= end:
+            try:
+                block, end = json.JSONDecoder().raw_decode(document, start.end())
+            except ValueError:  # a brace of a program's text
+                continue
+            yield block
+
+
+def _links(text: str) -> Iterator[str]:
+    for href, ref in re.findall(r'href="([^"]+)"|:ref:`[^`]*<([^>`]+)>`', text):
+        yield href or ref
+
+
+def _take(found: Document, rows: list[list[str]], caption: str, status: str) -> None:
+    """Take what a table says; its first row names its columns."""
+    columns = [" ".join(words(cell).split()) for cell in rows[0]]
+    if columns == ["Property", "Type", "Description"]:
+        found.bodies["200"] = _nested([(*row,) for row in rows[1:]])
+        found.statuses.setdefault("200", "")
+    elif columns == ["Status code", "Error message"]:
+        for code, text in rows[1:]:
+            found.statuses[code] = ""
+            found.messages[code] = [" ".join(_plain(each).split()) for each in text.split("<br>")]
+    elif columns == ["Status Code", "Description"]:
+        found.statuses |= {row[0]: row[1] for row in rows[1:]}
+    elif caption.endswith("body parameters"):
+        properties = {name: _typed(kind, text) for name, kind, text in rows[1:]}
+        found.bodies[status] = {"type": "object", "properties": properties}
+    elif caption.endswith("Path Parameters"):
+        for name, mandatory, kind, text in rows[1:]:
+            found.parameters[name] = _typed(kind, text) | {"required": mandatory == "Yes"}
+    elif caption.endswith("header parameters"):
+        found.headers += [row[0] for row in rows[1:]]
+
+
+def _typed(kind: str, text: str) -> Schema:
+    schema = TYPES.get(kind, {"type": kind}) | {"description": text}
+    if listed := re.search(r"Enumeration values:(.*)", text, re.DOTALL):
+        values = re.findall(r"\*\*(\w+)\*\*", listed[1])
+        schema["enum"] = [int(each) if each.isdigit() else each for each in values]
+    elif listed := re.search(r"One of: (.*)\.", text):
+        schema["enum"] = re.findall(r"`(\w+)`", listed[1])
+    return schema
+
+
+def _nested(rows: list[tuple[str, ...]]) -> Schema:
+    """Return the schema of a table whose first column is indented; what is "only returned if" isn't
+    required."""
+    root: Schema = {"type": "object", "properties": {}, "required": []}
+    above = [(-1, root)]
+    for name, kind, text in rows:
+        depth = name.count("&nbsp;")
+        while above[-1][0] >= depth:
+            above.pop()
+        parent, own = above[-1][1], name.replace("&nbsp;", "").strip("` ")
+        schema = _typed(kind, text)
+        parent.setdefault("properties", {})[own] = schema
+        if "only returned if" not in text:
+            parent.setdefault("required", []).append(own)
+        above.append((depth, schema))
+    return root
+
+
+def _plain(text: str) -> str:
+    return html.unescape(_NOT_WORDS.sub("", text))
+
+
+def _parts(text: str) -> Iterator[tuple[str, Any]]:
+    """The captions, the status headings, and the tables of a document, in order."""
+    lines = iter(text.splitlines())
+    for line in lines:
+        bare = line.strip()
+        if caption := re.match(r"\.\. table:: \*\*Table \d+\*\* (.+)", bare):
+            yield "caption", caption[1]
+        elif status := re.fullmatch(r"\*\*Status code: (\d+)\*\*", bare):
+            yield "status", status[1]
+        elif bare.startswith("+-"):
+            yield "table", _grid(lines)
+        elif re.fullmatch(r"=+( +=+)+", bare):
+            yield "table", _simple(bare, len(line) - len(line.lstrip()), lines)
+        elif re.fullmatch(r"\|( .* \|)+", bare):
+            yield "table", _piped(bare, lines)
+
+
+def _grid(lines: Iterator[str]) -> Iterator[list[str]]:
+    row: list[list[str]] = []
+    for line in lines:
+        bare = line.strip()
+        if bare.startswith("|"):
+            cells = [cell.strip() for cell in bare.strip("|").split("|")]
+            row = row or [[] for _ in cells]
+            for cell, text in zip(row, cells, strict=True):
+                cell.append(text)
+        else:
+            if row:
+                yield ["\n".join(cell).strip() for cell in row]
+            row = []
+            if not bare:
+                return
+
+
+def _simple(rule: str, indent: int, lines: Iterator[str]) -> Iterator[list[str]]:
+    spans = [found.span() for found in re.finditer("=+", rule)]
+    ends = [span[0] for span in spans[1:]] + [None]
+    rules = 1
+    for line in lines:
+        text = line[indent:]
+        if text.startswith("="):
+            rules += 1
+            if rules == 3:
+                return
+        else:
+            yield [text[start:end].strip() for (start, _), end in zip(spans, ends, strict=True)]
+
+
+def _piped(first: str, lines: Iterator[str]) -> Iterator[list[str]]:
+    line: str | None = first
+    while line and line.strip().startswith("|"):
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not all(re.fullmatch("-+", cell) for cell in cells):
+            yield cells
+        line = next(lines, None)
