@@ -37,8 +37,20 @@ def specs() -> list[Path]:
     return sorted(SPECS.glob("*.yaml"))
 
 
+def lost(target: Path = GENERATED) -> list[str]:
+    """The services in `target` that have no spec, in the order of their names."""
+    found = {path.parent.name for path in target.glob(f"{PACKAGE}/*/client.py")}
+    found |= {path.stem for path in target.glob(f"{PACKAGE}/wire/[!_]*.py")}
+    return sorted(found - {spec.stem for spec in specs()})
+
+
 def write(target: Path = GENERATED) -> None:
-    """Replace `target` by a fresh generation. It stays as it is if it is that, or on an error."""
+    """Replace `target` by a fresh generation. It stays as it is if it is that, or on an error, or
+    if a client in it would vanish."""
+    for name in lost(target):
+        text = f"specs/{name}.yaml is missing; restore it, or delete what was made of it yourself"
+        where = f"{PACKAGE}/{name}, {PACKAGE}/wire/{name}.py, {WAITS}/{name}.py"
+        raise GenerationError(f"{text}: {where}")
     with tempfile.TemporaryDirectory() as temporary:
         fresh = Path(temporary) / "generated"
         _generate(fresh, home=Path(temporary))

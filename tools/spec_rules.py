@@ -6,6 +6,7 @@ rest of the code relies on. A rule is a function from a spec to its problems, ea
 spec and what is wrong there.
 """
 
+import difflib
 import hashlib
 import json
 import re
@@ -16,6 +17,8 @@ from typing import Any
 
 import document_rules
 import documents
+import yaml_rules
+from yaml_rules import Unreadable
 
 from opwatch.cli.generating import rules as wait_rules
 from opwatch.cli.generating import spec as files
@@ -27,6 +30,17 @@ MARKS = ("x-inferred", "x-addition", "x-deviation")
 # What the client sends by itself; a parameter of that name would become an argument.
 OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bcot-timestamp"}
 SCHEMAS = ("components", "schemas")
+KEYWORDS = [
+    *("type", "enum", "const", "properties", "patternProperties", "additionalProperties"),
+    *("required", "items", "prefixItems", "contains", "anyOf", "oneOf", "allOf", "not", "if"),
+    *("then", "else", "dependentRequired", "dependentSchemas", "propertyNames", "format"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength"),
+    *("maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "minContains"),
+    *("maxContains", "minProperties", "maxProperties", "title", "description", "default"),
+    *("deprecated", "readOnly", "writeOnly", "examples", "example", "discriminator", "xml"),
+    *("externalDocs", "contentEncoding", "contentMediaType", "contentSchema"),
+    *("unevaluatedProperties", "unevaluatedItems", "$ref", "$defs", "$comment", "$id", "$anchor"),
+]
 
 
 @dataclass(frozen=True)
@@ -43,19 +57,43 @@ class Spec:
 
 
 def read(path: Path) -> Spec:
-    """Read a spec, its document `documents/{name}.txt`, and its part of `README.md`."""
+    """Read a spec, its document `documents/{name}.txt`, and its part of `README.md`.
+
+    Raises `Unreadable` if one of them can't be read.
+    """
+    yaml_rules.check(yaml_rules.text(path, f"specs/{path.name}"), f"specs/{path.name}")
     content, lines = files.load(path)
-    document = path.parent / "documents" / f"{path.stem}.txt"
-    readme = path.parent / "README.md"
-    sums = path.parent / "documents" / "SHA256SUMS"
+    document = f"documents/{path.stem}.txt"
+    has_document = (path.parent / document).exists()
+    readme = yaml_rules.text(path.parent / "README.md", "specs/README.md")
+    sums = "documents/SHA256SUMS"
     return Spec(
         name=path.name,
         content=content,
         lines=lines,
-        document=document.read_text(encoding="utf-8") if document.exists() else "",
-        readme=_section(readme.read_text(encoding="utf-8"), path.name),
-        sums=sums.read_text(encoding="utf-8"),
+        document=yaml_rules.text(path.parent / document, f"specs/{document}")
+        if has_document
+        else "",
+        readme=_section(readme, path.name),
+        sums=yaml_rules.text(path.parent / sums, f"specs/{sums}"),
     )
+
+
+def check_all(folder: Path) -> list[Finding]:
+    """Everything that is wrong with the specs of a folder, those that are missing included."""
+    findings: list[Finding] = []
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            findings += check(read(path))
+        except Unreadable as error:
+            findings += error.findings
+    readme = folder / "README.md"
+    named = re.findall(r"^## (\S+)\.yaml$", readme.read_text("utf-8", "replace"), re.MULTILINE)
+    for name in sorted({*named, *(path.stem for path in folder.glob("documents/*.txt"))}):
+        if not (folder / f"{name}.yaml").exists():
+            text = "is missing; restore it, or delete its document and its part of README.md"
+            findings.append(Finding(f"specs/{name}.yaml", 1, "#", "file", text))
+    return findings
 
 
 def check(spec: Spec) -> list[Finding]:
@@ -80,8 +118,13 @@ def samples(document: str) -> list[Any]:
 
 
 def structure(spec: Spec) -> Iterator[Problem]:
-    """The spec is OpenAPI 3.1."""
+    """The spec is OpenAPI 3.1, and each example has a value."""
     yield from files.structure(spec.content)
+    for place, node in _objects(spec.content):
+        if place[-1:] == ("examples",) and "properties" not in place[-2:-1]:
+            for name, example in node.items():
+                if not isinstance(example, dict) or "value" not in example:
+                    yield (*place, name), "an example without a value; add `value`"
 
 
 def examples_fit(spec: Spec) -> Iterator[Problem]:
@@ -90,7 +133,8 @@ def examples_fit(spec: Spec) -> Iterator[Problem]:
 
     for place, schema, value in examples(spec):
         # References in the schema begin at the root of the spec.
-        validator = OAS31Validator(schema | {"components": spec.content["components"]})
+        components = {"components": spec.content.get("components", {})}
+        validator = OAS31Validator(schema | components)
         for error in validator.iter_errors(value):
             yield (*place, *error.absolute_path), error.message
 
@@ -101,6 +145,16 @@ def samples_are_kept(spec: Spec) -> Iterator[Problem]:
     for sample in samples(spec.document):
         if _canonical(sample) not in present:
             yield (), f"this sample of the document is no example: {json.dumps(sample)}"
+
+
+def keywords_are_known(spec: Spec) -> Iterator[Problem]:
+    """Each keyword of a schema is one of JSON Schema or OpenAPI, or begins with `x-`."""
+    for place, node in _schemas(spec.content):
+        for key in node:
+            if key not in KEYWORDS and not str(key).startswith("x-"):
+                near = difflib.get_close_matches(str(key), KEYWORDS, 1, 0.8)
+                fix = f"write {near[0]}" if near else "remove it, or begin it with x-"
+                yield (*place, key), f"{key!r} isn't a keyword of a schema; {fix}"
 
 
 def no_own_headers(spec: Spec) -> Iterator[Problem]:
@@ -249,6 +303,7 @@ def wait_claims_have_sources(spec: Spec) -> Iterator[Problem]:
 
 
 RULES: dict[str, Rule] = {
+    "keyword": keywords_are_known,
     "example": examples_fit,
     "sample": samples_are_kept,
     "own-header": no_own_headers,
@@ -294,7 +349,11 @@ def marks(spec: Spec) -> Iterator[tuple[Place, str, str]]:
 
 
 def _apply(name: str, rule: Rule, spec: Spec) -> list[Finding]:
-    return files.found(f"specs/{spec.name}", spec.lines, name, rule(spec))
+    try:
+        return files.found(f"specs/{spec.name}", spec.lines, name, rule(spec))
+    except Exception as error:  # noqa: BLE001 (a spec may be wrong in ways that no rule expects)
+        text = f"can't be checked ({type(error).__name__}: {error}); correct what it is about"
+        return [Finding(f"specs/{spec.name}", 1, "#", name, text)]
 
 
 def _objects(node: Any, place: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:

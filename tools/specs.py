@@ -9,13 +9,12 @@ import sys
 
 import spec_generation
 import spec_rules
-import yaml
+import yaml_rules
 
 
 def validate() -> int:
     """Name each rule that a spec breaks, and where."""
-    specs = [spec_rules.read(path) for path in spec_generation.specs()]
-    findings = [finding for spec in specs for finding in spec_rules.check(spec)]
+    findings = spec_rules.check_all(spec_generation.SPECS)
     for finding in findings:
         print(finding, file=sys.stderr)
     return bool(findings)
@@ -33,7 +32,10 @@ def check() -> int:
     for line in lines:
         print(f"generated/: {line}", file=sys.stderr)
     if lines:
-        print("generated/ is not what specs/ gives: make generate", file=sys.stderr)
+        lost = [f"{name}.yaml" for name in spec_generation.lost()]
+        fix = f"restore specs/{', '.join(lost)}, or delete what was made of it" if lost else ""
+        fix = fix or "make generate"
+        print(f"generated/ is not what specs/ gives: {fix}", file=sys.stderr)
     return bool(lines)
 
 
@@ -44,7 +46,7 @@ def main() -> int:
     parser.add_argument("command", choices=commands)
     try:
         return commands[parser.parse_args().command]()
-    except (spec_generation.GenerationError, yaml.YAMLError) as error:
+    except (spec_generation.GenerationError, yaml_rules.Unreadable) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -61,6 +61,8 @@ def add_header(operation: str, name: str) -> Change:
 
 
 CHANGES: list[tuple[str, str, Change]] = [
+    ("keyword", "apig", put(f"{SCHEMAS} InstanceProgress minProperty", 1)),
+    ("keyword", "itwin", put(f"{SCHEMAS} Job properties name nullable", True)),
     ("structure", "catenis", drop("info")),
     ("structure", "itwin", put("paths /jobs/{id} get operationId", "getJobProgress")),
     ("structure", "apig", put(f"{APIG} parameters", [])),

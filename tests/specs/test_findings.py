@@ -1,0 +1,204 @@
+"""A broken spec or document is a finding with file, line, rule and fix, and never a traceback."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import spec_generation
+import spec_rules
+import yaml_rules
+
+import specs as command_line
+
+Edit = Callable[[bytes], bytes]
+
+
+def change(old: str, new: str) -> Edit:
+    """An edit that replaces a text, which must be there, once."""
+
+    def edit(content: bytes) -> bytes:
+        assert old.encode() in content, old
+        return content.replace(old.encode(), new.encode("latin-1" if "\xe9" in new else "utf-8"), 1)
+
+    return edit
+
+
+def findings(folder: Path, name: str) -> list[str]:
+    """What `validate` says of one spec of a folder."""
+    try:
+        return [str(each) for each in spec_rules.check(spec_rules.read(folder / f"{name}.yaml"))]
+    except yaml_rules.Unreadable as error:
+        return [str(each) for each in error.findings]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copytree(spec_generation.SPECS, tmp_path / "specs")
+    return tmp_path / "specs"
+
+
+BROKEN: list[tuple[str, Edit, str, str]] = [
+    (
+        "apig.yaml",
+        change(
+            '$ref: "#/components/schemas/InstanceProgress"', '$ref: "#/components/schemas/Gone"'
+        ),
+        "structure",
+        "isn't in this file",
+    ),
+    ("itwin.yaml", change("components:\n", "component:\n"), "structure", "isn't in this file"),
+    ("apig.yaml", change("Gateway creation status.", "Gateway cr\xe9ation."), "utf-8", "as UTF-8"),
+    ("documents/apig.txt", change("Function", "Fonction \xe9"), "utf-8", "save the file as UTF-8"),
+    ("README.md", change("# The specs", "# The sp\xe9cs"), "utf-8", "save the file as UTF-8"),
+    (
+        "catenis.yaml",
+        change('finishDate: "2019-03-13T14:09:10.121Z"', "finishDate: 2019-03-13T14:09:10.121Z"),
+        "yaml",
+        "is read as a date; quote it",
+    ),
+    ("catenis.yaml", change("done: true", "done: yes"), "yaml", "quote it, or write which"),
+    (
+        "catenis.yaml",
+        change("action: read\n", "action: no\n"),
+        "yaml",
+        "no is read as true",
+    ),
+    ("catenis.yaml", change('version: "0.7"', "version: 0.7"), "structure", "0.7"),
+    ("catenis.yaml", change("bytesProcessed: 28", "bytesProcessed: 0o34"), "example", "0o34"),
+    (
+        "catenis.yaml",
+        change("bytesProcessed: 28", "bytesProcessed: 1:28"),
+        "yaml",
+        "another number",
+    ),
+    ("catenis.yaml", change("bytesProcessed: 28", "bytesProcessed: 034"), "yaml", "another number"),
+    ("catenis.yaml", change("action: read\n", "action: ~\n"), "yaml", "read as null"),
+    ("itwin.yaml", change('"401":', "401:"), "yaml", "the key 401 isn't read as a text; quote it"),
+    (
+        "itwin.yaml",
+        change(
+            "                  value:\n                    jobProgress:",
+            "                  val:\n                    jobProgress:",
+        ),
+        "structure",
+        "",
+    ),
+    (
+        "catenis.yaml",
+        change("                  value: {status: error, message: Device is deleted}\n", ""),
+        "structure",
+        "an example without a value; add `value`",
+    ),
+    ("apig.yaml", change("  title:", "   title:"), "yaml", "check the indentation"),
+    ("apig.yaml", change("  title:", "\ttitle:"), "yaml", "check the indentation"),
+    ("apig.yaml", change("title: APIG", 'title: "APIG'), "yaml", "check the indentation"),
+    ("apig.yaml", change("  version: v2", "  version: v2\n  version: v3"), "yaml", "a second key"),
+    (
+        "itwin.yaml",
+        change("operationId: getJob\n", "operationId: getJobProgress\n"),
+        "structure",
+        "getJobProgress",
+    ),
+    ("apig.yaml", change("minimum: 0", "minimun: 0"), "keyword", "write minimum"),
+    ("apig.yaml", change("maximum: 100", "most: 100"), "keyword", "or begin it with x-"),
+    ("apig.yaml", change("openapi: 3.1.0", "openapi: 2.0.0"), "structure", "3.0 or 3.1"),
+    ("apig.yaml", lambda content: b"", "yaml", "must be an OpenAPI document"),
+    ("apig.yaml", lambda content: b"- 1\n", "yaml", "must be an OpenAPI document"),
+    ("apig.yaml", lambda content: content + b"\0", "yaml", "remove it"),
+    ("apig.yaml", change("paths:\n", "paths: &all\n  <<: *all\n"), "yaml", "holds itself"),
+    ("apig.yaml", change("      responses:\n", "      response:\n"), "structure", ""),
+    ("apig.yaml", change("type: object", "type: objekt"), "structure", "objekt"),
+    ("apig.yaml", change("enum: [creating, success, failed]", "enum: creating"), "structure", ""),
+    ("apig.yaml", change("in: path", "in: road"), "structure", ""),
+]
+
+
+@pytest.mark.parametrize(("file", "edit", "rule", "text"), BROKEN, ids=range(len(BROKEN)))
+def test_what_is_broken_is_a_finding(
+    folder: Path, file: str, edit: Edit, rule: str, text: str
+) -> None:
+    """Each finding begins with file and line, and one of them is of the rule that it breaks."""
+    path = folder / file
+    before = path.read_bytes()
+    path.write_bytes(edit(before))
+    name = path.stem if path.suffix in (".yaml", ".txt") else "apig"
+    found = findings(folder, name)
+    assert [line for line in found if f": {rule}: " in line and text in line], found
+    for line in found:
+        where, number, _ = line.split(":", 2)
+        assert where == f"specs/{file}"
+        assert int(number) > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("apig.yaml", "minimum: 0", "minimun: 0"),
+        ("apig.yaml", "status: creating\n", "status: on\n"),
+        ("itwin.yaml", "state: Active", "state: Active\n                      state: Over"),
+        ("itwin.yaml", "percentage: 56", "percentage: 2019-03-13"),
+    ],
+)
+def test_a_finding_names_the_line(folder: Path, file: str, old: str, new: str) -> None:
+    """The line is that of what is wrong."""
+    path = folder / file
+    text = path.read_text(encoding="utf-8").replace(old, new, 1)
+    path.write_text(text, encoding="utf-8")
+    last = new.rpartition("\n")[2] or new
+    line = text[: text.index(new) + len(new) - len(last)].count("\n") + 1
+    (found,) = [each for each in findings(folder, path.stem) if "document-" not in each]
+    assert found.startswith(f"specs/{file}:{line}: #/")
+
+
+@pytest.mark.parametrize("file", ["README.md", "documents/SHA256SUMS"])
+def test_a_file_that_is_missing_is_a_finding(folder: Path, file: str) -> None:
+    """So is a file beside the specs that isn't there."""
+    (folder / file).unlink()
+    assert findings(folder, "apig") == [f"specs/{file}:1: #: file: is missing; restore it"]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, command: str) -> int:
+    monkeypatch.setattr("sys.argv", ["specs.py", command])
+    return command_line.main()
+
+
+def test_a_deleted_spec_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While its document or its part of the README is there, `validate` asks for the spec."""
+    monkeypatch.setattr(spec_generation, "SPECS", folder)
+    (folder / "itwin.yaml").unlink()
+    for _ in range(2):
+        assert run(monkeypatch, "validate") == 1
+        found = [line for line in capsys.readouterr().err.splitlines() if "itwin" in line]
+        text = "is missing; restore it, or delete its document and its part of README.md"
+        assert found == [f"specs/itwin.yaml:1: #: file: {text}"]
+        (folder / "documents" / "itwin.txt").unlink(missing_ok=True)
+
+
+def test_a_client_is_never_deleted_silently(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without its spec, `generate` writes nothing, and `check` says to restore the spec."""
+    generated = folder.parent / "generated"
+    shutil.copytree(spec_generation.GENERATED, generated)
+    before = {file: file.read_bytes() for file in generated.rglob("*.py")}
+    monkeypatch.setattr(spec_generation, "SPECS", folder)
+    for function in (spec_generation.write, spec_generation.drift, spec_generation.lost):
+        monkeypatch.setattr(function, "__defaults__", (generated,))
+    monkeypatch.setattr(spec_generation, "_generate", _all_but_itwin)
+    (folder / "itwin.yaml").unlink()
+    assert run(monkeypatch, "generate") == 1
+    assert capsys.readouterr().err.startswith("specs/itwin.yaml is missing; restore it, or delete")
+    assert {file: file.read_bytes() for file in generated.rglob("*.py")} == before
+    assert run(monkeypatch, "check") == 1
+    printed = capsys.readouterr().err.splitlines()
+    assert "generated/: new: opwatch_api/itwin/client.py" in printed
+    assert printed[-1].endswith("restore specs/itwin.yaml, or delete what was made of it")
+
+
+def _all_but_itwin(target: Path, home: Path) -> None:
+    shutil.copytree(spec_generation.GENERATED, target)
+    for path in [*target.rglob("itwin*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

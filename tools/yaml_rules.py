@@ -1,0 +1,96 @@
+"""What must hold of a file before anything is read in it: that it is UTF-8, that it is YAML, and
+that YAML reads what is written. Each problem is a finding with its line and its fix."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from opwatch.cli.generating.spec import Finding, Place, pointer
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it
+_TAG = "tag:yaml.org,2002:"
+_INT = re.compile(r"-?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
+
+
+class Unreadable(Exception):
+    """A file that can't be read as what it should be; `findings` says why."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        super().__init__("\n".join(map(str, findings)))
+
+
+def text(path: Path, name: str) -> str:
+    """Return the text of a file that findings call `name`; raise `Unreadable` if it isn't UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Unreadable([Finding(name, 1, "#", "file", "is missing; restore it")]) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problem = f"byte 0x{error.object[error.start]:02x} isn't UTF-8; save the file as UTF-8"
+        raise Unreadable([Finding(name, line, "#", "utf-8", problem)]) from None
+
+
+def check(content: str, name: str) -> None:
+    """Raise `Unreadable` if YAML can't read a spec, or reads something else than is written."""
+    try:
+        root = yaml.compose(content, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = f"{error.problem}; check the indentation, colons and quotes of this line"
+        raise Unreadable([Finding(name, line, "#", "yaml", problem)]) from None
+    except yaml.YAMLError as error:
+        problem = f"{' '.join(str(error).split())}; remove it"
+        raise Unreadable([Finding(name, 1, "#", "yaml", problem)]) from None
+    if not isinstance(root, yaml.MappingNode):
+        problem = "must be an OpenAPI document: a mapping with `openapi`, `info` and `paths`"
+        raise Unreadable([Finding(name, 1, "#", "yaml", problem)])
+    if findings := [
+        Finding(name, node.start_mark.line + 1, pointer(place), "yaml", problem)
+        for place, node, problem in _problems(root, ())
+    ]:
+        raise Unreadable(findings)
+
+
+def _problems(
+    node: yaml.Node, place: Place, above: tuple[yaml.Node, ...] = ()
+) -> Iterator[tuple[Place, yaml.Node, str]]:
+    if any(node is other for other in above):
+        yield place, node, "holds itself; write it out instead of an alias"
+        return
+    above = (*above, node)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, child in node.value:
+            inner = (*place, str(key.value))
+            if key.value in seen:
+                yield inner, key, f"a second key {key.value!r}, which hides the first; remove one"
+            elif key.tag != f"{_TAG}str" and key.tag != f"{_TAG}merge":
+                yield inner, key, f"the key {key.value} isn't read as a text; quote it"
+            seen.add(key.value)
+            yield from _problems(child, inner, above)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            yield from _problems(child, (*place, index), above)
+    elif isinstance(node, yaml.ScalarNode) and (problem := _misread(node)):
+        yield place, node, problem
+
+
+def _misread(node: yaml.ScalarNode) -> str | None:
+    """Return what is wrong with a scalar that YAML 1.1 reads as something else."""
+    kind, value = node.tag.removeprefix(_TAG), node.value
+    if kind == "timestamp":
+        return f"{value} is read as a date; quote it"
+    if kind == "bool" and value not in ("true", "false"):
+        return f"{value} is read as true or false; quote it, or write which"
+    numeric = {"int": _INT, "float": _FLOAT}.get(kind)
+    if numeric and not numeric.fullmatch(value):
+        return f"{value} is read as another number; quote it, or write the number"
+    if kind == "null" and value not in ("null", ""):
+        return f"{value} is read as null; quote it, or write null"
+    return None
