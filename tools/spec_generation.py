@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import spec_rules
+import yaml
+from strict import booleans, strict
 
 from opwatch.cli.generating import client, waits
 from opwatch.cli.generating.client import GenerationError as GenerationError
@@ -105,9 +107,14 @@ def _generate(target: Path, home: Path) -> None:
 
 
 def _generate_wire_models(spec: Path, output: Path, home: Path) -> None:
+    made = home / "strict" / spec.name
+    made.parent.mkdir(exist_ok=True)
+    content = strict(spec_rules.read(spec).content)
+    made.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
     # Its settings are in pyproject.toml, which it finds from ROOT.
-    arguments = ["--input", str(spec), "--output", str(output)]
+    arguments = ["--input", str(made), "--output", str(output)]
     client.run("datamodel_code_generator", arguments, home, ROOT)
+    output.write_text(booleans(output.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _compile_wait(spec: Path, output: Path) -> None:

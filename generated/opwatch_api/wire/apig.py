@@ -64,7 +64,7 @@ class InstanceProgress(BaseModel):
 
     Enumeration values: 30, 50, 80, 90, 100
     """
-    status: StrictStr | Literal["creating", "success", "failed"] | None = None
+    status: Literal["creating", "success", "failed"] | None = None
     """
     Gateway creation status.
 

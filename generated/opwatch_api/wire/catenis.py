@@ -62,6 +62,99 @@ class ErrorResponse(BaseModel):
     """
 
 
+class MessageProgressDoneSuccess(BaseModel):
+    """
+    Current processing status.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    bytes_processed: Annotated[StrictInt, Field(alias="bytesProcessed", ge=0)]
+    """
+    Total number of bytes of message that had already been processed.
+    """
+    done: Annotated[StrictBool, Field(ge=True)]
+    """
+    Indicates whether processing has been finished.
+    """
+    success: Annotated[StrictBool, Field(ge=True)]
+    """
+    (only returned if processing has already been finished) Indicates whether message has been successfully processed.
+    """
+    finish_date: Annotated[AwareDatetime, Field(alias="finishDate")]
+    """
+    (only returned if processing has already been finished) ISO 8601 formatted date and time when processing was finalized.
+    """
+
+
+class MessageProgressDoneNotSuccess(BaseModel):
+    """
+    Current processing status.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    bytes_processed: Annotated[StrictInt, Field(alias="bytesProcessed", ge=0)]
+    """
+    Total number of bytes of message that had already been processed.
+    """
+    done: Annotated[StrictBool, Field(ge=True)]
+    """
+    Indicates whether processing has been finished.
+    """
+    success: Annotated[StrictBool, Field(le=False)]
+    """
+    (only returned if processing has already been finished) Indicates whether message has been successfully processed.
+    """
+    error: ProcessingError
+    """
+    (only returned if processing finished with error) Error information.
+    """
+    finish_date: Annotated[AwareDatetime, Field(alias="finishDate")]
+    """
+    (only returned if processing has already been finished) ISO 8601 formatted date and time when processing was finalized.
+    """
+
+
+class MessageProgressNotDone(BaseModel):
+    """
+    Current processing status.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    bytes_processed: Annotated[StrictInt, Field(alias="bytesProcessed", ge=0)]
+    """
+    Total number of bytes of message that had already been processed.
+    """
+    done: Annotated[StrictBool, Field(le=False)]
+    """
+    Indicates whether processing has been finished.
+    """
+
+
+class MessageProgressData(BaseModel):
+    """
+    The actual data returned in response to the API request.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    action: Literal["log", "send", "read"]
+    """
+    The action that was to be performed on the message. One of: `log`, `send`, or `read`.
+    """
+    progress: MessageProgressDoneSuccess | MessageProgressDoneNotSuccess | MessageProgressNotDone
+    result: ProcessingResult | None = None
+    """
+    (only returned if processing finished successfully) Result of processing.
+    """
+
+
 class MessageProgress(BaseModel):
     """
     Current processing status.
@@ -86,7 +179,7 @@ class MessageProgress(BaseModel):
     """
     (only returned if processing finished with error) Error information.
     """
-    finish_date: Annotated[AwareDatetime | StrictStr | None, Field(alias="finishDate")] = None
+    finish_date: Annotated[AwareDatetime | None, Field(alias="finishDate")] = None
     """
     (only returned if processing has already been finished) ISO 8601 formatted date and time when processing was finalized.
     """
@@ -104,30 +197,11 @@ class FinalMessageProgressEvent(BaseModel):
     """
     ID of the ephemeral message, as given to Retrieve Message Progress.
     """
-    action: StrictStr | Literal["log", "send", "read"]
+    action: Literal["log", "send", "read"]
     """
     The action that was to be performed on the message. One of: `log`, `send`, or `read`.
     """
-    progress: MessageProgress
-    result: ProcessingResult | None = None
-    """
-    (only returned if processing finished successfully) Result of processing.
-    """
-
-
-class MessageProgressData(BaseModel):
-    """
-    The actual data returned in response to the API request.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-    )
-    action: StrictStr | Literal["log", "send", "read"]
-    """
-    The action that was to be performed on the message. One of: `log`, `send`, or `read`.
-    """
-    progress: MessageProgress
+    progress: MessageProgressDoneSuccess | MessageProgressDoneNotSuccess | MessageProgressNotDone
     result: ProcessingResult | None = None
     """
     (only returned if processing finished successfully) Result of processing.

@@ -64,11 +64,11 @@ class JobProgress(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    percentage: StrictFloat | None = None
+    percentage: Annotated[StrictFloat | None, Field(ge=0.0, le=100.0)] = None
     """
     Job progress percentage
     """
-    state: StrictStr | Literal["Unsubmitted", "Active", "Over"] | None = None
+    state: Literal["Unsubmitted", "Active", "Over"] | None = None
     """
     Job current state
     """

@@ -62,7 +62,7 @@ def answer(
     return Reply(
         status=status,
         body=body,
-        model=simulation.model(operation, status),
+        model=None if frame.is_undocumented else simulation.model(operation, status),
         headers={**simulation.headers(operation, status), **headers},
         cut=frame.cut,
         job_id=job_id,

@@ -103,6 +103,11 @@ class Frame:
     def is_state(self) -> bool:
         return self.phase is not None
 
+    @property
+    def is_undocumented(self) -> bool:
+        """Whether it says on purpose what no document allows: a new state, or an unknown end."""
+        return self.state is not None or self.phase in (Phase.ENDED, Phase.UNKNOWN)
+
 
 @runtime_checkable
 class Timeline(Protocol):

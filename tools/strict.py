@@ -1,0 +1,104 @@
+"""A spec as the strict models are made of it: nothing is left open but what the document leaves so.
+
+The typed clients read tolerantly, so a spec lets a new member of an enumeration, and a text that is
+no date, pass as text. Here it doesn't, unless a mark says that the schema isn't the document's. An
+`if` of a schema, which the generator of the models doesn't know, becomes one model for each case.
+`x-strict` holds keywords for these models alone.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+Schema = dict[str, Any]
+
+_REF = "#/components/schemas/"
+_CONDITION = ("if", "then", "else")
+
+
+def strict(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a spec whose schemas are strict."""
+    content = copy.deepcopy(content)
+    schemas: dict[str, Schema] = content.get("components", {}).get("schemas", {})
+    cases = {
+        name: {f"{name}{suffix}": case for suffix, case in _cases(schema, "")}
+        for name, schema in schemas.items()
+        if "if" in schema
+    }
+    for found in cases.values():
+        schemas |= found
+    for node in _nodes(content):
+        _close(node, schemas)
+        node |= node.pop("x-strict", {})
+        if others := cases.get(str(node.get("$ref", "")).removeprefix(_REF)):
+            del node["$ref"]
+            node["anyOf"] = [{"$ref": f"{_REF}{case}"} for case in others]
+    return content
+
+
+def _nodes(node: Any) -> Iterator[Schema]:
+    """Each mapping, those inside it first: what replaces a node isn't looked at again."""
+    if isinstance(node, dict):
+        for child in [*node.values()]:
+            yield from _nodes(child)
+        yield node
+    elif isinstance(node, list):
+        for child in node:
+            yield from _nodes(child)
+
+
+def booleans(source: str) -> str:
+    """Return the source of models whose booleans of one value take no number: a `Literal[True]`
+    takes 1 too."""
+    for value, bound in (("True", "ge"), ("False", "le")):
+        strictly = f"Annotated[StrictBool, Field({bound}={value})]"
+        source = source.replace(f"Literal[{value}]", strictly)
+    return source
+
+
+def _close(node: Schema, schemas: dict[str, Schema]) -> None:
+    """Remove the alternative that lets any text pass."""
+    others = node.get("anyOf")
+    if not isinstance(others, list) or _is_ours(node) or {"type": "string"} not in others:
+        return
+    for each in others:
+        named = schemas.get(str(each.get("$ref")).removeprefix(_REF)) or each
+        if ("enum" in named or "format" in named) and not _is_ours(named):
+            others.remove({"type": "string"})
+            return
+
+
+def _cases(schema: Schema, suffix: str) -> Iterator[tuple[str, Schema]]:
+    """The schema of each case of an `if` about one boolean, with the cases within it."""
+    if "if" not in schema:
+        yield suffix, schema
+        return
+    ((name, tested),) = schema["if"]["properties"].items()
+    for value, branch in ((tested["const"], "then"), (not tested["const"], "else")):
+        more: Schema = schema.get(branch, {})
+        case = copy.deepcopy({key: it for key, it in schema.items() if key not in _CONDITION})
+        case |= {key: it for key, it in more.items() if key in _CONDITION}
+        case["required"] = list(
+            dict.fromkeys([*case.get("required", []), *more.get("required", [])])
+        )
+        for key, it in more.get("properties", {}).items():
+            if it is False:
+                del case["properties"][key]
+        for key in more.get("required", []):
+            case["properties"][key] = _not_null(case["properties"][key])
+        case["properties"][name] |= {"type": "boolean", "enum": [value]}
+        title = name[:1].upper() + name[1:]
+        yield from _cases(case, f"{suffix}{title if value else f'Not{title}'}")
+
+
+def _not_null(schema: Schema) -> Schema:
+    found = dict(schema)
+    if isinstance(types := schema.get("type"), list):
+        found["type"] = [each for each in types if each != "null"]
+    if "anyOf" in schema:
+        found["anyOf"] = [each for each in schema["anyOf"] if each != {"type": "null"}]
+    return found
+
+
+def _is_ours(node: Schema) -> bool:
+    return not {"x-addition", "x-inferred"}.isdisjoint(node)
