@@ -274,3 +274,13 @@ def test_the_three_notations_are_read() -> None:
     assert read["apig"].bodies["200"]["properties"]["progress"]["enum"] == [30, 50, 80, 90, 100]
     assert read["apig"].parameters["instance_id"]["required"] is True
     assert read["apig"].links == ["apig-api-180713009", "errorcode"]
+
+
+def test_a_link_leads_to_an_operation() -> None:
+    """The progress of an iTwin job links to the job: an operation there is, with its parameter."""
+    content = SPECS["itwin"].content
+    (link,) = node(content, ITWIN)["responses"]["200"]["links"].values()
+    operations = {each["get"]["operationId"]: each["get"] for each in content["paths"].values()}
+    (given,) = operations[link["operationId"]]["parameters"]
+    parameter = content["components"]["parameters"][given["$ref"].rpartition("/")[2]]
+    assert link["parameters"] == {parameter["name"]: "$request.path.id"}

@@ -20,7 +20,7 @@ Change = Callable[[Any], Any]
 CATENIS = "paths /messages/{ephemeralMessageId}/progress get"
 ITWIN = "paths /jobs/{id}/progress get"
 APIG = "paths /v2/{project_id}/apigw/instances/{instance_id}/progress get"
-WEBHOOK = "webhooks final-msg-progress post"
+EVENT = "x-websocket final-msg-progress message"
 SCHEMAS = "components schemas"
 CATENIS_BODY = f"{CATENIS} responses 200 content application/json"
 ERROR_EXAMPLE = (
@@ -74,7 +74,7 @@ CHANGES: list[tuple[str, str, Change]] = [
     (
         "example",
         "catenis",
-        drop(f"{WEBHOOK} requestBody content application/json examples read value action"),
+        drop(f"{EVENT} examples read value action"),
     ),
     ("example", "apig", put(f"{SCHEMAS} InstanceProgress properties progress maximum", 99)),
     ("example", "apig", put(f"{SCHEMAS} InstanceProgress properties error_code type", "string")),
@@ -98,7 +98,7 @@ CHANGES: list[tuple[str, str, Change]] = [
     ("security", "catenis", put("security", [])),
     ("security", "itwin", put(f"{ITWIN} security", [{"oauth2": ["itwin-platform"]}])),
     ("security", "apig", put(f"{APIG} security", [])),
-    ("security", "catenis", put(f"{WEBHOOK} security", [])),
+    ("security", "catenis", put("x-websocket security", [])),
     ("named-schema", "itwin", put(f"{ITWIN_BODY} schema", {"type": "object"})),
     ("named-schema", "apig", put(f"{APIG_BODY} schema", {"type": ["object", "null"]})),
     ("named-schema", "apig", put(f"{APIG_BODY} schema", {"description": "Anything."})),
