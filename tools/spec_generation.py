@@ -43,7 +43,7 @@ def lost(target: Path = GENERATED) -> list[str]:
     """The services in `target` that have no spec, in the order of their names."""
     found = {path.parent.name for path in target.glob(f"{PACKAGE}/*/client.py")}
     found |= {path.stem for path in target.glob(f"{PACKAGE}/wire/[!_]*.py")}
-    return sorted(found - {spec.stem for spec in specs()})
+    return sorted(found - {waits.package_of(spec.stem) for spec in specs()})
 
 
 def write(target: Path = GENERATED) -> None:
