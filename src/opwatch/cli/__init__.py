@@ -64,7 +64,8 @@ def _run(argv: Sequence[str] | None) -> int:
             complain(_usage(error))
         return exits.USAGE
     except click.ClickException as error:
-        complain(error.format_message())
+        for line in error.format_message().splitlines():
+            complain(line)
         return exits.USAGE
     except click.Abort:
         raise KeyboardInterrupt from None
