@@ -1,12 +1,15 @@
 """Runs of GitHub Actions, watched from examples/specs/github-actions.yaml alone."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from opwatch import Phase
+from opwatch.cli import main
 from opwatch.errors import (
     AuthenticationError,
     BadResponse,
@@ -20,6 +23,7 @@ from opwatch.net.message import Request
 from opwatch.progress import Fault
 from opwatch.testing import FakeClock, Reply, Script, reply
 
+SPEC = Path(__file__).resolve().parents[2] / "examples" / "specs" / "github-actions.yaml"
 RUN = "octo-org/octo-repo/30433642"
 TARGET = "/repos/octo-org/octo-repo/actions/runs/30433642"
 EPOCH = 1_800_000_000
@@ -175,3 +179,17 @@ def test_an_id_has_three_parts(github: ModuleType, job_id: str) -> None:
     with Script({}) as script, pytest.raises(ConfigurationError, match="owner/repo/run_id"):
         github.GithubActions().progress(job_id)
     assert not script.sent
+
+
+def test_the_command_watches_a_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its ID is written with slashes; a rate limit is no failure of the command either."""
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delenv("GITHUB_TOKEN", raising=False)
+    replies = {TARGET: [run("queued"), LIMITED, run("completed", "failure")]}
+    with FakeClock(epoch=EPOCH), Script(replies) as script:
+        code = main(["watch", "--spec", str(SPEC), RUN])
+    assert code == 1
+    assert [sent.time for sent in script.sent] == [0, 10, 1800]
+    assert f"github-actions {RUN} failed" in capsys.readouterr().out

@@ -246,7 +246,7 @@ def test_a_spec_that_is_not_there(run: Run) -> None:
     assert (code, err) == (2, "opwatch: can't read press.yaml: No such file or directory\n")
 
 
-@pytest.mark.parametrize("name", ["Press", "2press", "a_b", "a--b", "-", "itwin"])
+@pytest.mark.parametrize("name", ["Press", "2press", "a_b", "a--b", "-", "itwin", "itwin-v2"])
 def test_a_name_that_a_service_cannot_have(name: str, run: Run) -> None:
     """The error says what would do."""
     code, _, err = run("generate", spec(), "--out", "out", f"--name={name}")

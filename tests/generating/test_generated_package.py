@@ -333,6 +333,21 @@ def test_what_the_spec_does_not_list(generate: Generate) -> None:
         made.Press().wait("p1", timeout=None)
 
 
+def test_states_that_are_numbers(generate: Generate) -> None:
+    """A block names them as text; one that isn't listed keeps the wait going."""
+
+    def change(spec: dict[str, Any]) -> None:
+        properties = spec["components"]["schemas"]["Print"]["properties"]
+        properties["state"] = {"type": "integer", "enum": [0, 1]}
+        wait(spec)["state"]["is"] = {"0": "running", "1": "succeeded"}
+        del operation(spec)["responses"]["200"]["content"]["application/json"]["examples"]
+
+    made = generate(change)
+    with FakeClock(), Script({"/p1": [reply(200, {"state": n}) for n in (0, 7, 1)]}):
+        seen = [*made.Press().watch("p1", timeout=None)]
+    assert [one.phase.value for one in seen] == ["running", "unknown", "succeeded"]
+
+
 @pytest.mark.parametrize("change", [None, several_parts], ids=["one part", "two parts"])
 def test_the_contract(change: Change | None, generate: Generate) -> None:
     """A generated service keeps what opwatch promises of every service."""

@@ -80,7 +80,7 @@ def _checked_name(path: Path, name: str | None) -> str:
     if not _NAME.fullmatch(found):
         problem = f"{found!r:.40} can't name a service: use lower case letters, digits and hyphens"
         raise ConfigurationError(f"{problem}, such as --name press")
-    if found in ("apig", "catenis", "itwin"):
+    if found in ("apig", "catenis", "itwin", "itwin-v2"):
         raise ConfigurationError(f"{found!r} is a service of opwatch's own; give another --name")
     return found
 
@@ -209,7 +209,8 @@ _VALUES = ("default", "enum", "example", "examples", "x-wait")
 
 
 def _opened(node: Any) -> Any:
-    """Return a spec whose models also take a text that isn't listed, or isn't a date.
+    """Return a spec whose models also take a text or number that isn't listed, and a text
+    that is no date.
 
     Otherwise they couldn't be made of an answer with a state that is newer than the spec. A class
     is named for its component alone: a schema's title is left out, as it may be anything.
@@ -218,11 +219,12 @@ def _opened(node: Any) -> Any:
         return [_opened(item) for item in node]
     if not isinstance(node, dict):
         return node
-    is_listed = isinstance(values := node.get("enum"), list) and any(
-        isinstance(value, str) for value in values
-    )
-    if is_listed or (node.get("type") == "string" and node.get("format") in _FORMATS):
+    listed = node["enum"] if isinstance(node.get("enum"), list) else []
+    is_dated = node.get("type") == "string" and node.get("format") in _FORMATS
+    if is_dated or any(isinstance(value, str) for value in listed):
         return {"anyOf": [node, {"type": "string"}]}
+    if any(type(value) is int for value in listed):
+        return {"anyOf": [node, {"type": "integer"}]}
     return {
         key: value if key in _VALUES else _opened(value)
         for key, value in node.items()
