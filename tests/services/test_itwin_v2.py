@@ -172,11 +172,11 @@ def test_a_reason_that_never_comes(client: Any) -> None:
     assert len(sent.sent) == 4
 
 
-@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("status", [403, 404, 503])
 def test_a_reason_that_may_not_be_read(
     client: Any, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
-    """An account that may not read the messages is told once, and the job has failed."""
+    """A call that can't read the messages warns once, and the job has failed all the same."""
     refusal = reply(status, {"error": {"code": "InsufficientPermissions", "message": "no"}})
     with script([progress("Failed")], [refusal]), caplog.at_level(logging.WARNING, "opwatch"):
         found = client().progress("j1")

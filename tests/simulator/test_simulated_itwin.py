@@ -10,6 +10,8 @@ from opwatch import ClientCredentials, Phase
 from opwatch.errors import AuthenticationError, JobGone, RateLimited
 from opwatch.simulator import Frame, Simulator
 from opwatch.simulator.itwin import ACCEPT, CLIENT_ID, CLIENT_SECRET
+from opwatch.simulator.itwin_v2 import ACCEPT as ACCEPT_V2
+from opwatch.simulator.itwin_v2 import APIS
 from opwatch.testing import FakeClock
 
 TARGET = "/contextcapture/jobs/job-1/progress"
@@ -126,6 +128,29 @@ def test_a_correlation_id_is_shown_to_the_user(sim: Simulator) -> None:
     sim.add("itwin", "job-2", Frame(status=503, headers={"X-Correlation-Id": "shown"}))
     with pytest.raises(Exception, match=r"\[request shown\]"):
         sim.client("itwin").progress("job-2")
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("what", ["progress", "messages"])
+def test_the_second_version_is_as_strict(sim: Simulator, send: Send, api: str, what: str) -> None:
+    """It is at three addresses, takes its own `Accept` alone, and either version's tokens."""
+    sim.add("itwin-v2", "job-2", Frame("running", percent=5))
+    target = f"/{api}/jobs/job-2/{what}"
+    headers = {"Accept": ACCEPT_V2}
+    assert code(send("GET", target, headers)) == (401, "HeaderNotFound")
+    for service in ("itwin", "itwin-v2"):
+        headers["Authorization"] = f"Bearer {sim.token(service)}"
+        assert code(send("GET", target, headers)) == (200, None)
+    for method, path, accept in (
+        ("GET", target, ACCEPT),
+        ("POST", target, ACCEPT_V2),
+        ("GET", f"/{api}/jobs/job-2", ACCEPT_V2),
+        ("GET", f"/contextcapture/jobs/job-2/{what}", ACCEPT_V2),
+    ):
+        answer = send(method, path, headers | {"Accept": accept})
+        assert code(answer) == (404, "ResourceNotFound")
+    gone = "JobProgressNotFound" if what == "progress" else "JobNotFound"
+    assert code(send("GET", target.replace("job-2", "job-3"), headers)) == (404, gone)
 
 
 # --- tokens ---------------------------------------------------------------------------------------
