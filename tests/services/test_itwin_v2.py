@@ -347,6 +347,20 @@ def test_the_other_version_finds_nothing(
     assert str(caught.value).endswith(f"; `base_url` (ITWIN_BASE_URL) {CURES[clients]}")
 
 
+@pytest.mark.parametrize(("clients", "path"), MIXED)
+@pytest.mark.parametrize("code", ["JobNotFound", "JobProgressNotFound", "ResourceNotFound", None])
+def test_no_job_is_gone_at_the_other_versions_address(
+    clock: FakeClock, clients: tuple[type, type], path: str, code: str | None
+) -> None:
+    """Whatever a 404 says there, it is the address that is wrong."""
+    answer = reply(404, {"error": {"code": code, "message": "not available"}})
+    how = TOKEN | {"base_url": f"https://api.bentley.com/{path}/"}
+    with Script({"/progress": [answer]}) as sent, pytest.raises(NotFound) as caught:
+        wait("blocking", clients, "j1", how)
+    assert len(sent.sent) == 1
+    assert str(caught.value).endswith(f"; `base_url` (ITWIN_BASE_URL) {CURES[clients]}")
+
+
 def test_one_mix_up_ends_each_job_of_many(clock: FakeClock) -> None:
     """Each of many jobs ends with the error; none waits."""
     with Script({"/progress": [ANSWERS[V2]]}) as sent:

@@ -14,8 +14,10 @@ from opwatch_waits import itwin as waits
 
 from opwatch.auth.oauth2 import ClientCredentials
 from opwatch.client import AsyncClient, Client, Options, Plugin
+from opwatch.core.session import Complaint
 from opwatch.described import Described
 from opwatch.net.address import address
+from opwatch.net.message import Answer
 
 _V2 = ("/reality-modeling", "/reality-analysis", "/reality-conversion")
 _IS_V2 = (
@@ -25,6 +27,11 @@ _IS_V2 = (
 SERVICE = waits.service(address_help="check `base_url` (ITWIN_BASE_URL)")._replace(
     strangers={"progress": _IS_V2}
 )
+
+
+def _complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
+    """At an address of the other version, a 404 isn't about the job."""
+    return waits.complaint(answer, fields)._replace(kind=None)
 
 
 class _ITwin(Described[Wire]):
@@ -50,7 +57,7 @@ class _ITwin(Described[Wire]):
         service = SERVICE if resolve_outcome else SERVICE._replace(outcome=None)
         where = address(base_url, "base_url")
         if where.prefix.endswith(_V2):
-            service = service._replace(address_help=f"`base_url` {_IS_V2}")
+            service = service._replace(address_help=f"`base_url` {_IS_V2}", complaint=_complaint)
         self._open(service, where, self._scheme.bind(auth), options)
 
     @classmethod

@@ -17,11 +17,12 @@ from opwatch_waits import itwin_v2 as waits
 
 from opwatch.auth.oauth2 import ClientCredentials
 from opwatch.client import AsyncClient, Client, Options, Plugin
-from opwatch.core.session import Session
+from opwatch.core.session import Complaint, Session
 from opwatch.described import Described
 from opwatch.environment import arguments, taken_from
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
+from opwatch.net.message import Answer
 from opwatch.progress import Phase, Progress
 from opwatch.reading import as_fault, objects_in, text, titled
 
@@ -65,6 +66,11 @@ SERVICE = waits.service(
 )._replace(outcome=_reason, completes=Phase.FAILED, strangers={"jobProgress": _IS_V1})
 
 
+def _complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
+    """At an address of the other version, a 404 isn't about the job."""
+    return waits.complaint(answer, fields)._replace(kind=None)
+
+
 class _ITwinV2(Described[Wire]):
     """Watches jobs of iTwin's Reality Modeling, Reality Analysis and Reality Conversion APIs, v2.
 
@@ -90,7 +96,7 @@ class _ITwinV2(Described[Wire]):
             raise ConfigurationError(problem, argument="api")
         where, service = address(base_url, "base_url"), SERVICE
         if where.prefix.endswith(_V1):
-            service = SERVICE._replace(address_help=f"`base_url` {_IS_V1}")
+            service = SERVICE._replace(address_help=f"`base_url` {_IS_V1}", complaint=_complaint)
         where = where if where.prefix else where._replace(prefix=f"/{api}")
         self._open(service, where, self._scheme.bind(auth), options)
 
