@@ -40,8 +40,6 @@ GROUP = "opwatch.simulators"
 HOST = "127.0.0.1"
 KEEP_ALIVE = 600
 """Seconds an idle connection is kept: longer than any client's longest delay."""
-PING_INTERVAL = 30.0
-"""Seconds between the pings on a WebSocket, as Catenis sends them."""
 _LAST_ANSWERS = 0.5
 """Seconds for the answers that are under way when the simulator stops."""
 
@@ -93,9 +91,8 @@ class Simulator:
         """Serve, from a thread of this process. Raises `OSError` where the port is taken."""
         if self._thread is not None:
             raise ConfigurationError("the simulator runs already")
-        thread = _Thread(
-            self._port, lambda closing: application(self.state, self._simulations.values(), closing)
-        )
+        served = self._simulations.values()
+        thread = _Thread(self._port, lambda closing: application(self.state, served, closing))
         thread.start()
         self._thread = thread
 
@@ -272,7 +269,8 @@ class Simulator:
 
     def set_token_life(self, seconds: float, *, service: str | None = None) -> None:
         """How long the tokens last that are issued from here on."""
-        for name in self._names(service):
+        names = self.services if service is None else [self.simulation(service).name]
+        for name in names:
             self.state.token_life[name] = seconds
 
     def revoke_tokens(self, service: str | None = None) -> None:
@@ -331,9 +329,6 @@ class Simulator:
     def calm(self, service: str | None = None) -> None:
         """End every disturbance, rate limit and token failure, of a service or of all."""
         self.state.calm(service)
-
-    def _names(self, service: str | None) -> list[str]:
-        return self.services if service is None else [self.simulation(service).name]
 
     def __repr__(self) -> str:
         return f"<Simulator at {self.url}>" if self._thread else "<Simulator, not running>"
@@ -442,7 +437,7 @@ class _Thread:
             self._application(self._closing),
             http="h11",
             ws="wsproto",
-            ws_ping_interval=PING_INTERVAL,
+            ws_ping_interval=30.0,  # as Catenis pings
             loop="asyncio",
             lifespan="off",
             log_config=None,
