@@ -68,15 +68,16 @@ class Opened:
 class ChannelServer:
     """Answers each attempt to open a channel by the next of `scripts`; the last one repeats.
 
-    A script is "open", or what goes wrong: see `_answer`. The channels that were opened are in
-    `opened`, and what each attempt came to in `attempts`.
+    A script is "open", or what goes wrong (see `_answer`), or bytes that are sent instead of the
+    confirmation. The channels that were opened are in `opened`, and what each attempt came to in
+    `attempts`.
     """
 
-    def __init__(self, *scripts: str, tls: ssl.SSLContext | None = None) -> None:
-        self._scripts = list(scripts or ["open"])
+    def __init__(self, *scripts: str | bytes, tls: ssl.SSLContext | None = None) -> None:
+        self._scripts: list[str | bytes] = list(scripts or ["open"])
         self._tls = tls
         self.opened: queue.SimpleQueue[Opened] = queue.SimpleQueue()
-        self.attempts: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.attempts: queue.SimpleQueue[str | bytes] = queue.SimpleQueue()
         self.hellos: list[dict[str, str]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -113,12 +114,18 @@ class ChannelServer:
             script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
             self._start(self._attempt, sock, script)
 
-    def _attempt(self, sock: socket.socket, script: str) -> None:
+    def _attempt(self, sock: socket.socket, script: str | bytes) -> None:
         with suppress(OSError):  # the test is over
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
                 self._kept.append(sock)
-            self._answer(Opened(sock), script)
+            channel = Opened(sock)
+            if isinstance(script, bytes):
+                self._answer(channel, "say")
+                sock.sendall(script)
+                sock.shutdown(socket.SHUT_WR)
+            else:
+                self._answer(channel, script)
         self.attempts.put(script)
 
     def _answer(self, channel: Opened, script: str) -> None:
@@ -155,6 +162,9 @@ class ChannelServer:
             channel.send(events.BytesMessage(OPEN.encode()), events.CloseConnection(1000))
         elif script == "bad frame":
             channel.sock.sendall(b"\xff\xff\xff\xff")
+        elif script == "pings":
+            while True:
+                channel.send(events.Ping(b"again"))
         elif script == "endless":
             self._chatter(channel)
 

@@ -114,7 +114,8 @@ class WebSocket:
                 if isinstance(event, kind):
                     return event
                 if isinstance(event, events.Ping):
-                    self._send(event.response())
+                    with suppress(TransportError):  # a close may have come already, after text
+                        self._send(event.response())
                 elif isinstance(event, events.RejectConnection):
                     refused = self._broken(f"refused the WebSocket ({event.status_code})")
                     refused.head = Answer(event.status_code, tuple(event.headers))
@@ -131,6 +132,8 @@ class WebSocket:
         receive = partial(self._connection.sock.recv, _READ)
         wait: Callable[..., Any] = partial(self._connection.when_ready, for_write=False)
         try:
+            if time.monotonic() >= end:  # whatever has come: it may never stop
+                raise TimeoutError
             data: bytes = run(wait, receive, end)
         except OSError as error:
             raise self._lost(error) from None
