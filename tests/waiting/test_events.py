@@ -153,6 +153,19 @@ def test_the_command_line_tells_the_same(job, tmp_path, capsys):
     assert kept.tokens == {}
 
 
+def test_a_wait_that_is_refused_before_it_begins_is_an_end_of_the_command_line():
+    """What the client refuses is the job's result, and no success."""
+    out, err = io.StringIO(), io.StringIO()
+    world = World(BY_NAME["normal"], Clock())
+    with world.clock, Script(world.handle):
+        crew = Crew(StateFile(None), JsonLines(out, err))
+        jobs, clients = [("itwin", "j1")], {"itwin": world.client(asynchronous=True)}
+        assert watch(crew, jobs, clients, Limits(timeout=-1.0)) == 2
+    [result] = map(json.loads, out.getvalue().splitlines())
+    assert (result["event"], result["outcome"]) == ("result", "misconfigured")
+    assert "`timeout` must be" in err.getvalue()
+
+
 @pytest.mark.parametrize("name", [job.name for job in JOBS if job.cancel_at is not None])
 @pytest.mark.parametrize("way", [by_wait, by_watch, by_watch_many])
 def test_a_wait_that_is_cancelled_ends_with_an_event(name, way):

@@ -42,12 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
 
-def complain(message: str) -> None:
-    """Write one line on standard error, whatever is in the message."""
+def complain(message: str, *more: str) -> None:
+    """Write a message on standard error, each part as one line, whatever is in it."""
     from opwatch.text import printable
 
+    lines = "\n".join(printable(line, 10_000) for line in (message, *more))
     with suppress(OutputLost):  # standard error stands above the bars, while there are some
-        print(f"opwatch: {printable(message, 10_000)}", file=sys.stderr, flush=True)
+        print(f"opwatch: {lines}", file=sys.stderr, flush=True)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -64,8 +65,7 @@ def _run(argv: Sequence[str] | None) -> int:
             complain(_usage(error))
         return exits.USAGE
     except click.ClickException as error:
-        for line in error.format_message().splitlines():
-            complain(line)
+        complain(error.format_message(), *getattr(error, "more", ()))
         return exits.USAGE
     except click.Abort:
         raise KeyboardInterrupt from None

@@ -8,7 +8,7 @@ a rate limit holds all its jobs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -88,14 +88,17 @@ class Crew:
 
     async def _follow(self, job: Job, client: AsyncClient[Any], limits: Limits) -> None:
         """Watch one job; what ends the wait is an event, and isn't raised."""
+        time = datetime.fromtimestamp(clocks.current.get().epoch(), UTC)
+        said: dict[str, Any] = {"service": job[0], "job_id": job[1], "time": time}
         if (ended := self.state.ended.get(job)) is not None:
-            time = datetime.fromtimestamp(clocks.current.get().epoch(), UTC)
-            said: dict[str, Any] = {"service": job[0], "job_id": job[1], "time": time}
             self(Started(resumed=True, progress=ended, **said))
             self(Ended(progress=ended, **said))
             return
-        with suppress(OpwatchError):
+        try:
             if (token := self.state.tokens.get(job)) is not None:
                 await client.resume(token, on_event=self)
             else:
                 await client.wait(job[1], on_event=self, **attrs.asdict(limits))
+        except OpwatchError as error:
+            if job not in self.results:  # refused before the wait began
+                self(Ended(error=error, **said))

@@ -15,7 +15,6 @@ from typing import Any
 import click
 
 from opwatch import exits
-from opwatch.text import printable
 
 _NEEDED = ("openapi_python_client", "openapi_spec_validator", "ruff", "yaml")
 
@@ -48,17 +47,24 @@ def added(path: Path) -> str:
     return name
 
 
+class _Findings(click.ClickException):
+    """What is wrong with a spec, in several lines."""
+
+    def __init__(self, first: str, *more: str) -> None:
+        super().__init__(first)
+        self.more = more
+
+
 @contextmanager
 def _findings(package: Any) -> Iterator[None]:
     """Print what is wrong with a spec, one finding a line."""
     try:
         yield
     except package.Invalid as error:
-        lines = (printable(str(finding), 1000) for finding in error.findings)
-        raise click.ClickException("\n".join(lines)) from None
+        raise _Findings(*map(str, error.findings)) from None
     except package.client.GenerationError as error:
-        said = "\n".join(str(error).splitlines()[1:20])
-        raise click.ClickException(f"no client can be generated from the spec:\n{said}") from None
+        said = str(error).splitlines()[1:20]
+        raise _Findings("no client can be generated from the spec:", *said) from None
 
 
 def _package() -> Any:
