@@ -6,6 +6,7 @@ import logging
 import threading
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import anyio
 import attrs
@@ -90,7 +91,7 @@ def by_watch_many(job):
     return told.dicts()
 
 
-def by_async_wait(job):
+def by_async_wait(job, backend="asyncio"):
     told, world = Told(), World(job, Clock())
 
     async def on_event(event):
@@ -103,11 +104,11 @@ def by_async_wait(job):
                 await client.wait(JOB_ID, on_event=on_event, **how(job))
 
     with world.clock, Script(world.handle):
-        anyio.run(main)
+        anyio.run(main, backend=backend)
     return told.dicts()
 
 
-def by_async_watch_many(job):
+def by_async_watch_many(job, backend="asyncio"):
     told, world = Told(), World(job, Clock())
 
     async def main():
@@ -116,11 +117,19 @@ def by_async_watch_many(job):
                 pass
 
     with world.clock, Script(world.handle):
-        anyio.run(main)
+        anyio.run(main, backend=backend)
     return told.dicts()
 
 
-WAYS = [by_watch, by_watch_many, by_async_wait, by_async_watch_many]
+TRIO = {"backend": "trio"}
+WAYS = {
+    "watch": by_watch,
+    "watch_many": by_watch_many,
+    "async wait": by_async_wait,
+    "async wait on trio": partial(by_async_wait, **TRIO),
+    "async watch_many": by_async_watch_many,
+    "async watch_many on trio": partial(by_async_watch_many, **TRIO),
+}
 
 
 @pytest.mark.parametrize("job", WATCHED, ids=lambda job: job.name)
@@ -128,8 +137,8 @@ def test_each_way_to_wait_tells_the_same(job):
     """The events of a scripted job are equal, however it is waited for."""
     expected = by_wait(job)
     assert [event["event"] for event in expected[:1] + expected[-1:]] == ["start", "result"]
-    for way in WAYS:
-        assert way(job) == expected, way.__name__
+    for name, way in WAYS.items():
+        assert way(job) == expected, name
 
 
 @pytest.mark.parametrize("job", WATCHED, ids=lambda job: job.name)
