@@ -22,13 +22,13 @@ from opwatch.board import Board
 from opwatch.events import Ended, Event
 from opwatch.progress import Progress
 from opwatch.text import printable
-from opwatch.words import duration, size, stand, told
+from opwatch.words import stand, told
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-__all__ = ["Bar", "Board", "bar", "duration", "size", "stand"]
+__all__ = ["Bar", "Board", "bar"]
 
 REFRESH = 8
 """Drawings a second: enough for a countdown and a pulse."""

@@ -8,7 +8,7 @@ import pytest
 from cli_tools import run_apart
 from rich.console import Console
 
-from opwatch import bars
+from opwatch import bars, words
 from opwatch.errors import WaitTimeout
 from opwatch.events import Event
 from opwatch.progress import Fault, Phase, Progress
@@ -196,7 +196,7 @@ def test_without_unicode() -> None:
 )
 def test_sizes(count: int, text: str) -> None:
     """Bytes are shown in the nearest unit, in three digits."""
-    assert bars.size(count) == text
+    assert words.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_sizes(count: int, text: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     """Times are minutes and seconds, and hours if there are any."""
-    assert bars.duration(seconds) == text
+    assert words.duration(seconds) == text
 
 
 # --- bar() ----------------------------------------------------------------------------------------

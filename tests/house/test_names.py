@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import opwatch
-from opwatch import errors
+from opwatch import errors, events
 
 PUBLIC = [
     "AkSk",
@@ -77,6 +77,19 @@ def test_the_errors() -> None:
     ]
     assert errors.__all__ == ERRORS
     assert sorted(raised) == ERRORS
+
+
+def test_the_events() -> None:
+    """`opwatch.events` exports these names, and its words for `--json` are the documented ones."""
+    assert events.__all__ == ["Ended", "Event", "Held", "Polled", "Retrying", "Started"]
+    kinds = {name: getattr(events, name).kind for name in events.__all__ if name != "Event"}
+    assert kinds == {
+        "Started": "start",
+        "Polled": "progress",
+        "Retrying": "trouble",
+        "Held": "held",
+        "Ended": "result",
+    }
 
 
 @pytest.mark.parametrize("name", PUBLIC)
