@@ -40,7 +40,7 @@ def specs() -> list[Path]:
 
 
 def lost(target: Path = GENERATED) -> list[str]:
-    """The services in `target` that have no spec, in the order of their names."""
+    """The packages in `target` that have no spec, in the order of their names."""
     found = {path.parent.name for path in target.glob(f"{PACKAGE}/*/client.py")}
     found |= {path.stem for path in target.glob(f"{PACKAGE}/wire/[!_]*.py")}
     return sorted(found - {waits.package_of(spec.stem) for spec in specs()})
@@ -50,7 +50,7 @@ def write(target: Path = GENERATED) -> None:
     """Replace `target` by a fresh generation. It stays as it is if it is that, or on an error, or
     if a client in it would vanish."""
     for name in lost(target):
-        text = f"specs/{name}.yaml is missing; restore it, or delete what was made of it yourself"
+        text = f"the spec of {name} is missing; restore it, or delete what was made of it yourself"
         where = f"{PACKAGE}/{name}, {PACKAGE}/wire/{name}.py, {WAITS}/{name}.py"
         raise GenerationError(f"{text}: {where}")
     with tempfile.TemporaryDirectory() as temporary:

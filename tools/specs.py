@@ -32,8 +32,8 @@ def check() -> int:
     for line in lines:
         print(f"generated/: {line}", file=sys.stderr)
     if lines:
-        lost = [f"{name}.yaml" for name in spec_generation.lost()]
-        fix = f"restore specs/{', '.join(lost)}, or delete what was made of it" if lost else ""
+        lost = ", ".join(spec_generation.lost())
+        fix = f"restore the spec of {lost}, or delete what was made of it" if lost else ""
         fix = fix or "make generate"
         print(f"generated/ is not what specs/ gives: {fix}", file=sys.stderr)
     return bool(lines)

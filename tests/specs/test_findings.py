@@ -96,7 +96,7 @@ BROKEN: list[tuple[str, Edit, str, str]] = [
     ("apig.yaml", change("  version: v2", "  version: v2\n  version: v3"), "yaml", "a second key"),
     (
         "itwin.yaml",
-        change("operationId: getJob\n", "operationId: getJobProgress\n"),
+        change("operationId: getJob\n      s", "operationId: getJobProgress\n      s"),
         "structure",
         "getJobProgress",
     ),
@@ -190,15 +190,15 @@ def test_a_client_is_never_deleted_silently(
     monkeypatch.setattr(spec_generation, "_generate", _all_but_itwin)
     (folder / "itwin.yaml").unlink()
     assert run(monkeypatch, "generate") == 1
-    assert capsys.readouterr().err.startswith("specs/itwin.yaml is missing; restore it, or delete")
+    assert capsys.readouterr().err.startswith("the spec of itwin is missing; restore it, or delete")
     assert {file: file.read_bytes() for file in generated.rglob("*.py")} == before
     assert run(monkeypatch, "check") == 1
     printed = capsys.readouterr().err.splitlines()
     assert "generated/: new: opwatch_api/itwin/client.py" in printed
-    assert printed[-1].endswith("restore specs/itwin.yaml, or delete what was made of it")
+    assert printed[-1].endswith("restore the spec of itwin, or delete what was made of it")
 
 
 def _all_but_itwin(target: Path, home: Path) -> None:
     shutil.copytree(spec_generation.GENERATED, target)
-    for path in [*target.rglob("itwin*")]:
+    for path in [*target.rglob("itwin"), *target.rglob("itwin.py")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
