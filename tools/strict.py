@@ -28,7 +28,8 @@ def strict(content: dict[str, Any]) -> dict[str, Any]:
     for found in cases.values():
         schemas |= found
     for node in _nodes(content):
-        _close(node, schemas)
+        if not _is_ours(content):
+            _close(node, schemas)
         node |= node.pop("x-strict", {})
         if others := cases.get(str(node.get("$ref", "")).removeprefix(_REF)):
             del node["$ref"]

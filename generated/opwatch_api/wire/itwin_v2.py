@@ -68,7 +68,7 @@ class JobProgress(BaseModel):
     """
     Progress of the job.
     """
-    state: Literal["Queued", "Active", "Success", "Failed", "TerminatingOnCancel", "TerminatingOnFailure", "Cancelled"] | None = (
+    state: StrictStr | Literal["Queued", "Active", "Success", "Failed", "TerminatingOnCancel", "TerminatingOnFailure", "Cancelled"] | None = (
         None
     )
     """
