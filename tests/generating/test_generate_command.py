@@ -218,7 +218,7 @@ def test_each_finding_is_a_line(run: Run) -> None:
     _, _, err = run("generate", spec(change), "--out", "out")
     first, second = err.splitlines()
     assert first.startswith("opwatch: press.json:")
-    assert second.startswith("opwatch: press.json:")
+    assert second.startswith("press.json:")
     assert ("/a isn't in Print" in first, "/b isn't in Print" in second) == (True, True)
 
 
