@@ -231,8 +231,12 @@ def seconds(value: Any, of: int = 1) -> datetime | None:
 
 def pause(value: Any, of: int = 1, since: float = 0.0) -> float | None:
     """Return a pause in seconds: a number of them, or of fractions `of` one, or the Unix time at
-    which it ends, `since` that of the answer. None if there is none."""
+    which it ends, `since` that of the answer. None if there is none; the longest of a list."""
+    if isinstance(value, list):
+        return longest(*(pause(each, of, since) for each in value))
     found = number(value)
+    if found is None and str(value).isdigit():  # of 400 digits, Python makes infinity
+        found = _LONGEST
     left = -1.0 if found is None else found / of - since
     return left if left > 0 else None
 

@@ -1,6 +1,7 @@
 """What `opwatch generate` writes: a client that waits as its spec says, with its credentials."""
 
 import base64
+import copy
 import importlib
 import os
 import subprocess
@@ -17,7 +18,14 @@ from generating_tools import Change, Generate, changed, operation, wait
 
 from opwatch import ClientCredentials
 from opwatch.cli.generating import package
-from opwatch.errors import BadResponse, ConfigurationError, JobFailed, RateLimited, WaitTimeout
+from opwatch.errors import (
+    BadResponse,
+    ConfigurationError,
+    JobFailed,
+    OpwatchError,
+    RateLimited,
+    WaitTimeout,
+)
 from opwatch.net.message import Request
 from opwatch.testing import FakeClock, Reply, Script, conformance, reply
 
@@ -247,6 +255,7 @@ def running(**fields: Any) -> Reply:
     [
         (running(headers={"wait-ms": "45000"}), 45),
         (reply(503, {}, {"wait-ms": "45000"}), 45),
+        (Reply(200, b'{"state": "printing"}', (("pause", "1"), ("pause", "45"))), 45),
         (running(headers={"pause": "45"}), 45),
         (running(headers={"pause": "-45"}), 5),
         (running(headers={"pause": "45", "Retry-After": "60"}), 60),
@@ -479,3 +488,64 @@ def test_a_parameter_of_any_name(name: str, parts: int, generate: Generate) -> N
     made = generate(change)
     with Script({"/1/2"[-2 * parts :]: [reply(200, {"state": "done", "shop": "2"})]}):
         assert made.Press().progress("1/2"[1 - 2 * parts :]).phase == "succeeded"
+
+
+AUTHORIZATION = secured({"type": "apiKey", "in": "header", "name": "Authorization"})
+
+
+@pytest.mark.parametrize("auth", ["Bearer a-key", lambda: "Bearer a-key"])
+def test_a_key_is_sent_as_it_is(auth: Any, generate: Generate) -> None:
+    """A key in `Authorization` may begin with a scheme, which is a part of it."""
+    requests = sent_by(lambda: generate(AUTHORIZATION).Press(auth))
+    assert header(requests, "Authorization") == "Bearer a-key"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [(OAUTH2, "must name the `token_url`"), (BEARER, "must name the"), (KEY, "must be a key")],
+)
+def test_credentials_of_another_token_endpoint(
+    change: Change, text: str, generate: Generate
+) -> None:
+    """Client credentials without a `token_url` are iTwin's, and are sent to nobody else's service:
+    nor is another service's secret sent to iTwin."""
+    with Script({}) as script, pytest.raises(ConfigurationError, match=text):
+        generate(change).Press(ClientCredentials("an-id", "a-secret"))
+    assert script.sent == []
+
+
+@pytest.mark.parametrize("status", [200, 400, 418, 500])
+def test_a_password_that_an_answer_quotes_is_erased(status: int, generate: Generate) -> None:
+    """Not only in the form in which it was sent."""
+    words = {"state": "jammed by hunter2-hunter2", "code": "no hunter2-hunter2"}
+    with Script({"/p1": [reply(status, words)]}):
+        try:
+            said = repr(generate(BASIC).Press(("a-user", "hunter2-hunter2")).progress("p1"))
+        except OpwatchError as error:
+            said = f"{error!r} {error}"
+    assert "hunter2-hunter2" not in said
+
+
+def test_a_pause_that_a_job_which_is_over_asks_for(generate: Generate) -> None:
+    """The request for how it ended waits, too."""
+    made = generate(with_outcome)
+    over = reply(200, {"state": "done", "next": 60})
+    answers = {"/prints/p1": [over], "/results/p1": [reply(503, {}), DONE]}
+    with FakeClock(), Script(answers) as script:
+        made.Press().wait("p1", timeout=None)
+        times = [sent.time for sent in script.sent if "results" in sent.target]
+    assert (times[0], times[1] >= 60) == (0, True)
+
+
+def with_outcome(spec: dict[str, Any]) -> None:
+    pausing(spec)
+    result = copy.deepcopy(operation(spec))
+    del result["x-wait"]
+    result["operationId"] = "getResult"
+    spec["paths"]["/results/{id}"] = {"get": result}
+    states = {"printing": "running", "done": "ended", "jammed": "failed"}
+    wait(spec)["state"] = {"at": "/state", "is": states}
+    wait(spec)["outcome"] = {
+        "operation": "getResult",
+        "state": {"at": "/state", "is": states | {"done": "succeeded"}},
+    }

@@ -45,7 +45,7 @@ class ClientCredentials(TokenEndpoint):
         client_secret: str,
         *,
         scope: str | None = SCOPE,
-        token_url: str = TOKEN_URL,
+        token_url: str | None = None,
         basic: bool = False,
     ) -> None:
         client_secret = secret = Secret(client_secret)  # type: ignore[assignment]
@@ -55,7 +55,9 @@ class ClientCredentials(TokenEndpoint):
         self.client_id = client_id
         self.scope = scope
         self._secret = secret
-        self._address = address(token_url, "token_url")
+        self.names_endpoint = token_url is not None
+        """Whether `token_url` was passed; else it is iTwin's."""
+        self._address = address(TOKEN_URL if token_url is None else token_url, "token_url")
         self._basic = basic
 
     def _request(self) -> Request:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from opwatch.auth import require_text
-from opwatch.auth.oauth2 import ClientCredentials
-from opwatch.auth.tokens import Auth, TokenAuth, veiled
+from opwatch.auth.oauth2 import TOKEN_URL, ClientCredentials
+from opwatch.auth.tokens import Auth, Credentials, Token, TokenAuth, veiled
 from opwatch.clock import Clock
 from opwatch.environment import arguments, environment
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import Secret, hidden
+
+if TYPE_CHECKING:
+    from opwatch.core.loop import Turn
 
 Kind: TypeAlias = Literal["none", "token", "basic", "oauth2"]
 _NEEDED: dict[Kind, tuple[str, ...]] = {
@@ -44,15 +47,23 @@ class Scheme(NamedTuple):
 
         Raises `ConfigurationError` if it can't be that.
         """
-        if isinstance(auth, Secret) or (auth is None and (self.optional or self.kind == "none")):
+        if isinstance(auth, (Secret, _Basic)):
             return auth
+        if auth is None and (self.optional or self.kind == "none"):
+            return None
         pair = " and ".join(_NEEDED[self.kind])
         if self.kind == "none":
             problem = "must be left out: the service takes no credentials"
         elif self.kind in ("basic", "oauth2") and isinstance(auth, tuple):
             if len(auth) == 2:
-                return self._client(*auth) if self.kind == "oauth2" else self._of_pair(*auth)
+                auth = name, secret = auth[0], Secret(auth[1])
+                make = self._client if self.kind == "oauth2" else self._of_pair
+                return make(name, secret)  # type: ignore[arg-type]
             problem = f"must be a tuple of {pair}"
+        elif isinstance(auth, ClientCredentials) and not self._takes(auth):
+            problem = "must name the `token_url` of this service's tokens"
+            if self.prefix != "Bearer ":
+                problem = "must be a key (str), or a callable that returns one"
         elif self.kind == "basic":
             problem = f"must be a tuple of {pair}, not {type(auth).__name__}"
         else:
@@ -64,7 +75,9 @@ class Scheme(NamedTuple):
         """Return what sends requests with what `veil` returned."""
         if credentials is None:
             return lambda clock: Auth()
-        return lambda clock: TokenAuth(credentials, clock, header=self.header, prefix=self.prefix)
+        how: dict[str, Any] = {"header": self.header, "prefix": self.prefix}
+        is_key = self.kind == "token" and not self.prefix
+        return lambda clock: TokenAuth(credentials, clock, **how, as_given=is_key)
 
     def from_env(self) -> object:
         """Return the credentials in the environment.
@@ -87,7 +100,12 @@ class Scheme(NamedTuple):
         require_text(username=username, password=secret)
         if ":" in username:
             raise ConfigurationError("must not contain a colon", argument="username")
-        return hidden(_encoded, username, secret)
+        return _Basic(hidden(_encoded, username, secret), secret)
+
+    def _takes(self, credentials: ClientCredentials) -> bool:
+        """Whether their token endpoint is this service's: one was named, or it is iTwin's."""
+        is_bearer = self.prefix == "Bearer "
+        return is_bearer and (credentials.names_endpoint or self.token_url == TOKEN_URL)
 
     def _client(self, client_id: str, client_secret: str, **more: str) -> ClientCredentials:
         own: dict[str, Any] = {"scope": self.scope or None, "token_url": self.token_url}
@@ -95,6 +113,17 @@ class Scheme(NamedTuple):
         found = ClientCredentials(client_id, secret, **own | more)  # type: ignore[arg-type]
         found._advice = f"check `token_url` ({self.variables['token_url']})"
         return found
+
+
+class _Basic(Credentials):
+    """A user name and a password as one token, which doesn't hide the password in an answer."""
+
+    def __init__(self, encoded: Secret, password: Secret) -> None:
+        self._encoded = encoded
+        self._password = password
+
+    async def fetch(self, turn: Turn) -> Token:
+        return Token(self._encoded, parts=(self._password,))
 
 
 def _encoded(name: str, password: Secret) -> Secret:

@@ -60,9 +60,15 @@ class Token:
     """A token, and how long it is valid."""
 
     def __init__(
-        self, secret: Secret, life: float = math.inf, project_id: str | None = None
+        self,
+        secret: Secret,
+        life: float = math.inf,
+        project_id: str | None = None,
+        parts: tuple[Secret, ...] = (),
     ) -> None:
         self.secret = secret
+        self.parts = parts
+        """What it was made of, and an answer may quote: a password."""
         self.life = life
         """Seconds; infinite if nobody said, and then it is kept until it is refused."""
         self.project_id = project_id
@@ -103,8 +109,13 @@ class TokenAuth(Auth):
         prefix: str = "",
         is_expired: Callable[[Answer], bool] = lambda answer: True,
         project_id: str | None = None,
+        as_given: bool = False,
     ) -> None:
-        self._credentials: Credentials = _Given(auth) if isinstance(auth, Secret) else auth
+        if isinstance(auth, Secret):
+            auth = _Given(auth if as_given else bare(auth))
+        elif isinstance(auth, _Called) and as_given:
+            auth = _Called(auth.function, as_given)
+        self._credentials: Credentials = auth
         self._clock = clock
         self._header = header
         self._prefix = prefix
@@ -146,7 +157,7 @@ class TokenAuth(Auth):
 
     def _with(self, request: Request, token: Token) -> Request:
         header = Secret(token.secret, self._prefix)
-        return request.authenticated([(self._header, header)], token.secret)
+        return request.authenticated([(self._header, header)], token.secret, *token.parts)
 
     def _current(self) -> Token | None:
         """Return the token, unless it has expired, or is to be renewed and nobody does so yet."""
@@ -263,8 +274,8 @@ class _Given(Credentials):
             kinds = "credentials, a token (str), or a callable that returns one"
             given = type(token.reveal()).__name__
             raise ConfigurationError(f"must be {kinds}, not {given}", argument="auth")
-        self._token = bare(token)
-        require(auth=self._token)
+        require(auth=token)
+        self._token = token
 
     async def fetch(self, turn: Turn) -> Token:
         return Token(self._token)
@@ -273,15 +284,19 @@ class _Given(Credentials):
 class _Called(Credentials):
     """A callable of the user's that returns a token, blocking or async."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("_as_given", "function")
     is_fixed = False
 
-    def __init__(self, function: Callable[[], Any | Awaitable[Any]]) -> None:
-        self._function = function
+    def __init__(
+        self, function: Callable[[], Any | Awaitable[Any]], as_given: bool = False
+    ) -> None:
+        self.function = function
+        self._as_given = as_given
 
     async def fetch(self, turn: Turn) -> Token:
         try:
-            token = bare(Secret(await turn.io.result(self._function(), turn)))
+            token = Secret(await turn.io.result(self.function(), turn))
+            token = token if self._as_given else bare(token)
         except OpwatchError:
             raise
         except Exception as error:

@@ -59,6 +59,7 @@ class Core(Generic[W]):
         self._session = Session(service, address, bound, settings.agent)
         self._owed: dict[str, Progress[W]] = {}
         self._connect(self._settings)
+        self._io.pause = service.pause
 
     def _connect(self, settings: Settings) -> None:
         raise NotImplementedError

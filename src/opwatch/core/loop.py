@@ -30,7 +30,7 @@ from opwatch.events import Event, Retrying
 from opwatch.net import fork
 from opwatch.net.message import Answer, Request
 from opwatch.progress import Progress
-from opwatch.reading import retry_after
+from opwatch.reading import longest, retry_after
 
 if TYPE_CHECKING:
     from opwatch.auth.flight import Flight
@@ -65,9 +65,18 @@ class Turn:
     def send(self, request: Request) -> Coroutine[Any, Any, Answer]:
         return self.io.send(request, self)
 
-    def limited(self, origin: str, pause: float | None = None) -> None:
-        """Hold an origin that limits the rate, for the `pause` that it asked for, if it said."""
-        self.holds.limited(origin, self.clock.now(), pause)
+    def limited(self, origin: str) -> None:
+        """Hold an origin that is in trouble and didn't say for how long."""
+        self.holds.limited(origin, self.clock.now())
+
+    def asked(self, answer: Answer) -> float | None:
+        """Return the seconds for which an answer asks for no requests: in `Retry-After`, or in a
+        header of the service's own."""
+        epoch, own = self.clock.epoch(), None
+        if self.io.pause is not None:
+            with suppress(Exception):  # a service's reader may raise anything
+                own = self.io.pause(answer, epoch)
+        return longest(retry_after(answer, epoch), own)
 
     def admit(self, request: Request) -> None:
         """Raise what keeps a request from being sent now; otherwise, say that it is."""
@@ -84,7 +93,7 @@ class Turn:
         if answer is None:
             return
         origin, now = request.address.origin, self.clock.now()
-        if (pause := retry_after(answer, self.clock.epoch())) is not None:
+        if (pause := self.asked(answer)) is not None:
             self.holds.limited(origin, now, pause)
         elif answer.status < 400:
             self.holds.answered(origin, now)
@@ -187,6 +196,8 @@ class _Io:
     """What both have: what a client holds back, and its limits."""
 
     is_async: ClassVar[bool]
+    pause: Callable[[Answer, float], float | None] | None = None
+    """Reads the service's own headers that ask for a pause (`Service.pause`)."""
 
     def __init__(self, transport: Any, clock: Clock, settings: Settings) -> None:
         self.clock = clock

@@ -170,11 +170,13 @@ class Run(Generic[W]):
         if isinstance(brought, OpwatchError):
             self._fail(brought, now, jitter)
         elif brought.trouble is not None:
+            asked = max(asked, now + (brought.pause or 0.0))
             self.over = brought.progress
             self._fail(brought.trouble, now, jitter, over=not brought.doubtful)
             if self.is_over and self.error is None:
                 progress = self.last = brought.progress
         else:
+            asked = max(asked, now + (brought.pause or 0.0))
             self.trouble = None
             progress = self.last = brought.progress  # before an end of the wait tells of it
             try:
@@ -184,7 +186,6 @@ class Run(Generic[W]):
                 progress = None
             else:
                 self._advance(Reading(progress.phase, marker), now, jitter)
-                asked = max(asked, now + (brought.pause or 0.0))
         if asked > now and not self.is_over:
             self._stay_away(asked, now)
         return progress

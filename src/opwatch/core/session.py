@@ -40,7 +40,6 @@ from opwatch.reading import (
     json_object,
     object_in,
     pause_in_words,
-    retry_after,
 )
 from opwatch.text import printable
 
@@ -151,7 +150,6 @@ class Session(Generic[W]):
         answer = await self.auth.flow(turn, request, self._error)
         if answer.status not in self.service.statuses or answer.problem:
             raise self._error(answer, turn)
-        self._pause(answer, turn)
         try:
             fields = json_object(answer, *envelope)
         except BadResponse as error:
@@ -266,20 +264,10 @@ class Session(Generic[W]):
             logger.warning("%s %s; the wait continues", self.service.name, text)
         return Phase.UNKNOWN
 
-    def _pause(self, answer: Answer, turn: Turn, asked: float | None = None) -> float | None:
-        """Return the longest pause that an answer asks for: `asked` in `Retry-After`, or in a
-        header of the service's own, for which the origin is held."""
-        own = self.service.pause and self.service.pause(answer, turn.clock.epoch())
-        if own is None:
-            return asked
-        turn.limited(self.address.origin, own)
-        return own if asked is None else max(own, asked)
-
     def _error(self, answer: Answer, turn: Turn) -> OpwatchError:
         service, status = self.service, answer.status
-        pause = retry_after(answer, turn.clock.epoch())
+        pause = turn.asked(answer)
         try:
-            pause = self._pause(answer, turn, pause)
             complaint = service.complaint(answer, object_in(any_json(answer.body)))
         except Exception as error:  # noqa: BLE001 (whatever a service's reader may raise)
             if not answer.is_about_credentials:

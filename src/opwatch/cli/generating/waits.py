@@ -620,7 +620,7 @@ class _Module:
         for one in self.block.get("again", []):
             if "header" in one:
                 unit = UNITS[one.get("as", "seconds")]
-                call = f"pause(answer.header({quoted(one['header'].lower())}){unit})"
+                call = f"pause(answer.all({quoted(one['header'].lower())}){unit})"
                 tests = [
                     f"answer.header({quoted(name.lower())}) == {quoted(str(value))}"
                     for name, value in one.get("when", {}).items()
