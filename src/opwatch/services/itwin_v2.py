@@ -101,7 +101,9 @@ class _ITwinV2(Described[Wire]):
         self._open(service, where, self._scheme.bind(auth), options)
 
     @classmethod
-    def from_env(cls, *, api: Api | None = None, **options: Unpack[Options]) -> Self:
+    def from_env(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, *, api: Api | None = None, **options: Unpack[Options]
+    ) -> Self:
         """From the variables of `ITwin.from_env`, and `ITWIN_API` unless `api` is passed.
 
         They are `ITWIN_CLIENT_ID` and `ITWIN_CLIENT_SECRET`, or `ITWIN_ACCESS_TOKEN`; and
