@@ -97,6 +97,10 @@ contract: $(VENV)/dev.stamp $(VENV)-keystone/keystone.stamp node_modules/stamp #
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(NODE_BIN)/redocly lint specs/*.yaml
 	$(BIN)/python -m pytest -m contract tests/contract
 
+.PHONY: contract-outside
+contract-outside: $(VENV)/dev.stamp $(VENV)-outside/engine.stamp ## Hold the simulator to other people's clients
+	$(BIN)/python -m pytest -m outside tests/contract
+
 .PHONY: contract-pygeoapi
 contract-pygeoapi: $(VENV)/dev.stamp $(VENV)-pygeoapi/engine.stamp ## Watch the jobs of a real pygeoapi, from a spec alone
 	$(BIN)/python -m pytest -m pygeoapi tests/contract

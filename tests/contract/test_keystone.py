@@ -15,7 +15,7 @@ import httpx
 import pytest
 from keystone_server import PASSWORD
 
-from opwatch import Apig, IamPassword, Phase
+from opwatch import Apig, IamPassword, Phase, httpx_auth
 from opwatch.errors import AuthenticationError
 
 pytestmark = pytest.mark.contract
@@ -170,3 +170,20 @@ def test_a_wrong_domain_is_refused(
     with Apig(gateways, auth) as client, pytest.raises(AuthenticationError) as caught:
         client.progress("g")
     assert (caught.value.status, len(Gateways.seen)) == (401, before)
+
+
+def test_a_token_that_keystone_revoked_is_replaced(keystone: str, projects: dict[str, str]) -> None:
+    """`httpx_auth` logs in once more when Keystone has revoked its token, and once only."""
+    sent: list[httpx.Request] = []
+    user = IamPassword(
+        keystone, "admin", PASSWORD, domain_name="Default", project_id=projects["Default"]
+    )
+    hooks: dict[str, list[Any]] = {"request": [sent.append]}
+    with httpx.Client(auth=httpx_auth(user), base_url=keystone, event_hooks=hooks) as client:
+        assert client.get("/auth/projects").status_code == 200
+        token = sent[-1].headers["X-Auth-Token"]
+        revoked = client.delete("/auth/tokens", headers={"X-Subject-Token": token})
+        assert revoked.status_code == 204
+        assert client.get("/auth/projects").status_code == 200
+    assert sent[-1].headers["X-Auth-Token"] != token
+    assert sum(request.method == "POST" for request in sent) == 2
