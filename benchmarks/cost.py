@@ -54,7 +54,7 @@ JOBS = [
         catenis.SERVICE.schedule,
         30,
         lambda t: int(t * 500_000),
-        (10, 1000),
+        (10, 100),
     ),
     Job(
         "Catenis",
@@ -78,7 +78,7 @@ JOBS = [
         Schedule((120,)),
         3 * HOURS,
         lambda t: int(t / (3 * HOURS) * 100),
-        (100, 10_000),
+        (1000, 10_000),
     ),
     Job(
         "iTwin",
@@ -94,7 +94,7 @@ JOBS = [
         apig.SERVICE.schedule,
         1500,
         lambda t: int(t / 1500 * 100),
-        (10, 1000),
+        (10, 100),
     ),
 ]
 ITWIN, SLOW_ITWIN = JOBS[2], JOBS[3]
@@ -117,9 +117,9 @@ def polls(job: Job) -> tuple[int, float, PollState]:
 
 PAGE = """# What watching costs
 
-This page is calculated from the [benchmarks](benchmarks.md), which were measured on one machine,
-and from the schedules, for jobs that progress evenly and delays with half of their maximum jitter.
-`make bench` writes it.
+These figures are calculated from the [benchmarks](benchmarks.md), which were measured on one
+machine, and from the schedules. They assume jobs that progress evenly, and delays with half of
+their maximum jitter. `make bench` updates this page.
 
 ## One job
 
@@ -127,47 +127,46 @@ and from the schedules, for jobs that progress evenly and delays with half of th
 |---|---|---|---|---|---|
 {one}
 
-Request and response together are {bytes}.
-Traffic and CPU time are for plain http and a server that sends two response headers. Real services
-send more headers, and TLS adds about 50 bytes to a poll and a few KiB to a connection, which is
-kept between polls.
+Request and response together are {bytes}. Traffic and CPU time are for plain http and a server
+that sends two response headers. Real services send more headers, and TLS adds about 50 bytes per
+poll and a few KiB per connection, which stays open between polls.
 
-The maximum detection delay is the longest delay of the schedule with all of its jitter: the longest
-time between the end of a job and the poll that reports it, if no request fails. If the service
-reports ends itself, by [notifications](waiting.md#notifications-of-catenis) or a
-[webhook](recipes/webhooks.md), the poll is made at once, and only a lost event costs the schedule's
-delay.
+The maximum detection delay is the longest time between the end of a job and the poll that reports
+it, if no request fails: the longest delay of the schedule with its maximum jitter. If the service
+reports ends itself, with [notifications](waiting.md#catenis-notifications) or a
+[webhook](recipes/webhooks.md), opwatch polls at once, and the schedule's delay only matters if an
+event is lost.
 
 ## Many jobs at the same time
 
-`watch_many` of an async client, in one process, while all jobs are running.
+One process with `watch_many` of an async client, while all jobs are running.
 
-| service | jobs | polls per second | traffic per day | CPU, share of one core | memory |
+| service | jobs | polls per second | traffic per hour | share of one core | memory |
 |---|---|---|---|---|---|
 {many}
 
-One client sends at most `max_in_flight` requests at the same time, 16 unless you set it. If the
-service answers after 100 ms, that is 160 polls per second.
+A client sends at most `max_in_flight` concurrent requests, 16 by default. If the service takes
+100 ms to respond, that allows 160 polls per second.
 
 ## What the services allow
 
-iTwin allows {small} requests per minute on its small tiers and {large} on the others. On its own
+iTwin allows {small} requests per minute on its small tiers and {large} on the others. On iTwin's
 schedule, a running job takes {each:.1f} polls per minute, so one account can watch about
 **{fit_small} jobs at the same time on a small tier and {fit_large} on the others**. With
-`schedule=Schedule((120,))` it can watch {fit_small_slow} and {fit_large_slow}.
+`schedule=Schedule((120,))`, it can watch {fit_small_slow} and {fit_large_slow}.
 
-Catenis and APIG document no rate limit. Whatever the limit is, one 429 response holds all jobs of a
-client until its `Retry-After` has passed, and then releases them gradually. This applies to one
-client: if several processes share an account, each of them has to receive a 429 of its own.
+Catenis and APIG document no rate limit. Whatever the limit is, a single 429 response pauses all
+jobs of a client until its `Retry-After` has passed, and then releases them gradually. If several
+processes share an account, each of them pauses only after its own 429.
 
 ## One process or several
 
-On one core, a process with `watch_many` can make about {ceiling} iTwin polls per second, which is
-{times} times what an iTwin account allows. So one process is enough for one account.
+On one core, a process with `watch_many` can make about {ceiling} iTwin polls per second, {times}
+times as many as an iTwin account allows. One process per account is enough.
 
-If a process can't run for hours, let a task queue or a scheduler wait instead: see
-[cron](recipes/cron.md), [Celery](recipes/celery.md) and [Airflow](recipes/airflow.md). They store
-one token for each job. A token takes about {token} bytes, so 10,000 tokens take {tokens}.
+If you can't keep a process running for hours, use a task queue or a scheduler:
+[cron](recipes/cron.md), [Celery](recipes/celery.md) or [Airflow](recipes/airflow.md). They store
+one token per job. A token has about {token} bytes, so 10,000 tokens take {tokens}.
 """
 SMALL, LARGE = 500, 5000
 """Requests per minute of iTwin's tiers."""
@@ -193,7 +192,7 @@ def page(figures: Figures) -> str:
             share = rate * figures.many_cpu * cpu / figures.cpu["itwin"]
             many.append(
                 f"| {job.service} | {jobs:,} | {units.number(rate)} "
-                f"| {units.size(rate * 86_400 * size)} | {units.number(share * 100)} % "
+                f"| {units.size(rate * 3600 * size)} | {units.number(share * 100)} % "
                 f"| {units.size(jobs * figures.many_memory)} |"
             )
     count, end, state = polls(ITWIN)

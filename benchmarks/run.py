@@ -385,20 +385,21 @@ TEXT = """# Benchmarks
 `make bench` compares opwatch with other clients, writes this page, and fails if anything is above
 its limit.
 
-opwatch runs with everything on: limits, authentication or signing, checks, and reading the answer
-into a `Progress`. The others only send the request and parse the JSON, except for the two SDKs,
-which also authenticate and return a model.
+opwatch runs with all its features: limits, authentication or signing, checks, and reading the
+response into a `Progress`. The others only send the request and parse the JSON, except for the
+two SDKs, which also authenticate and return a model.
 
-The contenders take turns within each round, so anything else the machine does affects all of them.
-A figure is the median over the rounds, and a ratio is the median of the rounds' ratios. A ratio
-below 1 means that opwatch takes less. The server answers at once. While the CPU time of a poll is
-measured, it shares the client's core: waking another core costs time that belongs to no client.
+The clients take turns within each round, so that anything else on the machine affects all of
+them. Each figure is the median over all rounds, and each ratio is the median of the rounds'
+ratios. A ratio below 1 means that opwatch takes less time. The server responds immediately. While
+the CPU time of a poll is measured, the server runs on the client's core, because waking another
+core takes time that isn't the client's.
 
 These figures are from {machine}.
 
 ## One poll
 
-CPU time of one `progress` call, and of a GET request for the same answer over plain http.
+CPU time of one `progress` call, and of a GET request for the same response over plain http.
 
 {polls}
 
@@ -408,11 +409,11 @@ With the async clients, on asyncio:
 
 ## Startup
 
-The time of an import, and of a process from its start to its first answer. `cli` is the extra that
-installs click and rich, which `import httpx` loads if they are installed.
+How long an import takes, and how long a process takes from its start to its first response. `cli`
+is the extra that installs click and rich, which `import httpx` loads if they are installed.
 
-httpx builds a TLS context even for an http URL, and opwatch doesn't. The https rows compare the
-same work: both clients load the usual certificate authorities and make a TLS handshake.
+httpx creates a TLS context even for an http URL; opwatch doesn't. The https rows compare the same
+work: both clients load the usual certificate authorities and make a TLS handshake.
 
 {startup}
 
@@ -424,23 +425,24 @@ CPU time, without a network.
 
 ## Many jobs
 
-Memory is what `watch_many` takes for each of 10,000 jobs, including its last answer. Lateness is
-the time from when a poll is due until its request is sent, measured with `AsyncITwin.watch_many`
-over about a minute of real time.
+Memory is what `watch_many` uses for each of 10,000 jobs, including the job's last answer.
+Lateness is the time between when a poll is due and when its request is sent, measured with
+`AsyncITwin.watch_many` over about a minute of real time.
 
 {many}
 
 ## Kept connections
 
-A schedule's delays are up to two minutes, and opwatch keeps idle connections for longer than that.
+Delays between polls can be two minutes long, and opwatch keeps idle connections for longer than
+that.
 
 {connections}
 
-## What follows
+## Conclusion
 
 A poll of an iTwin job takes {poll} of CPU time, so a job that is polled every 15 s takes {day} a
-day. The service's rate limit is reached long before the limits of one core; see
-[what watching costs](cost.md).
+day. You reach the service's rate limit long before the limits of one core; see [what watching
+costs](cost.md).
 """
 RATIO_HEADER = ("opwatch", "compared with", "opwatch takes", "the other takes", "ratio", "limit")
 FIGURE_HEADER = ("what", "measured", "limit")

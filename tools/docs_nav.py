@@ -1,23 +1,36 @@
-"""For the navigation: pages that another tool writes are listed where they are.
+"""The links around a page of the documentation: the navigation, and the repository.
 
-`make bench` writes two pages, the tests of the network one. mkdocs calls `on_config` with what
-mkdocs.yml says, before it looks for pages.
+`make bench` and the network tests write some of the pages, which are only listed once they exist.
+The repository is linked if `pyproject.toml` names one: by a plain link in the footer, since the
+theme's own repository widget loads the number of stars from the host. mkdocs calls `on_config` with
+the settings of mkdocs.yml before it looks for pages.
 """
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
-WRITTEN = frozenset({"benchmarks.md", "cost.md", "what-happens-when.md"})
+WRITTEN = frozenset({"benchmarks.md", "cost.md", "every-case.md"})
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def on_config(config: Any) -> Any:
-    """The settings, without the entries of pages that are not written yet."""
+    """Return the settings, without pages that are not written yet, and with the repository."""
     config.nav = present(config.nav, Path(config.docs_dir))
+    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
+    config.extra["social"] = repository(project.get("urls", {}))
     return config
 
 
+def repository(urls: dict[str, str]) -> list[dict[str, str]]:
+    """Return the footer's links: one to the repository, if `urls` has it."""
+    if "Repository" not in urls:
+        return []
+    return [{"icon": "material/source-repository", "name": "Source", "link": urls["Repository"]}]
+
+
 def present(nav: Any, docs: Path) -> Any:
-    """A navigation, or a part of it, without the pages of `WRITTEN` that `docs` does not have."""
+    """Return a navigation, or a part of it, without the pages of `WRITTEN` that don't exist."""
     if isinstance(nav, dict):
         return {title: present(entry, docs) for title, entry in nav.items()}
     if isinstance(nav, list):

@@ -1,7 +1,8 @@
-"""Airflow 3: submit a job, wait for it without holding a worker, use what came of it.
+"""Airflow 3: submit a job, wait for it without occupying a worker, and use its result.
 
-Needs `pip install 'opwatch[airflow]'` and an Airflow connection named `itwin`: login is the client
-id, password the client secret (the other fields: the documentation of `opwatch.airflow`).
+Needs `pip install 'opwatch[airflow]'` and an Airflow connection named `itwin`, with the client ID
+as login and the client secret as password. See the documentation of `opwatch.airflow` for other
+fields.
 """
 
 from datetime import timedelta
@@ -16,7 +17,7 @@ from opwatch.airflow import OpwatchSensor
 def model() -> None:
     @task
     def submit(dag_run: Any = None) -> str:
-        """Stands for the call that submits the job: its id comes with the run."""
+        """Stand in for the call that submits the job: take its ID from the run's configuration."""
         return str(dag_run.conf["job"])
 
     wait = OpwatchSensor(
@@ -30,7 +31,7 @@ def model() -> None:
 
     @task
     def use(progress: dict[str, Any]) -> str:
-        """The last answer as a dict; `progress["wire"]` is what the service sent."""
+        """Use the last answer, a dict; `progress["wire"]` is what the service sent."""
         return f"{progress['job_id']} {progress['phase']}"
 
     use(wait.output)

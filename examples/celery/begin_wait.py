@@ -1,6 +1,6 @@
 """Wait for a job in the task queue, from anywhere: `python begin_wait.py itwin JOB_ID`.
 
-The worker of watch_jobs.py makes the queries; this process only waits for the result.
+The worker of watch_jobs.py polls; this process only waits for the result.
 """
 
 import sys

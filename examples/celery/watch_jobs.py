@@ -1,22 +1,23 @@
-"""Celery: wait for jobs in a task queue. A waiting job is one message, and holds no process.
+"""Celery: wait for jobs in a task queue. A wait is one message and occupies no process.
 
     export BROKER_URL=redis://127.0.0.1:6379/0 ITWIN_CLIENT_ID=... ITWIN_CLIENT_SECRET=...
     celery -A watch_jobs worker --beat
     >>> begin("itwin", "job-1", timeout=6 * 3600).get()
 
-Needs opwatch and `celery[redis]`. Each run of `watch` is one turn: it asks once, and
-sends itself again with the new token and the delay that the schedule says.
+Needs opwatch and `celery[redis]`. Each run of `watch` is one turn: it polls once and sends itself
+again with the new token and the delay that the schedule requires.
 
-A worker may be killed at any moment, and no queue delivers exactly once: Celery's on Redis delivers
-a message twice that a worker held too long (`visibility_timeout`), and never one that it had just
-taken from the list when it was killed. `acks_late` would fix neither. So the messages only wake,
-and what is true of a wait stands in Redis:
+Workers can be killed at any moment, and no queue delivers exactly once. With Redis, Celery
+delivers a message twice if a worker held it for too long (`visibility_timeout`), and loses one if
+the worker was killed just after taking it from the list. `acks_late` fixes neither. So a message
+is only a wake-up call, and the state of each wait is in Redis:
 
-- Its newest token is noted before the next turn is sent, with the time that turn is due.
-- A turn is claimed before it is made. Of two messages for one turn, the second is dropped; so is
-  one for a turn that has a successor.
-- `rescue`, which beat runs, sends a turn again that is long overdue. Where it was claimed, it may
-  have been asked for and its answer lost: then `LONGEST` passes first, so no query comes early.
+- The newest token is stored before the next turn is sent, with the time when that turn is due.
+- A turn is claimed before it starts. If two messages are for the same turn, the second is
+  dropped; so is a message for a turn that already has a successor.
+- Beat runs `rescue`, which resends turns that are long overdue. If such a turn was claimed, its
+  poll may have been sent and the answer lost; `LONGEST` passes first, so that no poll is too
+  early.
 """
 
 import functools
@@ -36,9 +37,9 @@ from opwatch.errors import OpwatchError
 
 REDIS = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
 LONGEST = float(os.environ.get("LONGEST_DELAY", "120"))
-"""Seconds: the longest delay of any schedule."""
+"""The longest delay of any schedule, in seconds."""
 OVERDUE = float(os.environ.get("OVERDUE", "600"))
-"""Seconds after which a turn is sent again: longer than any turn takes."""
+"""How late a turn must be, in seconds, before it is sent again: longer than any turn takes."""
 KEPT = 30 * 86_400
 WAITS = "opwatch:waits"
 
@@ -50,7 +51,7 @@ app.conf.update(
 
 
 def begin(service: str, job_id: str, **how: Any) -> AsyncResult:
-    """Begin a wait; the result is how the job ended. `timeout` is in seconds, `delays` optional."""
+    """Start a wait; the result says how the job ended. Takes `timeout` in seconds, and `delays`."""
     wait = str(uuid.uuid4())
     Turn(wait, None).note({"args": [service, job_id], "kwargs": how}, 0.0)
     return watch.apply_async((service, job_id), how, task_id=wait)
@@ -58,7 +59,7 @@ def begin(service: str, job_id: str, **how: Any) -> AsyncResult:
 
 @functools.cache
 def client(service: str) -> Client[Any]:
-    """One client a process: its connections, its token and its rate limit are shared."""
+    """Return the process's only client, to share its connections, token and rate limit."""
     made: Any = services.find(service).client
     opened: Client[Any] = made.from_env()
     return opened
@@ -74,7 +75,7 @@ def watch(
     delays: list[float] | None = None,
     token: str | None = None,
 ) -> dict[str, Any]:
-    """One turn of a wait; the result, of the last one, is how the job ended."""
+    """Make one turn of a wait; the result of the last one says how the job ended."""
     turn = Turn(self.request.id, token)
     if not turn.claim():
         raise Ignore
@@ -96,7 +97,7 @@ def watch(
 
 @app.task
 def rescue() -> None:
-    """Send again what a kill took away, and forget what is over."""
+    """Resend turns that were lost in a kill, and forget waits that are over."""
     redis = app.backend.client
     for found in redis.zrangebyscore(WAITS, 0, time.time() - OVERDUE):
         wait = found.decode()
@@ -113,7 +114,7 @@ def rescue() -> None:
 
 
 class Turn:
-    """One turn of one wait, as all workers know it."""
+    """One turn of one wait, as all workers see it."""
 
     def __init__(self, wait: str, token: str | None) -> None:
         self._number = _number(token)
@@ -123,20 +124,20 @@ class Turn:
         self._claim = f"{self._note}:{self._number}"
 
     def claim(self) -> bool:
-        """Whether this message makes the turn: no other did, and it is the newest that is noted."""
+        """Return whether to make this turn: nobody else did, and it is the newest one stored."""
         noted = self._redis.get(self._note)
         if noted is None or _number(json.loads(noted)["kwargs"].get("token")) != self._number:
             return False
         return bool(self._redis.set(self._claim, 1, nx=True, ex=KEPT))
 
     def unclaim(self) -> bool:
-        """Let the turn be made again; whether anybody had begun with it."""
+        """Allow the turn to be made again; return whether anybody had started it."""
         return bool(self._redis.delete(self._claim))
 
     def note(self, message: dict[str, Any], delay: float) -> None:
-        """Note the message of the next turn, and when it is due."""
+        """Store the message of the next turn, and when it is due."""
         if self._number == _number(message["kwargs"].get("token")):
-            self.unclaim()  # it asked nothing, being early: the same turn again
+            self.unclaim()  # it was too early and sent nothing: the same turn again
         self._redis.set(self._note, json.dumps(message), ex=KEPT)
         self.due_in(delay)
 
@@ -145,5 +146,5 @@ class Turn:
 
 
 def _number(token: str | None) -> int:
-    """Which turn a token is for: the count of queries that were made before it."""
+    """Return which turn a token is for: the number of polls made before it."""
     return 0 if token is None else int(json.loads(token)["polls"])

@@ -1,15 +1,15 @@
-"""cron: one job, one line in a crontab, one file. Nothing runs between two turns.
+"""Watch a job from cron: one line in a crontab and one file per job.
 
     * * * * *  watch_job.py itwin job-1 --state /var/lib/watch/job-1 --timeout 21600
 
-Needs opwatch; credentials come from the environment (`from_env`). Each run makes at
-most one query, and none before the schedule allows it, however often cron runs it. The file keeps
-the wait between two runs; it says `asking` while a query is made, so a run that finds it so knows
-that another was killed then, counts that query as made, and lets the longest delay pass first.
+Needs opwatch, and credentials in the environment (`from_env`). Each run polls at most once, and
+never before the schedule allows it, however often cron starts it. The file holds the wait between
+runs. It contains `polling` during a poll. A run that finds this knows that the previous one was
+killed: it counts that poll as made and waits for the longest delay before the next one.
 
-Exit codes: 0 succeeded, 1 failed or cancelled, 3 ended with the outcome unknown, 75 not over yet
-(BSD's "temporary failure: try again"), 124 timed out, 2 anything else. Once it is over, the file
-keeps the end, and every later run says it again without asking.
+Exit codes: 0 succeeded, 1 failed or cancelled, 3 ended with an unknown outcome, 75 still running
+(BSD's "temporary failure"), 124 timed out, 2 anything else. Once the job is over, the file holds
+the outcome, and every later run repeats it without polling.
 """
 
 import argparse
@@ -46,15 +46,15 @@ def main() -> int:
 
 
 def turn(given: argparse.Namespace, state: dict[str, Any]) -> dict[str, Any]:
-    """One turn of the wait: what the file says after it."""
+    """Make the next poll if it is due; return the new content of the file."""
     now, token = time.time(), state.get("token")
-    if "asking" in state:
+    if "polling" in state:
         return {"token": token, "not_before": now + longest(given, token)}
     if now < state.get("not_before", 0):
         return state
-    write(given.state, {"token": token, "asking": True})
+    write(given.state, {"token": token, "polling": True})
     try:
-        step = ask(given, token)
+        step = poll(given, token)
     except OpwatchError as error:
         code = 124 if isinstance(error, WaitTimeout) else 2
         return {"end": code, "text": f"{type(error).__name__}: {error}", "token": error.token}
@@ -66,7 +66,7 @@ def turn(given: argparse.Namespace, state: dict[str, Any]) -> dict[str, Any]:
     return {"end": code, "text": text, "token": step.token}
 
 
-def ask(given: argparse.Namespace, token: str | None) -> Step[Any]:
+def poll(given: argparse.Namespace, token: str | None) -> Step[Any]:
     make: Any = services.find(given.service).client
     with make.from_env() as client:
         if token is not None:
@@ -78,13 +78,13 @@ def ask(given: argparse.Namespace, token: str | None) -> Step[Any]:
 
 
 def longest(given: argparse.Namespace, token: str | None) -> float:
-    """The longest delay of the schedule; of any service's, where no answer came yet."""
+    """Return the longest delay of the schedule, or of any service before the first answer."""
     delays = json.loads(token)["delays"] if token else given.delays or [120]
     return float(max(delays))
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Put the file in place whole: a kill leaves the old one or the new one."""
+    """Replace the file atomically: after a kill, it is the old one or the new one."""
     new = path.with_suffix(".new")
     with new.open("w") as file:
         file.write(json.dumps(state))
@@ -95,7 +95,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """Whether no other run is at it now."""
+    """Yield whether this is the only run of the job right now."""
     with path.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,11 +106,13 @@ def alone(path: Path) -> Iterator[bool]:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="One turn of a wait for one job.")
+    parser = argparse.ArgumentParser(description="Make the next poll of a wait for one job.")
     parser.add_argument("service", choices=services.names())
     parser.add_argument("job_id")
-    parser.add_argument("--state", type=Path, required=True, help="the file that keeps the wait")
-    parser.add_argument("--timeout", type=float, required=True, help="seconds, of the whole wait")
+    parser.add_argument("--state", type=Path, required=True, help="the file that holds the wait")
+    parser.add_argument(
+        "--timeout", type=float, required=True, help="limit of the complete wait, in seconds"
+    )
     parser.add_argument("--delays", type=float, nargs="+", help="instead of the service's schedule")
     return parser.parse_args()
 

@@ -6,8 +6,8 @@
     source.addEventListener("progress", (message) => show(JSON.parse(message.data)))
     source.addEventListener("result", (message) => source.close())
 
-Needs opwatch, fastapi and uvicorn. Credentials come from the environment (`from_env`). All browsers
-that look at one job share one wait: the service is polled once, by its schedule.
+Needs opwatch, fastapi, uvicorn, and credentials in the environment (`from_env`). All browsers that
+watch the same job share one wait, so the service is polled only once per delay of its schedule.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from opwatch.events import Ended, Event
 
 
 class Wait:
-    """One wait, and what came of it so far."""
+    """One wait, and its events so far."""
 
     def __init__(self, client: AsyncITwin, job_id: str) -> None:
         self.events: list[Event[Any]] = []
@@ -33,7 +33,7 @@ class Wait:
         self.task = asyncio.create_task(self._wait(client, job_id))
 
     async def _wait(self, client: AsyncITwin, job_id: str) -> None:
-        with suppress(OpwatchError):  # the last event says it
+        with suppress(OpwatchError):  # the last event has the error
             await client.wait(job_id, timeout=24 * 3600, on_event=self._note)
 
     async def _note(self, event: Event[Any]) -> None:
@@ -42,7 +42,7 @@ class Wait:
             self._news.notify_all()
 
     async def stream(self) -> AsyncIterator[str]:
-        """Every event from the beginning on, in the form of server-sent events."""
+        """Yield all events from the beginning, as server-sent events."""
         seen = 0
         while True:
             async with self._news:

@@ -1,4 +1,4 @@
-"""Wait for iTwin jobs with few polls: iTwin's webhook says when to poll.
+"""Wait for iTwin jobs with few polls: iTwin's webhook triggers the one that matters.
 
     uvicorn receive:app
 
@@ -18,7 +18,7 @@ from opwatch.webhooks import itwin
 
 SECRET = os.environ["ITWIN_WEBHOOK_SECRET"]
 POLLING = Schedule((120,))
-"""The safety net: if an event gets lost, the end is noticed within two minutes."""
+"""A safety net: if an event gets lost, the end is still detected within two minutes."""
 
 
 @asynccontextmanager
@@ -34,7 +34,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/webhooks/itwin")
 async def receive(request: Request) -> None:
-    """Answer within five seconds: iTwin repeats a delivery that takes longer."""
+    """Respond within five seconds, or iTwin repeats the delivery."""
     try:
         event = itwin.verify(await request.body(), request.headers, SECRET)
     except InvalidWebhook as error:
@@ -49,7 +49,7 @@ async def start(job_id: str) -> None:
 
 
 async def wait(job_id: str) -> None:
-    """Wait for the job, and do your own work when it has ended."""
+    """Wait for the job, and then do your own work."""
     try:
         progress = await app.state.client.wait(job_id, timeout=24 * 3600)
         print(job_id, progress.phase)

@@ -1,4 +1,4 @@
-"""The time, sleeping, and chance: what the pure machine must not know, in one replaceable place.
+"""Time, sleep and randomness in one replaceable place, so that the rest of the core can be pure.
 
 `opwatch.testing.FakeClock` replaces it in tests.
 """
@@ -11,12 +11,12 @@ from contextvars import ContextVar
 from typing import Protocol
 
 LONGEST_SLEEP = 86_400.0
-"""Seconds slept at once; a longer sleep is split, since platforms limit a timer."""
+"""The longest single sleep in seconds; longer ones are split, since platforms limit timers."""
 _BOOT = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Cancel(Protocol):
-    """What cancels a blocking wait: a `threading.Event`."""
+    """An object that cancels a blocking wait, such as a `threading.Event`."""
 
     def is_set(self) -> bool: ...
 
@@ -24,7 +24,7 @@ class Cancel(Protocol):
 
 
 class AsyncCancel(Protocol):
-    """What cancels an async wait: an event of asyncio, trio or anyio."""
+    """An object that cancels an async wait: an event of asyncio, trio or anyio."""
 
     def is_set(self) -> bool: ...
 
@@ -35,14 +35,14 @@ class Clock:
     """The clock of this machine."""
 
     def now(self) -> float:
-        """Return seconds on a clock that only goes forward, also while the machine is suspended.
+        """Return seconds on a clock that never goes back, and runs while the machine is suspended.
 
-        Linux stops its monotonic clock meanwhile, and a deadline would be late by the time asleep.
+        Linux stops its monotonic clock then, so deadlines would be late by that time.
         """
         return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
 
     def epoch(self) -> float:
-        """Return seconds since 1970, which may jump."""
+        """Return seconds since 1970, on a clock that may jump."""
         return time.time()
 
     def jitter(self) -> float:
@@ -50,7 +50,7 @@ class Clock:
         return random.random()  # noqa: S311 (spreads load, keeps no secret)
 
     def sleep(self, seconds: float, cancel: Cancel | None = None) -> None:
-        """Block for at most `seconds`; less if that is over a day, or `cancel` is set."""
+        """Block for at most `seconds`; for less if that exceeds a day or `cancel` is set."""
         seconds = min(seconds, LONGEST_SLEEP)
         if cancel is None:
             time.sleep(seconds)
@@ -58,7 +58,7 @@ class Clock:
             cancel.wait(seconds)
 
     async def asleep(self, seconds: float, until: AsyncCancel | None = None) -> None:
-        """Sleep for at most `seconds`; less if that is over a day, or `until` is set."""
+        """Sleep for at most `seconds`; for less if that exceeds a day or `until` is set."""
         import anyio  # a blocking client doesn't need it
 
         seconds = min(seconds, LONGEST_SLEEP)
@@ -70,4 +70,4 @@ class Clock:
 
 
 current: ContextVar[Clock] = ContextVar("opwatch clock", default=Clock())  # noqa: B039 (has no state)
-"""The clock of the clients that are made from here on; tests set another."""
+"""The clock of all clients created from here on; tests set another one."""

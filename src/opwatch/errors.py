@@ -1,7 +1,8 @@
-"""Everything that opwatch raises, under one root: `OpwatchError`.
+"""Everything that opwatch raises, derived from `OpwatchError`.
 
 An error carries what is known about the wait that it ended: the service, the job ID, the last
-answer, and the token that resumes the wait. Errors can be pickled, and none holds a credential.
+answer, and the token that resumes the wait. Errors can be pickled, and none of them contains a
+credential.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ E = TypeVar("E", bound="OpwatchError")
 
 
 class OpwatchError(Exception):
-    """The root of everything opwatch raises."""
+    """The base class of all exceptions that opwatch raises."""
 
     transient: bool = False
-    """Whether trying again may help: a wait retries these, a single call raises them."""
+    """Whether this is a retryable error: a wait retries it, `progress` raises it."""
     held_until: float | None = None
-    """If nothing was sent, since an earlier answer asked for a pause: when that is over, in seconds
-    on the client's clock. None otherwise."""
+    """If a pause kept the request from being sent: when the pause ends, in seconds on the client's
+    clock. Otherwise None."""
 
     def __init__(
         self,
@@ -56,16 +57,16 @@ class OpwatchError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        """What happened, without the job and without advice."""
+        """What happened, without the job and the advice."""
         self.advice = advice
-        """How a program continues, if there is a way; None otherwise."""
+        """How to continue or what to check, or None."""
         self.service = service
         """The name of the service, or None if no service was involved."""
         self.job_id = job_id
         self.last = last
         """The last answer before the error, or None."""
         self.token = token
-        """Resumes the wait: `client.resume(error.token)`."""
+        """The token that resumes the wait: `client.resume(error.token)`."""
 
     def __str__(self) -> str:
         where = " ".join(part for part in (self.service, self.job_id) if part)
@@ -90,7 +91,7 @@ class OpwatchError(Exception):
         last: Progress[Any] | None = None,
         token: str | None = None,
     ) -> Self:
-        """Note which wait this error ended; return the error."""
+        """Record which wait this error ended, and return the error."""
         self.service, self.job_id = service, job_id
         self.last = last if last is not None else self.last
         self.token = token if token is not None else self.token
@@ -98,14 +99,14 @@ class OpwatchError(Exception):
 
 
 def twin(error: E) -> E:
-    """Return the same error for one of many callers: each notes on it which wait it ended."""
+    """Return a copy of an error, on which one of many callers can record its own wait."""
     other = copy.copy(error)
     other.__cause__ = error.__cause__
     return other
 
 
 class ConfigurationError(OpwatchError, ValueError):
-    """What the caller gave can't work; the message says what is wrong and how to fix it."""
+    """An argument or setting isn't valid; the message says why and how to fix it."""
 
     def __init__(self, message: str, *, argument: str | None = None, **where: Any) -> None:
         self.problem = message
@@ -122,11 +123,11 @@ class ConfigurationError(OpwatchError, ValueError):
 
 
 class InvalidWebhook(OpwatchError):
-    """A webhook's request isn't what the service signed, or it is too old. Answer it with a 401."""
+    """A webhook request has no valid signature or is too old. Respond with 401."""
 
 
 class JobFailed(OpwatchError):
-    """The service said that the job failed."""
+    """The service reported that the job failed."""
 
     def __init__(self, message: str, *, fault: Fault | None = None, **where: Any) -> None:
         super().__init__(message, **where)
@@ -135,23 +136,23 @@ class JobFailed(OpwatchError):
 
 
 class JobCancelled(JobFailed):
-    """The service said that the job was cancelled."""
+    """The service reported that the job was cancelled."""
 
 
 class WaitTimeout(OpwatchError, TimeoutError):
-    """The wait's own deadline passed. The job itself continues."""
+    """The wait's deadline passed. The job continues."""
 
 
 class WaitStalled(OpwatchError):
-    """The job made no progress for `stall_timeout` seconds. It continues."""
+    """The job made no progress for `stall_timeout` seconds. The job continues."""
 
 
 class WaitCancelled(OpwatchError):
-    """`cancel` was set. The job itself continues."""
+    """`cancel` was set. The job continues."""
 
 
 class ServiceError(OpwatchError):
-    """The service answered with an error."""
+    """The service responded with an error."""
 
     def __init__(
         self,
@@ -196,7 +197,7 @@ class NotFound(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """Too many requests; `retry_after` says how long to stay away, if the service said so."""
+    """Too many requests; `retry_after` says how long to wait, if the service said so."""
 
     transient = True
 
@@ -208,7 +209,7 @@ class Unavailable(ServiceError):
 
 
 class BadResponse(OpwatchError):
-    """The response isn't an answer of the service."""
+    """The response isn't one that the service would send."""
 
     transient = True
 
@@ -227,11 +228,11 @@ class BadResponse(OpwatchError):
 
 
 class TransportError(OpwatchError):
-    """No complete answer arrived: no connection, a time limit, a connection that broke."""
+    """No complete response arrived: no connection, a timeout, or a broken connection."""
 
     transient = True
     head: Any = None
-    """What arrived of an answer that broke off; gone before anybody sees the error."""
+    """What arrived of an incomplete response; removed before users see the error."""
 
 
 def in_words(error: OpwatchError) -> str:
@@ -255,7 +256,7 @@ _KINDS: dict[int, type[ServiceError]] = {
 
 
 def error_kind(status: int) -> type[ServiceError] | None:
-    """Return which error a status alone is; None if it is neither an error nor an answer.
+    """Return the error class for a status alone, or None if the status isn't an error.
 
     A 304 answers a condition, and none was sent.
     """

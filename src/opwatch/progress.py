@@ -1,4 +1,4 @@
-"""The vocabulary: what a user is told about a job.
+"""The vocabulary: what users learn about a job.
 
 Plain frozen values. Nothing here knows a service, a clock or a network.
 """
@@ -15,24 +15,24 @@ W = TypeVar("W")
 
 
 class Phase(enum.StrEnum):
-    """Where a job stands, in the same words for every service."""
+    """The state of a job, in the same words for every service."""
 
     PENDING = "pending"
-    """Known to the service and not begun."""
+    """The service knows the job but hasn't started it."""
     RUNNING = "running"
     SUCCEEDED = "succeeded"
-    """The service said that it succeeded. Never guessed."""
+    """The service reported success. opwatch never guesses this."""
     FAILED = "failed"
-    """The service said that it failed; `Progress.fault` has its reason where it gave one."""
+    """The service reported a failure; `Progress.fault` has the reason if the service gave one."""
     CANCELLED = "cancelled"
     ENDED = "ended"
-    """Over, and the service did not say how."""
+    """The job is over, and the service didn't say how it ended."""
     UNKNOWN = "unknown"
-    """A state that this version does not know. Not an end: waiting continues."""
+    """A state that this version doesn't know. The wait continues."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the job is over, however it ended."""
+        """Return whether the job is over, however it ended."""
         return self in _FINAL
 
 
@@ -53,14 +53,14 @@ class Fault:
 
 @attrs.frozen(kw_only=True)
 class Progress(Generic[W]):
-    """One answer to "how far is my job?"."""
+    """A job's progress, as the service reported it."""
 
     service: str
-    """`"catenis"`, `"itwin"` or `"apig"`."""
+    """The name of the service: `"itwin"`, for example."""
     job_id: str
     phase: Phase
     percent: float | None = None
-    """0 to 100; None where the service gave none, or none that makes sense."""
+    """From 0 to 100, or None if the service sent no valid percentage."""
     step: str | None = None
     """What the job is doing, in the service's own words (iTwin `step`, Catenis `action`)."""
     bytes_processed: int | None = None
@@ -69,12 +69,12 @@ class Progress(Generic[W]):
     started_at: datetime | None = None
     """UTC, aware."""
     finished_at: datetime | None = None
-    """UTC, aware; only once the job is over."""
+    """UTC, aware; None until the job is over."""
     wire: W = attrs.field(repr=False)
-    """The generated model, exactly as received."""
+    """What the service sent, as a generated model."""
     details: Any = attrs.field(default=None, repr=False)
-    """The generated model of a second answer: the gateway, for `Apig` with `until="usable"`; None
-    if there was none."""
+    """A second response as a generated model, or None: the gateway, for `Apig` with
+    `until="usable"`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but `wire` as JSON: the phase as text, times in ISO 8601.
@@ -98,4 +98,4 @@ class Progress(Generic[W]):
 NO_ANSWER = dict.fromkeys(
     ("phase", "percent", "step", "bytes_processed", "fault", "started_at", "finished_at")
 )
-"""The fields of an answer in JSON, as long as there is none."""
+"""The fields of a `Progress` in JSON, for when there is none yet."""

@@ -47,18 +47,6 @@ NOT_THEIRS = ("hypothesispytest", "randomly", "timeout", "typeguard", "xdist", "
 CLOCK, URL = "OPWATCH_DOCS_CLOCK", "OPWATCH_DOCS_URL"
 """The variables by which the processes of a page find the stage."""
 
-MESSAGES = ("pQ8mVhfK2dTz4WxLrNcb", "pB7tYk2RzWq9sXvPnJmd")
-JOBS = (
-    "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21",
-    "b7a41c3d-90f2-4e4e-a7be-6b1de3c5f8d4",
-    "3f8e2a67-41bd-4c0a-9f6e-7d2b9c8a5e10",
-)
-FAILED_JOB = "0c9d7f52-6a0e-4f0b-8b53-2d1f4c7e9a60"
-JOB_V2 = "9c1e7f04-3b6d-4c8e-a2f5-6d0b8e4a7c13"
-FAILED_JOB_V2 = "f4b20d96-8e17-45a3-bc60-1a9d7e3c5f82"
-NEW_GATEWAY = "a31d5c9e7b0f4826936cd81f2e4a70b5"
-GATEWAY, FAILED_GATEWAY = "eddc4d25480b4cd6b512f270a1b8b341", "6f1c8b0e7a9d4e2fb3c5d7e9f1a2b3c4"
-
 
 class SharedClock(FakeClock):
     """A fake clock whose time stands in a file: a double (children/bin/sleep writes it too)."""
@@ -188,60 +176,28 @@ def enter() -> None:
     time.sleep = clock.sleep
 
 
-def jobs(simulator: Simulator) -> None:
-    """The jobs that the pages name."""
-    from opwatch import Fault
+def jobs(simulator: Simulator, page: str = "") -> None:
+    """The jobs that the pages name: those of `opwatch simulate`, so that readers see the same."""
+    from opwatch.cli.simulating import add_examples
     from opwatch.simulator import Frame
 
-    for message_id in MESSAGES:
-        simulator.add(
-            "catenis",
-            message_id,
-            [
-                Frame("running", bytes_processed=0),
-                Frame("running", at=3, bytes_processed=512_000),
-                Frame("running", at=9, bytes_processed=1_024_000),
-                Frame("succeeded", at=14, bytes_processed=1_310_720),
-            ],
-        )
-    for job_id in JOBS:
-        simulator.add(
-            "itwin",
-            job_id,
-            [
-                Frame("running", percent=12, step="Aerotriangulation"),
-                Frame("running", at=100, percent=50, step="Reconstruction"),
-                Frame("running", at=200, percent=90, step="Production"),
-                Frame("succeeded", at=290, percent=100),
-            ],
-        )
-    simulator.add(
-        "itwin", FAILED_JOB, [Frame("running", percent=12), Frame("failed", at=60, percent=12)]
-    )
-    simulator.add(
-        "apig",
-        GATEWAY,
-        [
-            Frame("running", percent=30),
-            Frame("running", at=120, percent=50),
-            Frame("running", at=240, percent=80),
-            Frame("succeeded", at=324, percent=100),
-        ],
-    )
-    simulator.add("itwin-v2", JOB_V2, [Frame("pending"), Frame("succeeded", at=200, percent=100)])
-    no_scene = Fault("InputData_Invalid", "The input has no scene.")
-    simulator.add("itwin-v2", FAILED_JOB_V2, Frame("failed", percent=12, fault=no_scene))
-    between = Frame("running", state="CreateSuccess")
-    simulator.add(
-        "apig",
-        NEW_GATEWAY,
-        [
-            Frame("running", percent=90),
-            Frame("succeeded", at=30, lookup=between),
-            Frame("succeeded", at=50),
-        ],
-    )
-    simulator.add("apig", FAILED_GATEWAY, [Frame("running", percent=30), Frame("failed", at=30)])
+    if page != "cli.md":
+        add_examples(simulator)
+        return
+    timeline = [  # longer, to show more of a wait
+        Frame("running", percent=12, step="Aerotriangulation"),
+        Frame("running", at=100, percent=50, step="Reconstruction"),
+        Frame("running", at=200, percent=90, step="Production"),
+        Frame("succeeded", at=290, percent=100),
+    ]
+    for job_id in (
+        "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21",
+        "b7a41c3d-90f2-4e4e-a7be-6b1de3c5f8d4",
+        "3f8e2a67-41bd-4c0a-9f6e-7d2b9c8a5e10",
+    ):
+        simulator.add("itwin", job_id, timeline)
+    simulator.add("apig", "eddc4d25480b4cd6b512f270a1b8b341", Frame("succeeded", percent=100))
+    simulator.add("catenis", "pQ8mVhfK2dTz4WxLrNcb", Frame("succeeded"))
 
 
 def variables(simulator: Simulator) -> dict[str, str]:

@@ -62,9 +62,16 @@ def test_every_page_is_in_the_navigation_once() -> None:
 def test_only_pages_of_other_tools_may_be_missing(tmp_path: Path) -> None:
     """An entry without a page stays, so that the build fails; but for the pages to be written."""
     (tmp_path / "benchmarks.md").touch()
-    nav = ["index.md", {"More": ["what-happens-when.md", "benchmarks.md", "gone.md"]}]
+    nav = ["index.md", {"More": ["every-case.md", "benchmarks.md", "gone.md"]}]
     expected = ["index.md", {"More": ["benchmarks.md", "gone.md"]}]
     assert docs_nav.present(nav, tmp_path) == expected
+
+
+def test_the_repository_is_a_plain_link_in_the_footer() -> None:
+    """If the project names its repository, each page links to it; otherwise there is no link."""
+    (link,) = docs_nav.repository({"Repository": "https://git.example/opwatch"})
+    assert link["link"] == "https://git.example/opwatch"
+    assert docs_nav.repository({}) == []
 
 
 def test_no_page_asks_for_a_font() -> None:

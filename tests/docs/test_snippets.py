@@ -30,6 +30,7 @@ UNSTAGED = {"adding-a-service.md", "testing.md"}
 NOT_RUN: dict[str, set[str]] = {
     "adding-a-service.md": {"it installs packages"},
     "cli.md": {"it changes the shell it is run in"},
+    "compare.md": {"the library isn't installed with opwatch"},
     "index.md": {"it installs packages"},
     "recipes/airflow.md": {"it installs packages"},
     "recipes/celery.md": {"it installs packages"},
@@ -121,11 +122,12 @@ def page(
         simulator = stack.enter_context(Simulator(clock=clock))
         stack.enter_context(docs_stage.network())
         stack.enter_context(docs_stage.httpx_network())
-        docs_stage.jobs(simulator)
+        name = request.getfixturevalue("name")
+        docs_stage.jobs(simulator, name)
         monkeypatch.setenv(docs_stage.URL, simulator.url)
-        for name, value in docs_stage.variables(simulator).items():
-            monkeypatch.setenv(name, value)
-        staged = request.getfixturevalue("name") not in UNSTAGED
+        for variable, value in docs_stage.variables(simulator).items():
+            monkeypatch.setenv(variable, value)
+        staged = name not in UNSTAGED
         yield Page(clock, docs_stage.child_environment(file, simulator, staged=staged), folder)
 
 

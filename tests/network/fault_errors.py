@@ -1,7 +1,7 @@
 """Every error that the three services are known to answer with, and what the user gets.
 
 The documents' own samples and what their sources add. Like the scenarios, a table: the tests prove
-it, and `docs/what-happens-when.md` is written from it.
+it, and `docs/every-case.md` is written from it.
 """
 
 from __future__ import annotations

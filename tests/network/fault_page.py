@@ -1,4 +1,4 @@
-"""Writes `docs/what-happens-when.md` from the tables and the tests that prove it.
+"""Writes `docs/every-case.md` from the tables and the tests that prove it.
 
     python tests/network/fault_page.py
 
@@ -37,53 +37,44 @@ for folder in ("notifications", "webhooks"):
 from channel_faults import BROKEN, LIES  # noqa: E402
 from webhook_faults import REFUSED  # noqa: E402
 
-PAGE = HERE.parents[1] / "docs" / "what-happens-when.md"
+PAGE = HERE.parents[1] / "docs" / "every-case.md"
 
 INTRO = f"""\
 <!-- Written by tests/network/fault_page.py from the tests. Do not edit. -->
-# What happens when…
+# Every case
 
-Networks break, proxies answer in a service's place, and services change. This page lists what can
-go wrong and what you get. It is generated from the tests: a server on raw sockets plays each of
-the {len(SCENARIOS)} cases in the first tables for Catenis, iTwin and APIG, with the blocking and
-the async client, for a single poll and for a wait.
+This is the full list behind [What happens when…](what-happens-when.md). It is generated from the
+tests: a server on raw sockets plays each of the {len(SCENARIOS)} cases of the first tables for each
+of Catenis, iTwin and APIG, with the blocking and the async client, for a single poll and for a wait.
 
-Six things hold in every case:
+*One poll* is `progress()`. *A wait* is `wait()`, `watch()`, `step()` and the others. A wait that
+"polls again" does so up to `max_failures` times in a row and then raises the error.
 
-- You get a `Progress` or [an opwatch error](errors.md). No other exception gets through.
-- A wait succeeds only if the service said so.
-- A poll ends within `request_timeout`, with its token and every other request it takes. The one
-  exception: a blocking client can't limit how long its operating system takes to look up a name.
-- A response takes less than 64 MiB of memory, whatever it unpacks to. opwatch reads no more than
-  1 MiB.
-- A request is never sent again to a server that has begun to answer it, with one exception: after a
-  401 it is sent once more, with a new token or a signature by the server's clock.
-- `Retry-After` is never undercut, whether an error or a successful response has it: it holds every
-  request of that client to that server. Meanwhile `progress()` raises `RateLimited` and sends
-  nothing. If it asks for more than a day, a wait ends with `RateLimited`, which names the value.
+Beyond what [always holds](what-happens-when.md#what-always-holds), the tests check that
 
-*One poll* is `progress()`. *A wait* is `wait()`, `watch()`, `step()` and the others. If a wait
-"polls again", it does so up to `max_failures` times in a row and then raises that error.
+- a response takes less than 64 MiB of memory, whatever it decompresses to;
+- once a server has begun to answer a request, it never gets that request again, except after a 401,
+  when opwatch sends it once more with a new token or with a signature by the server's clock.
 """
 
 FOREIGN_NOTE = f"""\
-An error response in any other form, such as a proxy's page, gets its class from its status alone.
+For an error response in any other form, such as a proxy's page, the status alone decides the error.
 Its message quotes the beginning of the response as one short line without control characters,
-escape sequences or direction marks. A 401 or 403 is not quoted at all, since it may repeat the
-credentials: only codes and texts that the service documents are shown. This is tested with
+escape sequences or direction marks. A 401 or 403 is never quoted, because it may repeat the
+credentials; only codes and texts that the service documents are shown. The tests cover
 {len(FOREIGN)} bodies, each with {len(FOREIGN_STATUSES)} statuses and each service.
 """
 
 FUZZ_NOTE = """\
-Random responses are tested too: any status, any headers, and bodies from damaged responses of the
-services to arbitrary bytes. The same holds for them. `OPWATCH_FUZZ=10000 python -m pytest
-tests/network/test_fuzz.py` draws ten thousand for each service. `make fuzz` spends five minutes
-looking for inputs that reach new code.
+The tests also send random responses: any status, any headers, and bodies that range from damaged
+responses of the services to arbitrary bytes. What always holds is checked for them, too.
+`OPWATCH_FUZZ=10000 python -m pytest tests/network/test_fuzz.py` draws ten thousand per service, and
+`make fuzz` searches for five minutes for inputs that reach new code.
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the page."""
     parts = [INTRO]
     for title, scenarios in GROUPS.items():
         parts += [f"## {title}\n", scenario_table(scenarios)]
@@ -119,7 +110,7 @@ def scenario_table(scenarios: Iterable[Scenario]) -> str:
         same = list(several)
         codes = [match[1] for one in same if (match := STATUS.match(one.title))]
         what = title.format(", ".join(codes))
-        rows.append((_sentence(what), one_query(gives, same[0].note), a_wait(gives)))
+        rows.append((_sentence(what), one_poll(gives, same[0].note), a_wait(gives)))
     return table(("what happens", "one poll gives", "a wait"), rows)
 
 
@@ -138,9 +129,9 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def one_query(gives: Gives, note: str = "") -> str:
+def one_poll(gives: Gives, note: str = "") -> str:
     if isinstance(gives.what, Phase):
-        words = "the answer" if gives.what is Phase.RUNNING else f"`Phase.{gives.what.name}`"
+        words = f"`Phase.{gives.what.name}`"
     else:
         words = f"`{gives.what.__name__}`"
     if gives.says:
@@ -188,10 +179,10 @@ NAMES = {"catenis": "Catenis", "itwin": "iTwin", "itwin-v2": "iTwin v2", "apig":
 
 def claims(service: str) -> str:
     rows = (
-        (" then ".join(map(_shown, _several(answers))), one_query(gives), a_wait(gives))
+        (" then ".join(map(_shown, _several(answers))), one_poll(gives), a_wait(gives))
         for answers, gives in CLAIMS[service].values()
     )
-    return f"### {NAMES[service]}\n\n" + table(("the service answers", "read as", "a wait"), rows)
+    return f"### {NAMES[service]}\n\n" + table(("the service sends", "read as", "a wait"), rows)
 
 
 def _several(answers: Any) -> list[Any]:
@@ -219,23 +210,22 @@ def refusals(several: Iterable[Refusal]) -> str:
         status, kind, retry_after = key
         said = ", ".join(f"`{one.code}`" if one.code else f"“{one.message}”" for one in same)
         gives = Gives(kind, status, retry_after)
-        rows.append((str(status), said, one_query(gives), a_wait(gives)))
+        rows.append((str(status), said, one_poll(gives), a_wait(gives)))
     return table(("status", "code or message", "one poll gives", "a wait"), rows)
 
 
 # --- what services tell ---------------------------------------------------------------------------
 
 NOTIFICATIONS_INTRO = """\
-Whatever happens to the channel of
-[Catenis's notifications](waiting.md#notifications-of-catenis), each wait continues to poll on its
-schedule. The client warns once, by the logger `opwatch`, and
-opens the channel again after growing pauses of up to a minute. After an answer that makes this
-pointless (401, 404), it doesn't. No event ends a wait: it causes one poll, whose answer decides.
+Whatever happens to the channel of [Catenis notifications](waiting.md#catenis-notifications), each
+wait continues to poll on its schedule. The client logs one warning to the logger `opwatch` and
+reopens the channel after increasing pauses of up to a minute, unless the response makes this
+pointless (401, 404). No event ends a wait: it causes one poll, whose answer decides.
 """
-LIES_INTRO = "These change nothing at all:\n\n" + "".join(f"- {what}\n" for what in LIES)
+LIES_INTRO = "These have no effect at all:\n\n" + "".join(f"- {what}\n" for what in LIES)
 WEBHOOKS_INTRO = """\
-`opwatch.webhooks.itwin.verify` returns an event or raises `InvalidWebhook`. It also refuses an
-event that was queued more than a day ago.
+`opwatch.webhooks.itwin.verify` returns an event or raises `InvalidWebhook`. It also refuses events
+that were queued more than a day ago.
 """
 
 

@@ -1,6 +1,6 @@
 """Everything a network or a server may do to one query, and what the user gets: the one table.
 
-The tests run each scenario for each service, blocking and async; `docs/what-happens-when.md` is
+The tests run each scenario for each service, blocking and async; `docs/every-case.md` is
 written from the same table. Nothing here sends anything by itself: a scenario is a function that
 plays the server's side of a connection.
 """
@@ -222,33 +222,33 @@ CONNECTION = (
     ),
     Scenario(
         "reset-at-once",
-        "the connection is reset as soon as it is made",
+        "the connection is reset as soon as it is opened",
         lambda peer, sample: peer.reset(),
         BROKEN,
     ),
     Scenario(
         "closed-at-once",
-        "the connection is closed as soon as it is made",
+        "the connection is closed as soon as it is opened",
         lambda peer, sample: peer.close(),
         BROKEN,
     ),
     Scenario(
         "reset-unanswered",
-        "the connection is reset before any answer",
+        "the connection is reset before any response",
         then(just(b""), Peer.reset),
         BROKEN,
         on_trio=True,
     ),
     Scenario(
         "closed-unanswered",
-        "the connection is closed before any answer",
+        "the connection is closed before any response",
         then(just(b""), Peer.close),
         BROKEN,
         on_trio=True,
     ),
     Scenario(
         "silent",
-        "no answer comes",
+        "no response arrives",
         then(just(b""), Peer.hold),
         Gives(TransportError, says="no complete answer"),
         slow=True,
@@ -256,13 +256,13 @@ CONNECTION = (
     ),
     Scenario(
         "cut-in-status-line",
-        "the answer is cut off in its first line",
+        "the response is cut off in its first line",
         then(just(b"HTTP/1.1 20"), Peer.close),
         BROKEN,
     ),
     Scenario(
         "cut-in-head",
-        "the answer is cut off in its headers",
+        "the response is cut off in its headers",
         then(just(HEAD_OF_200), Peer.close),
         BROKEN,
     ),
@@ -274,13 +274,13 @@ CONNECTION = (
     ),
     Scenario(
         "cut-after-head",
-        "the answer is cut off after its headers",
+        "the response is cut off after its headers",
         then(just(HEAD_OF_200 + b"Content-Length: 50\r\n\r\n"), Peer.close),
         BROKEN,
     ),
     Scenario(
         "cut-in-body",
-        "the answer is cut off in its body",
+        "the response is cut off in its body",
         then(cut(good_answer(), -10), Peer.close),
         BROKEN,
         on_trio=True,
@@ -294,14 +294,14 @@ CONNECTION = (
     ),
     Scenario(
         "silent-in-body",
-        "the answer stops in its body",
+        "the response stops in its body",
         then(cut(good_answer(), -10), Peer.hold),
         Gives(TransportError, says="no complete answer"),
         slow=True,
     ),
     Scenario(
         "dripped-head",
-        "the headers come a byte at a time",
+        "the headers arrive one byte at a time",
         drip(good_answer("X-Filler: " + "x" * 5000)),
         Gives(TransportError, says="no complete answer"),
         slow=True,
@@ -309,7 +309,7 @@ CONNECTION = (
     ),
     Scenario(
         "dripped-body",
-        "the body comes a byte at a time",
+        "the body arrives one byte at a time",
         drip(lambda sample: http(padded(sample, 5000)), whole_head=True),
         Gives(TransportError, says="no complete answer"),
         slow=True,
@@ -317,14 +317,14 @@ CONNECTION = (
     ),
     Scenario(
         "dripped-interim-answers",
-        "interim answers come slowly, one after another",
+        "interim responses arrive slowly, one after another",
         drip(just(b"HTTP/1.1 100 Continue\r\n\r\n" * 500)),
         Gives(TransportError, says="no complete answer"),
         slow=True,
     ),
     Scenario(
         "endless-interim-answers",
-        "interim answers never end",
+        "interim responses never end",
         endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 100),
         Gives(TransportError, says="no complete answer"),
         slow=True,
@@ -332,35 +332,35 @@ CONNECTION = (
 )
 
 FRAMING = (
-    Scenario("plain", "a complete answer", answer(good_answer()), RIGHT, on_trio=True),
+    Scenario("plain", "a complete response", answer(good_answer()), RIGHT, on_trio=True),
     Scenario(
         "length-missing",
-        "nothing says where the body ends; the connection is closed after it",
+        "the body's length isn't given; closing the connection ends it",
         then(lambda sample: http(good(sample), length=False), Peer.close),
         RIGHT,
         on_trio=True,
     ),
     Scenario(
         "length-missing-cut",
-        "nothing says where the body ends, and it ends early",
+        "the body's length isn't given, and it ends early",
         then(lambda sample: http(good(sample)[:-10], length=False), Peer.close),
         BAD,
     ),
     Scenario(
         "http-1.0",
-        "an answer of HTTP/1.0",
+        "an HTTP/1.0 response",
         then(lambda sample: http(good(sample), version="1.0"), Peer.close),
         RIGHT,
     ),
     Scenario(
         "length-too-short",
-        "`Content-Length` says less than comes",
+        "`Content-Length` is less than what arrives",
         then(mismeasured(-9), Peer.close),
         BAD,
     ),
     Scenario(
         "length-too-long",
-        "`Content-Length` says more than comes, and the connection is closed",
+        "`Content-Length` is more than what arrives, and the connection is closed",
         then(
             mismeasured(9),
             Peer.close,
@@ -369,7 +369,7 @@ FRAMING = (
     ),
     Scenario(
         "length-too-long-held",
-        "`Content-Length` says more than comes, and the connection stays open",
+        "`Content-Length` is more than what arrives, and the connection stays open",
         then(
             mismeasured(9),
             Peer.hold,
@@ -403,7 +403,7 @@ FRAMING = (
     ),
     Scenario(
         "length-huge",
-        "`Content-Length` says exabytes",
+        "`Content-Length` is exabytes",
         then(
             lambda sample: http(good(sample), "Content-Length: 9999999999999999999", length=False),
             Peer.close,
@@ -412,14 +412,14 @@ FRAMING = (
     ),
     Scenario(
         "bytes-after-the-body",
-        "more bytes come after the end of the answer",
+        "more bytes arrive after the end of the response",
         answer(lambda sample: http(good(sample)) + b"\r\nand more"),
         RIGHT,
-        note="A later poll never takes them for its answer.",
+        note="A later poll never takes them for its response.",
     ),
     Scenario(
         "second-answer",
-        "a second answer that was not requested",
+        "a second response that was not requested",
         answer(lambda sample: http(good(sample)) + http(sample.body(number="99"))),
         RIGHT,
         note="A later poll never takes it for its own.",
@@ -582,13 +582,13 @@ FRAMING = (
     ),
     Scenario(
         "continue-first",
-        "`100 Continue` comes before the answer",
+        "`100 Continue` comes before the response",
         answer(lambda sample: b"HTTP/1.1 100 Continue\r\n\r\n" + http(good(sample))),
         RIGHT,
     ),
     Scenario(
         "hints-first",
-        "`103 Early Hints` comes before the answer",
+        "`103 Early Hints` comes before the response",
         answer(lambda sample: b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + http(good(sample))),
         RIGHT,
     ),
@@ -729,7 +729,7 @@ STATUS = (
         "status 503 with `Retry-After` as a date",
         body(just(b""), f"Date: {DATE}", f"Retry-After: {LATER}", status=503),
         Gives(Unavailable, 503, 90.0),
-        note="The date is read against the answer's own `Date`.",
+        note="The date is compared with the response's own `Date`.",
     ),
     Scenario(
         "retry-after-garbage",
@@ -806,20 +806,20 @@ BODY = (
     ),
     Scenario(
         "json-listed",
-        "the right answer in a list",
+        "the expected response in a list",
         body(lambda sample: b"[" + good(sample) + b"]"),
         BAD,
     ),
     Scenario(
         "json-in-text",
-        "the right answer as a JSON string",
+        "the expected response as a JSON string",
         body(lambda sample: json.dumps(good(sample).decode()).encode()),
         BAD,
     ),
     Scenario("json-cut", "truncated JSON", body(lambda sample: good(sample)[:-1]), BAD),
     Scenario(
         "json-trailing",
-        "JSON with something after it",
+        "JSON followed by something else",
         body(lambda sample: good(sample) + b"}"),
         BAD,
     ),
@@ -893,31 +893,31 @@ BODY = (
     Scenario("nul-bytes", "a body of NUL bytes", body(just(b"\0" * 100)), BAD),
     Scenario(
         "content-type-wrong",
-        "the right JSON with another `Content-Type`",
+        "the expected JSON with another `Content-Type`",
         answer(lambda sample: http(good(sample)).replace(b"application/json", b"text/html")),
         RIGHT,
     ),
     Scenario(
         "content-type-missing",
-        "the right JSON without a `Content-Type`",
+        "the expected JSON without a `Content-Type`",
         answer(
             lambda sample: http(good(sample)).replace(b"Content-Type: application/json\r\n", b"")
         ),
         RIGHT,
     ),
-    Scenario("just-fits", "an answer of 1 MiB", body(lambda sample: padded(sample, MIB)), RIGHT),
+    Scenario("just-fits", "a response of 1 MiB", body(lambda sample: padded(sample, MIB)), RIGHT),
     Scenario(
         "too-long",
-        "an answer of 1 MiB and a byte",
+        "a response of 1 MiB and a byte",
         body(lambda sample: padded(sample, MIB + 1)),
         BAD,
     ),
     Scenario(
-        "much-too-long", "an answer of 2 MiB", body(lambda sample: padded(sample, 2 * MIB)), BAD
+        "much-too-long", "a response of 2 MiB", body(lambda sample: padded(sample, 2 * MIB)), BAD
     ),
     Scenario(
         "endless",
-        "an endless answer",
+        "an endless response",
         endless(HEAD_OF_200 + b"\r\n", b"x" * 65536),
         BAD,
         on_trio=True,
@@ -937,7 +937,7 @@ NUMBERS = (
             f"`{written}` where a number should be",
             body(lambda sample, written=written: sample.body(number=written)),
             RIGHT,
-            note="The number is `None`; `wire` has it as it came.",
+            note="The number is `None`; `wire` holds it as received.",
         )
         for name, written in {
             "nan": "NaN",
@@ -970,7 +970,7 @@ CERTIFICATE = Gives(TransportError, says="certificate")
 TLS = (
     Scenario(
         "tls",
-        "a complete answer over TLS",
+        "a complete response over TLS",
         over_tls(fault_tls.good, PLAIN),
         RIGHT,
         https=True,
@@ -1038,7 +1038,7 @@ TLS = (
     ),
     Scenario(
         "tls-dripped-handshake",
-        "the handshake comes a byte at a time",
+        "the handshake arrives one byte at a time",
         lambda peer, sample: peer.drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 500),
         Gives(TransportError, says="could not connect"),
         https=True,
@@ -1046,7 +1046,7 @@ TLS = (
     ),
     Scenario(
         "tls-silent",
-        "no answer comes over TLS",
+        "no response arrives over TLS",
         over_tls(fault_tls.good, then(just(b""), Peer.hold)),
         Gives(TransportError, says="no complete answer"),
         https=True,
@@ -1054,7 +1054,7 @@ TLS = (
     ),
     Scenario(
         "tls-dripped-body",
-        "the body comes a byte at a time over TLS",
+        "the body arrives one byte at a time over TLS",
         over_tls(fault_tls.good, drip(lambda sample: http(padded(sample, 5000)), whole_head=True)),
         Gives(TransportError, says="no complete answer"),
         https=True,
@@ -1063,7 +1063,7 @@ TLS = (
     ),
     Scenario(
         "tls-closed-unanswered",
-        "the connection is closed before any answer over TLS",
+        "the connection is closed before any response over TLS",
         over_tls(fault_tls.good, then(just(b""), Peer.close)),
         BROKEN,
         https=True,
@@ -1071,7 +1071,7 @@ TLS = (
     ),
     Scenario(
         "tls-cut-in-body",
-        "the answer is cut off in its body over TLS",
+        "the response is cut off in its body over TLS",
         over_tls(fault_tls.good, then(cut(good_answer(), -10), Peer.close)),
         BROKEN,
         https=True,
@@ -1085,7 +1085,7 @@ TLS = (
     ),
     Scenario(
         "tls-length-missing-cut",
-        "TLS is cut off, and nothing said where the body ends",
+        "TLS is cut off in a body whose length isn't given",
         over_tls(
             fault_tls.good,
             then(lambda sample: http(good(sample)[:-10], length=False), Peer.close),
@@ -1095,7 +1095,7 @@ TLS = (
     ),
     Scenario(
         "tls-garbage-in-body",
-        "bytes that are not TLS come in the body",
+        "bytes that are not TLS arrive in the body",
         over_tls(
             fault_tls.good, then(cut(good_answer(), -10), lambda peer: peer.send_below_tls(PAGE))
         ),
@@ -1105,7 +1105,7 @@ TLS = (
     ),
     Scenario(
         "tls-endless",
-        "an endless answer over TLS",
+        "an endless response over TLS",
         over_tls(fault_tls.good, endless(HEAD_OF_200 + b"\r\n", b"x" * 65536)),
         BAD,
         https=True,

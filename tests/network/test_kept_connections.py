@@ -80,8 +80,8 @@ def test_a_connection_closed_between_two_polls_is_replaced(
 def test_a_connection_closed_during_a_request_is_replaced_once(
     sample: Sample, mode: str, end: End
 ) -> None:
-    """If a kept connection dies before anything comes back, the request is sent once more, on a new
-    one, and no error shows."""
+    """If a kept connection dies before anything comes back, the request is sent once more on a new
+    one, and no error is raised."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -99,7 +99,7 @@ def test_a_connection_closed_during_a_request_is_replaced_once(
 @every_mode
 @ways_to_end
 def test_the_repetition_is_not_repeated(sample: Sample, mode: str, end: End) -> None:
-    """A server that closes that new connection too is not asked a third time."""
+    """If the server closes the new connection too, there is no third attempt."""
 
     def play(peer: Peer) -> None:
         if peer.number == 0 and peer.request():
@@ -118,7 +118,7 @@ def test_the_repetition_is_not_repeated(sample: Sample, mode: str, end: End) -> 
 @every_mode
 @ways_to_end
 def test_a_request_on_a_new_connection_is_not_repeated(sample: Sample, mode: str, end: End) -> None:
-    """A request on a new connection is not repeated: only a kept one may have died by itself."""
+    """A request on a new connection isn't repeated: only an idle one can have died unnoticed."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -133,7 +133,7 @@ def test_a_request_on_a_new_connection_is_not_repeated(sample: Sample, mode: str
 @every_sample
 @every_mode
 def test_what_was_answered_is_not_repeated(sample: Sample, mode: str) -> None:
-    """Once a byte of an answer has come, the server has the request: it is not repeated."""
+    """Once a byte of the response has arrived, the request isn't repeated: the server has it."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -151,8 +151,8 @@ def test_what_was_answered_is_not_repeated(sample: Sample, mode: str) -> None:
 @every_sample
 @every_mode
 def test_a_silent_connection_is_replaced(sample: Sample, mode: str) -> None:
-    """If a kept connection stays silent, as one that a NAT has forgotten does, the request is sent
-    once more, on a new one, and no error shows."""
+    """If a kept connection stays silent, as after a NAT has dropped it, the request is sent once
+    more on a new one, and no error is raised."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -168,8 +168,8 @@ def test_a_silent_connection_is_replaced(sample: Sample, mode: str) -> None:
 
 @every_mode
 def test_two_silent_connections_take_no_longer_than_one(mode: str) -> None:
-    """If the new connection stays silent too, the time limit of the poll ends it, and the server is
-    not asked a third time."""
+    """If the new connection stays silent too, the poll ends at its time limit, without a third
+    attempt."""
     [sample, *_] = SAMPLES
 
     def play(peer: Peer) -> None:
@@ -197,7 +197,7 @@ def test_two_silent_connections_take_no_longer_than_one(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_server_known_to_be_slow_is_given_more_time(mode: str) -> None:
-    """A kept connection is not called silent before twice the time that the slowest answer took."""
+    """A kept connection isn't considered silent before twice the time of the slowest response."""
     [sample, *_] = SAMPLES
 
     def play(peer: Peer) -> None:
@@ -213,7 +213,7 @@ def test_a_server_known_to_be_slow_is_given_more_time(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_silent_token_request_is_not_repeated(mode: str) -> None:
-    """A token endpoint that is silent on a kept connection may be at work: it is asked once."""
+    """A token endpoint that stays silent may still be working, so the request isn't repeated."""
 
     def play(peer: Peer) -> None:
         while request := peer.request():
@@ -246,7 +246,7 @@ NEW_TOKEN = b'{"access_token": "%s", "expires_in": 100}' % TOKEN.encode()
 
 
 def test_the_repetition_does_not_use_another_dead_connection() -> None:
-    """If one kept connection is dead, the others are closed: the repetition uses a new one."""
+    """If one kept connection is dead, the others are closed, and a new one is opened."""
     [sample, *_] = SAMPLES
     together = threading.Barrier(3)
 
@@ -293,7 +293,7 @@ class Moving:
     ids=lambda scenario: scenario.name,
 )
 def test_no_poll_gets_an_answer_to_another(scenario: Scenario, sample: Sample, mode: str) -> None:
-    """However an answer ends, the next poll gets its own answer or an error, and is sent once."""
+    """However a response ends, the next poll is sent once and gets its own response or an error."""
     play: Any = scenario.play
     moving = Moving(sample)
     with FaultServer(lambda peer: play(peer, moving)) as server:

@@ -63,7 +63,7 @@ def answers(peer: Peer, sample: Sample = APIG) -> None:
 @every_mode
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_a_name_that_nobody_knows(names: dict[str, list[str]], sample: Sample, mode: str) -> None:
-    """A name that does not resolve is a `TransportError` that says so."""
+    """A name that doesn't resolve raises a `TransportError` that says so."""
     [outcome] = ask(sample, mode, "https://nonexistent.invalid")
     assert type(outcome) is TransportError
     assert "could not connect to https://nonexistent.invalid: Name or service not known" in str(
@@ -73,7 +73,7 @@ def test_a_name_that_nobody_knows(names: dict[str, list[str]], sample: Sample, m
 
 @every_mode
 def test_the_next_address_of_a_name_is_tried(names: dict[str, list[str]], mode: str) -> None:
-    """A host whose first address refuses is reached at its second."""
+    """If a host's first address refuses the connection, the second one is used."""
     with FaultServer(answers) as server:
         names["localhost"] = ["127.0.0.2", "127.0.0.1"]
         [outcome] = ask(APIG, mode, f"http://localhost:{server.port}")
@@ -383,7 +383,7 @@ def test_a_token_in_a_header_is_found_and_never_logged(
     pieces: list[bytes],
     proxied: bool,
 ) -> None:
-    """However the identity service's answer arrives, its token is used and never logged."""
+    """However the identity service's response arrives, its token is used and never logged."""
     caplog.set_level(logging.DEBUG)
     first, *others = (b"|".join(pieces) % (TOKEN.encode(), LENGTH)).split(b"|")
 
