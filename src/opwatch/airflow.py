@@ -83,7 +83,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -108,14 +108,12 @@ except ModuleNotFoundError as error:
 
 from opwatch import clock as clocks
 from opwatch import services
-from opwatch.auth.iam import IamPassword
-from opwatch.auth.oauth2 import ClientCredentials
-from opwatch.auth.signing import AkSk
 from opwatch.client import AsyncClient, Watch
 from opwatch.clock import Clock
 from opwatch.core import polling
 from opwatch.core.polling import Schedule
 from opwatch.core.run import Step
+from opwatch.environment import Connection
 from opwatch.errors import ConfigurationError, OpwatchError, WaitStalled, WaitTimeout
 from opwatch.net.message import Secret
 from opwatch.progress import Fault, Phase, Progress
@@ -275,28 +273,16 @@ def _fault(progress: Mapping[str, Any] | None) -> Fault | None:
 # --- from a connection to a client ----------------------------------------------------------------
 
 
-@attrs.frozen
-class _Given:
-    """What an Airflow connection says."""
-
-    login: str | None
-    password: str | None = attrs.field(repr=False)
-    address: str | None
-    extra: dict[str, Any] = attrs.field(repr=False)
-
-    def take(self, *names: str) -> dict[str, Any]:
-        """Those of the extra fields that are there."""
-        return {name: self.extra[name] for name in names if self.extra.get(name) is not None}
-
-    def key(self) -> Secret:
-        """Equal for equal connections; does not show."""
-        return Secret(repr((self.login, self.password, self.address, sorted(self.extra.items()))))
-
-
-def _given(connection: Any, extra: dict[str, Any]) -> _Given:
-    return _Given(
-        connection.login or None, connection.password or None, _address(connection), extra
+def _given(connection: Any, extra: dict[str, Any]) -> Connection:
+    return Connection(
+        connection.login or None, Secret(connection.password), _address(connection), extra
     )
+
+
+def _key(given: Connection) -> Secret:
+    """Return what is equal for equal connections, and doesn't show."""
+    told = (given.login, given.password.reveal(), given.address, sorted(given.extra.items()))
+    return Secret(repr(told))
 
 
 def _address(connection: Any) -> str | None:
@@ -308,56 +294,22 @@ def _address(connection: Any) -> str | None:
     return f"{host}:{connection.port}" if connection.port else host
 
 
-def _catenis(given: _Given) -> dict[str, Any]:
-    credentials = {"device_id": given.login, "api_access_secret": given.password}
-    return credentials | {"base_url": given.address} | given.take("environment", "version")
-
-
-def _itwin(given: _Given) -> dict[str, Any]:
-    base = {} if given.address is None else {"base_url": given.address}
-    base |= given.take("resolve_outcome", "api")
-    if given.login is None:
-        return {"auth": given.password, **base}
-    more = given.take("scope", "token_url", "basic")
-    return {"auth": ClientCredentials(given.login, given.password or "", **more), **base}
-
-
-def _apig(given: _Given) -> dict[str, Any]:
-    base = {"endpoint": given.address or "", **given.take("project_id", "until")}
-    login, password = given.login or "", given.password or ""
-    if (auth_url := given.extra.get("auth_url")) is not None:
-        project = given.take("project_id") or given.take("project_name")
-        domains = given.take(*_DOMAINS)
-        return base | {"auth": IamPassword(auth_url, login, password, **domains, **project)}
-    if given.login is None:
-        return base | {"auth": password}
-    return base | {"auth": AkSk(login, password, **given.take("security_token"))}
-
-
-_DOMAINS = ("domain_name", "user_domain_id", "project_domain_name", "project_domain_id")
 _OPTIONS = ("request_timeout", "max_failures", "max_in_flight", "user_agent")
-_READ: dict[str, tuple[Callable[[_Given], dict[str, Any]], tuple[str, ...]]] = {
-    "catenis": (_catenis, ("environment", "version")),
-    "itwin": (_itwin, ("scope", "token_url", "basic", "resolve_outcome")),
-    "itwin-v2": (_itwin, ("scope", "token_url", "basic", "api")),
-    "apig": (
-        _apig,
-        ("auth_url", *_DOMAINS, "project_name", "project_id", "security_token", "until"),
-    ),
-}
 
 
-def _arguments(service: str, given: _Given) -> dict[str, Any]:
+def _arguments(service: str, given: Connection) -> dict[str, Any]:
     """The arguments of a service's client; `ConfigurationError` names what cannot be."""
-    if service not in _READ:
+    kind: Any = services.find(service).async_client
+    if (read := getattr(kind, "from_connection", None)) is None:
         return given.extra
-    read, known = _READ[service]
-    if unknown := sorted(set(given.extra) - {*known, *_OPTIONS}):
-        there = ", ".join(sorted({*known, *_OPTIONS}))
+    known = {*kind.connection_extra, *_OPTIONS}
+    if unknown := sorted(set(given.extra) - known):
         raise ConfigurationError(
-            f"the connection's extra has an unknown {', '.join(unknown)}; there are {there}"
+            f"the connection's extra has an unknown {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(known))}"
         )
-    return read(given) | given.take(*_OPTIONS)
+    found: dict[str, Any] = read(given)
+    return found | given.take(*_OPTIONS)
 
 
 @attrs.define
@@ -377,7 +329,7 @@ async def _shared_client(service: str, conn_id: str) -> AsyncIterator[AsyncClien
     """
     connection = await BaseHook.aget_connection(conn_id)
     given = _given(connection, await connection.aextra_dejson())
-    key = (service, conn_id, given.key())
+    key = (service, conn_id, _key(given))
     if (shared := _shared.get(key)) is None:
         client = services.find(service).async_client(**_arguments(service, given))
         shared = _shared[key] = _Shared(client)

@@ -3,12 +3,12 @@ its own for them, only these attributes."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 from opwatch.auth.scheme import Scheme
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.core.session import Service
-from opwatch.environment import arguments, taken_from
+from opwatch.environment import Connection, arguments, taken_from
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
 
@@ -37,6 +37,18 @@ class Described(Core[W], Generic[W]):
             )
         bound = self._scheme.bind(credentials)
         self._open(self._service, address(where, "base_url"), bound, options)
+
+    connection_extra: ClassVar[tuple[str, ...]] = ("scope", "token_url", "basic")
+
+    @classmethod
+    def from_connection(cls, given: Connection) -> dict[str, Any]:
+        """Return the arguments in a connection; its extra may hold `connection_extra`."""
+        own = given.take(*cls.connection_extra)
+        how = {name: own.pop(name) for name in Described.connection_extra if name in own}
+        auth: Any = given.password.reveal()
+        if given.login is not None:
+            auth = cls._scheme.of_pair(given.login, given.password, **how)
+        return {"auth": auth, **given.base_url(), **own}
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:

@@ -5,9 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from opwatch.errors import ConfigurationError
+
+
+class Connection(NamedTuple):
+    """Credentials that a program keeps under one name, as Airflow does."""
+
+    login: str | None
+    password: Any
+    """A `Secret`, which may hold None."""
+    address: str | None
+    extra: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return "<connection>"
+
+    def take(self, *names: str) -> dict[str, Any]:
+        """Return those of the extra fields that are there."""
+        return {name: self.extra[name] for name in names if self.extra.get(name) is not None}
+
+    def base_url(self) -> dict[str, Any]:
+        """Return the address as an argument, if there is one."""
+        return {} if self.address is None else {"base_url": self.address}
 
 
 class Environment(dict[str, Any]):

@@ -57,8 +57,7 @@ class Scheme(NamedTuple):
         elif self.kind in ("basic", "oauth2") and isinstance(auth, tuple):
             if len(auth) == 2:
                 auth = name, secret = auth[0], Secret(auth[1])
-                make = self._client if self.kind == "oauth2" else self._of_pair
-                return make(name, secret)  # type: ignore[arg-type]
+                return self.of_pair(name, secret)
             problem = f"must be a tuple of {pair}"
         elif isinstance(auth, ClientCredentials) and not self._takes(auth):
             problem = "must name the `token_url` of this service's tokens"
@@ -93,9 +92,18 @@ class Scheme(NamedTuple):
         environment(*needed, instead=of_token if self.kind == "oauth2" else None)
         own = {n: of for n, of in self.variables.items() if n not in ("auth", "base_url")}
         found = arguments(own)
-        return self._client(**found) if self.kind == "oauth2" else self._of_pair(**found)
+        return self._client(**found) if self.kind == "oauth2" else self._basic(**found)
 
-    def _of_pair(self, username: str, password: str) -> object:
+    def of_pair(self, name: Any, secret: Any, **more: Any) -> object:
+        """Return the credentials that a name and its secret are."""
+        kept = Secret(secret)
+        if self.kind == "oauth2":
+            return self._client(name, kept, **more)  # type: ignore[arg-type]
+        if self.kind == "basic":
+            return self._basic(name, kept)  # type: ignore[arg-type]
+        raise ConfigurationError("must be a token alone, without a login", argument="auth")
+
+    def _basic(self, username: str, password: str) -> object:
         password = secret = Secret(password)  # type: ignore[assignment]
         require_text(username=username, password=secret)
         if ":" in username:

@@ -24,7 +24,7 @@ from opwatch.auth.signing import AkSk, AkSkAuth
 from opwatch.auth.tokens import token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.core.session import Seen, Session, logger
-from opwatch.environment import arguments, environment, taken_from
+from opwatch.environment import Connection, arguments, environment, taken_from
 from opwatch.errors import BadResponse, ConfigurationError, PermissionDenied
 from opwatch.net.address import address, check_id
 from opwatch.net.message import Answer, Secret
@@ -128,6 +128,9 @@ _OTHER_WAYS = (
 )
 
 
+_DOMAINS = ("domain_name", "user_domain_id", "project_domain_name", "project_domain_id")
+
+
 class _Apig(Core[Wire]):
     """Watches the creation of dedicated API gateways.
 
@@ -175,6 +178,24 @@ class _Apig(Core[Wire]):
             problem = f"must be 'created' or 'usable', not {until!r:.40}"
             raise ConfigurationError(problem, argument="until")
         self._open(service, where, bound, options)
+
+    connection_extra = (
+        *("auth_url", *_DOMAINS, "project_name", "project_id", "security_token", "until"),
+    )
+
+    @classmethod
+    def from_connection(cls, given: Connection) -> dict[str, Any]:
+        """Return the arguments in a connection: a user if its extra has `auth_url`, or else keys,
+        or without a login a token."""
+        base = {"endpoint": given.address or "", **given.take("project_id", "until")}
+        auth: Any = given.password.reveal()
+        if (auth_url := given.extra.get("auth_url")) is not None:
+            project = given.take("project_id") or given.take("project_name")
+            domains = given.take(*_DOMAINS)
+            auth = IamPassword(auth_url, given.login or "", auth or "", **domains, **project)
+        elif given.login is not None:
+            auth = AkSk(given.login, auth or "", **given.take("security_token"))
+        return {"auth": auth, **base}
 
     @classmethod
     def from_env(cls, *, until: Until | None = None, **options: Unpack[Options]) -> Self:

@@ -18,7 +18,7 @@ from opwatch.auth.signing import Ctn1, Ctn1Auth
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.core.channel import Notifications
 from opwatch.core.polling import checked
-from opwatch.environment import arguments, taken_from
+from opwatch.environment import Connection, arguments, taken_from
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
 from opwatch.net.message import Address, Request, Secret
@@ -68,6 +68,14 @@ class _Catenis(Core[Wire]):
         is_bool = isinstance(notifications, bool)
         if checked(notifications, "notifications", is_bool, "True or False"):
             self._listen(_notifications(where, self._session.auth))
+
+    connection_extra = ("environment", "version")
+
+    @classmethod
+    def from_connection(cls, given: Connection) -> dict[str, Any]:
+        """Return the arguments in a connection: the login is the device's ID."""
+        own = {"device_id": given.login, "api_access_secret": given.password.reveal()}
+        return own | given.base_url() | given.take(*cls.connection_extra)
 
     @classmethod
     def from_env(cls, *, notifications: bool = False, **options: Unpack[Options]) -> Self:

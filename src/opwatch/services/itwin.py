@@ -42,6 +42,7 @@ class _ITwin(Described[Wire]):
     is `Phase.ENDED`. Raises `ConfigurationError` for an invalid argument.
     """
 
+    connection_extra = (*Described.connection_extra, "resolve_outcome")
     _scheme = waits.SCHEME
     _base_url = waits.BASE_URL
 

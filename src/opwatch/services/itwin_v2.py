@@ -80,6 +80,7 @@ class _ITwinV2(Described[Wire]):
     `ConfigurationError` for an invalid argument.
     """
 
+    connection_extra = (*Described.connection_extra, "api")
     _scheme = waits.SCHEME
 
     def __init__(
