@@ -346,9 +346,9 @@ def test_a_file_whose_waits_ended_by_themselves(run: Run, sim: Simulator, path: 
     done = run("watch", "--state", path)
     assert (done.code, done.out, len(sim.requests)) == (5, "", asked)
     [line] = done.err.splitlines()
-    begin, _, command = line.partition("; to watch again: ")
+    begin, _, command = line.partition("; to watch them again: ")
     assert begin == (
-        "opwatch: not watched, since their waits have ended: itwin gone gone, itwin j1 timed out"
+        "opwatch: these waits have ended and aren't resumed: itwin gone gone, itwin j1 timed out"
     )
     sim.job("itwin", "j1").play([Frame("succeeded")])
     assert command == f"opwatch watch --state {path} itwin:gone itwin:j1"
@@ -368,8 +368,8 @@ def test_a_file_of_which_one_wait_has_ended_by_itself(run: Run, sim: Simulator, 
     assert done.code == 5
     assert run("watch", "--state", path, "itwin", "j1").code == 0
     assert done.err == (
-        "opwatch: not watched, since their waits have ended: itwin gone gone; "
-        f"to watch again: opwatch watch --state {path} itwin:gone\n"
+        "opwatch: these waits have ended and aren't resumed: itwin gone gone; "
+        f"to watch them again: opwatch watch --state {path} itwin:gone\n"
     )
 
 

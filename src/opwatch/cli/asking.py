@@ -21,8 +21,17 @@ from opwatch.text import printable
 from opwatch.words import stand
 
 
-def ask(words: Sequence[str], *, as_json: bool, env_file: Path | None, verbose: bool) -> int:
+def ask(
+    words: Sequence[str],
+    *,
+    as_json: bool,
+    spec: Path | None,
+    env_file: Path | None,
+    verbose: bool,
+) -> int:
     """Ask, print, and give the exit code of what the answer says."""
+    if spec is not None:
+        words = values.of_spec(spec, words)
     jobs = values.jobs(words, names())
     if len(jobs) != 1:
         raise click.UsageError("progress asks for one job; opwatch watch takes several")

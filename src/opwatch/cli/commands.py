@@ -79,12 +79,22 @@ _verbose = click.option(
 _no_color = click.option("--no-color", is_flag=True, help="No colors; also with NO_COLOR set.")
 
 
+_spec = click.option(
+    "--spec",
+    type=_FILE,
+    metavar="SPEC",
+    help="The jobs are those of an OpenAPI document with an x-wait block; give their IDs alone. "
+    "Needs the extra generate.",
+)
+
+
 @opwatch.command(epilog=_exit_codes(exits.TIMED_OUT))
 @click.argument("jobs", nargs=-1, required=True, shell_complete=complete, metavar="SERVICE ID")
 @_options(
     click.option(
         "--json", "as_json", is_flag=True, help="Print the answer, or the error, as a line of JSON."
     ),
+    _spec,
     _env_file,
     _verbose,
 )
@@ -141,12 +151,7 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
     click.option(
         "-q", "--quiet", is_flag=True, help="Print only what went wrong; not with --json."
     ),
-    click.option(
-        "--spec",
-        type=_FILE,
-        metavar="SPEC",
-        help="Watch the jobs of an OpenAPI document with an x-wait block; give their IDs alone.",
-    ),
+    _spec,
     click.option("--report", type=_FILE, metavar="FILE", help="Write a page with the timeline."),
     _env_file,
     _no_color,

@@ -66,12 +66,13 @@ def run(
         if str(path) == "-":
             raise click.UsageError(f"{option} takes the name of a file, and '-' is none")
     if spec is not None:
-        words = of_spec(spec, words)
+        words = values.of_spec(spec, words)
     env: Named = ("the env file", env_file)
     check_target("--state", state, env)
     check_target("--report", report, env, ("the state file", state))
     kept = StateFile(state)
-    jobs = _jobs(words, kept, state)
+    again = _command(state, env_file, spec)
+    jobs = _jobs(words, kept, state, again)
     others = [] if words else [exits.of_outcome(outcome) for outcome in kept.stopped.values()]
     if not jobs:
         return exits.of_all(others)
@@ -86,18 +87,11 @@ def run(
     if report is not None:
         sinks.append(Report(report))
     crew = Crew(kept, *sinks)
-    code = watch(
-        crew, jobs, clients, Limits(timeout, stall_timeout), _resume(state, env_file, spec)
-    )
+    resume = "watch again with the same command (with --state FILE it continues where it stopped)"
+    if state is not None:
+        resume = f"to continue: {shlex.join(again)}"
+    code = watch(crew, jobs, clients, Limits(timeout, stall_timeout), resume)
     return exits.of_all([code, *others])
-
-
-def of_spec(spec: Path, ids: Sequence[str]) -> list[str]:
-    """Add the service of a spec; return its jobs as `SERVICE:ID`."""
-    from opwatch.cli.generating import command
-
-    name = command.added(spec)
-    return [f"{name}:{job_id.removeprefix(f'{name}:')}" for job_id in ids]
 
 
 def _clients(services: Sequence[str], options: Options) -> dict[str, AsyncClient[Any]]:
@@ -113,7 +107,9 @@ def _clients(services: Sequence[str], options: Options) -> dict[str, AsyncClient
     return found
 
 
-def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job]:
+def _jobs(
+    words: Sequence[str], kept: StateFile, state: Path | None, again: Sequence[str]
+) -> list[Job]:
     known = names()
     if words:
         return values.jobs(words, known)
@@ -124,22 +120,21 @@ def _jobs(words: Sequence[str], kept: StateFile, state: Path | None) -> list[Job
     if not kept.jobs and not kept.stopped:
         raise click.UsageError(f"the state file {state} holds no job; give SERVICE ID...")
     if kept.stopped:
-        complain(f"not watched, since their waits have ended: {_stopped(kept, state)}")
+        complain(f"these waits have ended and aren't resumed: {_stopped(kept, again)}")
     for service, _ in kept.jobs:
         if service not in known:
             raise ConfigurationError(values.unknown("service", service, known))
     return kept.jobs
 
 
-def _stopped(kept: StateFile, state: Path) -> str:
+def _stopped(kept: StateFile, again: Sequence[str]) -> str:
     """The waits that ended without the job's end, and how to begin them again."""
     jobs = [f"{service}:{job_id}" for service, job_id in kept.stopped]
     ends = [
         f"{service} {printable(job_id)} {outcome}"
         for (service, job_id), outcome in kept.stopped.items()
     ]
-    again = shlex.join(["opwatch", "watch", "--state", str(state), *jobs])
-    return f"{', '.join(ends)}; to watch again: {again}"
+    return f"{', '.join(ends)}; to watch them again: {shlex.join([*again, *jobs])}"
 
 
 def _say_what_is_not_used(given: Sequence[str], resumed: Sequence[Job]) -> None:
@@ -153,14 +148,12 @@ def _options(schedule: tuple[float, ...] | None) -> Options:
     return {} if schedule is None else {"schedule": Schedule(schedule)}
 
 
-def _resume(state: Path | None, env_file: Path | None, spec: Path | None) -> str:
-    """How to continue after an interrupt."""
-    if state is None:
-        return "watch again with the same command (with --state FILE it continues where it stopped)"
-    words = ["opwatch", "watch", "--state", str(state)]
-    for option, path in (("--env-file", env_file), ("--spec", spec)):
+def _command(state: Path | None, env_file: Path | None, spec: Path | None) -> list[str]:
+    """The command that watches the jobs of the state file again."""
+    words = ["opwatch", "watch"]
+    for option, path in (("--state", state), ("--env-file", env_file), ("--spec", spec)):
         words += [] if path is None else [option, str(path)]
-    return f"to continue: {shlex.join(words)}"
+    return words
 
 
 # --- who shows it ---------------------------------------------------------------------------------

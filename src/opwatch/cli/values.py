@@ -123,6 +123,14 @@ def jobs(words: Sequence[str], known: Iterable[str]) -> list[Job]:
     return list(dict.fromkeys(_checked(pair) for pair in pairs))
 
 
+def of_spec(spec: Path, ids: Sequence[str]) -> list[str]:
+    """Add the service of a spec; return its jobs as `SERVICE:ID`."""
+    from opwatch.cli.generating import command
+
+    name = command.added(spec)
+    return [f"{name}:{job_id.removeprefix(f'{name}:')}" for job_id in ids]
+
+
 def _pair(word: str, services: list[str]) -> Job:
     service, colon, job_id = word.partition(":")
     if not colon:
