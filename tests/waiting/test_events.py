@@ -246,6 +246,23 @@ def test_a_pause_for_the_whole_client_holds_the_other_jobs(clock):
     assert held[0].next_poll_in >= 70
 
 
+def test_a_nudge_brings_the_next_event_forward(clock):
+    """`on_event` may nudge: the poll that it makes is an event, and the schedule continues."""
+    told = Told()
+
+    def on_event(event):
+        told(event)
+        if event.attempt == 1:
+            client.nudge("j1")
+
+    with script(active(40), active(40), SUCCESS), ITwin("made-up") as client:
+        client.wait("j1", timeout=3600, on_event=on_event)
+    polled = [event for event in told if isinstance(event, Polled)]
+    assert [event.attempt for event in polled] == [1, 2, 3]
+    assert [event.elapsed for event in polled] == [0, 0, 15]
+    assert [event.next_poll_in for event in polled] == [15, 15, None]
+
+
 def test_a_failed_job_ends_without_an_error(clock):
     """`wait` raises `JobFailed`; the event has the answer."""
     told = Told()
