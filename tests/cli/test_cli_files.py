@@ -333,7 +333,8 @@ def test_a_folder_that_one_may_not_enter(run: Run, sim: Simulator, tmp_path: Pat
     assert (done.code, len(done.err.splitlines())) == (2, 1)
 
 
-GONE = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir(os.getcwd())"
+# A command that is installed imports nothing from the working folder, which `-c` does.
+GONE = "sys.path.remove(''); os.mkdir('gone'); os.chdir('gone'); os.rmdir(os.getcwd())"
 
 
 @pytest.mark.parametrize("option", ["--state", "--report", "--env-file"])
