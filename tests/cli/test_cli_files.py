@@ -3,14 +3,16 @@
 import itertools
 import json
 import os
+import shlex
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_tools import LIMIT, Run, Running, run_apart
+from cli_tools import ANY_RUN, LIMIT, Run, Running, environment, run_apart
 
 from opwatch.cli.state import StateFile
 from opwatch.cli.values import load_environment
@@ -333,18 +335,22 @@ def test_a_folder_that_one_may_not_enter(run: Run, sim: Simulator, tmp_path: Pat
     assert (done.code, len(done.err.splitlines())) == (2, 1)
 
 
-# A command that is installed imports nothing from the working folder, which `-c` does.
-GONE = "sys.path.remove(''); os.mkdir('gone'); os.chdir('gone'); os.rmdir(os.getcwd())"
-
-
 @pytest.mark.parametrize("option", ["--state", "--report", "--env-file"])
 def test_a_working_folder_that_vanished(real_sim: Simulator, tmp_path: Path, option: str) -> None:
     """A relative path leads nowhere then."""
-    code = f"import os; os.chdir({str(tmp_path)!r}); {GONE}"
-    done = run_apart("watch", option, "name", "itwin", "j1", env=real_sim.environ, code=code)
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("opwatch: cannot ")
-    assert len(done.err.splitlines()) == 1
+    command = shlex.join([*ANY_RUN, "watch", option, "name", "itwin", "j1"])
+    done = subprocess.run(
+        ["sh", "-c", f"mkdir gone && cd gone && rmdir ../gone && exec {command}"],
+        cwd=tmp_path,
+        env=environment(real_sim.environ),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("opwatch: cannot ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_standard_input_that_is_closed(tmp_path: Path) -> None:
