@@ -137,7 +137,17 @@ def test_ci_calls_targets_that_exist() -> None:
     script = ROOT / ".ci" / "run"
     called = re.findall(r"^step make ([a-z-]+)$", script.read_text(encoding="utf-8"), re.MULTILINE)
     explained = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
-    contracts = ["contract", "contract-pygeoapi"]
+    contracts = ["contract", "contract-outside", "contract-pygeoapi"]
     assert called == ["test", "check", "validate", "check-generated", *contracts, "docs"]
     assert set(called) <= set(explained)
     assert os.access(script, os.X_OK)
+
+
+def test_ci_pins_its_actions_and_keeps_no_credentials() -> None:
+    """Each action is named by its commit, and no checkout leaves a token in the folder."""
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    assert [each for each in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", each)] == []
+    checkouts = sum(each.startswith("actions/checkout@") for each in used)
+    assert text.count("persist-credentials: false") == checkouts
