@@ -19,6 +19,10 @@ strict = true
 incremental = false
 follow_imports = silent
 
+# A page generates this package.
+[mypy-opwatch_press]
+ignore_missing_imports = true
+
 # Nobody annotates tests.
 [mypy-{tests}]
 allow_untyped_defs = true

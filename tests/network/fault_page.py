@@ -44,8 +44,8 @@ INTRO = f"""\
 # Every case
 
 This is the full list behind [What happens when…](what-happens-when.md). It is generated from the
-tests: a server on raw sockets plays each of the {len(SCENARIOS)} cases of the first tables for each
-of Catenis, iTwin and APIG, with the blocking and the async client, for one poll and for a wait.
+tests: a server on raw sockets plays each of the {len(SCENARIOS)} cases of the first tables for
+Catenis, iTwin and APIG, with the blocking and the async client, for a single poll and for a wait.
 
 *One poll* is `progress()`. *A wait* is `wait()`, `watch()`, `step()` and the others. A wait that
 "polls again" does so up to `max_failures` times in a row and then raises the error.
