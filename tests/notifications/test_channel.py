@@ -3,11 +3,13 @@
 import logging
 import os
 import re
+import socket
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -278,10 +280,10 @@ def test_a_channel_that_is_never_confirmed_delays_a_wait_by_its_own_limit(
 
 def test_nobody_listens(wait: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A port that nothing listens on, for the channel alone."""
-    with ChannelServer() as server:
-        pass
-    with FakeClock(), scripted({"/progress": [RUNNING, DONE]}):
-        assert wait(server, ID).phase is Phase.SUCCEEDED
+    with socket.socket() as taken, FakeClock(), scripted({"/progress": [RUNNING, DONE]}):
+        taken.bind(("127.0.0.1", 0))  # no other test's server gets it meanwhile
+        nowhere = SimpleNamespace(url=f"http://127.0.0.1:{taken.getsockname()[1]}/api/0.7")
+        assert wait(nowhere, ID).phase is Phase.SUCCEEDED
     assert caplog.text.count("no notifications") == 1
 
 

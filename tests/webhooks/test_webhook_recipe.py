@@ -2,6 +2,7 @@
 
 import importlib.util
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,10 +90,9 @@ def test_a_delivery_that_is_not_taken_is_repeated() -> None:
 
 def test_a_receiver_that_is_not_there() -> None:
     """It is no problem of the simulator's."""
-    with receiver(200) as (url, _):
-        pass
-    with Simulator() as sim:
-        sim.webhook("itwin", url, secret=SECRET)
+    with socket.socket() as taken, Simulator() as sim:
+        taken.bind(("127.0.0.1", 0))  # no other test's server gets it meanwhile
+        sim.webhook("itwin", f"http://127.0.0.1:{taken.getsockname()[1]}", secret=SECRET)
         sim.add("itwin", JOB, Frame("succeeded"))
         sim.client("itwin").progress(JOB)
     assert sim.problems == []
