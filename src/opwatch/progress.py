@@ -95,7 +95,7 @@ class Progress(Generic[W]):
         }
 
 
-NO_ANSWER = dict.fromkeys(
+NO_ANSWER: dict[str, Any] = dict.fromkeys(
     ("phase", "percent", "step", "bytes_processed", "fault", "started_at", "finished_at")
 )
 """The fields of a `Progress` in JSON, for when there is none yet."""
