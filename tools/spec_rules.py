@@ -17,6 +17,7 @@ from typing import Any
 
 import document_rules
 import documents
+import yaml
 import yaml_rules
 from yaml_rules import Unreadable
 
@@ -87,8 +88,26 @@ def check_all(folder: Path) -> list[Finding]:
             findings += check(read(path))
         except Unreadable as error:
             findings += error.findings
-    readme = folder / "README.md"
-    named = re.findall(r"^## (\S+)\.yaml$", readme.read_text("utf-8", "replace"), re.MULTILINE)
+        except (
+            OSError,
+            yaml.YAMLError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            # A file that isn't there, or YAML that holds what no OpenAPI document does.
+            mark = getattr(error, "problem_mark", None)
+            where = f"specs/{path.name}", mark.line + 1 if mark else 1, "#", "file"
+            text = f"can't be read: {type(error).__name__}: {' '.join(str(error).split()):.200}"
+            findings.append(Finding(*where, f"{text}; correct what it names"))
+    try:
+        readme = (folder / "README.md").read_text("utf-8", "replace")
+    except OSError as error:
+        text = f"can't be read: {error.strerror}; restore it"
+        findings.append(Finding("specs/README.md", 1, "#", "file", text))
+        return findings
+    named = re.findall(r"^## (\S+)\.yaml$", readme, re.MULTILINE)
     for name in sorted({*named, *(path.stem for path in folder.glob("documents/*.txt"))}):
         if not (folder / f"{name}.yaml").exists():
             text = "is missing; restore it, or delete its document and its part of README.md"

@@ -202,3 +202,31 @@ def _all_but_itwin(target: Path, home: Path) -> None:
     shutil.copytree(spec_generation.GENERATED, target)
     for path in [*target.rglob("itwin"), *target.rglob("itwin.py")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("file", "edit"),
+    [
+        ("itwin.yaml", lambda content: content.replace(b"servers:", b"{id}: x\nservers:", 1)),
+        ("itwin.yaml", lambda content: content.replace(b"servers:", b"<<: 5\nservers:", 1)),
+        ("itwin.yaml", lambda content: content.replace(b"type: object", b"type: !foo object", 1)),
+        ("itwin.yaml", lambda content: b"[" * 5000),
+        (
+            "itwin.yaml",
+            lambda content: content.replace(b"minItems", b"x", 1) + b"x-n: " + b"9" * 5000,
+        ),
+        ("README.md", None),
+        ("itwin.yaml", None),
+    ],
+)
+def test_what_cannot_be_read_is_a_finding(folder: Path, file: str, edit: Edit | None) -> None:
+    """Also a file that is missing or a folder, and YAML that no OpenAPI document has."""
+    path = folder / file
+    content = path.read_bytes()
+    path.unlink()
+    if edit is None:
+        path.mkdir()
+    else:
+        path.write_bytes(edit(content))
+    lines = [str(finding) for finding in spec_rules.check_all(folder)]
+    assert any(line.startswith(f"specs/{file}:") for line in lines), lines
