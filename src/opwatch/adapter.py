@@ -178,7 +178,7 @@ class _HttpxAuth(httpx.Auth):
         place = address(f"{url.scheme}://{url.netloc.decode('ascii')}", "url")
         origin = self._origins.setdefault("", place.origin)
         if origin != place.origin:
-            problem = f"is for {origin}, where it was used first, and not for {place.origin}"
+            problem = f"is for {origin}, where it was first used, not for {place.origin}"
             advice = "call httpx_auth again for another address"
             raise ConfigurationError(problem, argument="auth", advice=advice)
         own = _Own(origin, request.headers["Host"])
@@ -191,9 +191,9 @@ class _HttpxAuth(httpx.Auth):
         A token may be refused at one address only, so that the refusal is raised, not remembered.
         """
         advice = "check them, and call httpx_auth again"
-        text = "refused the credentials, which aren't sent again"
+        text = "the credentials were refused and aren't sent again"
         if isinstance(self._auth, TokenAuth):
-            raise AuthenticationError("refused a new token", status=answer.status)
+            raise AuthenticationError("a new token was refused", status=answer.status)
         return AuthenticationError(text, status=answer.status, advice=advice)
 
 

@@ -157,7 +157,7 @@ class OpwatchJobFailed(OpwatchFailure, AirflowFailException):
 
 
 class OpwatchOutcomeUnknown(OpwatchFailure, AirflowFailException):
-    """The job is over and the service did not say how. Not retried."""
+    """The job ended, but the service didn't say how. Not retried."""
 
 
 class OpwatchTimeout(OpwatchFailure, AirflowSensorTimeout):
@@ -165,15 +165,15 @@ class OpwatchTimeout(OpwatchFailure, AirflowSensorTimeout):
 
 
 class OpwatchStalled(OpwatchFailure, AirflowSensorTimeout):
-    """The job did not move for `stall_timeout` seconds; it is still running. Not retried."""
+    """The job made no progress for `stall_timeout` seconds; it is still running. Not retried."""
 
 
 class OpwatchRefused(OpwatchFailure, AirflowFailException):
-    """No retry fixes it: refused credentials, an unknown id, a wrong address or argument."""
+    """An error that no retry fixes: refused credentials, an unknown ID, a wrong address."""
 
 
 class OpwatchGaveUp(OpwatchFailure):
-    """Too many troubles in a row, each of which might have passed. The task's `retries` hold."""
+    """Too many retryable errors in a row. The task's `retries` apply."""
 
 
 # --- what passes between trigger and sensor: plain JSON -------------------------------------------
@@ -183,8 +183,8 @@ _SENT = ("wire", "details")
 
 
 def _report(progress: Progress[Any]) -> dict[str, Any]:
-    """A progress as JSON: the task's XCom. `wire` and `details`, if there are any, are what the
-    service sent, by its own names."""
+    """Return progress as JSON: the task's XCom. `wire` and `details`, if present, are what the
+    service sent, under its own names."""
     models = {name: getattr(progress, name) for name in _SENT}
     sent = {name: _sendable(it.to_dict()) for name, it in models.items() if hasattr(it, "to_dict")}
     return progress.to_dict() | {"wire": None} | sent
@@ -252,7 +252,9 @@ def _conclude(event: Mapping[str, Any], *, allow_unknown_outcome: bool) -> dict[
         reason = f"{name}: {phase}{f': {printable(str(fault))}' if fault else ''}"
         raise _failure(OpwatchJobFailed, reason, event, phase)
     if phase is Phase.ENDED and not allow_unknown_outcome:
-        reason = f"{name}: over, and the service did not say how; allow_unknown_outcome takes it"
+        reason = (
+            f"{name}: ended, but the service didn't say how; allow_unknown_outcome accepts this"
+        )
         raise _failure(OpwatchOutcomeUnknown, reason, event, phase)
     return progress
 
@@ -298,15 +300,15 @@ _OPTIONS = ("request_timeout", "max_failures", "max_in_flight", "user_agent")
 
 
 def _arguments(service: str, given: Connection) -> dict[str, Any]:
-    """The arguments of a service's client; `ConfigurationError` names what cannot be."""
+    """Return the arguments of a service's client; raise `ConfigurationError` for unknown ones."""
     kind: Any = services.find(service).async_client
     if (read := getattr(kind, "from_connection", None)) is None:
         return given.extra
     known = {*kind.connection_extra, *_OPTIONS}
     if unknown := sorted(set(given.extra) - known):
         raise ConfigurationError(
-            f"the connection's extra has an unknown {', '.join(unknown)}; "
-            f"there are {', '.join(sorted(known))}"
+            f"the connection's extra has unknown keys ({', '.join(unknown)}); "
+            f"the keys are {', '.join(sorted(known))}"
         )
     found: dict[str, Any] = read(given)
     return found | given.take(*_OPTIONS)
@@ -479,7 +481,7 @@ class OpwatchSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         if self.mode != "poke":
             raise ConfigurationError(
-                "mode='reschedule' would lose the schedule between two queries; use deferrable=True"
+                "mode='reschedule' would lose the schedule between two polls; use deferrable=True"
             )
         self.service = service
         self.job_id = job_id

@@ -1,7 +1,7 @@
-"""The board: one row for each job, as rich draws it.
+"""The board: one row for each job, drawn by rich.
 
-It keeps what is shown of each job and lays it out in the width there is. It doesn't know when it is
-drawn, or on what.
+It stores what is shown for each job and fits it into the available width. It doesn't know when or
+where it is drawn.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 FREE = 3
-"""Cells left free at the end of a row: a terminal writes the `^C` of Ctrl-C behind the last row,
-and one that wraps by it is not erased."""
+"""Cells left free at the end of a row: a terminal writes the `^C` of Ctrl-C after the last row,
+and a row that wraps because of it isn't erased."""
 
 
 @attrs.define
 class Row:
-    """What is shown of one job."""
+    """What is shown for one job."""
 
     service: str
     job_id: str
     began: float
     progress: Progress[Any] | None = None
     due: float | None = None
-    """When the next query is made."""
+    """When the next poll is due."""
     notice: str | None = None
     """Why there is no answer at the moment."""
     queries: int = 0
@@ -44,7 +44,7 @@ class Row:
     outcome: str | None = None
     reason: str | None = None
     details: list[str] = attrs.field(factory=list)
-    """What stands behind the reason if there is room."""
+    """Details shown after the reason if there is room."""
 
     @property
     def style(self) -> str:
@@ -60,11 +60,11 @@ class Row:
 
     @property
     def words(self) -> str:
-        """What stands beside the bar."""
+        """The words beside the bar."""
         if self.outcome is not None or self.notice:
             return self.outcome or self.notice or ""
         if self.progress is None:
-            return "first query" if self.due is None else "watched"
+            return "first poll" if self.due is None else "watching"
         if self.progress.step and self.progress.phase is Phase.RUNNING:
             return printable(self.progress.step, 120)
         return str(self.progress.phase)
@@ -95,14 +95,14 @@ class Board:
         return row
 
     def show(self, event: Event[Any]) -> None:
-        """Show what an event says of its job."""
+        """Show what an event says about its job."""
         row, delay = self.row(event.job), event.next_poll_in
         if isinstance(event, Polled) and event.progress is not None:
             self._answer(row, event.progress, delay)
         elif isinstance(event, Retrying) and event.error is not None:
             self.troubled(event.job, in_short(event.error), delay)
         elif isinstance(event, Held):
-            self.held(event.job, None if event.resumed else "held by a rate limit", delay)
+            self.held(event.job, None if event.resumed else "paused by a rate limit", delay)
         elif isinstance(event, Ended):
             row.progress = event.progress
             why = reason(event)
@@ -112,7 +112,7 @@ class Board:
     def answered(
         self, job: tuple[str, str], progress: Progress[Any], delay: float | None = None
     ) -> None:
-        """A query was answered; the next is made in `delay` seconds."""
+        """Show an answer; the next poll is due in `delay` seconds."""
         self._answer(self.row(job), progress, delay)
         if progress.phase.is_final:
             fault = printable(str(progress.fault)) if progress.fault else None
@@ -124,14 +124,14 @@ class Board:
         self._next(row, delay)
 
     def troubled(self, job: tuple[str, str], notice: str, delay: float | None) -> None:
-        """A query was not answered, and the wait retries."""
+        """Show that a poll failed and is retried."""
         row = self.row(job)
         row.notice = printable(notice, 120)
         row.queries += 1
         self._next(row, delay)
 
     def held(self, job: tuple[str, str], notice: str | None, delay: float | None) -> None:
-        """Nothing is asked for a while."""
+        """Show that polling is paused."""
         row = self.row(job)
         row.notice = printable(notice, 120) if notice else None
         self._next(row, delay)
@@ -145,10 +145,10 @@ class Board:
         details: Iterable[str] = (),
         asked: bool = False,
     ) -> None:
-        """The job or its wait is over.
+        """Show that the job or its wait ended.
 
-        `details` stand behind the reason as far as there is room. `asked` says that a query brought
-        the end which was neither answered nor retried.
+        `details` follow the reason if there is room. `asked` says whether the wait ended with a
+        poll that was neither answered nor retried.
         """
         row = self.row(job)
         row.queries += asked
@@ -188,20 +188,20 @@ class Board:
             yield Constrain(text, options.max_width - FREE)
 
     def reasons(self, width: int) -> list[Text]:
-        """Why each job that did not succeed did not, a line for each."""
+        """Return why jobs didn't succeed, one line for each."""
         from rich.text import Text
 
         rows = [row for row in self.rows.values() if row.reason]
         return [Text(row.why(width), style=row.style) for row in rows]
 
     def summary(self) -> RenderableType:
-        """How each job ended, in a table, and below it why where one did not succeed."""
+        """Return a table of how each job ended, and why those that didn't succeed didn't."""
         return _Summary(self, list(self.rows.values()), self._now())
 
 
 @attrs.frozen
 class _Summary:
-    """The table at the end; an id is cut if there is no room for it, and never folded."""
+    """The table at the end. An ID is shortened if there is no room for it, and never wrapped."""
 
     board: Board
     rows: list[Row]
@@ -220,17 +220,17 @@ class _Summary:
         from rich.table import Table
         from rich.text import Text
 
-        heads = ["", "service", "job", "outcome", "watched", "queries"]
+        heads = ["", "service", "job", "outcome", "watched", "polls"]
         cells = [self._cells(row, ascii_only=ascii_only) for row in self.rows]
         longest = max((len(row.job_id) for row in self.rows), default=0)
         wanted, between = min(longest, 16), 1 if ascii_only else 2
         while (room := width - _breadth(heads, cells, between)) < wanted and len(heads) > 4:
-            heads.pop()  # the queries, then the time
+            heads.pop()  # the polls, then the time
         room = max(room, 6)
         rule = None if ascii_only else box.SIMPLE_HEAD
         table = Table(box=rule, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
         for head in heads:
-            right = head in ("watched", "queries")
+            right = head in ("watched", "polls")
             table.add_column(head, no_wrap=True, justify="right" if right else "left")
         gap = ".." if ascii_only else "…"
         for row, texts in zip(self.rows, cells, strict=True):
@@ -248,13 +248,13 @@ class _Summary:
 
 
 def _breadth(heads: list[str], cells: list[list[str]], between: int) -> int:
-    """How wide a table's columns but the job's are, with what stands between all of them."""
+    """Return the width of a table without the job's column, including the gaps between columns."""
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=False)]
     return sum(widths) - widths[2] + between * (len(heads) - 1)
 
 
 def counted(rows: Iterable[Row]) -> str:
-    """How many rows stand where: "30 running, 12 succeeded"."""
+    """Return how many rows are in which state: "30 running, 12 succeeded"."""
     counts = Counter(
         row.outcome or str(row.progress.phase if row.progress else Phase.PENDING) for row in rows
     )
@@ -263,14 +263,14 @@ def counted(rows: Iterable[Row]) -> str:
 
 @attrs.frozen
 class Columns:
-    """How wide each part of a row is."""
+    """The width of each part of a row."""
 
     service: int
     job: int
     bar: int
     words: int
     times: bool
-    """Whether there is room for the time that passed and the time to the next query."""
+    """Whether there is room for the elapsed time and the time until the next poll."""
 
     AMOUNT = 7
     BESIDE = 34
@@ -280,7 +280,7 @@ class Columns:
 
     @classmethod
     def fit(cls, rows: list[Row], width: int) -> Columns:
-        """What fits into `width` cells; one row never takes two lines."""
+        """Return widths that fit into `width` cells; a row never takes two lines."""
         service = min(max((len(row.service) for row in rows), default=0), 12)
         longest = max((len(row.job_id) for row in rows), default=0)
         times = width >= 72
@@ -294,7 +294,7 @@ class Columns:
         return cls(service, job, max(min(left - words, 40), 4), words, times)
 
     def line(self, row: Row, now: float, *, ascii_only: bool) -> RenderableType:
-        """One row as one line of cells."""
+        """Return one row as one line of cells."""
         from rich.table import Table
 
         grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
@@ -347,7 +347,7 @@ def _countdown(row: Row, now: float) -> Text:
     if row.outcome is not None or (row.due is None and row.queries):
         return Text("")
     left = (row.due or now) - now
-    return Text(_soon(left) if left >= 0.5 else "asking", style="dim")
+    return Text(_soon(left) if left >= 0.5 else "polling", style="dim")
 
 
 def _soon(seconds: float) -> str:

@@ -74,7 +74,7 @@ def url(variable: str, default: str = "") -> str:
     """
     value = os.environ.get(variable) or default
     if value and "://" not in value and "." not in value.partition("/")[0]:
-        raise ConfigurationError(f"{variable} must be an address like https://example.com/path")
+        raise ConfigurationError(f"{variable} must be a URL like https://example.com/path")
     return value
 
 

@@ -1,8 +1,8 @@
-"""The exit codes: what a job's end or an error is to a shell.
+"""The exit codes for a job's end and for errors.
 
 For several jobs, the exit code is the first in `ORDER` that any of them has, so 0 means that all
-succeeded. The bad end of a job comes first, since no later run changes it; then what a person must
-fix; then what another run may fix.
+succeeded. A job's failure comes first, since no later run changes it; then what a person must fix;
+then what another run may fix.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SUCCEEDED = 0
 FAILED = 1
 """The job failed or was cancelled."""
 USAGE = 2
-"""Wrong usage, or a configuration that can't work."""
+"""Invalid usage or configuration."""
 UNKNOWN = 3
-"""The job is over, and the service doesn't say how it ended."""
+"""The job ended, but the service doesn't say how."""
 AUTHENTICATION = 4
 GONE = 5
 """The service doesn't know the job, or nothing is at the address."""
@@ -33,7 +33,7 @@ ORDER = (INTERRUPTED, USAGE, FAILED, GONE, AUTHENTICATION, SERVICE, TIMED_OUT, U
 
 
 class End(NamedTuple):
-    """What an error that ended a wait is to a shell."""
+    """How an error that ended a wait is reported."""
 
     outcome: str
     """The word for it in `--json` and the state file."""
@@ -55,7 +55,7 @@ _ENDS = {
     "WaitCancelled": End("interrupted", INTERRUPTED, "interrupted"),
     "RateLimited": End("service error", SERVICE, "rate limited"),
     "Unavailable": End("service error", SERVICE, "unavailable"),
-    "BadResponse": End("service error", SERVICE, "not an answer"),
+    "BadResponse": End("service error", SERVICE, "invalid answer"),
     "TransportError": End("service error", SERVICE, "no answer"),
     "OpwatchError": End("service error", SERVICE, "service error"),
 }
@@ -66,18 +66,18 @@ OUTCOMES = frozenset(end.outcome for end in _ENDS.values())
 
 
 def of_error(error: Exception) -> End:
-    """Return what an error that ended a wait is."""
+    """Return how an error that ended a wait is reported."""
     names = (kind.__name__ for kind in type(error).__mro__)
     return next((_ENDS[name] for name in names if name in _ENDS), _ENDS["OpwatchError"])
 
 
 def of_outcome(outcome: str) -> int:
-    """Return the exit code that belongs to an outcome."""
+    """Return the exit code of an outcome."""
     return next((end.code for end in _ENDS.values() if end.outcome == outcome), SERVICE)
 
 
 def of_phase(phase: Phase) -> int:
-    """Return the exit code of a job's answer; 0 for a job that isn't over."""
+    """Return the exit code for a job's phase; 0 for a job that is still running."""
     from opwatch.progress import Phase
 
     if phase in (Phase.FAILED, Phase.CANCELLED):

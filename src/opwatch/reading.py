@@ -36,7 +36,7 @@ def json_object(answer: Answer, *envelope: str) -> dict[str, Any]:
         return fields
     is_object = isinstance(value, dict)
     del value, inner  # this error's frames are shown to people
-    fault = "holds no object " + ".".join(envelope) if is_object else "isn't a JSON object"
+    fault = "contains no object " + ".".join(envelope) if is_object else "isn't a JSON object"
     raise bad_response(answer, f"the answer {fault}")
 
 
@@ -129,7 +129,7 @@ def pause_in_words(pause: float | None) -> str:
     """Return what to add to an error about a pause that isn't waited for; usually nothing."""
     if pause is None or pause <= LONGEST_PAUSE:
         return ""
-    return f"; it asks for a pause of {pause:.15g} s (Retry-After), which is over a day"
+    return f"; the server asks for a pause of {pause:.15g} s (Retry-After), which is over a day"
 
 
 def _pause(value: str, present: float) -> float | None:

@@ -29,14 +29,14 @@ class _Instruments:
         self.trace = trace
         self.tracer = trace.get_tracer("opwatch", __version__)
         meter = import_module("opentelemetry.metrics").get_meter("opwatch", __version__)
-        self.polls = meter.create_counter("opwatch.polls", "{poll}", "Polls that were made")
+        self.polls = meter.create_counter("opwatch.polls", "{poll}", "Polls made")
         self.retries = meter.create_counter(
-            "opwatch.retries", "{poll}", "Polls that failed, if the wait continued"
+            "opwatch.retries", "{poll}", "Polls that failed and were retried"
         )
         self.delay = meter.create_histogram(
             "opwatch.detection_delay",
             "s",
-            "From the end of a job, as its service reports it, to the poll that saw it",
+            "Time from the end of a job, as reported by its service, to the poll that saw it",
         )
 
 

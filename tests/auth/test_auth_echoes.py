@@ -206,9 +206,9 @@ def test_an_excerpt_with_the_beginning_of_a_secret_further_on_is_not_shown():
 def test_an_error_without_a_documented_field_is_shown_by_its_excerpt(status):
     """The excerpt of an error follows the same rules."""
     error = error_of(client("token"), reply(status, f"<p>{SECRET}</p>".encode()))
-    assert error.message == "answered: <p>***</p>"
+    assert error.message == 'the response was "<p>***</p>"'
     error = error_of(client("token"), reply(status, f"<p>{SECRET[:9]}</p>".encode()))
-    assert error.message == "answered: nothing"
+    assert error.message == "the response was empty"
 
 
 @pytest.mark.parametrize("text", ["\\" * 1_000_000, "%25" * 300_000, SECRET * 30_000, '"' * 10**6])
@@ -225,9 +225,9 @@ def test_no_answer_takes_long_to_quote(status, text):
 
 ANY_TEXT = st.text(min_size=1).filter(str.strip)
 OWN_WORDS = {
-    401: (AuthenticationError, "refused the credentials"),
+    401: (AuthenticationError, "the credentials were refused"),
     403: (PermissionDenied, "the credentials don't permit this"),
-    407: (ServiceError, "a proxy asks for credentials"),
+    407: (ServiceError, "a proxy requires credentials"),
 }
 
 

@@ -111,7 +111,7 @@ ASYNC: dict[str, Callable[..., Any]] = {
 def check(servers: Servers, error: ServiceError, count: int) -> None:
     assert type(error) is ServiceError
     assert error.status == servers.status
-    assert "redirects, which opwatch doesn't follow" in error.message
+    assert "a redirect, which opwatch doesn't follow" in error.message
     assert error.advice is not None
     assert error.advice.startswith("check `")
     assert "planted-password" not in str(error)

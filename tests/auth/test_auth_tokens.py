@@ -159,9 +159,9 @@ def test_an_oauth_refusal_ends_a_wait_with_its_documented_code(status, code):
     assert len(played.sent) == 1
 
 
-REFUSED = "token endpoint: refused the credentials"
-LATER = "token endpoint: can't answer right now"
-NO_TOKEN = "token endpoint: didn't return a token"
+REFUSED = "token endpoint: the credentials were refused"
+LATER = "token endpoint: temporarily unavailable"
+NO_TOKEN = "token endpoint: no token was returned"
 CHECK = "check `token_url` (ITWIN_TOKEN_URL)"
 
 
@@ -195,7 +195,7 @@ CHECK = "check `token_url` (ITWIN_TOKEN_URL)"
         (reply(200, {"access_token": "Bearer "}), BadResponse, "has no access_token"),
         (reply(200, [1]), BadResponse, "isn't a JSON object"),
         (reply(204), BadResponse, "isn't a JSON object"),
-        (reply(302, b"", {"Location": "/login"}), ServiceError, "redirects"),
+        (reply(302, b"", {"Location": "/login"}), ServiceError, "a redirect"),
     ],
 )
 def test_what_an_answer_of_the_token_endpoint_means(answer, kind, words):

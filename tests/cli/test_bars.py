@@ -132,8 +132,8 @@ def test_the_summary() -> None:
     board.ended(("apig", "g1"), "timed out", "not over at the deadline")
     now.time = 9999
     assert [row.split() for row in drawn(board.summary())] == [
-        ["service", "job", "outcome", "watched", "queries"],
-        ["─" * 77],
+        ["service", "job", "outcome", "watched", "polls"],
+        ["─" * 75],
         ["✓", "itwin", ITWIN[1], "succeeded", "1:01:40", "3"],
         ["✗", "apig", "g1", "timed", "out", "0:00", "0"],
         [],
@@ -144,8 +144,8 @@ def test_the_summary() -> None:
 @pytest.mark.parametrize(
     ("width", "heads", "row"),
     [
-        (80, 5, f"✓  itwin    {ITWIN[1]}  succeeded     0:00        2"),
-        (60, 5, "✓  itwin    4d1f0000-…000000001  succeeded     0:00        2"),
+        (80, 5, f"✓  itwin    {ITWIN[1]}  succeeded     0:00      2"),
+        (60, 5, "✓  itwin    4d1f0000-0…0000000001  succeeded     0:00      2"),
         (50, 4, "✓  itwin    4d1f0000…000000001  succeeded     0:00"),
         (40, 3, "✓  itwin    4d1f0000…00000001  succeeded"),
     ],
@@ -228,7 +228,7 @@ def test_bar_shows_events(sim: Simulator) -> None:
     with pytest.raises(WaitTimeout):
         sim.client("itwin").wait("j1", timeout=60, on_event=bars.bar(out))
     assert out.getvalue().splitlines() == [
-        "itwin j1 watched",
+        "itwin j1 watching",
         "itwin j1 running, 10 %",
         "itwin j1 rate limited (429): slowly",
         "itwin j1 running",

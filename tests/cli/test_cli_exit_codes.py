@@ -74,7 +74,7 @@ def test_no_time_at_all(run: Run, sim: Simulator) -> None:
     sim.add("itwin", "j1", RUNNING)
     done = run("watch", "itwin", "j1", "--timeout", "0")
     assert done.code == 124
-    assert [line.partition("j1 ")[2] for line in done.lines] == ["watched", "running, 40 %"]
+    assert [line.partition("j1 ")[2] for line in done.lines] == ["watching", "running, 40 %"]
 
 
 def test_a_job_that_stands_still(run: Run, sim: Simulator) -> None:

@@ -121,7 +121,7 @@ def test_it_is_named_among_the_services() -> None:
     done = run_apart("watch", "harbor", "x", env=INSTALLED)
     assert done.code == 2
     known = sorted([*services.names(), "harbour"])
-    assert f"did you mean harbour? there are {', '.join(known)}" in done.err
+    assert f"did you mean harbour? The services are {', '.join(known)}" in done.err
     asked = {
         "_OPWATCH_COMPLETE": "bash_complete",
         "COMP_WORDS": "opwatch watch ",
@@ -148,6 +148,6 @@ def test_a_package_that_cannot_be_loaded(tmp_path: Path) -> None:
     done = run_apart("progress", "broken", "x", env=env)
     assert (done.code, done.err) == (
         2,
-        "opwatch: the service 'broken' cannot be loaded: No module named 'nowhere'\n",
+        "opwatch: the service 'broken' can't be loaded: No module named 'nowhere'\n",
     )
     assert "not set in the environment" in run_apart("progress", "itwin", "x", env=env).err

@@ -13,7 +13,7 @@ from opwatch.simulator import Frame, Simulator
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
 
-FULL = "opwatch: cannot write to standard output: No space left on device\n"
+FULL = "opwatch: can't write to standard output: No space left on device\n"
 ASKING = [
     *("watch itwin j1", "watch --json itwin j1", "watch --verbose itwin j1 j2"),
     *("progress itwin j1", "progress --json itwin j1"),

@@ -56,10 +56,10 @@ def test_lines_in_a_pipe(run: Run, sim: Simulator) -> None:
     sim.add("itwin", "j1", Polls(frames))
     done = run("watch", "itwin", "j1", "--schedule", "5s,5s")
     assert told(done) == [
-        "itwin j1 watched",
-        "itwin j1 running, 10 %, Import (next query in 5 s)",
-        "itwin j1 running, 40 %, Import (next query in 5 s)",
-        "itwin j1 rate limited (429): slow down (next query in 20 s)",
+        "itwin j1 watching",
+        "itwin j1 running, 10 %, Import (next poll in 5 s)",
+        "itwin j1 running, 40 %, Import (next poll in 5 s)",
+        "itwin j1 rate limited (429): slow down (next poll in 20 s)",
         "itwin j1 succeeded, 100 %",
     ]
     assert "\x1b" not in done.out
@@ -70,7 +70,7 @@ def test_a_job_that_stands_still_is_told_once_a_minute(run: Run, sim: Simulator)
     """A line comes at least once a minute of queries, so a log shows that somebody watches."""
     sim.add("itwin", "j1", [Frame("running", percent=10), Frame("succeeded", at=200)])
     done = run("watch", "itwin", "j1", "--schedule", "10s")
-    assert told(done)[1:-1] == ["itwin j1 running, 10 % (next query in 10 s)"] * 4
+    assert told(done)[1:-1] == ["itwin j1 running, 10 % (next poll in 10 s)"] * 4
 
 
 def test_an_outcome_that_is_not_known(run: Run, sim: Simulator) -> None:
@@ -109,6 +109,17 @@ def test_text_that_a_terminal_cannot_show(real_sim: Simulator) -> None:
         "progress", "itwin", "j1", env={**real_sim.environ, "PYTHONIOENCODING": "ascii"}
     )
     assert (done.code, done.out) == (0, "itwin j1 running, ?bersicht\n")
+
+
+def test_a_missing_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> None:
+    """An answer without a state is a line on standard error that doesn't show Python's `None`."""
+    odd = Frame(body={"jobProgress": {"percentage": 1, "step": ""}})
+    sim.add("itwin", "j1", Polls([odd, odd, Frame("succeeded")]))
+    done = run("watch", "itwin", "j1")
+    assert (done.code, done.err) == (
+        0,
+        "opwatch: itwin sent an answer without a valid state; the wait continues\n",
+    )
 
 
 def test_an_unknown_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> None:
@@ -230,7 +241,7 @@ def test_errors_beside_json(run: Run, sim: Simulator) -> None:
     """A wait that ends by an error tells it on standard error too: the JSON may go to a file."""
     sim.add("itwin", "j1", Frame(error="Unauthorized"))
     done = run("watch", "itwin", "j1", "--json")
-    assert done.err.startswith("opwatch: itwin j1: refused the credentials (401 Unauthorized)")
+    assert done.err.startswith("opwatch: itwin j1: the credentials were refused (401 Unauthorized)")
 
 
 def test_what_to_check_is_said_everywhere(run: Run, sim: Simulator, tmp_path: Path) -> None:
@@ -320,13 +331,13 @@ def test_a_line_that_is_no_variable(run: Run, tmp_path: Path) -> None:
     path.write_text("A=1\nhunter2\n", "utf-8")
     done = run("progress", "--env-file", path, "itwin", "j1")
     assert done.code == 2
-    assert done.err == f"opwatch: {path}, line 2: not of the form NAME=value\n"
+    assert done.err == f"opwatch: {path}, line 2: expected NAME=value\n"
 
 
-QUOTES = "something stands behind the closing quote; a comment needs a line of its own"
+QUOTES = "unexpected text after the closing quote; put a comment on its own line"
 COMMENT = (
-    "a # after white space is no comment there; put the comment on a line of its own, "
-    "or quotes around the value"
+    "a # after a space doesn't start a comment here; put a comment on its own line, "
+    "or quote the value"
 )
 
 

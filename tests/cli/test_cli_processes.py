@@ -31,8 +31,8 @@ def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
         done = running.end()
     assert done.code == 130
     assert done.err == (
-        "opwatch: interrupted; itwin j1 is still running; watch again with the same command "
-        "(with --state FILE it continues where it stopped)\n"
+        "opwatch: interrupted; itwin j1 is still running; run the same command to watch again "
+        "(with --state FILE, it resumes)\n"
     )
 
 
@@ -68,7 +68,7 @@ def test_interrupted_with_an_env_file(real_sim: Simulator, tmp_path: Path) -> No
         running.until("running")
         running.send(signal.SIGINT)
         done = running.end()
-    assert done.err.endswith(f"; to continue: opwatch watch --state {state} --env-file '{path}'\n")
+    assert done.err.endswith(f"; to resume: opwatch watch --state {state} --env-file '{path}'\n")
 
 
 def test_a_signal_that_is_ignored_stays_ignored(real_sim: Simulator) -> None:
@@ -141,14 +141,14 @@ def test_simulate_at_a_port_that_is_taken(run: Run, real_sim: Simulator) -> None
     port = real_sim.url.rpartition(":")[2]
     done = run("simulate", "--port", port)
     assert done.code == 2
-    assert done.err == f"opwatch: cannot serve at port {port}: Address already in use\n"
+    assert done.err == f"opwatch: can't listen on port {port}: Address already in use\n"
 
 
 def test_the_demonstration(run: Run, clock: FakeClock) -> None:
     """`demo` watches one job of each service to the end of its script and exits with 0."""
     done = run("demo")
     assert (done.code, done.err) == (0, "")
-    assert done.lines[-1] == "Each job ended as its script says."
+    assert done.lines[-1] == "Each job ended as scripted."
     ends = [line.split(" ", 2)[1:] for line in done.lines if "succeeded" in line or "fail" in line]
     assert sorted((service, text.partition(" ")[2]) for service, text in ends) == [
         ("apig", "failed, 0 %: APIC.9218: create failed: insufficient quota"),
@@ -172,8 +172,8 @@ def test_the_demonstration(run: Run, clock: FakeClock) -> None:
 def test_a_demonstration_that_goes_wrong(
     run: Run, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
 ) -> None:
-    """`demo` exits with 1 and names the job that did not end as its script says."""
+    """`demo` exits with 1 and names the job that did not end as scripted."""
     monkeypatch.setattr(type(SIMULATION), "demo", attrs.evolve(SIMULATION.demo, **change))
     done = run("demo")
     assert done.code == 1
-    assert done.err.splitlines()[-1] == "opwatch: the itwin job did not end as its script says"
+    assert done.err.splitlines()[-1] == "opwatch: the itwin job did not end as scripted"

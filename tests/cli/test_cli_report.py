@@ -203,7 +203,9 @@ def test_no_event_at_all(run: Run, tmp_path: Path) -> None:
     """An empty file is refused rather than made an empty page."""
     path = tmp_path / "events.jsonl"
     path.write_text("\n", "utf-8")
-    assert run("report", path).err == f"opwatch: {path} holds no event of opwatch watch --json\n"
+    assert (
+        run("report", path).err == f"opwatch: {path} contains no events of opwatch watch --json\n"
+    )
 
 
 def test_the_page_never_replaces_its_events(run: Run, tmp_path: Path) -> None:

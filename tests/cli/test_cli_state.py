@@ -74,7 +74,7 @@ def test_interrupted(real_sim: Simulator, path: Path, number: signal.Signals) ->
     assert done.code == 130
     assert done.err == (
         "opwatch: interrupted; itwin j1 and 1 more job are still running; "
-        f"to continue: opwatch watch --state {path}\n"
+        f"to resume: opwatch watch --state {path}\n"
     )
     assert sorted(StateFile(path).tokens) == [("apig", "g1"), ("itwin", "j1")]
 
@@ -88,8 +88,8 @@ def test_a_query_that_is_not_due(run: Run, sim: Simulator, clock: FakeClock, pat
     assert done.code == 0
     assert clock.slept == [10]
     assert [line.partition("j1 ")[2] for line in done.lines] == [
-        "taken up from the state file",
-        "not due yet (next query in 10 s)",
+        "resumed from the state file",
+        "next poll not due yet (next poll in 10 s)",
         "succeeded, 100 %",
     ]
 
@@ -234,8 +234,8 @@ def test_damaged_files(run: Run, sim: Simulator, path: Path) -> None:
         path.write_text(text, "utf-8")
         done = run("watch", "--state", path, "itwin", "j1")
         assert (done.code, done.out) == (2, ""), text
-        assert done.err.startswith(f"opwatch: damaged state file {path} ("), text
-        assert done.err.endswith("); delete it to start again\n")
+        assert done.err.startswith(f"opwatch: the state file {path} is damaged ("), text
+        assert done.err.endswith("); delete it to start over\n")
         assert len(done.err.splitlines()) == 1
         assert path.read_text("utf-8") == text
     assert len(sim.requests) == asked
@@ -258,7 +258,7 @@ def test_a_newer_file_is_not_called_damaged(
     assert done.code == 2
     assert done.err == (
         f"opwatch: the state file {path}: {what} has version 2; this opwatch reads version 1; "
-        "use the opwatch that wrote it, or a newer one\n"
+        "use the version of opwatch that wrote it, or a newer one\n"
     )
 
 
@@ -288,7 +288,7 @@ def test_the_exit_code_of_a_wait_that_ended_is_kept(
 def test_a_file_that_is_no_text(run: Run, path: Path) -> None:
     """Bytes that are no text are a damaged file."""
     path.write_bytes(b"\xff\xfe\x00")
-    assert "damaged state file" in run("watch", "--state", path, "itwin", "j1").err
+    assert "is damaged" in run("watch", "--state", path, "itwin", "j1").err
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe"])
@@ -325,7 +325,7 @@ def test_a_file_of_a_service_that_is_not_installed(run: Run, sim: Simulator, pat
     done = run("watch", "--state", path)
     assert done.code == 2
     assert done.err == (
-        "opwatch: unknown service 'itwim'; did you mean itwin or itwin-v2? there are "
+        "opwatch: unknown service 'itwim'; did you mean itwin or itwin-v2? The services are "
         f"{', '.join(services.names())}\n"
     )
 
@@ -334,7 +334,7 @@ def test_a_file_that_does_not_exist(run: Run, path: Path) -> None:
     """A file that is not there is said to be not there, and none is made."""
     done = run("watch", "--state", path)
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith(f"opwatch: there is no state file {path}; give SERVICE ID... to ")
+    assert done.err.startswith(f"opwatch: the state file {path} doesn't exist; pass SERVICE ID... ")
     assert not path.exists()
 
 
@@ -390,7 +390,7 @@ def test_limits_that_a_resumed_wait_does_not_take(
     begun(sim, path)
     done = run("watch", "--state", path, *words)
     assert done.code == 0
-    expected = f"opwatch: {told} not used for itwin j1: a resumed wait keeps its own options\n"
+    expected = f"opwatch: {told} ignored for itwin j1: a resumed wait keeps its original options\n"
     assert done.err == (expected if told else "")
 
 
@@ -406,14 +406,14 @@ def test_a_file_without_jobs(run: Run, path: Path) -> None:
     StateFile(path).write()
     done = run("watch", "--state", path)
     assert done.code == 2
-    assert "holds no job; give SERVICE ID..." in done.err
+    assert "contains no jobs; pass SERVICE ID..." in done.err
 
 
 def test_writing_is_all_or_nothing(path: Path) -> None:
     """A file that cannot be replaced stays, and no half of a new one is left beside it."""
     state = StateFile(path)
     path.mkdir()
-    with pytest.raises(ConfigurationError, match="cannot write the state file"):
+    with pytest.raises(ConfigurationError, match="can't write the state file"):
         state.write()
     assert [entry.name for entry in path.parent.iterdir()] == ["state.json"]
 
@@ -428,7 +428,7 @@ def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_a_disk_that_fails_meanwhile(run: Run, connect: Connect, tmp_path: Path) -> None:
-    """Where the file can no longer be written, one line says so and the watching continues."""
+    """Where the file can no longer be written, one line says so and the wait continues."""
     folder = tmp_path / "folder"
     folder.mkdir()
 
@@ -441,6 +441,6 @@ def test_a_disk_that_fails_meanwhile(run: Run, connect: Connect, tmp_path: Path)
         done = run("watch", "--state", folder / "state.json", "itwin", "j1")
     assert done.code == 0
     assert done.err == (
-        f"opwatch: cannot write the state file {folder / 'state.json'}: "
-        "No such file or directory; the watching continues\n"
+        f"opwatch: can't write the state file {folder / 'state.json'}: "
+        "No such file or directory; the wait continues\n"
     )

@@ -70,7 +70,8 @@ def test_ctrl_c_on_a_terminal(real_sim: Simulator) -> None:
     assert ["✗", "itwin", "j1", "interrupted"] in [row.split()[:4] for row in shown.splitlines()]
     text = shown.replace("\n", "")  # the line is longer than a row
     assert (
-        "opwatch: interrupted; itwin j1 is still running; watch again with the same command" in text
+        "opwatch: interrupted; itwin j1 is still running; run the same command to watch again"
+        in text
     )
     words = ("is still running;", "was stopped", "interrupted")
     assert [shown.count(word) for word in words] == [1, 0, 2]
@@ -115,8 +116,8 @@ def test_a_terminal_that_is_closed(real_sim: Simulator, tmp_path: Path) -> None:
         process.send_signal(signal.SIGHUP)
         assert process.wait(LIMIT) == 130
     assert log.read_text("utf-8") == (
-        "opwatch: interrupted; itwin j1 is still running; watch again with the same command "
-        "(with --state FILE it continues where it stopped)\n"
+        "opwatch: interrupted; itwin j1 is still running; run the same command to watch again "
+        "(with --state FILE, it resumes)\n"
     )
     assert "interrupted" in page.read_text("utf-8")
 
@@ -134,7 +135,7 @@ def test_a_report_that_cannot_be_written_at_last(real_sim: Simulator, tmp_path: 
         assert terminal.end() == 2
     assert terminal.screen.cursor_shown
     assert "✗  itwin    j1" in str(terminal.screen)
-    assert "cannot write the report" in str(terminal.screen)
+    assert "can't write the report" in str(terminal.screen)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_where_bars_cannot_be_drawn(real_sim: Simulator, variables: dict[str, st
     with Terminal(*CLI, "watch", "itwin", "j1", env=env) as terminal:
         assert terminal.end() == 0
     assert [row.split()[2:] for row in str(terminal.screen).splitlines()] == [
-        ["j1", "watched"],
+        ["j1", "watching"],
         ["j1", "succeeded,", "100", "%"],
     ]
     assert "\x1b" not in terminal.raw

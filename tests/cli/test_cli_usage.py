@@ -58,111 +58,112 @@ def test_what_must_start_fast_loads_little(word: str) -> None:
         (
             "wach itwin j1",
             (
-                "unknown command 'wach'; did you mean watch? there are completion, demo, generate, "
-                "progress, report, simulate, watch; see 'opwatch --help'"
+                "unknown command 'wach'; did you mean watch? The commands are "
+                "completion, demo, generate, progress, report, simulate, watch; "
+                "see 'opwatch --help'"
             ),
         ),
         (
             "watch itwn j1",
             (
-                f"unknown service 'itwn'; did you mean itwin or itwin-v2? there are {SERVICES}; "
-                "see 'opwatch watch --help'"
+                "unknown service 'itwn'; did you mean itwin or itwin-v2? The services "
+                f"are {SERVICES}; see 'opwatch watch --help'"
             ),
         ),
         (
             "progress CATENIS:j1",
             (
-                f"unknown service 'CATENIS'; did you mean catenis? there are {SERVICES}; "
+                f"unknown service 'CATENIS'; did you mean catenis? The services are {SERVICES}; "
                 "see 'opwatch progress --help'"
             ),
         ),
-        ("watch zzz j1", f"unknown service 'zzz'; there are {SERVICES}; see '{{}}'"),
-        ("watch itwin", "no job id after 'itwin'; give itwin ID; see '{}'"),
+        ("watch zzz j1", f"unknown service 'zzz'; the services are {SERVICES}; see '{{}}'"),
+        ("watch itwin", "missing job ID after 'itwin'; see '{}'"),
         (
             "watch",
-            "no job; give SERVICE ID..., or --state FILE of an earlier run; see '{}'",
+            "no jobs given; pass SERVICE ID..., or --state FILE from an earlier run; see '{}'",
         ),
-        ("watch itwin:j1 j2", "'j2' names no service; give SERVICE:j2; see '{}'"),
+        ("watch itwin:j1 j2", "'j2' has no service; use SERVICE:j2; see '{}'"),
         (
             "watch itwin j1 apig:j2",
             (
-                "'apig:j2' after 'itwin' mixes two forms; give SERVICE ID... or SERVICE:ID for "
+                "'apig:j2' after 'itwin' mixes two forms; use SERVICE ID... or SERVICE:ID for "
                 "every job; see '{}'"
             ),
         ),
         (
             "watch itwin a/b",
-            r"a job ID of itwin must not contain / \ % ? # or control characters: 'a/b'; see '{}'",
+            r"the itwin job ID must not contain / \ % ? # or control characters: 'a/b'; see '{}'",
         ),
         (
             "watch itwin:",
-            "a job ID of itwin must not be empty, blank, '.' or '..': ''; see '{}'",
+            "the itwin job ID must not be empty, blank, '.' or '..': ''; see '{}'",
         ),
         (
             "watch itwin j1 --timeout 5x",
             (
-                "Invalid value for '--timeout': '5x' is no duration; give 90s, 15m, 2h, "
+                "Invalid value for '--timeout': '5x' is not a duration; use 90s, 15m, 2h, "
                 "1h30m, 7d, 3600, or none for no limit; see '{}'"
             ),
         ),
         (
             "watch itwin j1 --stall-timeout -5",
             (
-                "Invalid value for '--stall-timeout': '-5' is no duration; give 90s, 15m, 2h, "
+                "Invalid value for '--stall-timeout': '-5' is not a duration; use 90s, 15m, 2h, "
                 "1h30m, 7d, 3600, or none for no limit; see '{}'"
             ),
         ),
         (
             "watch itwin j1 --schedule 5s,x",
             (
-                "Invalid value for '--schedule': '5s,x' is no list of durations; give 5s,10s,30s "
-                "say; see '{}'"
+                "Invalid value for '--schedule': '5s,x' is not a list of durations like "
+                "5s,10s,30s; see '{}'"
             ),
         ),
         (
             "watch itwin j1 --timeout 99999999999999h",
             (
-                "Invalid value for '--timeout': '99999999999999h' is too long: at most 3650d; "
+                "Invalid value for '--timeout': '99999999999999h' is too long (maximum 3650d); "
                 "see '{}'"
             ),
         ),
         (
             "watch itwin j1 --stall-timeout 3651d",
-            "Invalid value for '--stall-timeout': '3651d' is too long: at most 3650d; see '{}'",
+            "Invalid value for '--stall-timeout': '3651d' is too long (maximum 3650d); see '{}'",
         ),
         (
             "watch itwin j1 --schedule 5s,999ms",
             (
-                "Invalid value for '--schedule': a delay of '5s,999ms' is too short: "
-                "at least 1s; see '{}'"
+                "Invalid value for '--schedule': a delay in '5s,999ms' is too short "
+                "(minimum 1s); see '{}'"
             ),
         ),
         (
             "watch itwin j1 --schedule 0s",
-            ("Invalid value for '--schedule': a delay of '0s' is too short: at least 1s; see '{}'"),
+            ("Invalid value for '--schedule': a delay in '0s' is too short (minimum 1s); see '{}'"),
         ),
         (
             "watch itwin j1 --schedule 3651d",
             (
-                "Invalid value for '--schedule': a delay of '3651d' is too long: at most 3650d; "
+                "Invalid value for '--schedule': a delay in '3651d' is too long (maximum 3650d); "
                 "see '{}'"
             ),
         ),
         (
             "watch itwin j1 --report -",
-            "--report takes the name of a file, and '-' is none; see '{}'",
+            "--report must be a file name, not '-'; see '{}'",
         ),
         (
             "watch itwin j1 --state -",
-            "--state takes the name of a file, and '-' is none; see '{}'",
+            "--state must be a file name, not '-'; see '{}'",
         ),
         (
             "watch itwin j1 --json --quiet",
-            "--json and --quiet exclude each other; see '{}'",
+            "--json and --quiet can't be used together; see '{}'",
         ),
         (
             "progress itwin j1 j2",
-            "progress asks for one job; opwatch watch takes several; see 'opwatch progress --help'",
+            "progress takes one job; use opwatch watch for several; see 'opwatch progress --help'",
         ),
     ],
 )
@@ -254,8 +255,8 @@ def test_without_the_extra(missing: str, word: str) -> None:
     done = run_apart(word, code=f"sys.modules[{missing!r}] = None")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "opwatch: the command line needs the extra cli; "
-        "pip install 'opwatch[cli]' adds it to the opwatch that is installed\n"
+        "opwatch: the command line needs the cli extra; "
+        "run pip install 'opwatch[cli]' to install it\n"
     )
 
 

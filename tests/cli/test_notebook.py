@@ -104,7 +104,7 @@ def test_a_notebook_without_rich_has_lines(
     )
     text = "".join(one.text for one in shown if one.output_type == "stream")
     assert text.splitlines() == [
-        "itwin j1 watched",
+        "itwin j1 watching",
         "itwin j1 running, 40 %",
         "itwin j1 succeeded, 100 %",
     ]

@@ -62,7 +62,7 @@ def test_the_recording_is_of_a_demo_that_came_to_its_end() -> None:
     """Each service is in it, and the last word of a good run."""
     shown = words((DOCS / "assets" / "demo.svg").read_text("utf-8"))
     assert "$ make demo" in " ".join(shown)
-    assert "Each job ended as its script says." in shown
+    assert "Each job ended as scripted." in shown
     for name in ("catenis", "itwin", "apig"):
         assert any(name in text for text in shown)
 

@@ -483,7 +483,9 @@ def test_a_host_becomes_an_address(fields, address):
 def test_a_misspelt_extra_is_refused(monkeypatch):
     """An extra field that means nothing is named, with those that do."""
     connect(monkeypatch, "itwin", {**CONNECTION, "password": SECRET, "extra": '{"scop": "x"}'})
-    with pytest.raises(OpwatchRefused, match=r"unknown scop; there are .*scope") as failure:
+    with pytest.raises(
+        OpwatchRefused, match=r"unknown keys \(scop\); the keys are .*scope"
+    ) as failure:
         sensor().execute({})
     assert SECRET not in str(failure.value)
 

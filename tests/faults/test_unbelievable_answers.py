@@ -176,7 +176,7 @@ def test_progress_says_that_it_could_not_look(driver, clock, caplog, answer):
     with Script({"/progress": [OVER], "/jobs/mine": [answer]}):
         assert called(driver, itwin(driver), "progress", "mine").phase is Phase.ENDED
     [record] = caplog.records
-    assert "itwin mine: over, but not known how: " in record.getMessage()
+    assert "itwin mine ended, but its outcome is unknown: " in record.getMessage()
 
 
 def test_a_job_that_is_gone_once_it_is_over_has_ended(driver, clock):

@@ -179,7 +179,7 @@ def test_credentials_stay_on_their_side_of_the_tunnel(
 
 
 NOT_ACCEPTED = (
-    "the proxy {proxy} did not accept its credentials (407); check the user and password in "
+    "the proxy {proxy} refused the credentials (407); check the user and password in "
     "HTTPS_PROXY or ALL_PROXY"
 )
 REFUSALS: dict[str, tuple[Callable[[Peer], object], str]] = {

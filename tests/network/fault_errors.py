@@ -23,7 +23,7 @@ from opwatch.errors import (
 )
 
 UUID = "4f3e8d0c-92ab-4c1f-8e57-6b0a1d2c3e4f"
-OWN_WORDS = {401: "refused the credentials", 403: "the credentials don't permit this"}
+OWN_WORDS = {401: "the credentials were refused", 403: "the credentials don't permit this"}
 """What the error says instead of the answer, whose text may be made of the credentials."""
 QUOTED = (
     "You must be logged in to do this.",

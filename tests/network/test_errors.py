@@ -95,7 +95,7 @@ def test_a_foreign_error_still_has_its_status(sample: Sample, body: bytes) -> No
 def test_an_excerpt_shows_what_came() -> None:
     """An answer that says nothing of its own is quoted, as one line."""
     error = asked(APIG, "sync", reply(502, FOREIGN["html"]))
-    assert "answered: <!doctype html> <html> <title>502 Bad Gateway</title>" in str(error)
+    assert 'the response was "<!doctype html> <html> <title>502 Bad Gateway</title>' in str(error)
 
 
 @every_mode

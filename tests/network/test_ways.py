@@ -253,7 +253,7 @@ def test_a_proxys_credentials_go_to_the_proxy_alone(
 REFUSALS: dict[str, tuple[Callable[[Peer], object], str, bool]] = {
     "refused-407": (
         lambda peer: peer.request() and peer.send(http(b"", status=407)),
-        "did not accept its credentials (407)",
+        "refused the credentials (407)",
         False,
     ),
     "refused-502": (

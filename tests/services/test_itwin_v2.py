@@ -182,7 +182,7 @@ def test_a_reason_that_may_not_be_read(
         found = client().progress("j1")
     assert (found.phase, found.fault) == (Phase.FAILED, None)
     (warning,) = caplog.messages
-    assert warning.startswith("itwin-v2 j1: failed, but not known why: ")
+    assert warning.startswith("itwin-v2 j1 ended as failed, but the reason is unknown: ")
 
 
 def test_a_step_brings_the_reason(client: Any) -> None:
@@ -417,7 +417,7 @@ def test_the_simulator_fails_a_job_with_its_reason(sim: Simulator) -> None:
 
 def test_the_simulator_has_no_end_without_an_outcome(sim: Simulator) -> None:
     """The second version always says how a job ended."""
-    with pytest.raises(ConfigurationError, match="no word for ended"):
+    with pytest.raises(ConfigurationError, match="no state for ended"):
         sim.add("itwin-v2", "j1", Frame("ended"))
 
 

@@ -347,7 +347,9 @@ def test_a_lock_is_of_one_pair_of_keys(sim: Simulator, clock: FakeClock, send: S
 def test_a_client_never_locks_its_keys(sim: Simulator) -> None:
     """A client whose secret key is wrong asks once and gives up: nothing is locked."""
     wrong = sim.client("apig", auth=AkSk(apig.ACCESS_KEY, "wrong"), project_id=apig.PROJECT_ID)
-    with pytest.raises(AuthenticationError, match=r"refused the credentials \(401 APIG\.0301\)"):
+    with pytest.raises(
+        AuthenticationError, match=r"the credentials were refused \(401 APIG\.0301\)"
+    ):
         wrong.wait("gateway-1", timeout=3600)
     assert statuses(sim) == [401]
 

@@ -26,8 +26,8 @@ from opwatch.testing import FakeClock
 FAULTS = {
     "apig": Fault("APIC.9218", "create failed: insufficient quota"),
     "catenis": Fault("500", "Internal server error"),
-    "itwin": Fault("Simulated", "Job failed: The job failed, as its script says."),
-    "itwin-v2": Fault("Simulated", "Job failed: The job failed, as its script says."),
+    "itwin": Fault("Simulated", "Job failed: The job failed, as scripted."),
+    "itwin-v2": Fault("Simulated", "Job failed: The job failed, as scripted."),
 }
 
 

@@ -156,7 +156,7 @@ def test_a_service_that_is_not_simulated_is_refused(sim: Simulator, control: str
         "fail_tokens": lambda: sim.fail_tokens("itwim"),
         "add": lambda: sim.add("itwim", "job-1", Frame("running")),
     }
-    with pytest.raises(ConfigurationError, match="there are apig, catenis, itwin"):
+    with pytest.raises(ConfigurationError, match="the services are apig, catenis, itwin"):
         calls[control]()
 
 
@@ -299,14 +299,14 @@ def test_a_job_that_was_not_added_is_named(sim: Simulator) -> None:
         ("catenis", Frame("cancelled"), "no such state"),
         ("catenis", Frame("running", state="busy"), "no such state"),
         ("catenis", Frame("running", bytes_processed=-1), "bytesProcessed"),
-        ("catenis", Frame("failed", fault=Fault("E1")), "whole numbers, not 'E1'"),
+        ("catenis", Frame("failed", fault=Fault("E1")), "integers, not 'E1'"),
         ("catenis", Frame(error="Odd"), "documents no error 'Odd'"),
-        ("itwin", Frame("unknown"), "needs the word"),
+        ("itwin", Frame("unknown"), "needs a state"),
         ("itwin", Frame("running", percent="half"), "percentage"),  # type: ignore[arg-type]
         ("itwin", Frame(error="Odd"), "documents no error 'Odd'"),
         ("itwin", Frame("succeeded", lookup=Frame(error="Odd")), "documents no error 'Odd'"),
         ("itwin", Frame(body={"jobProgress": {"extra": 1}}), "extra"),
-        ("apig", Frame("cancelled"), "no word"),
+        ("apig", Frame("cancelled"), "no state"),
         ("apig", Frame("running", percent=30.5), "progress"),
         ("apig", Frame("running", percent=101), "progress"),
         ("apig", Frame(error="Odd"), "documents no error 'Odd'"),

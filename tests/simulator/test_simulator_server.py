@@ -57,7 +57,7 @@ def test_it_is_gone_when_its_block_ends() -> None:
     assert [one.name for one in threading.enumerate() if "simulator" in one.name] == []
     with ITwin("token", base_url=f"{url}/contextcapture") as late, pytest.raises(TransportError):
         late.progress("job-1")
-    with pytest.raises(ConfigurationError, match="does not run"):
+    with pytest.raises(ConfigurationError, match="isn't running"):
         _ = sim.url
 
 
@@ -111,7 +111,7 @@ def test_it_can_be_started_again() -> None:
 
 def test_it_cannot_be_started_twice() -> None:
     """A running simulator that is started is a mistake that is named."""
-    with Simulator() as sim, pytest.raises(ConfigurationError, match="runs already"):
+    with Simulator() as sim, pytest.raises(ConfigurationError, match="is already running"):
         sim.start()
 
 

@@ -63,10 +63,10 @@ def test_a_list_is_a_timeline_by_time_and_a_frame_is_one_for_ever() -> None:
 @pytest.mark.parametrize(
     ("frames", "what"),
     [
-        ([], "one Frame or more"),
-        (["running"], "one Frame or more"),
+        ([], "one or more Frames"),
+        (["running"], "one or more Frames"),
         ([DONE], "must be at 0"),
-        ([RUNNING, DONE, Frame("running", at=5)], "in the order"),
+        ([RUNNING, DONE, Frame("running", at=5)], "ordered by time"),
         ([RUNNING, Frame("succeeded")], "use Polls"),
     ],
 )
@@ -79,18 +79,18 @@ def test_a_timeline_that_cannot_be_played_is_refused(frames: list[Frame], what: 
 @pytest.mark.parametrize("script", [None, 7, object()])
 def test_what_is_no_timeline_is_refused(script: object) -> None:
     """Anything that is no timeline, frame, or list of frames is a mistake that is named."""
-    with pytest.raises(ConfigurationError, match="made of Frames"):
+    with pytest.raises(ConfigurationError, match="one or more Frames"):
         timeline(script)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("fields", "what"),
     [
-        ({}, "given: nothing"),
-        ({"phase": "running", "error": "APIC.7302"}, "given: phase, error or status"),
-        ({"raw": b"", "body": {}}, "given: body, raw"),
-        ({"phase": "done"}, "unknown phase 'done'; there are pending, running"),
-        ({"phase": "running", "times": 0}, "times must be above 0"),
+        ({}, "it has none"),
+        ({"phase": "running", "error": "APIC.7302"}, "it has phase and error or status"),
+        ({"raw": b"", "body": {}}, "it has body and raw"),
+        ({"phase": "done"}, "unknown phase 'done'; the phases are pending, running"),
+        ({"phase": "running", "times": 0}, "`times` must be a positive integer"),
     ],
 )
 def test_a_frame_is_one_kind_of_answer(fields: dict[str, object], what: str) -> None:

@@ -747,7 +747,7 @@ def test_a_timeout_in_trouble_says_what_the_trouble_was(clock):
     assert isinstance(raised.value.__cause__, Unavailable)
     text = str(raised.value)
     assert text.startswith(
-        "itwin job-1: timed out before the job finished (last error: answered: nothing"
+        "itwin job-1: timed out before the job finished (last error: the response was empty"
     )
     assert text.count("job-1") == 1
     assert isinstance(raised.value, TimeoutError)

@@ -758,7 +758,7 @@ def test_a_token_without_a_field_is_refused(name):
 )
 def test_what_is_no_token_is_refused(token):
     """The message says what to give, and quotes a short beginning only."""
-    with pytest.raises(ConfigurationError, match="isn't a token of opwatch") as refused:
+    with pytest.raises(ConfigurationError, match="isn't a complete opwatch token") as refused:
         loaded(token)
     assert len(str(refused.value)) < 200
 

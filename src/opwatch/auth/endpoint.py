@@ -90,13 +90,13 @@ class TokenEndpoint(Credentials):
             refused = status in (400, 401, 403)
             kind = AuthenticationError if refused else error_kind(status) or ServiceError
         if 300 <= status < 400:
-            text = "redirects, which opwatch doesn't follow"
+            text = "the response was a redirect, which opwatch doesn't follow"
         elif known or code:
             text = known[0] if known else str(code)
         elif kind is AuthenticationError:
-            text = "refused the credentials"
+            text = "the credentials were refused"
         else:
-            text = "can't answer right now" if kind.transient else "didn't return a token"
+            text = "temporarily unavailable" if kind.transient else "no token was returned"
         pause = retry_after(answer, epoch)
         return kind(
             f"{self._called}: {text}{pause_in_words(pause)}",

@@ -141,7 +141,7 @@ class TokenAuth(Auth):
             if renewals and (is_refused or not self._is_proven):
                 break
             if renewals == MOST_RENEWALS:
-                raise Unavailable("each token was used up before it could be sent", status=401)
+                raise Unavailable("each new token expired before it could be sent", status=401)
             if (fresh := await self._other_than(token, turn)).secret == token.secret:
                 break
             token, renewals = fresh, renewals + 1

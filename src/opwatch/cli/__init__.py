@@ -1,8 +1,8 @@
-"""The command `opwatch`: where it begins and how it ends.
+"""The entry point of the `opwatch` command.
 
-What an error, an interrupt or a closed pipe becomes: one line on standard error and an exit code.
-The commands themselves stand in `commands`. Nothing is imported here before it is known to be
-needed, so that `--version` and `--help` cost little more than importing click.
+Turns an error, an interrupt or a closed pipe into one line on standard error and an exit code. The
+commands themselves are in `commands`. Imports are deferred until they are needed, so `--version`
+and `--help` cost little more than importing click.
 """
 
 from __future__ import annotations
@@ -16,20 +16,17 @@ from importlib.util import find_spec
 from opwatch import exits
 from opwatch.cli.streams import OutputLost, guarded
 
-_MISSING = (
-    "the command line needs the extra cli; "
-    "pip install 'opwatch[cli]' adds it to the opwatch that is installed"
-)
+_MISSING = "the command line needs the cli extra; run pip install 'opwatch[cli]' to install it"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `opwatch` with these arguments (default: those of the process); the exit code."""
+    """Run `opwatch` with these arguments, by default those of the process; return the exit code."""
     with guarded():
         if find_spec("click") is None or find_spec("rich") is None:
             complain(_MISSING)
             return exits.USAGE
         try:
-            code = copy_context().run(_run, argv)  # what a run sets for its clients ends with it
+            code = copy_context().run(_run, argv)  # a run's context variables end with it
             sys.stdout.flush()
         except KeyboardInterrupt:
             complain("interrupted")
@@ -43,11 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def complain(message: str, *more: str) -> None:
-    """Write a message on standard error, each part as one line, whatever is in it."""
+    """Write a message to standard error, each part as one printable line."""
     from opwatch.text import printable
 
     lines = "\n".join(printable(line, 10_000) for line in (message, *more))
-    with suppress(OutputLost):  # standard error stands above the bars, while there are some
+    with suppress(OutputLost):  # bars show standard error above them
         print(f"opwatch: {lines}", file=sys.stderr, flush=True)
 
 
@@ -59,7 +56,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         code = opwatch.main(argv, "opwatch", standalone_mode=False)
     except click.UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # which click has since 8.2
+        if type(error).__name__ == "NoArgsIsHelpError":  # new in click 8.2
             click.echo(error.format_message(), err=True)
         else:
             complain(_usage(error))
@@ -80,7 +77,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _usage(error: object) -> str:
-    """What was wrong with the arguments, in one line, and where to read on."""
+    """Return a usage error as one line, with the help to read."""
     import click
 
     assert isinstance(error, click.UsageError)

@@ -1,4 +1,4 @@
-"""`python -m opwatch.cli`: the command where no script was installed."""
+"""`python -m opwatch.cli`: the command, without the installed script."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`opwatch progress`: one query for one job."""
+"""`opwatch progress`: polls one job once."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def ask(
     env_file: Path | None,
     verbose: bool,
 ) -> int:
-    """Ask, print, and give the exit code of what the answer says."""
+    """Poll, print the answer, and return the exit code for it."""
     if spec is not None:
         words = values.of_spec(spec, words)
     jobs = values.jobs(words, names())
     if len(jobs) != 1:
-        raise click.UsageError("progress asks for one job; opwatch watch takes several")
+        raise click.UsageError("progress takes one job; use opwatch watch for several")
     if verbose:
         from opwatch.cli.wirelog import log_requests
 

@@ -1,4 +1,4 @@
-"""The clients of a service, from the environment: any service's, ours or another package's."""
+"""Clients configured from the environment, for the services of any installed package."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from opwatch.services import find
 
 
 def blocking(service: str) -> Client[Any]:
-    """A blocking client, by the variables that the service's `from_env` names."""
+    """Return a blocking client, made by the service's `from_env`."""
     maker: Any = plugin(service).client
     client: Client[Any] = maker.from_env()
     return client
 
 
 def asynchronous(service: str, options: Options) -> AsyncClient[Any]:
-    """As `blocking`, for an event loop."""
+    """Return an async client, made by the service's `from_env`."""
     maker: Any = plugin(service).async_client
     client: AsyncClient[Any] = maker.from_env(**options)
     return client
@@ -27,4 +27,4 @@ def plugin(service: str) -> Any:
     try:
         return find(service)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"the service {service!r} cannot be loaded: {error}") from error
+        raise ConfigurationError(f"the service {service!r} can't be loaded: {error}") from error

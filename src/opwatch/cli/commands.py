@@ -1,7 +1,7 @@
-"""The commands and their options: what `opwatch --help` shows, and nothing of what they do.
+"""The commands and their options, as `opwatch --help` shows them.
 
-Each command imports what it needs when it runs, so that help, version and completion load neither
-a service nor an HTTP client.
+Each command imports what it needs when it runs, so help, version and completion load neither a
+service nor an HTTP client.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from opwatch.cli.values import complete, delays, duration, unknown
 _EXIT_CODES = {
     0: "succeeded",
     1: "failed or cancelled",
-    2: "wrong usage or configuration, or the output cannot be written",
-    3: "ended, and the service does not say how",
+    2: "invalid usage or configuration, or the output can't be written",
+    3: "ended, but the service doesn't say how",
     4: "credentials refused",
-    5: "the service does not know the job",
-    6: "trouble with the service or the network",
+    5: "the service doesn't know the job",
+    6: "service or network error",
     124: "timed out or stalled",
     130: "interrupted",
 }
@@ -36,7 +36,7 @@ def _exit_codes(*but: int) -> str:
 
 
 class _Commands(click.Group):
-    """A group that says what was meant by a command it does not know."""
+    """A group that suggests similar names for an unknown command."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -71,20 +71,22 @@ _env_file = click.option(
     "--env-file",
     type=_FILE,
     metavar="FILE",
-    help="Set the variables of FILE first: NAME=value lines, # comments.",
+    help="Set environment variables from FILE: NAME=value lines, # comments.",
 )
 _verbose = click.option(
-    "-v", "--verbose", is_flag=True, help="Log each request to standard error: never a credential."
+    "-v", "--verbose", is_flag=True, help="Log each request to standard error, without credentials."
 )
-_no_color = click.option("--no-color", is_flag=True, help="No colors; also with NO_COLOR set.")
+_no_color = click.option(
+    "--no-color", is_flag=True, help="Don't use colors, as if NO_COLOR were set."
+)
 
 
 _spec = click.option(
     "--spec",
     type=_FILE,
     metavar="SPEC",
-    help="The jobs are those of an OpenAPI document with an x-wait block; give their IDs alone. "
-    "Needs the extra generate.",
+    help="SPEC, an OpenAPI document with an x-wait block, describes the service; pass job IDs "
+    "only. Requires the generate extra.",
 )
 
 
@@ -92,16 +94,16 @@ _spec = click.option(
 @click.argument("jobs", nargs=-1, required=True, shell_complete=complete, metavar="SERVICE ID")
 @_options(
     click.option(
-        "--json", "as_json", is_flag=True, help="Print the answer, or the error, as a line of JSON."
+        "--json", "as_json", is_flag=True, help="Print the answer or the error as one line of JSON."
     ),
     _spec,
     _env_file,
     _verbose,
 )
 def progress(jobs: tuple[str, ...], **options: Any) -> int:
-    """Ask once how far a job is.
+    """Show a job's progress.
 
-    Prints where the job stands. A job that is still running exits with 0, as one that succeeded.
+    Polls the service once. The exit code is 0 if the job is still running or has succeeded.
     """
     from opwatch.cli.asking import ask
 
@@ -117,8 +119,8 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
         metavar="DURATION",
         default="none",
         show_default=True,
-        help="Longest wait: 90s, 15m, 2h, 7d, 3600 or none. One last query is made then; a query "
-        "that is under way is waited for, at most 30 s.",
+        help="Stop waiting after this long: 90s, 15m, 2h, 7d, 3600 or none. opwatch then polls one "
+        "last time; a poll in progress can take up to 30 s more.",
     ),
     click.option(
         "--stall-timeout",
@@ -126,48 +128,53 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
         metavar="DURATION",
         default="none",
         show_default=True,
-        help="Longest time that a job may stand still.",
+        help="Fail if the job makes no progress for this long.",
     ),
     click.option(
         "--schedule",
         callback=delays,
         metavar="DELAYS",
-        help="Least time between queries, instead of the service's own: 5s,10s,30s. None is below "
-        "1s.",
+        help="Minimum delays between polls, such as 5s,10s,30s, instead of the service's own. Each "
+        "is at least 1s.",
     ),
     click.option(
         "--state",
         type=_FILE,
         metavar="FILE",
-        help="Keep in FILE where each wait stands; another run with FILE continues there, by the "
-        "schedule and the limits it began with.",
+        help="Save the state of each wait in FILE. Another run with FILE resumes the waits, with "
+        "their original schedule and limits.",
     ),
     click.option(
         "--json",
         "as_json",
         is_flag=True,
-        help="Print each event as a line of JSON; not with --quiet.",
+        help="Print each event as a line of JSON. Can't be used with --quiet.",
     ),
     click.option(
-        "-q", "--quiet", is_flag=True, help="Print only what went wrong; not with --json."
+        "-q",
+        "--quiet",
+        is_flag=True,
+        help="Print only failures and errors. Can't be used with --json.",
     ),
     _spec,
-    click.option("--report", type=_FILE, metavar="FILE", help="Write a page with the timeline."),
+    click.option(
+        "--report", type=_FILE, metavar="FILE", help="Write an HTML report with timelines to FILE."
+    ),
     _env_file,
     _no_color,
     _verbose,
 )
 def watch(jobs: tuple[str, ...], **options: Any) -> int:
-    """Watch jobs until they are over.
+    """Watch jobs until they finish.
 
     \b
       opwatch watch itwin ID ID         several jobs of one service
       opwatch watch itwin:ID apig:ID    jobs of several services
       opwatch watch --state FILE        the jobs of a state file
 
-    Draws bars on a terminal and prints a line for each change anywhere else. Stopping never
-    stops a job. Of several jobs, the exit code is the first of 130 2 1 5 4 6 124 3 that any
-    of them came to; 0 means that all succeeded.
+    Shows progress bars on a terminal; otherwise, prints a line for each change. Stopping
+    opwatch doesn't stop the jobs. With several jobs, the exit code is the first of
+    130 2 1 5 4 6 124 3 that applies to any of them; 0 means that all succeeded.
     """
     from opwatch.cli.run import run
 
@@ -175,11 +182,11 @@ def watch(jobs: tuple[str, ...], **options: Any) -> int:
 
 
 def _given(*names: str) -> list[str]:
-    """Those of the options that stand on the command line, as they are written there."""
+    """Return which of the options were given on the command line, as `--option`."""
     context = click.get_current_context()
     options = {param.name: param.opts[0] for param in context.command.params}
-    told = ParameterSource.COMMANDLINE
-    return [options[name] for name in names if context.get_parameter_source(name) is told]
+    typed = ParameterSource.COMMANDLINE
+    return [options[name] for name in names if context.get_parameter_source(name) is typed]
 
 
 @opwatch.command()
@@ -190,19 +197,19 @@ def _given(*names: str) -> list[str]:
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
     metavar="DIR",
-    help="Where the package is written: a new folder, or one that it was written to before.",
+    help="Folder for the package: a new one, or one that contains an earlier version of it.",
 )
-@click.option("--name", metavar="NAME", help="What the service is called. Default: SPEC's name.")
+@click.option("--name", metavar="NAME", help="Name of the service. Default: SPEC's file name.")
 def generate(spec: Path, out: Path, name: str | None) -> int:
-    """Make a package that watches what an OpenAPI document describes.
+    """Generate a package that watches a service's jobs.
 
     \b
       opwatch generate press.yaml --out press
       pip install ./press
       opwatch watch press ID
 
-    SPEC is YAML or JSON, and says how to wait in an x-wait block. Needs the extra
-    generate.
+    SPEC is the service's OpenAPI document, a YAML or JSON file with an x-wait block that
+    says how to wait. Requires the generate extra.
     """
     from opwatch.cli.generating import command
 
@@ -216,13 +223,13 @@ def generate(spec: Path, out: Path, name: str | None) -> int:
     "--output",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     metavar="FILE",
-    help="Default: EVENTS with the ending .html. - is standard output.",
+    help="Default: EVENTS with the extension .html. Use - for standard output.",
 )
 def report(events: Path, output: Path | None) -> int:
-    """Make a page of what `opwatch watch --json` printed.
+    """Make an HTML report from the output of `opwatch watch --json`.
 
-    The page holds the timeline of each job and needs no other file. EVENTS may be - for
-    standard input; then --output must be given.
+    The report shows a timeline of each job and is a single file. EVENTS may be - for
+    standard input; --output is then required.
     """
     from opwatch.cli.report import write
 
@@ -235,14 +242,14 @@ def report(events: Path, output: Path | None) -> int:
     type=click.IntRange(0, 65535),
     default=0,
     show_default=True,
-    help="0 is any free port.",
+    help="0 picks a free port.",
 )
 def simulate(port: int) -> int:
-    """Run the three services on this machine, until Ctrl-C.
+    """Simulate the services on this machine until Ctrl-C.
 
-    Prints the variables that let opwatch talk to them, and jobs to watch. Each
-    job plays once, from its first query on, and then stays as it ended; begin
-    again to see it again.
+    Prints the environment variables that connect opwatch to them, and jobs to
+    watch. Each job starts at its first poll and runs once; to repeat it,
+    restart the simulator.
     """
     from opwatch.cli.simulating import simulate
 
@@ -252,10 +259,10 @@ def simulate(port: int) -> int:
 @opwatch.command()
 @_no_color
 def demo(no_color: bool) -> int:
-    """Watch one simulated job of each service to its end.
+    """Watch one simulated job of each service until it finishes.
 
-    Needs no account, and no network but this machine. Exits with 0 when each job ended as its
-    script says: Catenis succeeded, iTwin succeeded after a rate limit, APIG failed.
+    Needs no account and no network. Exits with 0 if each job ends as scripted: Catenis
+    succeeds, iTwin succeeds after a rate limit, APIG fails.
     """
     from opwatch.cli.simulating import demo
 
@@ -266,7 +273,7 @@ def demo(no_color: bool) -> int:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:
-    """Print the script that completes words in a shell.
+    """Print the completion script for a shell.
 
     \b
       bash    eval "$(opwatch completion bash)"

@@ -1,7 +1,7 @@
-"""Events as lines: for a pipe, a dumb terminal, a log of a CI run; and as `--json`.
+"""Events as lines, for a pipe, a dumb terminal or a CI log; and as `--json`.
 
-A line is written when something changed, and otherwise once a minute: enough to see that somebody
-still watches, and no flood. What a service sent is made printable first.
+A line is written for each change, and otherwise once a minute, to show that opwatch is still
+watching. Text from a service is made printable first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from opwatch.text import printable
 from opwatch.words import says, told
 
 QUIET_FOR = 60.0
-"""Seconds after which a line says that nothing has changed."""
+"""Seconds after which an unchanged line is repeated."""
 
 
 class Lines:
@@ -43,7 +43,7 @@ class Lines:
         self._out.flush()
 
     def _result(self, event: Ended[Any]) -> None:
-        """An end of the job is an answer; an end of the wait is an error."""
+        """Write the end of a job as a line, and an error that ended the wait to standard error."""
         if event.error is None:
             self._write(event, told(event))
         elif is_complaint(event):
@@ -56,7 +56,7 @@ class Lines:
 
 
 class JsonLines:
-    """One object for each event."""
+    """One JSON object for each event."""
 
     def __init__(self, out: TextIO, err: TextIO) -> None:
         self._out = out
@@ -72,7 +72,7 @@ class JsonLines:
 
 
 class Quiet:
-    """Nothing but what went wrong, on standard error."""
+    """Only failures and errors, on standard error."""
 
     def __init__(self, err: TextIO) -> None:
         self._err = err
@@ -86,13 +86,13 @@ class Quiet:
 
 
 def is_complaint(event: Event[Any]) -> bool:
-    """Return whether a wait ended without the job's end, and not because somebody said so."""
+    """Return whether an error other than a cancellation ended the wait."""
     stopped = event.error is None or isinstance(event.error, WaitCancelled)
     return isinstance(event, Ended) and not stopped
 
 
 def complain(event: Event[Any], err: TextIO) -> None:
-    """Write why a job's watching ended, as one line."""
+    """Write why a wait ended, as one line."""
     if event.error is not None:
         text = printable(says(event.error), 1000)
     else:
@@ -103,4 +103,4 @@ def complain(event: Event[Any], err: TextIO) -> None:
 def _next(event: Event[Any]) -> str:
     if event.next_poll_in is None:
         return ""
-    return f" (next query in {event.next_poll_in:.0f} s)"
+    return f" (next poll in {event.next_poll_in:.0f} s)"

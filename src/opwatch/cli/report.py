@@ -1,8 +1,8 @@
-"""`opwatch report`: one page with the timeline of each job, from the events of `--json`.
+"""`opwatch report`: one page with a timeline of each job, from the events of `--json`.
 
-The page is one file that loads nothing and runs nothing: inline style, inline SVG, a content
-security policy that forbids the rest. All text in it is escaped. Times are those of the events, so
-the events of several runs of one wait make one timeline.
+The page is a single file that loads and runs nothing: inline style, inline SVG, and a content
+security policy that forbids everything else. All text in it is escaped. Times are those of the
+events, so the events of several runs of one wait make one timeline.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ Fields = dict[str, Any]
 
 
 def write(source: Path, output: Path | None) -> int:
-    """Make the page of a file of events and print where it is; "-" prints the page itself."""
+    """Make the page from a file of events and print its path; "-" prints the page itself."""
     if str(source) == "-":
         if output is None:
-            raise ConfigurationError("standard input has no name to derive one from; give --output")
+            raise ConfigurationError("--output is required if EVENTS is standard input")
         found = read(_decoded(_standard_input()), "standard input")
     else:
         with refused("read", source):
             content = source.read_bytes()
         found = read(_decoded(content), str(source))
     if not found:
-        raise ConfigurationError(f"{source} holds no event of opwatch watch --json")
+        raise ConfigurationError(f"{source} contains no events of opwatch watch --json")
     if str(output) == "-":
-        # Escaped, since the output may be of another encoding than the page says.
+        # Escaped, since the output may have another encoding than the page declares.
         print(page(found).encode("ascii", "xmlcharrefreplace").decode(), end="")
         return exits.SUCCEEDED
     path = output or source.with_suffix(".html")
-    check_target("--output", path, ("the events themselves", source))
+    check_target("--output", path, ("the events", source))
     save(found, path)
     print(path)
     return exits.SUCCEEDED
@@ -57,17 +57,17 @@ def _standard_input() -> bytes:
     try:
         return sys.stdin.buffer.read()
     except OSError as error:
-        raise ConfigurationError(f"cannot read standard input: {error.strerror}") from None
+        raise ConfigurationError(f"can't read standard input: {error.strerror}") from None
 
 
 def _decoded(content: bytes) -> list[str]:
-    """Return the lines of a text in UTF-8, or in UTF-16 as PowerShell's `>` writes it."""
+    """Return the lines of a text in UTF-8, or in UTF-16 as written by PowerShell's `>`."""
     encoding = json.detect_encoding(content[:4])
     return content.decode(encoding, "replace").split("\n")
 
 
 def read(lines: Iterable[str], name: str) -> list[Fields]:
-    """The events of a file; `ConfigurationError` names the first line that is none."""
+    """Return the events of a file; raise `ConfigurationError` for the first invalid line."""
     found = []
     for place, text in enumerate(lines, 1):
         if text.strip():
@@ -92,7 +92,7 @@ def _event(text: str) -> Fields | None:
 
 
 def save(events: list[Fields], path: Path) -> None:
-    """Write the page; `ConfigurationError` where it cannot be written."""
+    """Write the page; raise `ConfigurationError` if it can't be written."""
     with refused("write the report", path):
         path.write_text(page(events), "utf-8")
 
@@ -122,7 +122,7 @@ class Point:
 
 @attrs.frozen
 class Job:
-    """All events of one job, in their order."""
+    """All events of one job, in order."""
 
     service: str
     job_id: str
@@ -135,7 +135,7 @@ class Job:
 
     @property
     def reason(self) -> str | None:
-        """Why it did not succeed, in the service's words or ours."""
+        """Why the job didn't succeed, in the service's words or ours."""
         last = self.points[-1].fields
         error, fault = last.get("error"), last.get("fault")
         if isinstance(error, dict):
@@ -150,7 +150,7 @@ class Job:
 
 
 def _jobs(events: list[Fields]) -> tuple[list[Job], float, datetime | None]:
-    """The jobs, the length of the axis in seconds, and when it begins."""
+    """Return the jobs, the length of the time axis in seconds, and when it begins."""
     times = [_time(event) for event in events]
     begin = min(times, default=None)
     found: dict[tuple[str, str], Job] = {}
@@ -180,7 +180,7 @@ _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400,
 
 @attrs.frozen
 class Scale:
-    """From seconds and amounts to places in a chart."""
+    """Converts seconds and amounts to coordinates in a chart."""
 
     end: float
     top: float
@@ -189,7 +189,7 @@ class Scale:
 
     @classmethod
     def of(cls, job: Job, end: float) -> Scale:
-        """Bytes for a job that sends those alone, and percent for any other."""
+        """Return a scale in bytes for a job that reports only those, otherwise in percent."""
         counts = [count for point in job.points if (count := point.number("bytes_processed"))]
         if counts and not any(point.number("percent") is not None for point in job.points):
             return cls(end, max(counts), "bytes_processed")
@@ -206,7 +206,7 @@ class Scale:
 
 
 def _chart(job: Job, end: float) -> str:
-    """The timeline; empty for a job of which there is nothing to draw but its end."""
+    """Return the timeline, or an empty string for a job that has only its end to draw."""
     if not job.of("progress", "trouble", "held"):
         return ""
     scale = Scale.of(job, end)
@@ -239,7 +239,7 @@ def _grid(scale: Scale) -> Iterable[str]:
 
 
 def _bands(job: Job, scale: Scale) -> Iterable[str]:
-    """Where a rate limit or another trouble kept queries back."""
+    """Yield the times when a rate limit or another error delayed polls."""
     for point in job.of("trouble", "held"):
         left = scale.x(point.at)
         right = scale.x(point.at + (point.number("next_query_in") or 0.0))
@@ -250,7 +250,7 @@ def _bands(job: Job, scale: Scale) -> Iterable[str]:
 
 
 def _line(job: Job, scale: Scale) -> Iterable[str]:
-    """What is known at each moment: the last answer, until the next one."""
+    """Yield the progress that is known at each moment: the last answer, until the next one."""
     known = [
         (scale.x(point.at), scale.y(amount))
         for point in job.points
@@ -266,7 +266,7 @@ def _line(job: Job, scale: Scale) -> Iterable[str]:
 
 
 def _marks(job: Job, scale: Scale) -> Iterable[str]:
-    """One mark for each query, and one for the end, as high as the job came."""
+    """Yield one mark for each poll, and one for the end, at the height of the last progress."""
     amounts = [n for point in job.points if (n := point.number(scale.unit)) is not None]
     came = scale.y(amounts[-1] if amounts else 0.0)
     for point in job.points:
@@ -286,23 +286,23 @@ def _marks(job: Job, scale: Scale) -> Iterable[str]:
 
 
 def _told(point: Point) -> str:
-    """An event in words, for a mark and for the table."""
+    """Return an event in words, for a mark and for the table."""
     fields = point.fields
     if point.kind == "start":
-        return "taken up from the state file" if fields.get("resumed") else "watched"
+        return "resumed from the state file" if fields.get("resumed") else "watching"
     error = fields.get("error")
     if isinstance(error, dict):
         status = f" ({error['status']})" if error.get("status") else ""
         text = f"{error.get('type')}{status}: {error.get('message')}"
     elif point.kind == "held":
-        text = "not due yet" if fields.get("resumed") else "held back by a rate limit"
+        text = "next poll not due yet" if fields.get("resumed") else "paused by a rate limit"
     else:
         percent, count = point.number("percent"), point.number("bytes_processed")
         amount = f"{percent:g} %" if percent is not None else ""
         amount = amount or ("" if count is None else size(round(count)))
         text = ", ".join(filter(None, (point.words("phase"), amount, point.words("step"))))
     delay = point.number("next_query_in")
-    return printable(text, 1000) + (f"; next query in {delay:.0f} s" if delay is not None else "")
+    return printable(text, 1000) + (f"; next poll in {delay:.0f} s" if delay is not None else "")
 
 
 def _tone(outcome: str) -> str:
@@ -357,15 +357,15 @@ td:first-child { white-space: nowrap; color: var(--dim); width: 1%; }
 """
 
 _LEGEND = """<p class="legend dim">
-<span><svg viewBox="0 0 14 14"><path class="poll" d="M7 2v10"/></svg>query answered</span>
-<span><svg viewBox="0 0 14 14"><path class="trouble" d="M7 1l6 11H1z"/></svg>no answer</span>
-<span><svg viewBox="0 0 14 14"><circle class="held" cx="7" cy="7" r="4"/></svg>held back</span>
-<span><svg viewBox="0 0 14 14"><path class="band" d="M0 0h14v14H0z"/></svg>wait after it</span>
+<span><svg viewBox="0 0 14 14"><path class="poll" d="M7 2v10"/></svg>poll answered</span>
+<span><svg viewBox="0 0 14 14"><path class="trouble" d="M7 1l6 11H1z"/></svg>poll failed</span>
+<span><svg viewBox="0 0 14 14"><circle class="held" cx="7" cy="7" r="4"/></svg>polling paused</span>
+<span><svg viewBox="0 0 14 14"><path class="band" d="M0 0h14v14H0z"/></svg>retry delay</span>
 </p>"""
 
 
 def page(events: list[Fields]) -> str:
-    """The whole page."""
+    """Return the complete page."""
     jobs, end, begin = _jobs(events)
     when = begin.strftime("%Y-%m-%d %H:%M:%S UTC") if begin is not None else "nothing yet"
     count = _counted(len(jobs), "job")
@@ -395,9 +395,9 @@ def _counted(count: int, noun: str) -> str:
 
 def _card(job: Job, end: float) -> str:
     outcome = job.outcome
-    answers, troubles = len(job.of("progress")), len(job.of("trouble"))
+    answers, errors = len(job.of("progress")), len(job.of("trouble"))
     length = duration(job.points[-1].at - job.points[0].at)
-    facts = f"{_counted(answers, 'answer')}, {_counted(troubles, 'trouble')}, in {length}"
+    facts = f"{_counted(answers, 'answer')}, {_counted(errors, 'error')}, in {length}"
     reason = f"<p>{escape(job.reason)}</p>" if job.reason and outcome != "succeeded" else ""
     rows = "\n".join(
         f"<tr><td>{duration(point.at)}</td><td>{escape(point.kind)}</td>"

@@ -1,7 +1,7 @@
 """`opwatch watch`: from the options to the exit code.
 
-Everything that can be refused is refused before the first query: services, ids, credentials, the
-state file. Then `watching` watches; here is who shows it, and what an interrupt becomes.
+Everything that can be checked is checked before the first poll: services, IDs, credentials, the
+state file. `watching` then watches the jobs; this file chooses the output and handles interrupts.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ def run(
     verbose: bool,
     spec: Path | None = None,
 ) -> int:
-    """Watch, and give the exit code of all jobs.
+    """Watch, and return the exit code of all jobs.
 
-    `given` names the options among `timeout`, `stall_timeout` and `schedule` that somebody gave: a
-    wait of a state file continues without them, which is said.
+    `given` names those of the options `timeout`, `stall_timeout` and `schedule` that were set on
+    the command line: a wait resumed from a state file ignores them, and a message says so.
     """
     if as_json and quiet:
-        raise click.UsageError("--json and --quiet exclude each other")
+        raise click.UsageError("--json and --quiet can't be used together")
     if env_file is not None:
         values.load_environment(env_file)
     for option, path in (("--state", state), ("--report", report)):
         if str(path) == "-":
-            raise click.UsageError(f"{option} takes the name of a file, and '-' is none")
+            raise click.UsageError(f"{option} must be a file name, not '-'")
     if spec is not None:
         words = values.of_spec(spec, words)
     env: Named = ("the env file", env_file)
@@ -82,20 +82,20 @@ def run(
         log_requests()
     clients = _clients(sorted({name for name, _ in jobs}), _options(schedule))
     kept.write()
-    _say_what_is_not_used(given, [job for job in jobs if job in kept.tokens])
+    _say_what_is_ignored(given, [job for job in jobs if job in kept.tokens])
     sinks = [shown(as_json=as_json, quiet=quiet, color=not no_color)]
     if report is not None:
         sinks.append(Report(report))
     crew = Crew(kept, *sinks)
-    resume = "watch again with the same command (with --state FILE it continues where it stopped)"
+    resume = "run the same command to watch again (with --state FILE, it resumes)"
     if state is not None:
-        resume = f"to continue: {shlex.join(again)}"
+        resume = f"to resume: {shlex.join(again)}"
     code = watch(crew, jobs, clients, Limits(timeout, stall_timeout), resume)
     return exits.of_all([code, *others])
 
 
 def _clients(services: Sequence[str], options: Options) -> dict[str, AsyncClient[Any]]:
-    """A client for each service; one error names what all of them lack."""
+    """Return a client for each service; a single error names everything that is missing."""
     found, problems = {}, []
     for name in services:
         try:
@@ -114,11 +114,15 @@ def _jobs(
     if words:
         return values.jobs(words, known)
     if state is None:
-        raise click.UsageError("no job; give SERVICE ID..., or --state FILE of an earlier run")
+        raise click.UsageError(
+            "no jobs given; pass SERVICE ID..., or --state FILE from an earlier run"
+        )
     if not kept.exists:
-        raise click.UsageError(f"there is no state file {state}; give SERVICE ID... to begin one")
+        raise click.UsageError(
+            f"the state file {state} doesn't exist; pass SERVICE ID... to create it"
+        )
     if not kept.jobs and not kept.stopped:
-        raise click.UsageError(f"the state file {state} holds no job; give SERVICE ID...")
+        raise click.UsageError(f"the state file {state} contains no jobs; pass SERVICE ID...")
     if kept.stopped:
         complain(f"these waits have ended and aren't resumed: {_stopped(kept, again)}")
     for service, _ in kept.jobs:
@@ -128,7 +132,7 @@ def _jobs(
 
 
 def _stopped(kept: StateFile, again: Sequence[str]) -> str:
-    """The waits that ended without the job's end, and how to begin them again."""
+    """Return which waits ended before their jobs, and how to begin them again."""
     jobs = [f"{service}:{job_id}" for service, job_id in kept.stopped]
     ends = [
         f"{service} {printable(job_id)} {outcome}"
@@ -137,11 +141,11 @@ def _stopped(kept: StateFile, again: Sequence[str]) -> str:
     return f"{', '.join(ends)}; to watch them again: {shlex.join([*again, *jobs])}"
 
 
-def _say_what_is_not_used(given: Sequence[str], resumed: Sequence[Job]) -> None:
-    """A wait that is taken up again keeps its limits: that is what makes it the same wait."""
+def _say_what_is_ignored(given: Sequence[str], resumed: Sequence[Job]) -> None:
+    """Report options that resumed waits ignore: a resumed wait keeps its own limits."""
     if given and resumed:
-        what = f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} not used"
-        complain(f"{what} for {_named(resumed)}: a resumed wait keeps its own options")
+        what = f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} ignored"
+        complain(f"{what} for {_named(resumed)}: a resumed wait keeps its original options")
 
 
 def _options(schedule: tuple[float, ...] | None) -> Options:
@@ -149,18 +153,18 @@ def _options(schedule: tuple[float, ...] | None) -> Options:
 
 
 def _command(state: Path | None, env_file: Path | None, spec: Path | None) -> list[str]:
-    """The command that watches the jobs of the state file again."""
+    """Return the command that resumes the jobs of the state file."""
     words = ["opwatch", "watch"]
     for option, path in (("--state", state), ("--env-file", env_file), ("--spec", spec)):
         words += [] if path is None else [option, str(path)]
     return words
 
 
-# --- who shows it ---------------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------------------
 
 
 class Bars:
-    """Bars while jobs run, a table of outcomes at the end."""
+    """Progress bars while jobs run, and a table of outcomes at the end."""
 
     def __init__(self, *, color: bool) -> None:
         self._board = bars.Board()
@@ -179,12 +183,12 @@ class Bars:
 
 
 class Report:
-    """Keeps the events, and makes a page of them at the end."""
+    """Collects the events, and writes a report of them at the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._events: list[dict[str, Any]] = []
-        self.close()  # a place that cannot be written to is refused before any query
+        self.close()  # fails before the first poll if the path can't be written
 
     def on_event(self, event: Event[Any]) -> None:
         self._events.append(event.to_dict())
@@ -196,7 +200,7 @@ class Report:
 
 
 def shown(*, as_json: bool = False, quiet: bool = False, color: bool = True) -> Sink:
-    """Bars at a terminal, lines elsewhere, or what was asked for."""
+    """Return the output that was chosen: by default, bars on a terminal, otherwise lines."""
     if as_json:
         return JsonLines(sys.stdout, sys.stderr)
     if quiet:
@@ -214,15 +218,15 @@ def watch(
     limits: Limits,
     resume: str | None = None,
 ) -> int:
-    """Watch to the end or to an interrupt; the exit code of all jobs.
+    """Watch until all jobs finish or an interrupt; return the exit code of all jobs.
 
-    `resume` says how to continue after an interrupt if jobs are still running.
+    `resume` says how to resume after an interrupt if jobs are still running.
     """
     interrupts: list[int] = []
     try:
         _run(crew, jobs, clients, limits, interrupts)
     except OutputLost:
-        if not interrupts:  # a terminal that hangs up takes its screen away, too
+        if not interrupts:  # when a terminal hangs up, output is lost, too
             raise
     if interrupts:
         complain(
@@ -251,7 +255,7 @@ def _run(
 
 
 async def _until_signal(watch: Callable[[], Awaitable[None]], interrupts: list[int]) -> None:
-    """Watch; a signal that ends it is added to `interrupts`."""
+    """Watch; add a signal that ends it to `interrupts`."""
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_at_signal, group.cancel_scope, interrupts)
         await watch()
@@ -266,11 +270,11 @@ async def _stop_at_signal(scope: anyio.CancelScope, interrupts: list[int]) -> No
                 scope.cancel()
                 return
     except (NotImplementedError, ValueError):
-        return  # Windows, or not the main thread: a KeyboardInterrupt comes instead
+        return  # Windows, or not the main thread: KeyboardInterrupt is raised instead
 
 
 def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception that ended a group of tasks; the group where there is no telling."""
+    """Return the only exception in a group, or the group if there are several."""
     found: BaseException = group
     while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
         found = found.exceptions[0]
@@ -278,26 +282,26 @@ def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _still_running(crew: Crew, jobs: list[Job]) -> str:
-    """Which jobs are still running: "itwin j1 and 2 more jobs are still running"."""
+    """Return "itwin j1 and 2 more jobs are still running"."""
     left = [
         job
         for job in jobs
         if job not in crew.results or crew.results[job].exit_code == exits.INTERRUPTED
     ]
     if not left:
-        return "no job is still running"
+        return "no jobs are still running"
     return f"{_named(left)} {'is' if len(left) == 1 else 'are'} still running"
 
 
 def _named(jobs: Sequence[Job]) -> str:
-    """The first of the jobs, and how many more: "itwin j1 and 2 more jobs"."""
+    """Return the first job and the number of others: "itwin j1 and 2 more jobs"."""
     service, job_id = jobs[0]
     name, more = f"{service} {printable(job_id)}", len(jobs) - 1
     return f"{name} and {more} more {'job' if more == 1 else 'jobs'}" if more else name
 
 
 class _Complaints(logging.Handler):
-    """The library's warnings as lines of ours."""
+    """Shows the library's warnings as messages of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
         complain(printable(record.getMessage(), 1000))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 def ending_signals() -> list[signal.Signals]:
-    """Return the signals that end a run: all but those it was started to ignore, as by nohup."""
+    """Return the signals that end a run, without those that are ignored, as under nohup."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
     found: list[signal.Signals] = [getattr(signal, name) for name in names if hasattr(signal, name)]
     return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
@@ -17,7 +17,7 @@ def ending_signals() -> list[signal.Signals]:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Let each of them raise a KeyboardInterrupt, as Ctrl-C does."""
+    """Make each ending signal raise KeyboardInterrupt, as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""`opwatch simulate` and `opwatch demo`: the services on this machine, and their jobs watched."""
+"""`opwatch simulate` and `opwatch demo`: run the simulator, and watch its jobs."""
 
 from __future__ import annotations
 
@@ -21,25 +21,27 @@ if TYPE_CHECKING:
     from opwatch.simulator import Demo, Simulator
 
 _SCHEDULE = Schedule((1, 2))
-"""Far below the services' own: their demonstration jobs are over within half a minute."""
+"""Much shorter than the services' own: their demo jobs finish within half a minute."""
 _LIMIT = 60.0
 
 
 def simulate(port: int) -> int:
-    """Serve until a signal; exit code 0, as this is how it ends."""
+    """Serve until a signal arrives; return exit code 0, as this is the normal end."""
     simulator, jobs = _simulator(port)
     add_examples(simulator)
     try:
         simulator.start()
     except OSError as error:
-        raise ConfigurationError(f"cannot serve at port {port}: {error.strerror}") from None
+        raise ConfigurationError(f"can't listen on port {port}: {error.strerror}") from None
     try:
         print(f"# The services listen on {simulator.url} until Ctrl-C. In another shell:")
         for name, value in simulator.environ.items():
             print(f"export {name}={shlex.quote(value)}")
         words = [f"{service}:{job_id}" for service, job_id in jobs.items()]
-        print("# Each job plays once, from its first query on; run this again to see it again.")
-        print("# The jobs of the README and the documentation are there, and these:")
+        print(
+            "# Each job starts at its first poll and runs once; restart the simulator to repeat it."
+        )
+        print("# The jobs in the README and the documentation exist, too. To watch the demo jobs:")
         print(f"# opwatch watch --schedule 1s {shlex.join(words)}", flush=True)
         _until_signal()
     finally:
@@ -48,7 +50,7 @@ def simulate(port: int) -> int:
 
 
 def demo(*, no_color: bool) -> int:
-    """Watch one job of each service; 0 when each ended as its script says, 1 otherwise."""
+    """Watch one job of each service; return 0 if each ended as scripted, 1 otherwise."""
     simulator, found = _simulator(0)
     with simulator:
         clients = {
@@ -65,17 +67,17 @@ def demo(*, no_color: bool) -> int:
         if not _as_scripted(simulator, service, crew.results[service, job_id])
     ]
     for service in wrong:
-        complain(f"the {service} job did not end as its script says")
+        complain(f"the {service} job did not end as scripted")
     if not wrong:
-        print("Each job ended as its script says.")
+        print("Each job ended as scripted.")
     return exits.FAILED if wrong else exits.SUCCEEDED
 
 
 def add_examples(simulator: Simulator) -> None:
-    """The jobs that the README and the documentation ask for, where installed.
+    """Add the jobs of the README and the documentation, for the installed services.
 
-    Each is over within a few queries by its service's own schedule, so the code there can be
-    tried as it stands.
+    Each finishes within a few polls on its service's own schedule, so that code can be tried
+    unchanged.
     """
     from opwatch.progress import Fault
     from opwatch.simulator import Frame
@@ -111,7 +113,7 @@ def add_examples(simulator: Simulator) -> None:
 
 
 def _simulator(port: int) -> tuple[Simulator, dict[str, str]]:
-    """A simulator with its demonstration jobs."""
+    """Return a simulator and its demo jobs, by service."""
     try:
         from opwatch.simulator import Simulator, demo_jobs
 
@@ -122,7 +124,7 @@ def _simulator(port: int) -> tuple[Simulator, dict[str, str]]:
 
 
 def _as_scripted(simulator: Simulator, service: str, result: Ended[Any]) -> bool:
-    """Whether a job came to the end of its script, by way of the refusals that stand there."""
+    """Return whether a job reached the end of its script, including its scripted refusals."""
     demo: Demo = simulator.simulation(service).demo
     last = result.progress
     if result.error is not None or last is None or last.phase is not demo.ending:

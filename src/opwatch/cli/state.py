@@ -1,18 +1,18 @@
-"""The state file of `--state`: where each wait stands, so that another run can continue with it.
+"""The file of `--state`: the state of each wait, so that another run can resume it.
 
-The file is a JSON object: the token of each unfinished wait, the last answer of each job that is
-over, and how each other wait ended. While a run is under way, it is followed by a line for each
-change, so a save costs the same however many jobs there are. When the lines outgrow the object, and
-at the end of a run, both are written anew as one object: beside the old file, then put in its
-place. A line that a crash cut off counts as not written. A token holds no address and no
-credential; the file is still readable by its owner alone, and locked by the run that uses it.
+The file is a JSON object: the token of each unfinished wait, the last answer of each finished job,
+and the outcome of each wait that ended before its job. During a run, a line is appended for each
+change, so a save costs the same for any number of jobs. When the lines outgrow the object, and at
+the end of a run, everything is rewritten as one object in a new file, which replaces the old one. A
+line that a crash cut off is ignored. Tokens contain no addresses or credentials; even so, only the
+owner can read the file. The run that uses it locks it.
 
-Right before each request a line says so. A run that is killed before it could write down the answer
-has polled all the same: the next run waits as long after that as it would after an answer.
+A line is also written right before each request. If a run is killed before it saves the answer, the
+service was polled nevertheless, so the next run waits as long as it would after an answer.
 
-A job that is over isn't polled again: its outcome is repeated. Of a wait that ended by itself
-(deadline, stall, an error that no retry fixed) only that is kept: a run that names the job begins
-a new wait.
+A finished job isn't polled again: its outcome is repeated. If a wait ended before its job (with a
+deadline, a stall, or an error that no retry fixed), only its outcome is saved, and a run that names
+the job begins a new wait.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ from opwatch.reading import count, parse_time, percent, text
 
 VERSION = 1
 LEAST_JOURNAL = 64 * 1024
-"""Bytes of lines after the object that are never worth writing it anew."""
+"""Bytes of lines after the object up to which it isn't worth rewriting the file."""
 logger = logging.getLogger("opwatch")
 
 
 class StateFile:
-    """The waits that a file holds; without a path it only remembers."""
+    """The waits in a state file; without a path, they are kept in memory only."""
 
     def __init__(self, path: Path | None) -> None:
         self._path: Path | None = None
         self.tokens: dict[Job, str] = {}
         """The token of each unfinished wait."""
         self.ended: dict[Job, Progress[Any]] = {}
-        """The last answer of each job that is over."""
+        """The last answer of each finished job."""
         self.stopped: dict[Job, str] = {}
-        """How each wait ended that ended without the job's end."""
+        """The outcome of each wait that ended before its job."""
         self.exists = False
         self._file: BinaryIO | None = None
         self._size = 0
         """Bytes of the object in the file."""
         self._journal = 0
-        """Bytes of the lines behind it."""
+        """Bytes of the lines after it."""
         self._failing = self._must_rewrite = False
         """Whether the next save writes the whole file: the last one failed, or was cut off."""
         if path is not None:
@@ -74,11 +74,11 @@ class StateFile:
 
     @property
     def jobs(self) -> list[Job]:
-        """Those that there is something to say of without beginning again."""
+        """The jobs that can be resumed, or whose outcome can be repeated."""
         return [*self.tokens, *self.ended]
 
     def on_event(self, event: Event[Any]) -> None:
-        """Keep what an event changes."""
+        """Save what an event changes."""
         progress, error = event.progress, event.error
         if isinstance(event, Ended) and error is not None:
             if not isinstance(error, WaitCancelled):
@@ -90,23 +90,23 @@ class StateFile:
             self.waits(event.job, event.token)
 
     def sending(self, job: Job) -> None:
-        """Note that a poll is about to be sent."""
+        """Save that a poll is about to be sent."""
         self._save(job, sent=clocks.current.get().epoch())
 
     def waits(self, job: Job, token: str) -> None:
-        """Note where a wait stands."""
+        """Save the token of a wait."""
         self._forget(job)
         self.tokens[job] = token
         self._save(job, token=token)
 
     def over(self, job: Job, progress: Progress[Any]) -> None:
-        """Note how a job ended."""
+        """Save how a job ended."""
         self._forget(job)
         self.ended[job] = progress
         self._save(job, answer=progress.to_dict())
 
     def stops(self, job: Job, outcome: str) -> None:
-        """Note that a wait ended by itself, and how."""
+        """Save the outcome of a wait that ended before its job."""
         self._forget(job)
         self.stopped[job] = outcome
         self._save(job, stopped=outcome)
@@ -116,7 +116,7 @@ class StateFile:
             kept.pop(job, None)
 
     def _save(self, job: Job, **what: Any) -> None:
-        """Write a line; a disk that is full for a while doesn't end a wait of hours."""
+        """Write a line; a disk that is temporarily full doesn't end a wait of hours."""
         if self._path is None:
             return
         line = (json.dumps(_entry(job, **what)) + "\n").encode()
@@ -132,20 +132,20 @@ class StateFile:
                 self._journal += len(line)
         except ConfigurationError as error:
             if not self._failing:
-                logger.warning("%s; the watching continues", error)
+                logger.warning("%s; the wait continues", error)
             self._failing = self._must_rewrite = True
         else:
             self._failing = False
 
     def _in_place(self, path: Path) -> BinaryIO | None:
-        """Return the open file if it still is the one that the path names."""
+        """Return the open file if the path still names it."""
         try:
             return self._file if self._file is not None and _is(self._file, path) else None
         except OSError:
             return None
 
     def write(self) -> None:
-        """Put the whole file in its place; `ConfigurationError` if it can't be written."""
+        """Replace the complete file; raise `ConfigurationError` if it can't be written."""
         if self._path is None:
             return
         content = self._text().encode()
@@ -157,7 +157,7 @@ class StateFile:
         self._must_rewrite, self.exists = False, True
 
     def close(self) -> None:
-        """Leave one object in the file, and let another run use it."""
+        """Rewrite the file as one object, and unlock it."""
         if self._file is not None and self._journal:
             try:
                 self.write()
@@ -202,7 +202,7 @@ class StateFile:
             raise ConfigurationError(str(error)) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigurationError(
-                f"damaged state file {path} ({_why(error)}); delete it to start again"
+                f"the state file {path} is damaged ({_why(error)}); delete it to start over"
             ) from None
 
     def _take(self, job: Job, entry: dict[str, Any], sent: dict[Job, float]) -> None:
@@ -219,7 +219,7 @@ class StateFile:
         elif "token" in entry:
             found, _ = polling.load(entry["token"], service=job[0], now=0.0, epoch=0.0)
             if found != job[1]:
-                raise ValueError("a token is of another job")
+                raise ValueError("a token belongs to another job")
             self.tokens[job] = entry["token"]
         else:
             self.ended[job] = _answer(job, entry["answer"])
@@ -230,11 +230,11 @@ def _entry(job: Job, **what: Any) -> dict[str, Any]:
 
 
 class _UnknownService(Exception):
-    """An entry is of a service that isn't installed; the message names those that are."""
+    """An entry's service isn't installed; the message names those that are."""
 
 
 def _entries(content: str) -> Iterator[dict[str, Any]]:
-    """Yield what the object holds, then what the lines behind it say."""
+    """Yield the entries of the object, then those of the lines after it."""
     fields, end = json.JSONDecoder().raw_decode(content)
     version = fields["opwatch_state"]
     if type(version) is int and version > VERSION:
@@ -244,7 +244,7 @@ def _entries(content: str) -> Iterator[dict[str, Any]]:
     if version != VERSION:
         raise ValueError(f"version {version!r:.20}, this opwatch reads version {VERSION}")
     yield from fields["jobs"]
-    *lines, _ = f"{content[end:]}".split("\n")  # behind the last newline: what a crash cut off
+    *lines, _ = f"{content[end:]}".split("\n")  # after the last newline: what a crash cut off
     yield from (json.loads(line) for line in lines if line)
 
 
@@ -257,7 +257,7 @@ def _job(entry: dict[str, Any], known: list[str]) -> Job:
 
 def _time(value: Any) -> float:
     if type(value) not in (int, float) or not abs(value) < 1e12:
-        raise ValueError("a time that is none")
+        raise ValueError("an invalid time")
     return float(value)
 
 
@@ -266,7 +266,7 @@ def _answer(job: Job, fields: dict[str, Any]) -> Progress[None]:
     fault = fields["fault"]
     phase = Phase(fields["phase"])
     if not phase.is_final:
-        raise ValueError("a job without a token is not over")
+        raise ValueError("an unfinished job has no token")
     return Progress(
         service=job[0],
         job_id=job[1],
@@ -291,7 +291,7 @@ def _after_a_lost_answer(job: Job, token: str, epoch: float) -> str:
 def _why(error: Exception) -> str:
     if isinstance(error, ConfigurationError):
         return error.message
-    return str(error) if type(error) is ValueError else "not what opwatch writes"
+    return str(error) if type(error) is ValueError else "opwatch didn't write this"
 
 
 # --- the file system ------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def _locked(path: Path, named: Path) -> BinaryIO | None:
     """Open and lock an existing file; None if there is none."""
     while True:
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # a device may be read without end
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a device may never end
                 raise ConfigurationError(f"the state file {named} is not a regular file")
             file = path.open("r+b")
         except FileNotFoundError:
@@ -333,17 +333,18 @@ def _lock(file: BinaryIO, path: Path) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise ConfigurationError(
-            f"the state file {path} is in use by another run of opwatch; stop that run, or give "
-            "this one another file"
+            f"the state file {path} is in use by another run of opwatch; stop that run, or use "
+            "another file"
         ) from None
     except OSError:
-        return  # a file system without locks
+        return  # the file system has no locks
 
 
 def _replace(path: Path, content: bytes, *, is_new: bool) -> BinaryIO | None:
     """Write a file beside `path`, to the disk, and put it in its place: all or nothing.
 
-    Return it, open and locked. One that `is_new` replaces none that another run has just created.
+    Return it, open and locked. If it `is_new`, it doesn't replace one that another run has just
+    created.
     """
     number, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)  # mode 0600
     file = os.fdopen(number, "r+b")
@@ -378,7 +379,7 @@ def _linked(file: Path, path: Path) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the renaming last, where folders can be opened and synced."""
+    """Make the rename durable, if folders can be opened and synced."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:

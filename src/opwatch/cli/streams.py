@@ -1,10 +1,10 @@
-"""The standard streams of a run: what becomes of output that cannot be written.
+"""The standard streams of a run, and what happens if output can't be written.
 
-Python, click and rich each end a process in their own way when a write fails, with exit code 1 or
-120, or with a traceback. Exit code 1 means that a job failed, so none of them may see it: a failed
-write to standard output raises `OutputLost` instead of OSError, and one to standard error raises
-nothing. A stream that is closed from the start (`>&-`) is one that nobody wants; what is written
-to it goes nowhere.
+When a write fails, Python, click and rich each end the process in their own way: with exit code 1
+or 120, or with a traceback. Exit code 1 means that a job failed, so they must not see the error: a
+failed write to standard output raises `OutputLost` instead of OSError, and a failed write to
+standard error raises nothing. Output to a stream that was closed from the start (`>&-`) is
+discarded.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import IO, Any, TextIO, cast
 
 
 class OutputLost(Exception):
-    """Standard output cannot be written."""
+    """Standard output can't be written."""
 
     def __init__(self, error: OSError) -> None:
-        super().__init__(f"cannot write to standard output: {error.strerror or error}")
+        super().__init__(f"can't write to standard output: {error.strerror or error}")
         self.nobody_reads = error.errno == errno.EPIPE
-        """Whether the reader of a pipe went away, as `head` does: that is no mistake."""
+        """Whether the reader closed the pipe, as `head` does, which isn't an error."""
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Replace `sys.stdout` and `sys.stderr` by streams that fail as described above."""
+    """Replace `sys.stdout` and `sys.stderr` with streams that fail as described above."""
     before = sys.stdout, sys.stderr
     with ExitStack() as stack:
         found = [stream or stack.enter_context(_nowhere()) for stream in before]
@@ -51,14 +51,14 @@ def _nowhere() -> TextIO:
 
 
 def _tolerate_any_text(stream: TextIO) -> None:
-    """A terminal that cannot show a character shows another; it ends nothing."""
+    """Replace characters that the terminal can't show, instead of raising an error."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")
 
 
 class _Guarded:
-    """A stream of text, or of the bytes below it: click writes to those where it must."""
+    """A text stream, or its underlying byte stream, to which click sometimes writes."""
 
     def __init__(self, stream: IO[Any], *, raises: bool) -> None:
         self._stream = stream
@@ -76,7 +76,7 @@ class _Guarded:
         self._try(self._stream.flush)
 
     def end(self) -> None:
-        """Leave nothing behind that fails again when the process ends."""
+        """Leave nothing buffered that would fail again when the process exits."""
         try:
             self._stream.flush()
         except OSError:
@@ -86,12 +86,12 @@ class _Guarded:
         try:
             act(*arguments)
         except OSError as error:
-            # A thread that draws has nobody to raise to; the main thread's next write fails too.
+            # Nothing catches what a drawing thread raises; the main thread's next write fails, too.
             if self._raises and threading.current_thread() is threading.main_thread():
                 raise OutputLost(error) from None
 
     def _silence(self) -> None:
-        """What is still buffered has nowhere to go."""
+        """Discard what is still buffered."""
         with suppress(OSError, ValueError):
             number = self._stream.fileno()
             with _nowhere() as nowhere:

@@ -1,7 +1,7 @@
-"""What stands on the command line, as values: durations, jobs, files of variables.
+"""Values from the command line: durations, jobs, env files.
 
-Each refusal is one line that says what was meant to stand there. A value of a file of variables
-may be a credential, so no message shows one.
+Each error is one line that says what is expected. A value in an env file may be a credential, so no
+message shows one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
 def seconds(text: str) -> float:
-    """`"90s"`, `"15m"`, `"1h30m"` or `"3600"` in seconds; ValueError for anything else."""
+    """Return `"90s"`, `"15m"`, `"1h30m"` or `"3600"` in seconds; otherwise, raise ValueError."""
     text = text.strip().lower()
     if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
         total = float(text)
@@ -36,18 +36,18 @@ def seconds(text: str) -> float:
 
 
 LEAST_DELAY = 1.0
-"""Seconds between two queries, the least that the command takes: less would be a burden."""
+"""The minimum seconds between two polls that the command accepts, to spare the service."""
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
-    """The callback of an option: seconds, or None for "none"."""
+    """Return an option's value in seconds, or None for "none"."""
     if value.strip().lower() == "none":
         return None
     try:
         return _fitting(seconds(value), 0.0)
     except ValueError:
         raise click.BadParameter(
-            f"{value!r:.40} is no duration; give 90s, 15m, 2h, 1h30m, 7d, 3600, or none for no "
+            f"{value!r:.40} is not a duration; use 90s, 15m, 2h, 1h30m, 7d, 3600, or none for no "
             "limit",
             ctx,
             param,
@@ -57,41 +57,41 @@ def duration(ctx: click.Context, param: click.Parameter, value: str) -> float | 
 
 
 def delays(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
-    """The callback of an option: the delays of a schedule, None if it is not given."""
+    """Return the delays of a schedule in seconds, or None if the option isn't given."""
     if value is None:
         return None
     try:
         return tuple(_fitting(seconds(part), LEAST_DELAY) for part in value.split(","))
     except ValueError:
         raise click.BadParameter(
-            f"{value!r:.80} is no list of durations; give 5s,10s,30s say", ctx, param
+            f"{value!r:.80} is not a list of durations like 5s,10s,30s", ctx, param
         ) from None
     except _OutOfRange as error:
-        raise click.BadParameter(f"a delay of {value!r:.80} is {error}", ctx, param) from None
+        raise click.BadParameter(f"a delay in {value!r:.80} is {error}", ctx, param) from None
 
 
 class _OutOfRange(Exception):
-    """A duration that the option does not take; the message says why."""
+    """A duration that the option doesn't accept; the message says why."""
 
 
 def _fitting(total: float, least: float) -> float:
     from opwatch.core.polling import LONGEST  # here, since it costs more than all of --help
 
     if total < least:
-        raise _OutOfRange(f"too short: at least {least:g}s")
+        raise _OutOfRange(f"too short (minimum {least:g}s)")
     if total > LONGEST:
-        raise _OutOfRange(f"too long: at most {LONGEST / 86_400:.0f}d")
+        raise _OutOfRange(f"too long (maximum {LONGEST / 86_400:.0f}d)")
     return total
 
 
 # --- jobs -----------------------------------------------------------------------------------------
 
 Job = tuple[str, str]
-"""A service's name and the id of one of its jobs."""
+"""A service's name and the ID of one of its jobs."""
 
 
 def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The words a shell offers where a job stands: the services; an id only its owner knows."""
+    """Return a shell's completions for a job: the services, as IDs can't be guessed."""
     from opwatch.services import names
 
     given = ctx.params.get(param.name or "") or ()
@@ -101,9 +101,9 @@ def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 
 def jobs(words: Sequence[str], known: Iterable[str]) -> list[Job]:
-    """The jobs that `SERVICE ID...` or `SERVICE:ID...` names, each once, in their order.
+    """Return the jobs that `SERVICE ID...` or `SERVICE:ID...` names, in order, without duplicates.
 
-    Raises `click.UsageError` for a service that is not among `known`, or where no id stands.
+    Raises `click.UsageError` for a service that isn't in `known`, and if an ID is missing.
     """
     services = list(known)
     first, *ids = words
@@ -112,13 +112,13 @@ def jobs(words: Sequence[str], known: Iterable[str]) -> list[Job]:
     else:
         _check_service(first, services)
         if not ids:
-            raise click.UsageError(f"no job id after {first!r}; give {first} ID")
+            raise click.UsageError(f"missing job ID after {first!r}")
         pairs = [(first, job_id) for job_id in ids]
         for job_id in ids:
             if job_id.partition(":")[0] in services:
                 raise click.UsageError(
                     f"{job_id!r} after {first!r} mixes two forms; "
-                    "give SERVICE ID... or SERVICE:ID for every job"
+                    "use SERVICE ID... or SERVICE:ID for every job"
                 )
     return list(dict.fromkeys(_checked(pair) for pair in pairs))
 
@@ -134,7 +134,7 @@ def of_spec(spec: Path, ids: Sequence[str]) -> list[str]:
 def _pair(word: str, services: list[str]) -> Job:
     service, colon, job_id = word.partition(":")
     if not colon:
-        raise click.UsageError(f"{word!r} names no service; give SERVICE:{word}")
+        raise click.UsageError(f"{word!r} has no service; use SERVICE:{word}")
     _check_service(service, services)
     return service, job_id
 
@@ -153,34 +153,34 @@ def _checked(job: Job) -> Job:
     try:
         check_id(job[1], "job ID", parts=parts)
     except ConfigurationError as error:
-        raise click.UsageError(f"a job ID of {job[0]} {error.problem}") from None
+        raise click.UsageError(f"the {job[0]} job ID {error.problem}") from None
     return job
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """What to say of a name that is not known: the near ones, then all."""
+    """Return a message about an unknown name: similar names, then all names."""
     import difflib
 
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
-    meant = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"unknown {kind} {name!r:.80}; {meant}there are {', '.join(names)}"
+    these = f"did you mean {' or '.join(near)}? The" if near else "the"
+    return f"unknown {kind} {name!r:.80}; {these} {kind}s are {', '.join(names)}"
 
 
-# --- files of variables ---------------------------------------------------------------------------
+# --- env files ------------------------------------------------------------------------------------
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
 _COMMENT = re.compile(r"[ \t]#")
 _BLANK = " \t"
 _LARGEST = 1024 * 1024
-"""Bytes of a file: more is not read, as a device has no end."""
+"""Bytes of a file: a larger one is refused, as a device has no end."""
 
 
 def load_environment(path: Path) -> None:
     """Set the variables of a file: `NAME=value` lines, `#` comments, quotes around a whole value.
 
-    What the file says wins over the environment, since it was named on purpose. Raises
-    `ConfigurationError` with the number of a line that is no such line, and sets nothing then.
+    The file takes precedence over the environment, since the user named it. Raises
+    `ConfigurationError` with the number of the first invalid line, and then sets nothing.
     """
     os.environ.update(_variables(re.split(r"\r?\n", _text(path)), path))
 
@@ -196,8 +196,8 @@ def _text(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        pass  # its text holds what was read
-    raise ConfigurationError(f"cannot read the env file {path}: it is not UTF-8 text")
+        pass  # the error's text contains what was read
+    raise ConfigurationError(f"can't read the env file {path}: it is not UTF-8 text")
 
 
 def _variables(lines: list[str], path: Path) -> dict[str, str]:
@@ -210,7 +210,7 @@ def _variables(lines: list[str], path: Path) -> dict[str, str]:
             continue
         match = _LINE.fullmatch(line)
         if match is None or "\0" in line:
-            raise ConfigurationError(f"{path}, line {number}: not of the form NAME=value")
+            raise ConfigurationError(f"{path}, line {number}: expected NAME=value")
         wrong = _wrong(match[2])
         if wrong is not None:
             raise ConfigurationError(f"{path}, line {number}: {wrong}")
@@ -219,18 +219,18 @@ def _variables(lines: list[str], path: Path) -> dict[str, str]:
 
 
 def _wrong(text: str) -> str | None:
-    """What is wrong with what stands behind `NAME=`, without a word of it: it may be a secret."""
+    """Return what is wrong with the text after `NAME=`, without quoting it: it may be a secret."""
     value = text.strip(_BLANK)
     if value[:1] in ("'", '"'):
         _, *parts = value.split(value[0])
         if len(parts) == 1:
             return f"the quote {value[0]} is not closed"
         if parts[-1] or any(_COMMENT.match(part) for part in parts[1:]):
-            return "something stands behind the closing quote; a comment needs a line of its own"
+            return "unexpected text after the closing quote; put a comment on its own line"
     elif _COMMENT.search(text):
         return (
-            "a # after white space is no comment there; put the comment on a line of its own, "
-            "or quotes around the value"
+            "a # after a space doesn't start a comment here; put a comment on its own line, "
+            "or quote the value"
         )
     return None
 

@@ -1,8 +1,8 @@
-"""Watches several jobs of several services at once, and tells sinks what happens.
+"""Watches jobs of several services concurrently, and reports their events to sinks.
 
-Each job is a `wait` or a `resume` of its service's client, in a task of its own; everything that is
-shown or kept comes from its events. One event loop serves all jobs; each service has one client, so
-a rate limit holds all its jobs.
+Each job is a `wait` or `resume` of its service's client, in its own task; everything that is shown
+or saved comes from its events. All jobs share one event loop; each service has one client, so a
+rate limit pauses all its jobs.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from opwatch.events import Ended, Event, Started
 
 
 class Sink(Protocol):
-    """What is told of every event: bars, lines, a collection."""
+    """Receives every event: bars, lines, or a collection."""
 
     def on_event(self, event: Event[Any]) -> None: ...
 
     def close(self) -> None:
-        """All is over."""
+        """Finish: no more events will come."""
 
 
 @attrs.frozen
 class Limits:
-    """How long each job is watched."""
+    """How long each job is watched, in seconds; None for no limit."""
 
     timeout: float | None = None
     stall_timeout: float | None = None
 
 
 class Crew:
-    """All jobs that are watched together, and how each one's watching ended."""
+    """All jobs that are watched together, and how each wait ended."""
 
     def __init__(self, state: StateFile, *sinks: Sink) -> None:
         self.state = state
@@ -49,9 +49,9 @@ class Crew:
         self._sinks = list(sinks)
 
     def __call__(self, event: Event[Any]) -> None:
-        """Keep an event, then tell every sink, in their order.
+        """Save an event, then pass it to every sink in order.
 
-        One that fails is told no more, and ends the watching.
+        A sink that fails gets no more events, and its error ends the run.
         """
         self.state.on_event(event)
         if isinstance(event, Ended):
@@ -64,11 +64,11 @@ class Crew:
                 raise
 
     def sending(self, service: str, job_id: str) -> None:
-        """Note that a poll is about to be sent."""
+        """Record that a poll is about to be sent."""
         self.state.sending((service, job_id))
 
     def close(self) -> None:
-        """Tell every sink that all is over, the last first; one that fails stops no other."""
+        """Close every sink, the last one first, even if one of them fails."""
         with ExitStack() as stack:
             stack.callback(self.state.close)
             for sink in self._sinks:
@@ -78,7 +78,7 @@ class Crew:
     async def watch(
         self, jobs: list[Job], clients: Mapping[str, AsyncClient[Any]], limits: Limits
     ) -> None:
-        """Watch all jobs to the end of each; the clients are closed then."""
+        """Watch all jobs until they finish, then close the clients."""
         async with AsyncExitStack() as stack:
             for client in clients.values():
                 await stack.enter_async_context(client)
@@ -87,7 +87,7 @@ class Crew:
                     group.start_soon(self._follow, job, clients[job[0]], limits)
 
     async def _follow(self, job: Job, client: AsyncClient[Any], limits: Limits) -> None:
-        """Watch one job; what ends the wait is an event, and isn't raised."""
+        """Watch one job; an error that ends the wait is reported as an event, not raised."""
         time = datetime.fromtimestamp(clocks.current.get().epoch(), UTC)
         said: dict[str, Any] = {"service": job[0], "job_id": job[1], "time": time}
         if (ended := self.state.ended.get(job)) is not None:
@@ -100,5 +100,5 @@ class Crew:
             else:
                 await client.wait(job[1], on_event=self, **attrs.asdict(limits))
         except OpwatchError as error:
-            if job not in self.results:  # refused before the wait began
+            if job not in self.results:  # an error before the wait began
                 self(Ended(error=error, **said))

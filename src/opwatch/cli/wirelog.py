@@ -1,6 +1,6 @@
 """The request log of `--verbose`: method, address, status, seconds.
 
-No header, no body and no query is shown: they may hold a credential.
+Headers, bodies and query strings aren't shown: they may contain credentials.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from opwatch.net.message import Answer, Request
 
 
 def log_requests() -> None:
-    """Log every request of the clients that are created from here on."""
+    """Log every request of the clients that are created from now on."""
     blocking, asynchronous = net.open_blocking.get(), net.open_async.get()
     net.open_blocking.set(lambda settings: _logged(blocking(settings)))
     net.open_async.set(lambda settings: _logged_async(asynchronous(settings)))
@@ -46,7 +46,7 @@ def _logged_async(transport: Any) -> Any:
 
 
 class _Timed:
-    """Logs one request when it is over, however that is."""
+    """Logs one request when it ends, however it ends."""
 
     answer: Answer
 
@@ -64,5 +64,5 @@ class _Timed:
         elif isinstance(error, OpwatchError):
             result = error.message
         else:
-            result = "given up"
+            result = "cancelled"
         complain(f"{self._what} {result} {time.monotonic() - self._began:.3f} s")

@@ -47,7 +47,7 @@ class Holds:
             self._gates[origin], place = polling.admit(self._gates[origin], now)
         left = gate.asked - now if gate.asked > now else None
         why = f"asked for no requests for another {left:.0f} s" if left else "limits the rate"
-        error = RateLimited(f"not sent, since {origin} {why}", retry_after=left)
+        error = RateLimited(f"no request was sent, because {origin} {why}", retry_after=left)
         error.held_until = place
         raise error
 

@@ -82,7 +82,7 @@ class Turn:
         """Raise what keeps a request from being sent now; otherwise, say that it is."""
         if time.monotonic() >= self.end:
             raise TransportError(
-                f"not sent: `request_timeout` ({self.io.request_timeout:g} s) was used up before"
+                f"`request_timeout` ({self.io.request_timeout:g} s) passed before the request"
             )
         self.holds.check(request, self.clock.now(), self.last)
         if self.sending is not None:
@@ -251,12 +251,14 @@ class _Io:
 
     def _no_slot(self) -> TransportError:
         return TransportError(
-            f"not sent within `request_timeout` ({self.request_timeout:g} s): "
+            f"no request was sent within `request_timeout` ({self.request_timeout:g} s), because "
             f"`max_in_flight` ({self.max_in_flight}) other requests were in flight"
         )
 
     def _no_token(self) -> TransportError:
-        return TransportError(f"no token within `request_timeout` ({self.request_timeout:g} s)")
+        return TransportError(
+            f"no token arrived within `request_timeout` ({self.request_timeout:g} s)"
+        )
 
 
 class BlockingIo(_Io):

@@ -134,7 +134,7 @@ def _delays(delays: Any) -> tuple[float, ...]:
     checked(delays, "delays", is_sequence, "a sequence of seconds")
     if found := tuple(seconds(delay, "delays") for delay in delays):
         return found
-    raise ConfigurationError("must hold at least one delay, not ()", argument="delays")
+    raise ConfigurationError("must contain at least one delay, not ()", argument="delays")
 
 
 @attrs.frozen
@@ -427,8 +427,8 @@ def admit(gate: Gate, now: float) -> tuple[Gate, float]:
 # --- tokens ---------------------------------------------------------------------------------------
 
 TOKEN_VERSION = 1
-NEWER = "use the opwatch that wrote it, or a newer one"
-WHOLE = "pass what `.token` or `Step.token` returned, unchanged"
+NEWER = "use the version of opwatch that wrote it, or a newer one"
+WHOLE = "pass the value of `.token` or `Step.token` unchanged"
 
 
 class NewerVersion(ConfigurationError):
@@ -544,7 +544,7 @@ def _fields(token: str) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or not _is_count(fields.get("v")):
-        raise _bad_token(f"isn't a token of opwatch, or was cut off: {str(token)[:40]!r}")
+        raise _bad_token(f"isn't a complete opwatch token: {str(token)[:40]!r}")
     if fields["v"] != TOKEN_VERSION:
         problem = f"has version {fields['v']}; this opwatch reads version {TOKEN_VERSION}"
         raise NewerVersion(problem, argument="token", advice=NEWER)

@@ -198,7 +198,7 @@ class Run(Generic[W]):
 
     def interrupt(self) -> None:
         """End the wait because something outside of it did: Ctrl-C, a task that is cancelled."""
-        self._break(WaitCancelled("the watching was stopped; the job is still running"))
+        self._break(WaitCancelled("the wait was interrupted; the job is still running"))
 
     def starts(self) -> list[Event[W]]:
         """Return the events of a wait that begins."""
@@ -253,7 +253,8 @@ class Run(Generic[W]):
         """Poll no earlier than the service asked for; if that is too late, the wait ends now."""
         pause = until - now
         if polling.is_too_long(pause, now, self.state.plan.deadline):
-            text = f"asks for a pause of {pause:.15g} s (Retry-After), {self._beyond(pause)}"
+            asked = f"the service asks for a pause of {pause:.15g} s (Retry-After)"
+            text = f"{asked}, which is {self._beyond(pause)}"
             self._break(RateLimited(text, retry_after=pause))
         else:
             self._hold(until)
@@ -296,12 +297,13 @@ class Run(Generic[W]):
         assert trouble is not None
         pause = getattr(trouble, "retry_after", None) or 0.0
         if trouble.held_until is not None:
-            text = f"{trouble.message} (Retry-After), {self._beyond(pause)}"
+            text = f"{trouble.message} (Retry-After), which is {self._beyond(pause)}"
             return RateLimited(text, retry_after=pause)
         deadline, now = self.state.plan.deadline, self._clock.now()
         if trouble.transient and deadline is not None and deadline - now < pause <= LONGEST_PAUSE:
-            asked = f"it asks for a pause of {pause:g} s (Retry-After), beyond the wait's deadline"
-            trouble.message = f"{trouble.message.removesuffix('.')}; {asked}"
+            asked = f"the service asks for a pause of {pause:g} s (Retry-After)"
+            beyond = "which is beyond the wait's deadline"
+            trouble.message = f"{trouble.message.removesuffix('.')}; {asked}, {beyond}"
         return trouble
 
     def _break(self, error: OpwatchError) -> None:

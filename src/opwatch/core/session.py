@@ -211,7 +211,7 @@ class Session(Generic[W]):
             text = "the answer about how the job ended is about another job"
             return seen._replace(trouble=BadResponse(text, status=200), doubtful=True)
         if found.phase in (Phase.PENDING, Phase.RUNNING):
-            text = "the job is over, and doesn't say yet how it ended"
+            text = "the job is over, but the service doesn't say yet how it ended"
             return seen._replace(trouble=Unavailable(text))
         return seen if found.phase in (Phase.ENDED, Phase.UNKNOWN) else Seen(found)
 
@@ -235,10 +235,10 @@ class Session(Generic[W]):
     def unresolved(self, progress: Progress[W], error: OpwatchError) -> None:
         """Warn that a job is over and that looking up how it ended, or why, failed."""
         name, job_id = self.service.name, progress.job_id
-        known = "over, but not known how"
+        known = "ended, but its outcome is unknown"
         if progress.phase is not Phase.ENDED:
-            known = f"{progress.phase}, but not known why"
-        logger.warning("%s %s: %s: %s", name, job_id, known, error._what())
+            known = f"ended as {progress.phase}, but the reason is unknown"
+        logger.warning("%s %s %s: %s", name, job_id, known, error._what())
 
     def _stranger(self, answer: Answer) -> ConfigurationError | None:
         """Return the error for another service's answer: no retry would make it one of this."""
@@ -251,12 +251,14 @@ class Session(Generic[W]):
 
     def unknown(self, state: object) -> Phase:
         """Return `Phase.UNKNOWN`; warn once about each state that this version doesn't know."""
+        if state is None:
+            return self._warn("sent an answer without a valid state")
         text = printable(str(state), 80)
         return self._warn(f"reports a state that this version doesn't know: {text!r}")
 
     def contradicted(self, field: str) -> Phase:
         """Return `Phase.UNKNOWN` for a success beside an error; warn once."""
-        return self._warn(f"reports success and an error (`{field}`) in one answer")
+        return self._warn(f"reports both success and an error (`{field}`) in one answer")
 
     def _warn(self, text: str) -> Phase:
         if text not in self._warned and len(self._warned) < 100:
@@ -285,10 +287,12 @@ class Session(Generic[W]):
             message = message if message in service.known else _WORDS[status]
             request_id = request_id if _UUID.fullmatch(request_id or "") else None
         text = printable(answer.erased(message or ""))
-        text = text or f"answered: {excerpt(answer) or 'nothing'}"
+        if not text:
+            body = excerpt(answer)
+            text = f'the response was "{body}"' if body else "the response was empty"
         is_redirect = 300 <= status < 400
         if is_redirect:
-            text = "redirects, which opwatch doesn't follow"
+            text = "the response was a redirect, which opwatch doesn't follow"
         return kind(
             f"{text}{pause_in_words(pause)}",
             status=status,
@@ -301,9 +305,9 @@ class Session(Generic[W]):
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 _WORDS = {
-    401: "refused the credentials",
+    401: "the credentials were refused",
     403: "the credentials don't permit this",
-    407: "a proxy asks for credentials",
+    407: "a proxy requires credentials",
 }
 
 

@@ -187,7 +187,7 @@ async def _dialed(io: Io, host: str, port: int, end: float, whom: str) -> Connec
             return connection
         except OSError as error:
             reasons[_reason(error)] = None
-    why = "; ".join(reasons) or "its name has no address"
+    why = "; ".join(reasons) or "the host name has no address"
     raise TransportError(f"could not connect to {whom}: {why}")
 
 
@@ -203,7 +203,7 @@ async def _open_tunnel(connection: Connection, proxy: Proxy, target: str, end: f
         raise failure(error, whom, seconds) from None
     if answer.status == 407:
         refused = TransportError(
-            f"{whom} did not accept its credentials (407)",
+            f"{whom} refused the credentials (407)",
             advice="check the user and password in HTTPS_PROXY or ALL_PROXY",
         )
         refused.transient = False

@@ -88,7 +88,11 @@ async def _query_gateway(
     try:
         fields, gateway = await call(project_id=project_id, instance_id=job_id)
     except PermissionDenied as error:
-        logger.warning("apig %s: created, but not known if usable: %s", job_id, error._what())
+        logger.warning(
+            "apig %s was created, but opwatch can't tell whether it is usable: %s",
+            job_id,
+            error._what(),
+        )
         return Seen(progress)
     if is_another(fields.get("id"), job_id):
         raise BadResponse("the answer is about another gateway", status=200)

@@ -203,7 +203,7 @@ class _Apig:
             return _gateway(frame, job)
         word = frame.state or _WORDS.get(frame.phase or Phase.UNKNOWN)
         if word is None:
-            raise ConfigurationError(f"APIG has no word for {frame.phase}: give state='...'")
+            raise ConfigurationError(f"APIG has no state for {frame.phase}; pass state='...'")
         percent = frame.percent
         if percent is None and frame.phase is not None:
             percent = _PERCENT.get(frame.phase)
@@ -233,7 +233,7 @@ class _Apig:
         known = table.get(code)
         status = frame.status or (known and known[0])
         if status is None:
-            raise ConfigurationError(f"APIG documents no error {code!r}; give its status too")
+            raise ConfigurationError(f"APIG documents no error {code!r}; pass its status, too")
         message = frame.message or (known[1] if known else "An error of the service's own")
         if operation == "token":
             return status, {"error": {"code": status, "message": message, "title": code}}
@@ -316,7 +316,7 @@ class _Apig:
 def _gateway(frame: Frame, job: Job | None) -> dict[str, Any]:
     status = frame.state or _GATEWAY_WORDS.get(frame.phase or Phase.UNKNOWN)
     if status is None:
-        raise ConfigurationError(f"a gateway has no status for {frame.phase}: give state='...'")
+        raise ConfigurationError(f"a gateway has no status for {frame.phase}; pass state='...'")
     started = 0.0 if job is None else job.started_at or 0.0
     usable = status == _GATEWAY_WORDS[Phase.SUCCEEDED]
     return {

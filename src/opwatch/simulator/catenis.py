@@ -127,7 +127,7 @@ class _Catenis:
         text = frame.error or _TEXTS.get(frame.status or 0, "An error")
         status = frame.status or ERRORS.get(text)
         if status is None:
-            raise ConfigurationError(f"Catenis documents no error {text!r}; give its status too")
+            raise ConfigurationError(f"Catenis documents no error {text!r}; pass its status, too")
         return status, {"status": "error", "message": frame.message or text}
 
     def token(self, state: State) -> str:
@@ -233,7 +233,7 @@ def _date(day: str) -> date | None:
 
 def _progress(frame: Frame, job: Job | None) -> dict[str, Any]:
     if frame.state is not None or frame.phase in (Phase.CANCELLED, Phase.UNKNOWN):
-        raise ConfigurationError("Catenis has no such state; script it as body or raw")
+        raise ConfigurationError("Catenis has no such state; use body or raw instead")
     progress: dict[str, Any] = {
         "bytesProcessed": frame.bytes_processed or 0,
         "done": frame.phase in (Phase.SUCCEEDED, Phase.FAILED, Phase.ENDED),
@@ -254,7 +254,7 @@ def _progress(frame: Frame, job: Job | None) -> dict[str, Any]:
 
 def _code(code: str | None) -> int:
     if code is None or not code.isdecimal():
-        raise ConfigurationError(f"Catenis's error codes are whole numbers, not {code!r}")
+        raise ConfigurationError(f"Catenis's error codes must be integers, not {code!r}")
     return int(code)
 
 

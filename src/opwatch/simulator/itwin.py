@@ -155,7 +155,7 @@ class ITwinSimulation:
             return {"job": _job(frame, job)}
         word = frame.state or _WORDS.get(frame.phase or Phase.UNKNOWN)
         if word is None:
-            raise ConfigurationError("an unknown phase needs the word for it: state='...'")
+            raise ConfigurationError("an unknown phase needs a state; pass state='...'")
         percent = 100 if frame.phase is Phase.SUCCEEDED and frame.percent is None else frame.percent
         fields = {"percentage": percent, "state": word, "step": frame.step}
         return {"jobProgress": {name: it for name, it in fields.items() if it is not None}}
@@ -166,7 +166,7 @@ class ITwinSimulation:
         known = table.get(code)
         status = frame.status or (known and known[0])
         if status is None:
-            raise ConfigurationError(f"iTwin documents no error {code!r}; give its status too")
+            raise ConfigurationError(f"iTwin documents no error {code!r}; pass its status, too")
         message = frame.message or (known[1] if known else "An error of the service's own.")
         if operation == "token":
             return status, {"error": code, "error_description": message}
@@ -286,7 +286,7 @@ def nothing_there(exchange: Exchange) -> Reply:
 
 def issues(frame: Frame) -> list[dict[str, Any]]:
     """Why a failed job failed, as the service lists it."""
-    reason = fault_of(frame, "Simulated", "The job failed, as its script says.")
+    reason = fault_of(frame, "Simulated", "The job failed, as scripted.")
     error = {"code": reason.code, "title": "Job failed", "message": reason.message}
     return [{**error, "params": []}]
 

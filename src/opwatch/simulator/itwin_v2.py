@@ -84,7 +84,7 @@ class _ITwinV2(ITwinSimulation):
         phase = frame.phase or Phase.UNKNOWN
         word = frame.state or _WORDS.get(phase)
         if word is None:
-            raise ConfigurationError(f"iTwin v2 has no word for {phase}: give state='...'")
+            raise ConfigurationError(f"iTwin v2 has no state for {phase}; pass state='...'")
         percent = _PERCENT.get(phase) if frame.percent is None else frame.percent
         fields = {"percentage": percent, "state": word}
         return {"progress": {name: it for name, it in fields.items() if it is not None}}

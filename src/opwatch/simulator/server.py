@@ -88,9 +88,9 @@ class Simulator:
     # --- running ---
 
     def start(self) -> None:
-        """Serve, from a thread of this process. Raises `OSError` where the port is taken."""
+        """Start serving in a thread. Raises `OSError` if the port is in use."""
         if self._thread is not None:
-            raise ConfigurationError("the simulator runs already")
+            raise ConfigurationError("the simulator is already running")
         served = self._simulations.values()
         thread = _Thread(self._port, lambda closing: application(self.state, served, closing))
         thread.start()
@@ -125,9 +125,9 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`. Raises `ConfigurationError` where it does not run."""
+        """`http://127.0.0.1:PORT`. Raises `ConfigurationError` if the simulator isn't running."""
         if self._thread is None:
-            raise ConfigurationError("the simulator does not run; use it in a with block")
+            raise ConfigurationError("the simulator isn't running; use it in a with block")
         return f"http://{HOST}:{self._thread.port}"
 
     # --- reaching it ---
@@ -187,10 +187,10 @@ class Simulator:
         return _plugin(service).async_client(**arguments)
 
     def simulation(self, service: str) -> Simulation:
-        """The simulation of that name; `ConfigurationError` lists those there are."""
+        """Return the simulation of a service; `ConfigurationError` lists the services."""
         if (found := self._simulations.get(service)) is None:
-            there_are = ", ".join(self.services)
-            raise ConfigurationError(f"no simulation of {service!r}; there are {there_are}")
+            known = ", ".join(self.services)
+            raise ConfigurationError(f"no simulation of {service!r}; the services are {known}")
         return found
 
     def token(self, service: str) -> str:
@@ -250,10 +250,13 @@ class Simulator:
     def wait_for_requests(
         self, count: int, *, service: str | None = None, timeout: float = 30.0
     ) -> list[Request]:
-        """Block until that many requests came (of a service); all of them, or `TimeoutError`."""
+        """Block until `count` requests arrived (of one service, if given), and return all of them.
+
+        Raises `TimeoutError` after `timeout` seconds.
+        """
         found = self.state.wait_for(count, service, timeout)
         if len(found) < count:
-            raise TimeoutError(f"{len(found)} of {count} requests came within {timeout:g} s")
+            raise TimeoutError(f"{len(found)} of {count} requests arrived within {timeout:g} s")
         return found
 
     # --- playing with it ---

@@ -220,7 +220,7 @@ class State:
         job = Job(service, job_id, script, self)
         with self.lock:
             if (service, job_id) in self._jobs:
-                raise ConfigurationError(f"{service} has a job {job_id!r} already; use job.play()")
+                raise ConfigurationError(f"{service} already has a job {job_id!r}; use job.play()")
             self._jobs[service, job_id] = job
         return job
 

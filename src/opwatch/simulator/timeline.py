@@ -24,7 +24,7 @@ def _phase(value: str | None) -> Phase | None:
         return None if value is None else Phase(value)
     except ValueError:
         names = ", ".join(Phase)
-        raise ConfigurationError(f"unknown phase {value!r}; there are {names}") from None
+        raise ConfigurationError(f"unknown phase {value!r}; the phases are {names}") from None
 
 
 def _frozen(value: Mapping[str, str]) -> Mapping[str, str]:
@@ -88,10 +88,11 @@ class Frame:
         given = [name for name, is_given in kinds.items() if is_given]
         if len(given) != 1:
             raise ConfigurationError(
-                f"a frame is one of {', '.join(kinds)}; given: {', '.join(given) or 'nothing'}"
+                f"a frame needs exactly one of {', '.join(kinds)}; "
+                f"it has {' and '.join(given) or 'none'}"
             )
         if self.times is not None and self.times < 1:
-            raise ConfigurationError(f"times must be above 0, not {self.times!r}")
+            raise ConfigurationError(f"`times` must be a positive integer, not {self.times!r}")
 
     @property
     def is_refusal(self) -> bool:
@@ -128,7 +129,7 @@ class Timeline(Protocol):
 def _frames(frames: Iterable[Frame]) -> tuple[Frame, ...]:
     found = tuple(frames)
     if not found or not all(isinstance(frame, Frame) for frame in found):
-        raise ConfigurationError(f"a timeline is one Frame or more, not {found!r:.200}")
+        raise ConfigurationError(f"a timeline must contain one or more Frames, not {found!r:.200}")
     return found
 
 
@@ -146,9 +147,11 @@ class Timed(Timeline):
             raise ConfigurationError("the first frame must be at 0")
         lasting = [frame.at for frame in self.frames if frame.times is None]
         if [frame.at for frame in self.frames] != sorted(frame.at for frame in self.frames):
-            raise ConfigurationError("the frames must be in the order of their times")
+            raise ConfigurationError("the frames must be ordered by time")
         if len(set(lasting)) != len(lasting):
-            raise ConfigurationError("two frames at the same time; for one frame a poll, use Polls")
+            raise ConfigurationError(
+                "two frames have the same time; use Polls for one frame per poll"
+            )
 
     def pick(self, elapsed: float, met: Sequence[int]) -> int:
         reached = [n for n, frame in enumerate(self.frames) if frame.at <= elapsed] or [0]
@@ -189,5 +192,5 @@ def timeline(script: Script) -> Timeline:
     if isinstance(script, Frame):
         return Polls((script,))
     if not isinstance(script, Iterable):
-        raise ConfigurationError(f"a timeline is made of Frames, not {script!r:.200}")
+        raise ConfigurationError(f"a timeline must be one or more Frames, not {script!r:.200}")
     return Timed(tuple(script))
