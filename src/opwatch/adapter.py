@@ -68,7 +68,7 @@ def httpx_auth(
 
 @types.coroutine
 def _outside(wanted: Any) -> Generator[Any, Any, Any]:
-    """Have something done by whoever runs the flow."""
+    """Let the caller of the flow do something."""
     return (yield wanted)
 
 

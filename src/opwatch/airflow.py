@@ -1,4 +1,4 @@
-"""Airflow 3 waits: one deferrable sensor for all services, and the trigger that it defers to.
+"""Waits in Airflow 3: one deferrable sensor for all services, and the trigger that it defers to.
 
 >>> from opwatch.airflow import OpwatchSensor
 >>> OpwatchSensor(  # doctest: +SKIP
@@ -6,51 +6,51 @@
 ...     timeout=6 * 3600,
 ... )
 
-It needs the extra `airflow`. The sensor makes the first query in a worker and hands the wait to the
-triggerer, where a waiting job costs a sleeping coroutine. Nothing here decides when to ask or what
-an answer means: that is `start` and `step` of the clients. Services are found by name.
+It needs the extra `airflow`. The sensor makes the first poll in a worker and hands the wait over to
+the triggerer, where a waiting job is only a sleeping coroutine. Nothing here decides when to poll
+or what an answer means: the clients' `start` and `step` do. Services are found by name.
 
-What is kept, and what a restart can do
-=======================================
+What is stored, and the effects of a restart
+============================================
 
-Airflow keeps the trigger as it was when the task was deferred: a connection id, a service and the
-first token. It cannot be changed while the task is deferred, so the token in it grows old: its
-rung, its marker and the time of its next query are those of the first answer. A triggerer that took
-the wait up from there would ask too early. Deferring again after each answer would keep the token
-fresh and cost a worker process each time, which is what deferring is meant to save.
+Airflow stores the trigger as it was when the task was deferred: a connection ID, a service and the
+first token. They can't be changed while the task is deferred, so that token becomes outdated: its
+rung, its marker and the time of its next poll are those of the first answer. A triggerer that
+resumed the wait from it would poll too early. Deferring again after each answer would keep the
+token up to date, but start a worker process each time, which deferring is meant to avoid.
 
-So the trigger writes the newest token down after each answer, before it sleeps: as an XCom of the
-task that waits (key `opwatch_wait`), which the triggerer can write. Only where a job stands still
-on the last rung is there nothing new to write. Who takes the wait up continues
-with it: same rung, marker, failures, `Retry-After` and deadline. Airflow clears it when the task
-is run again from its beginning, and it names the first token it belongs to, so that the wait of
-an earlier try is never taken for this one's.
+So the trigger saves the newest token after each answer, before it sleeps, as an XCom of the waiting
+task (key `opwatch_wait`), which the triggerer can write. It skips this only if a job makes no
+progress on the last rung, when there is nothing new to save. The next triggerer resumes the wait
+from that token, with the same rung, marker, failures, `Retry-After` and deadline. Airflow clears
+the XCom when the task starts over, and the XCom names the first token that it belongs to, so it is
+never used for the wait of another try.
 
-Between an answer and its note a triggerer can be killed. Who takes up a wait whose query is overdue
-cannot tell that from a triggerer that was down for long, so it counts that query as made and lost,
-and lets the next delay pass, from now, before it asks. Hence:
+A triggerer can be killed between an answer and saving its token. The next one can't distinguish
+that from a triggerer that was down for long. So if a poll is overdue, it assumes that the poll was
+made and its answer lost, and waits for the next delay, from now, before it polls. Hence:
 
-- no query is made before the schedule, or a noted `Retry-After`, allows it, however often and
-  whenever triggerers end;
-- the deadline stays, and one last query is made at it, or as soon as a triggerer runs again;
-- a restart makes a wait later by one delay at most (120 s for iTwin, 20 s for APIG, 15 s for
-  Catenis), beside the time in which no triggerer ran;
-- where a kill fell between an answer and its note, what that answer alone said is forgotten: the
+- no poll is made earlier than the schedule or a saved `Retry-After` allows, no matter how often and
+  when triggerers end;
+- the deadline doesn't change; one last poll is made then, or as soon as a triggerer runs again;
+- a restart prolongs a wait by one delay at most (120 s for iTwin, 20 s for APIG, 15 s for Catenis),
+  in addition to the time in which no triggerer ran;
+- if a triggerer is killed before it saves the token, what only the last answer said is lost: the
   schedule may be one rung lower than it would have been, and a `Retry-After` in that answer is
-  not known.
+  unknown.
 
-What a note costs is Airflow's: with 1,000 triggers about 50 ms of CPU in the triggerer's supervisor
-(3.3 on SQLite, a slow machine), so one triggerer carries some 20 queries a second. With more, they
-come late, never early: begin another triggerer.
+Airflow determines the cost of saving a token: with 1,000 triggers, about 50 ms of CPU in the
+triggerer's supervisor (3.3 on SQLite, a slow machine), so one triggerer can make about 20 polls a
+second. With more, polls are late, but never early: start another triggerer.
 
-Where Airflow gives a trigger no task (`dag.test()` does), nothing is written down.
+If Airflow gives the trigger no task, as in `dag.test()`, nothing is saved.
 
 The connection
 ==============
 
-The type of an Airflow connection is of no meaning here. `host` is the address, with `https://`
-if it has none (with `http` as `schema`, `http://`, which is taken for this machine alone), and
-with `port` where there is one.
+The type of an Airflow connection doesn't matter. `host` is the address; `https://` is added if it
+has no scheme (or `http://` if `schema` is `http`, which is accepted only for this machine), and
+`port` if there is one.
 
 =========  ================  ==========================  ================  =======================
 service    login             password                    host              extra
@@ -75,7 +75,7 @@ package is given its extra as the keyword arguments of its client.
 The jobs of one connection share one client in a triggerer: one rate limit, one token, one pool.
 """
 
-# Airflow has an environment of its own; where types are checked it is not installed.
+# Airflow has a separate environment; it isn't installed where types are checked.
 # pyright: reportMissingImports=false
 
 from __future__ import annotations
@@ -141,10 +141,10 @@ GRACE = 600.0
 
 
 class OpwatchFailure(AirflowException):
-    """What a sensor raises where the job did not succeed, or the wait ended without its end.
+    """Raised by a sensor if the job didn't succeed, or the wait ended before the job.
 
-    `phase` is that of the job's last answer, `fault` the service's reason where it gave one,
-    `token` resumes the wait (`client.resume`), if there is one to resume.
+    `phase` is that of the job's last answer, `fault` the service's reason if it gave one, and
+    `token` resumes the wait (`client.resume`) if it can be resumed.
     """
 
     phase: Phase | None = None
@@ -153,7 +153,7 @@ class OpwatchFailure(AirflowException):
 
 
 class OpwatchJobFailed(OpwatchFailure, AirflowFailException):
-    """The job failed or was cancelled. Waiting again would not change it: not retried."""
+    """The job failed or was cancelled. Not retried, as waiting again would not change that."""
 
 
 class OpwatchOutcomeUnknown(OpwatchFailure, AirflowFailException):
@@ -194,10 +194,10 @@ _CREDENTIAL = ("token", "secret", "password")
 
 
 def _sendable(value: Any) -> Any:
-    """What a service sent as Airflow can send it: no NaN, no half of a surrogate pair.
+    """Return what a service sent in a form that Airflow accepts: no NaN, no lone surrogates.
 
-    What is a credential by its name, as Catenis's `continuationToken`, is left out: whoever may see
-    the task's XCom would have it.
+    A field that is a credential by its name, such as Catenis's `continuationToken`, is left out, as
+    it would be visible in the task's XCom.
     """
     if isinstance(value, dict):
         names = (name for name in value if not name.lower().endswith(_CREDENTIAL))
@@ -282,7 +282,7 @@ def _given(connection: Any, extra: dict[str, Any]) -> Connection:
 
 
 def _key(given: Connection) -> Secret:
-    """Return what is equal for equal connections, and doesn't show."""
+    """Return a key that is equal for equal connections, and shows nothing."""
     told = (given.login, given.password.reveal(), given.address, sorted(given.extra.items()))
     return Secret(repr(told))
 
@@ -325,9 +325,9 @@ _shared: dict[tuple[str, str, Secret], _Shared] = {}
 
 @contextlib.asynccontextmanager
 async def _shared_client(service: str, conn_id: str) -> AsyncIterator[AsyncClient[Any]]:
-    """The client of a connection, one for all triggers that use it; closed by the last of them.
+    """Yield the client of a connection, which all its triggers share; the last one closes it.
 
-    A connection that was edited meanwhile is another: who comes after that has a client of its own.
+    After a connection was edited, later triggers get a new client.
     """
     connection = await BaseHook.aget_connection(conn_id)
     given = _given(connection, await connection.aextra_dejson())
@@ -349,7 +349,7 @@ async def _shared_client(service: str, conn_id: str) -> AsyncIterator[AsyncClien
 
 
 class _Notes:
-    """The newest token of a wait, where the next triggerer finds it (the header says why)."""
+    """Saves a wait's newest token, where the next triggerer finds it (the header says why)."""
 
     def __init__(self, task_instance: Any, first: str) -> None:
         self._first = first
@@ -360,7 +360,7 @@ class _Notes:
             self._where = {name: getattr(task_instance, name) for name in names}
 
     async def read(self) -> str | None:
-        """The newest token; None where nobody began with this wait."""
+        """Return the newest token, or None if no triggerer has begun with this wait."""
         if self._where is None:
             return None
         note = await XCom.aget_one(key=NOTE, **self._where)
@@ -373,7 +373,7 @@ class _Notes:
 
 
 def _owed(token: str, service: str, clock: Clock) -> float:
-    """Seconds to let pass where another's query may have been made and lost."""
+    """Return the seconds to wait, as another triggerer may have polled and lost the answer."""
     now = clock.now()
     _, state = polling.load(token, service=service, now=now, epoch=clock.epoch())
     if now < state.due:
@@ -382,9 +382,9 @@ def _owed(token: str, service: str, clock: Clock) -> float:
 
 
 def _says_the_same(new: str, old: str, service: str) -> bool:
-    """Whether who takes up the old token, overdue, asks no sooner than with the new one.
+    """Return whether resuming from the old token polls no sooner than from the new one.
 
-    So it is where a job stands still on the last rung.
+    That is the case if a job makes no progress on the last rung.
     """
     (_, now), (_, before) = (
         polling.load(token, service=service, now=0.0, epoch=0.0) for token in (new, old)
@@ -395,10 +395,10 @@ def _says_the_same(new: str, old: str, service: str) -> bool:
 
 
 class OpwatchTrigger(BaseTrigger):
-    """Waits for one job and fires one event. What Airflow keeps of it is these three texts.
+    """Waits for one job and fires one event. Airflow stores only its three arguments.
 
-    Raises nothing of opwatch's: an `OpwatchError` that ends the wait is in the event, for
-    `OpwatchSensor.execute_complete` to raise.
+    An `OpwatchError` that ends the wait isn't raised: it is part of the event, and
+    `OpwatchSensor.execute_complete` raises it.
     """
 
     def __init__(self, *, service: str, conn_id: str, token: str) -> None:
@@ -408,12 +408,12 @@ class OpwatchTrigger(BaseTrigger):
         self.token = token
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The class and its arguments: no address and no credential."""
+        """Return the class and its arguments, which contain no address and no credential."""
         arguments = {"service": self.service, "conn_id": self.conn_id, "token": self.token}
         return f"{__name__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, asking as the schedule says, and fire the end."""
+        """Poll on schedule until the wait ends, and fire the event."""
         try:
             event = _ended(await self._wait())
         except OpwatchError as error:
@@ -448,20 +448,20 @@ class OpwatchTrigger(BaseTrigger):
 
 
 class OpwatchSensor(BaseSensorOperator):
-    """Waits until a job of any service is over; its XCom is the last `Progress` as a dict.
+    """Waits until a job of any service finishes; its XCom is the last `Progress` as a dict.
 
-    `service` is `"catenis"`, `"itwin"`, `"apig"`, or what another package brings. `job_id` may be a
-    template. `conn_id` is the Airflow connection (the module's header has the fields of each
-    service). `timeout` is in seconds or a timedelta and holds for the whole wait, with one last
-    query when it is up; Airflow's default for sensors is seven days. `stall_timeout` is how many
-    seconds the job may stand still. `schedule` are the seconds between queries, instead of the
-    service's own. `allow_unknown_outcome` takes a job that is over for succeeded where the service
-    did not say how it ended. Without `deferrable` the wait is made in the worker and keeps it.
-    `poke_interval`, `exponential_backoff` and `max_wait` are not used: the schedule is the
-    service's. A retry of the task begins a new wait with the whole timeout.
+    `service` is `"catenis"`, `"itwin"`, `"apig"`, or a service of another package. `job_id` may be
+    a template. `conn_id` is the Airflow connection (the module's header lists the fields of each
+    service). `timeout` is in seconds or a timedelta and limits the complete wait, with one last
+    poll at the deadline; Airflow's default for sensors is seven days. `stall_timeout` is how many
+    seconds the job may go without progress. `schedule` is a list of seconds between polls, instead
+    of the service's own. `allow_unknown_outcome` treats a finished job as succeeded if the service
+    didn't say how it ended. Without `deferrable`, the wait occupies the worker. `poke_interval`,
+    `exponential_backoff` and `max_wait` are ignored, as the schedule is the service's. A retry of
+    the task begins a new wait with the full timeout.
 
     Raises `OpwatchJobFailed`, `OpwatchOutcomeUnknown`, `OpwatchTimeout`, `OpwatchStalled`,
-    `OpwatchRefused` or `OpwatchGaveUp`; `ConfigurationError` for a mode other than poke.
+    `OpwatchRefused` or `OpwatchGaveUp`, and `ConfigurationError` for a mode other than poke.
     """
 
     template_fields: Sequence[str] = ("job_id",)
@@ -492,25 +492,25 @@ class OpwatchSensor(BaseSensorOperator):
         self.deferrable = deferrable
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Make the first query; then defer, or wait here."""
+        """Make the first poll; then defer, or wait here."""
         try:
             event = self._begin()
             return self._conclude(event)
         except OpwatchFailure as failure:
-            # For what comes after deferring, Airflow's own class does this.
+            # After deferring, Airflow's own class does this.
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(str(failure)) from failure
             raise
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
-        """What the trigger fired: the result, or the failure."""
+        """Return the result of the trigger's event, or raise its failure."""
         return self._conclude(event)
 
     def _conclude(self, event: Mapping[str, Any]) -> dict[str, Any]:
         return _conclude(event, allow_unknown_outcome=self.allow_unknown_outcome)
 
     def _begin(self) -> dict[str, Any]:
-        """The event of a wait that ended here. Defers, which is an exception, where it did not."""
+        """Return the event of a wait that ended here; otherwise, defer, which raises."""
         connection = BaseHook.get_connection(self.conn_id)
         how: dict[str, Any] = {"timeout": self.timeout, "stall_timeout": self.stall_timeout}
         try:

@@ -61,7 +61,7 @@ def is_live(file: TextIO) -> bool:
         return False
     if find_spec("rich") is None:
         return True  # drawing says what is missing
-    # rich has variables of its own that turn drawing off (TTY_INTERACTIVE, COLUMNS=0).
+    # rich has its own variables that turn drawing off (TTY_INTERACTIVE, COLUMNS=0).
     found = console(file)
     return found.is_terminal and found.is_interactive and found.width > 0
 
@@ -116,7 +116,7 @@ class Bar:
                 self._drawing.stop()
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Stop updating the bar, and leave its last state visible."""
         with self._lock:
             if self._drawing is not None:
                 self._drawing.stop()
@@ -143,7 +143,7 @@ def _in_notebook() -> bool:
 
 
 def console(file: TextIO, *, color: bool = True) -> Console:
-    """A console of rich on `file`; `NO_COLOR` is heeded."""
+    """Return a rich console on `file` that respects `NO_COLOR`."""
     try:
         from rich.console import Console
     except ModuleNotFoundError as error:
@@ -177,7 +177,7 @@ class Drawing:
         self._live.start(refresh=True)
 
     def stop(self) -> None:
-        """Draw a last time and give the terminal back."""
+        """Draw a last time and restore the terminal."""
         live, self._live = self._live, None
         if live is not None:
             live.stop()
@@ -195,7 +195,7 @@ class Frame:
         """Show the board as it is now."""
         self._is_over = False
         for row in self.board.rows.values():
-            row.due = None  # a countdown would stand still until the next event
+            row.due = None  # a countdown wouldn't move until the next event
         self._show()
 
     def stop(self) -> None:

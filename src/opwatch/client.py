@@ -1,4 +1,4 @@
-"""`Client` and `AsyncClient`: what a user calls. Signatures and docstrings; the loop decides."""
+"""The public API: `Client` and `AsyncClient`. Signatures and docstrings; `core` does the rest."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ W = TypeVar("W")
 
 
 class Plugin(NamedTuple):
-    """What a service is to the command line: the value of an entry point `opwatch.services`."""
+    """A service, as the command line finds it: the value of an entry point `opwatch.services`."""
 
     name: str
     client: type[Client[Any]]
     async_client: type[AsyncClient[Any]]
     id_parts: int = 1
-    """How many parts a job's ID has, with `/` between them."""
+    """How many parts a job's ID has, separated by `/`."""
 
 
 # --- blocking -------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ class Client(Core[W]):
 
         Raises `ConfigurationError` for an invalid ID, `JobGone` if the service doesn't know it,
         `RateLimited` without sending anything while an earlier answer's `Retry-After` lasts, and
-        another `OpwatchError` for whatever else isn't an answer.
+        another `OpwatchError` if there is no valid answer for another reason.
         """
         return blocking(self._progress(job_id))
 
@@ -78,10 +78,10 @@ class Client(Core[W]):
     ) -> Progress[W]:
         """Wait until the job finishes; return its last answer.
 
-        `timeout` is in seconds or a `timedelta`, and None waits indefinitely; one last poll is made
-        when it is up. `on_progress` is called with each answer, `on_event` with everything that
-        happens (`opwatch.events`). `stall_timeout` is how long the job may make no progress.
-        `cancel` is a `threading.Event` that ends the wait when it is set.
+        `timeout` is in seconds or a `timedelta`, and None waits indefinitely; at the deadline, one
+        last poll is made. `on_progress` is called with each answer, `on_event` with every event
+        (`opwatch.events`). `stall_timeout` is how long the job may go without progress. `cancel` is
+        a `threading.Event` that ends the wait when it is set.
 
         Raises `JobFailed`, `JobCancelled`, `JobGone`, `WaitTimeout`, `WaitStalled`,
         `WaitCancelled`, or the error that retrying didn't fix. Returns an answer with
@@ -115,7 +115,7 @@ class Client(Core[W]):
         on_event: Callable[[Event[W]], object] | None = None,
         cancel: Cancel | None = None,
     ) -> WatchMany[W]:
-        """Return every answer of every job as it comes, until all have finished.
+        """Return an iterator over the answers of all jobs, as they arrive, until all have finished.
 
         One job's failure ends that job alone: iterating continues, and `.errors` has the error by
         job ID. A blocking client polls one job at a time; for thousands, use the async one.
@@ -131,16 +131,16 @@ class Client(Core[W]):
         stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
     ) -> Step[W]:
-        """Start a wait that somebody else sleeps for: poll once, and say when the next is due."""
+        """Start a wait without sleeping: poll once, and return when the next poll is due."""
         return blocking(self._step(self._run(job_id, timeout, stall_timeout, schedule)))
 
     def step(self, token: str) -> Step[W]:
-        """Make one turn of a wait: for a task queue, a scheduler, a cron job.
+        """Advance a wait by one step, for a task queue, a scheduler or a cron job.
 
-        Polls once, unless the schedule says it is too early: then nothing is sent, and the delay
-        says how much is left. `Step.delay` is None when the job is over; a failed job is an answer.
-        Raises `ConfigurationError` for a token that is damaged, newer, or of another service, and
-        what `wait` raises if the wait ends without the job's end.
+        Polls once, unless it is too early by the schedule: then nothing is sent, and `Step.delay`
+        is the time that is left. `Step.delay` is None when the job is over; a failed job is an
+        answer. Raises `ConfigurationError` for a token that is damaged, newer, or for another
+        service, and what `wait` raises if the wait ends before the job.
         """
         return blocking(self._step(self._resumed(token)))
 

@@ -23,7 +23,7 @@ that `--json` prints as one line; its schema is in `opwatch/cli/events.schema.js
                 ("result" alone)
     exit_code   the exit code of the command for this job alone ("result" alone)
 
-An event that brought no answer repeats the last one, so each says where the job stands.
+An event without an answer repeats the last one, so each event has the job's last known state.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Event(Generic[W]):
     progress: Progress[W] | None = None
     """The last answer so far, or None."""
     error: OpwatchError | None = None
-    """Why there was no answer, or why the wait ended without the job's end; otherwise None."""
+    """Why there was no answer, or why the wait ended before the job; otherwise None."""
     next_poll_in: float | None = None
     """Seconds to the next poll; None if there is none, or if it isn't known yet."""
     attempt: int = 0
@@ -91,7 +91,7 @@ class Event(Generic[W]):
 
 @attrs.frozen(kw_only=True)
 class Started(Event[W]):
-    """The watching of a job begins, or continues."""
+    """A wait begins or is resumed."""
 
     kind = "start"
     resumed: bool = False
@@ -129,7 +129,7 @@ class Held(Event[W]):
 
 @attrs.frozen(kw_only=True)
 class Ended(Event[W]):
-    """The watching of the job is over: the last event of every wait."""
+    """The wait has ended: the last event of every wait."""
 
     kind = "result"
 

@@ -2,7 +2,7 @@
 
 Nothing is imported before the program itself has imported `opentelemetry.trace`, which it does to
 configure it; until then, each call here costs one look into `sys.modules`. Attributes follow the
-semantic conventions for HTTP clients. No span holds a header, a body or a query.
+semantic conventions for HTTP clients. No span contains a header, a body or a query string.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _loaded() -> _Instruments | None:
 
 
 def is_loaded() -> bool:
-    """Return whether there is anybody to tell."""
+    """Return whether anything records telemetry."""
     return "opentelemetry.trace" in sys.modules
 
 

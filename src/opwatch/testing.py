@@ -44,7 +44,7 @@ no other task that could do anything."""
 
 
 class FakeClock(Clock):
-    """A clock that stands still until somebody sleeps, and then jumps ahead at once.
+    """A clock that doesn't advance until something sleeps, and then jumps ahead at once.
 
     `now` starts at 0. `epoch` is the wall clock's time at that moment, and `jump` moves it alone,
     as an operator would. `jitter` is 0, or drawn from `seed`. Several async sleepers wake in the
@@ -75,7 +75,7 @@ class FakeClock(Clock):
         return 0.0 if self._random is None else self._random.random()
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock forward, or back where `seconds` is negative."""
+        """Set the wall clock forward, or back if `seconds` is negative."""
         self._offset += seconds
 
     def advance(self, seconds: float) -> None:
@@ -103,7 +103,7 @@ class FakeClock(Clock):
         await anyio.lowlevel.checkpoint()
 
     async def _is_idle(self, until: AsyncCancel | None) -> bool:
-        """Whether everybody else had their turns and nobody began to sleep meanwhile."""
+        """Whether all other tasks had their turns and none began to sleep meanwhile."""
         seen = (self._count, self._now)
         while self._under_way and not (until is not None and until.is_set()):
             await anyio.sleep(0.001)  # in real time, as the answer comes
@@ -154,7 +154,7 @@ class FakeClock(Clock):
 
 @attrs.frozen
 class Reply:
-    """What a script answers."""
+    """An answer of a script."""
 
     status: int
     body: bytes = b""
@@ -169,7 +169,7 @@ def reply(status: int, body: Any = None, headers: Mapping[str, str] | None = Non
 
 @attrs.frozen
 class Sent:
-    """A request that a script was sent."""
+    """A request that a script received."""
 
     time: float
     method: str

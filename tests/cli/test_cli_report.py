@@ -103,10 +103,10 @@ def test_the_page(run: Run, sim: Simulator, tmp_path: Path) -> None:
         assert text in found.text
     assert f"APIC.9218: {EVIL}" in found.text
     assert "RateLimited (429)" in found.text
-    legend = {"svg": 4, "poll": 1, "trouble": 1}
+    legend = {"svg": 4, "poll": 1, "retry": 1}
     assert found.count("svg") == 3 + legend["svg"]
     assert found.count("path", "poll") == 3 + 1 + 2 + legend["poll"]
-    assert found.count("path", "trouble") == 1 + legend["trouble"]
+    assert found.count("path", "retry") == 1 + legend["retry"]
     assert found.count("path", "line") == 3
     assert found.count("path", "end") == 3
 

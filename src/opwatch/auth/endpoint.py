@@ -23,7 +23,7 @@ class TokenEndpoint(Credentials):
     _called: ClassVar[str]
     """What messages call it."""
     _advice: str
-    """What to check if the answer may be somebody else's."""
+    """What to check if another server may have answered."""
     _codes: ClassVar[frozenset[str]]
     """The codes it documents."""
     _texts: ClassVar[tuple[str, ...]] = ()

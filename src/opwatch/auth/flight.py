@@ -33,7 +33,7 @@ class Flight:
             with suppress(RuntimeError):
                 self._gate.release()
         while self._wakes:
-            with suppress(RuntimeError, IndexError):  # a loop that is closed: nobody waits there
+            with suppress(RuntimeError, IndexError):  # the loop is closed, so nothing waits there
                 self._wakes.pop()()
 
     def wait(self, seconds: float) -> bool:

@@ -36,7 +36,7 @@ class Scheme(NamedTuple):
     """The environment variables, by argument: `auth` is that of a token, `base_url` the address."""
     header: str = "Authorization"
     prefix: str = ""
-    """What stands in front of the token."""
+    """The prefix of the token."""
     token_url: str = ""
     scope: str = ""
     optional: bool = False

@@ -70,7 +70,7 @@ class Token:
         self.parts = parts
         """What it was made of, and an answer may quote: a password."""
         self.life = life
-        """Seconds; infinite if nobody said, and then it is kept until it is refused."""
+        """Seconds; infinite if unknown, and then the token is kept until it is refused."""
         self.project_id = project_id
         self.is_proven = False
         """Whether the service has accepted it."""

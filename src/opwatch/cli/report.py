@@ -274,7 +274,7 @@ def _marks(job: Job, scale: Scale) -> Iterable[str]:
         if point.kind == "progress":
             yield f'<path class="poll" d="M{x:.1f} {_MARKS - 5:g}v10">{told}</path>'
         elif point.kind == "trouble":
-            yield (f'<path class="trouble" d="M{x:.1f} {_MARKS - 6:g}l5 10h-10z">{told}</path>')
+            yield (f'<path class="retry" d="M{x:.1f} {_MARKS - 6:g}l5 10h-10z">{told}</path>')
         elif point.kind == "held":
             yield f'<circle class="held" cx="{x:.1f}" cy="{_MARKS:g}" r="3.5">{told}</circle>'
         elif point.kind == "result":
@@ -340,7 +340,7 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--dim); }
 .area { fill: var(--line); opacity: .12; }
 .band { fill: var(--warn); opacity: .22; }
 .poll { stroke: var(--line); stroke-width: 2; }
-.trouble, .held { fill: var(--warn); }
+.retry, .held { fill: var(--warn); }
 .end { stroke-dasharray: 3 3; fill: none; }
 .end.good { stroke: var(--good); } .end.bad { stroke: var(--bad); }
 .end.open { stroke: var(--open); }
@@ -358,7 +358,7 @@ td:first-child { white-space: nowrap; color: var(--dim); width: 1%; }
 
 _LEGEND = """<p class="legend dim">
 <span><svg viewBox="0 0 14 14"><path class="poll" d="M7 2v10"/></svg>poll answered</span>
-<span><svg viewBox="0 0 14 14"><path class="trouble" d="M7 1l6 11H1z"/></svg>poll failed</span>
+<span><svg viewBox="0 0 14 14"><path class="retry" d="M7 1l6 11H1z"/></svg>poll failed</span>
 <span><svg viewBox="0 0 14 14"><circle class="held" cx="7" cy="7" r="4"/></svg>polling paused</span>
 <span><svg viewBox="0 0 14 14"><path class="band" d="M0 0h14v14H0z"/></svg>retry delay</span>
 </p>"""

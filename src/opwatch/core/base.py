@@ -27,7 +27,7 @@ from opwatch.progress import Progress
 
 W = TypeVar("W")
 Terms: TypeAlias = tuple[Duration | None, Duration | None, Schedule | None]
-"""What a caller asks of a wait: timeout, stall_timeout, schedule."""
+"""What a caller passes for a wait: timeout, stall_timeout, schedule."""
 OnEvent: TypeAlias = Callable[[Event[W]], Any] | None
 
 
@@ -100,7 +100,7 @@ class Core(Generic[W]):
         name = self._session.service.name
         job_id, state = polling.load(token, service=name, now=clock.now(), epoch=epoch)
         job_id = self._session.check_id(job_id)
-        # When it is due may be what the service asked for.
+        # The due time may be one that the service asked for.
         return Run(self._session, clock, job_id, state, state.due, on_event, resumed=True)
 
     def nudge(self, job_id: str) -> None:
@@ -137,8 +137,8 @@ class Core(Generic[W]):
             progress = await poll(run, self._io)
             await tell(run, run.events, progress)
             if run.over and run.trouble and run.trouble.held_until and not run.is_over:
-                # Whoever asks for a pause in each answer would otherwise never be asked how the
-                # job ended.
+                # Otherwise, a service that asks for a pause in each answer would never be asked
+                # how the job ended.
                 self._owed[run.job_id] = run.over
         if run.error is not None:
             raise run.error
@@ -160,13 +160,13 @@ class Core(Generic[W]):
             if not run.is_over:
                 run.interrupt()
                 await tell(run, run.events)
-            # Whatever ends a wait from outside (Ctrl-C, `on_progress`) gets a note with the token.
+            # An exception from outside the wait (Ctrl-C, `on_progress`) gets a note with the token.
             if not (isinstance(error, OpwatchError) and error.token and error.job_id == run.job_id):
                 resumes = f"this token resumes the wait: {run.token}"
                 error.add_note(f"opwatch: the job continues; {resumes}")
             raise
         finally:
-            # An `on_progress` that draws (`opwatch.bars`) would draw on below a traceback.
+            # An `on_progress` that draws (`opwatch.bars`) would keep drawing below a traceback.
             if (wait_over := getattr(on_progress, "wait_over", None)) is not None:
                 wait_over(run.job_id)
         return outcome(run)

@@ -3,7 +3,7 @@
 The loop and everything that sends are coroutines over an `Io`. The async client awaits them. The
 blocking client runs the same coroutines with an `Io` whose methods block and never suspend, so that
 one `send(None)` finishes a coroutine (`blocking`). Each request takes a slot, passes the hold of
-its origin, and only then is sent; a `Turn` is one poll, which ends as a whole within the client's
+its origin, and only then is sent; a `Turn` is one poll, which ends, in total, within the client's
 `request_timeout`.
 """
 
@@ -44,7 +44,7 @@ logger = logging.getLogger("opwatch")
 
 
 class Turn:
-    """One poll, with every request it takes."""
+    """One poll, with all the requests that it needs."""
 
     __slots__ = ("clock", "end", "holds", "io", "last", "sending")
 
@@ -53,9 +53,9 @@ class Turn:
     ) -> None:
         self.io, self.clock, self.holds = io, io.clock, io.holds
         self.end = time.monotonic() + io.request_timeout
-        """When it must be over, on the monotonic clock."""
+        """When it must have ended, on the monotonic clock."""
         self.last = last
-        """The wait's deadline, on the client's clock: from then on no backoff of ours holds it."""
+        """The wait's deadline, on the client's clock; from then on, our own backoff is ignored."""
         self.sending = sending
         """Called right before each request is sent, or None."""
 
@@ -66,7 +66,7 @@ class Turn:
         return self.io.send(request, self)
 
     def limited(self, origin: str) -> None:
-        """Hold an origin that is in trouble and didn't say for how long."""
+        """Hold an origin that limits the rate without saying for how long."""
         self.holds.limited(origin, self.clock.now())
 
     def asked(self, answer: Answer) -> float | None:
@@ -79,7 +79,7 @@ class Turn:
         return longest(retry_after(answer, epoch), own)
 
     def admit(self, request: Request) -> None:
-        """Raise what keeps a request from being sent now; otherwise, say that it is."""
+        """Raise the error that keeps a request from being sent; otherwise, report its sending."""
         if time.monotonic() >= self.end:
             raise TransportError(
                 f"`request_timeout` ({self.io.request_timeout:g} s) passed before the request"
@@ -138,16 +138,16 @@ async def poll(run: Run[W], io: Io) -> Progress[W] | None:
 
 
 async def start(run: Run[W]) -> None:
-    """Tell once that a wait begins."""
+    """Report once that a wait begins."""
     if not run.has_started:
         run.has_started = True
         await tell(run, run.starts)
 
 
 async def tell(run: Run[W], events: Callable[..., list[Event[W]]], *brought: Any) -> None:
-    """Log and measure what happened, and call `on_event`, if anybody listens.
+    """Log and measure what happened, and call `on_event` if there is one.
 
-    One that raises isn't called again.
+    A callback that raises isn't called again.
     """
     listens = run.on_event is not None or logger.isEnabledFor(logging.INFO)
     if not (listens or telemetry.is_loaded()):
@@ -180,7 +180,7 @@ def blocking(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class _Slot:
-    """The right to one request. It returns to its home by itself if an interrupt drops it."""
+    """The right to send one request. It is returned automatically if an interrupt drops it."""
 
     __slots__ = ("_home",)
 
@@ -193,7 +193,7 @@ class _Slot:
 
 
 class _Io:
-    """What both have: what a client holds back, and its limits."""
+    """The state that both kinds share: a client's holds and limits."""
 
     is_async: ClassVar[bool]
     pause: Callable[[Answer, float], float | None] | None = None
@@ -204,7 +204,7 @@ class _Io:
         self.holds = Holds()
         self.nudges = Nudges()
         self.channel: Channel | None = None
-        """On which the service reports ends; None unless notifications are switched on."""
+        """The channel on which the service reports ends; None unless notifications are enabled."""
         self.request_timeout = settings.request_timeout
         self.max_in_flight = settings.max_in_flight
         self._transport = transport
@@ -233,7 +233,7 @@ class _Io:
         raise AssertionError("a driver waits")
 
     async def landing(self, flight: Flight, turn: Turn) -> None:
-        """Wait until somebody else's request has landed."""
+        """Wait until another caller's request has landed."""
         if not await self.landed(flight, turn.left()):
             raise self._no_token()
 
@@ -262,7 +262,7 @@ class _Io:
 
 
 class BlockingIo(_Io):
-    """Blocks. Thread-safe, and safe to be interrupted anywhere."""
+    """Blocking input and output. Thread-safe, and safe to interrupt anywhere."""
 
     is_async = False
 
@@ -311,7 +311,7 @@ class BlockingIo(_Io):
 
 
 class AsyncIo(_Io):
-    """Awaits, on asyncio and trio, in any number of event loops."""
+    """Async input and output, on asyncio and trio, in any number of event loops."""
 
     is_async = True
 

@@ -1,4 +1,4 @@
-"""Many jobs on one client: a heap of what is due when, and the one driver that works it off.
+"""Many jobs on one client: a heap of due times, and the driver that processes it.
 
 The driver is written once. Blocking, a poll is made right there; async, in a task of its own, which
 outlives the turn of the iterator that started it. (A task group would tie a poll to one turn: a
@@ -30,7 +30,7 @@ logger = logging.getLogger("opwatch")
 
 
 class Many(Generic[W]):
-    """The waits of many jobs, and what both iterators tell beside the answers."""
+    """The waits of many jobs, and what both iterators report besides the answers."""
 
     def __init__(self, runs: list[Run[W]], io: Io, cancel: Any) -> None:
         self._runs = {run.job_id: run for run in runs}
@@ -51,7 +51,7 @@ class Many(Generic[W]):
 
     @property
     def errors(self) -> dict[str, OpwatchError]:
-        """Why a job's wait ended without the job's end, by job ID."""
+        """Why a wait ended before its job, by job ID."""
         return {run.job_id: run.error for run in self._runs.values() if run.error is not None}
 
     @property
@@ -61,7 +61,7 @@ class Many(Generic[W]):
 
     @property
     def tokens(self) -> dict[str, str]:
-        """What resumes each wait that hasn't ended, or was cancelled, by job ID."""
+        """The token of each wait that hasn't ended, or was cancelled, by job ID."""
         return {
             run.job_id: run.token
             for run in self._runs.values()
@@ -106,7 +106,7 @@ class Many(Generic[W]):
                 await self._pause(None if due is None else max(due - self._io.clock.now(), 0.0))
 
     async def _launch_due(self) -> bool:
-        """Start the polls that are due, as many as there is room for; True if something came."""
+        """Start due polls, as many as there is room for; return whether something arrived."""
         if self._is_nudged:
             self._is_nudged = False
             self._heap = [(run.due, n, run) for _, n, run in self._heap]
@@ -152,18 +152,18 @@ class Many(Generic[W]):
         """Cancel the polls in flight, and return when they have ended."""
 
     def _forget(self) -> None:
-        """Get ready to be told that something came."""
+        """Get ready to be woken when something arrives."""
 
     async def _launch(self, run: Run[W]) -> bool:
-        """Start a poll; return whether it is over already."""
+        """Start a poll; return whether it has already finished."""
         raise AssertionError("a driver launches")
 
     async def _pause(self, seconds: float | None) -> None:
-        """Sleep until something comes, for at most `seconds`."""
+        """Sleep until something arrives, for at most `seconds`."""
 
 
 class WatchMany(Many[W], Iterator[Progress[W]]):
-    """Every answer of every job as it comes. See `Client.watch_many`."""
+    """An iterator over the answers of all jobs, as they arrive. See `Client.watch_many`."""
 
     def __next__(self) -> Progress[W]:
         progress = blocking(self._upcoming())
@@ -184,7 +184,7 @@ class WatchMany(Many[W], Iterator[Progress[W]]):
 
 
 class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
-    """Every answer of every job as it comes. See `AsyncClient.watch_many`.
+    """An iterator over the answers of all jobs, as they arrive. See `AsyncClient.watch_many`.
 
     Iterate it in one task at a time, in one event loop. `aclose` gives up the polls in flight.
     """
@@ -262,7 +262,7 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
             with scope:
                 await self._poll(run)
         except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
-            self._broken.append(error)  # for whoever iterates
+            self._broken.append(error)  # for the iterator
 
     def _land(self, run: Run[W], scope: Any) -> None:
         self._put_back(run)

@@ -1,7 +1,7 @@
-"""Nudges: they make the next poll of a wait due now, and wake whoever sleeps until then.
+"""Nudges: they make the next poll of a wait due now, and wake the sleep until then.
 
 Anything may nudge, at any time and from any thread: a webhook, a notification, a user. `polling`
-decides what that changes; here is how it reaches the waits of a client.
+decides what that changes; this file delivers it to the waits of a client.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def nobody() -> None:
 
 
 class Wait(Protocol):
-    """One wait or many: what sleeps until it is `due`."""
+    """One wait or many: something that sleeps until it is `due`."""
 
     wake: Callable[[], object]
 
@@ -38,7 +38,7 @@ class Wait(Protocol):
 
 
 class Nudges:
-    """The waits of one client. Holds none of them alive, and takes no lock."""
+    """The waits of one client. Doesn't keep them alive, and takes no lock."""
 
     def __init__(self) -> None:
         self._waits: set[weakref.ref[Wait]] = set()

@@ -91,14 +91,14 @@ Duration: TypeAlias = float | timedelta
 """Seconds, or a `timedelta`."""
 
 FIRST_BACKOFF = 1.0
-"""Seconds to the next query after the first trouble in a row; it doubles with each."""
+"""Seconds to the next poll after the first of several failures in a row; doubled for each."""
 LONGEST_BACKOFF = 60.0
 HELD_LOOK = 5
-"""Readings that stood still on the last rung before a service is asked to look closer."""
+"""Readings without progress on the last rung before a service is asked to look closer."""
 LONGEST = 10 * 365 * 86_400.0
-"""Seconds: more is a mistake, and would not fit the times of a token."""
+"""Seconds: a longer time is a mistake, and wouldn't fit into a token."""
 UNWATCHED = 60.0
-"""Seconds: by as much a poll may be late before the delay counts as time not watched."""
+"""Seconds by which a poll may be late before the delay counts as time not watched."""
 
 
 # --- what a wait is given -------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def _delays(delays: Any) -> tuple[float, ...]:
 
 @attrs.frozen
 class Schedule:
-    """The least seconds between one poll and the next: a list of delays, the last one repeated.
+    """The minimum seconds between one poll and the next: a list of delays, the last one repeated.
 
     `restart_on_change` goes back to the first delay when the job makes progress; `jitter` is the
     largest fraction of a delay that is added to it. Raises `ConfigurationError` for an empty list,
@@ -204,7 +204,7 @@ class Trouble(NamedTuple):
 
 
 class PollState(NamedTuple):
-    """Where a wait stands."""
+    """The state of a wait."""
 
     plan: Plan
     due: float
@@ -215,7 +215,7 @@ class PollState(NamedTuple):
     """Readings in a row without a change on the last rung."""
     marker: Marker = None
     phase: Phase | None = None
-    """That of the last reading; None before the first."""
+    """The marker of the last reading; None before the first."""
     changed: float = 0.0
     """When marker or phase last changed."""
     failures: int = 0
@@ -225,7 +225,7 @@ class PollState(NamedTuple):
 
 
 class Event(enum.Enum):
-    """What a poll came to; the header says when each holds."""
+    """What a poll resulted in; the header says when each applies."""
 
     OVER = "over"
     LATE = "late"
@@ -248,7 +248,7 @@ class Verdict(enum.Enum):
     TIMED_OUT = "timed out"
     STALLED = "stalled"
     GAVE_UP = "gave up"
-    """The trouble is the answer."""
+    """The wait ends with the error of the last poll."""
 
 
 class Rung(enum.Enum):
@@ -283,7 +283,7 @@ def begin(plan: Plan, now: float, *, delay: float = 0.0) -> PollState:
 def advance(
     state: PollState, event: Reading | Trouble, now: float, jitter: float = 0.0
 ) -> tuple[PollState, Verdict]:
-    """Return what a poll at `now` makes of a wait, and what to do next. `jitter` is 0 to 1."""
+    """Return a wait's state after a poll at `now`, and what to do next. `jitter` is 0 to 1."""
     kind = classify(state, event, now)
     rung, verdict = TRANSITIONS[kind]
     plan, schedule = state.plan, state.plan.schedule
@@ -335,7 +335,7 @@ def unanswered(state: PollState, now: float, jitter: float = 0.0) -> PollState:
 
 
 def classify(state: PollState, event: Reading | Trouble, now: float) -> Event:
-    """Return the first that holds, in the order of the header."""
+    """Return the first case that applies, in the order of the header."""
     plan = state.plan
     late = plan.deadline is not None and now >= plan.deadline
     if isinstance(event, Reading):
@@ -368,7 +368,7 @@ def wants_closer_look(state: PollState) -> bool:
 
 
 def _unwatched(state: PollState, now: float) -> float:
-    """Return for how long before this poll nobody watched."""
+    """Return for how long before this poll the job wasn't watched."""
     return max(0.0, now - state.due - UNWATCHED)
 
 
@@ -390,7 +390,7 @@ class Gate(NamedTuple):
     """How long an origin is left alone."""
 
     until: float = -math.inf
-    """No request before this."""
+    """No request is sent before this time."""
     asked: float = -math.inf
     """How much of that the service asked for; the rest is a backoff of our own."""
     spread: float = 0.0

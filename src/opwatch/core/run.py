@@ -47,16 +47,16 @@ AGAIN = "call wait() again to keep waiting"
 
 @attrs.frozen
 class Step(Generic[W]):
-    """One turn of a wait that somebody else sleeps for."""
+    """One step of a wait, returned by `start` and `step`."""
 
     progress: Progress[W] | None
     """The answer; None if the poll failed, or if it was too early to poll."""
     token: str
     """Pass it to `step` after `delay`."""
     delay: float | None
-    """Seconds until the next turn; None when the wait has ended."""
+    """Seconds until the next step; None when the wait has ended."""
     trouble: OpwatchError | None = None
-    """Why this turn brought no answer, if the wait continues all the same."""
+    """Why this step got no answer, if the wait continues; otherwise None."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the step as JSON; `wire` of its progress is left out."""
@@ -91,29 +91,31 @@ class Run(Generic[W]):
         self.session = session
         self._clock = clock
         self._held_until = held_until
-        """Not before this may the next poll be sent, though it is due."""
+        """The earliest time at which the next poll may be sent, even if it is due."""
         self._is_nudged = False
         """Whether a nudge came after the latest poll began."""
         self._is_ahead = False
         """Whether a nudge caused the latest poll, ahead of the schedule."""
         self.wake: Callable[[], object] = nobody
-        """Wakes whoever sleeps until `due`; from any thread."""
+        """Wakes the sleep until `due`; may be called from any thread."""
         self.job_id = job_id
         self.state = state
         self.on_event = on_event
-        sending = getattr(on_event, "sending", None)  # a state file is told before a poll, too
+        sending = getattr(
+            on_event, "sending", None
+        )  # a state file also records polls before they are sent
         self.sending = partial(sending, session.service.name, job_id) if sending else None
         self.span: Any = None
-        """That of the wait, if there is one (`opwatch.telemetry`)."""
+        """The wait's trace span, if there is one (`opwatch.telemetry`)."""
         self.resumed = resumed
         """Whether the wait began elsewhere."""
         self.has_started = False
-        """Whether it was told that the wait began."""
+        """Whether the start of the wait was reported."""
         self._began = clock.now()
         self.is_over = False
-        """Whether the wait has ended, with the job's end or with an error."""
+        """Whether the wait has ended, because the job did or with an error."""
         self.error: OpwatchError | None = None
-        """What ended the wait without the job's end, or None."""
+        """The error that ended the wait before the job, or None."""
         self.last: Progress[W] | None = None
         """The last answer, or None."""
         self.over: Progress[W] | None = None
@@ -133,7 +135,7 @@ class Run(Generic[W]):
 
     @property
     def token(self) -> str:
-        """What resumes the wait, in this process or another."""
+        """The token that resumes the wait, in this process or another."""
         now = self._clock.now()  # before the other clock: otherwise a poll would be early
         return polling.dump(
             self.state._replace(due=self._scheduled),
@@ -178,7 +180,7 @@ class Run(Generic[W]):
         else:
             asked = max(asked, now + (brought.pause or 0.0))
             self.trouble = None
-            progress = self.last = brought.progress  # before an end of the wait tells of it
+            progress = self.last = brought.progress  # before the wait can end and report it
             try:
                 marker = self.session.service.marker(progress)
             except Exception as error:  # noqa: BLE001 (whatever a service's reader may raise)
@@ -191,13 +193,13 @@ class Run(Generic[W]):
         return progress
 
     def cancel(self) -> WaitCancelled:
-        """End the wait because the caller said so; return the error to raise."""
+        """End the wait at the caller's request; return the error to raise."""
         error = WaitCancelled("the wait was cancelled; the job continues", advice=RESUME)
         self._break(error)
         return error
 
     def interrupt(self) -> None:
-        """End the wait because something outside of it did: Ctrl-C, a task that is cancelled."""
+        """End the wait because of something outside of it: Ctrl-C, a cancelled task."""
         self._break(WaitCancelled("the wait was interrupted; the job is still running"))
 
     def starts(self) -> list[Event[W]]:
@@ -282,7 +284,7 @@ class Run(Generic[W]):
             self._break(self._error(verdict, error))
 
     def _error(self, verdict: Verdict, trouble: OpwatchError | None) -> OpwatchError:
-        """Return the error that a verdict is."""
+        """Return the error for a verdict."""
         if verdict is Verdict.TIMED_OUT:
             cause = f" (last error: {trouble._what()})" if trouble is not None else ""
             text = f"timed out before any request succeeded{cause}"

@@ -61,7 +61,7 @@ class Complaint(NamedTuple):
 
 
 class Seen(NamedTuple, Generic[W]):
-    """What one poll brought."""
+    """The result of one poll."""
 
     progress: Progress[W]
     trouble: OpwatchError | None = None
@@ -73,11 +73,11 @@ class Seen(NamedTuple, Generic[W]):
 
 
 class Service(NamedTuple, Generic[W]):
-    """What a service file must say."""
+    """What a service's file defines."""
 
     name: str
     id_name: str
-    """What the service calls a job's ID, for messages."""
+    """The service's name for a job's ID, for messages."""
     schedule: Schedule
     """The service's own, from the document that dictates it."""
     accept: str
@@ -220,7 +220,7 @@ class Session(Generic[W]):
     ) -> Seen[W]:
         """Return whether a job without progress has ended: cancelled ones were seen to stay active.
 
-        An answer that doesn't say so is no reason for concern, and neither is none.
+        A different answer, or no answer, changes nothing.
         """
         try:
             found = await looking_up

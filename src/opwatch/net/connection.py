@@ -56,7 +56,7 @@ class Io:
 
 
 class Connection:
-    """A socket that closes by itself, and quietly, if an interrupt or a dropped client loses it."""
+    """A socket that closes quietly if an interrupt or a dropped client loses it."""
 
     end = begin_by = sent = first_byte = 0.0  # of `time.monotonic`, for the latest request
 

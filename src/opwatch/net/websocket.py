@@ -81,7 +81,7 @@ class WebSocket:
             if self._next(events.AcceptConnection, end).subprotocol != subprotocol:
                 raise self._broken(f"doesn't speak the subprotocol {subprotocol}")
             self.forget = stack.pop_all().close
-            """Close it without a word: in a child after a fork, the parent still uses it."""
+            """Close it without sending anything: after a fork, the parent still uses it."""
 
     def send(self, text: Secret) -> None:
         self._write(self._valid(hidden, self._framed, text))
@@ -107,7 +107,7 @@ class WebSocket:
         self.forget()
 
     def _next(self, kind: type[Any], end: float | None) -> Any:
-        """Return the next event of a kind; answer pings, and skip what nobody asked for."""
+        """Return the next event of a kind; answer pings, and skip other events."""
         while True:
             while self._events:
                 event = self._events.popleft()

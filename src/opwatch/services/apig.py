@@ -1,8 +1,8 @@
 """APIG: the creation of a dedicated gateway, at Open Telekom Cloud and Huawei Cloud.
 
-API Gateway API reference, "Querying the Creation Progress of a Dedicated Gateway". What its answers
-mean stands in specs/apig.yaml; here is how a client is created, where a poll finds its project, and
-when a gateway is usable ("Querying Dedicated Gateway Details").
+API Gateway API reference, "Querying the Creation Progress of a Dedicated Gateway".
+specs/apig.yaml says what its answers mean; this file says how a client is created, where a poll
+finds its project, and when a gateway is usable ("Querying Dedicated Gateway Details").
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Catenis: the processing of a message.
 
-Catenis API documentation 0.7, "Retrieve Message Progress". What its answers mean stands in
-specs/catenis.yaml; here is how a client is created.
+Catenis API documentation 0.7, "Retrieve Message Progress". specs/catenis.yaml says what its
+answers mean; this file says how a client is created.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """iTwin: a reality-modeling job.
 
-iTwin Platform, Reality Modeling API, "Retrieve job progress". What its answers mean stands in
-specs/itwin.yaml; here is how a client is created.
+iTwin Platform, Reality Modeling API, "Retrieve job progress". specs/itwin.yaml says what its
+answers mean; this file says how a client is created.
 """
 
 from __future__ import annotations

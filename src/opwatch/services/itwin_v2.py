@@ -1,7 +1,7 @@
 """iTwin v2: a reality-modeling, reality-analysis or reality-conversion job.
 
-iTwin Platform, "Get job progress" and "Get job messages". What the answers mean stands in
-specs/itwin-v2.yaml; here is how a client is created, and where the reason of a failure is.
+iTwin Platform, "Get job progress" and "Get job messages". specs/itwin-v2.yaml says what
+the answers mean; this file says how a client is created, and where the reason of a failure is.
 """
 
 from __future__ import annotations

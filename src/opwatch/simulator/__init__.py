@@ -1,12 +1,12 @@
-"""A simulator of the services on this machine: for tests, for demonstrations, without an account.
+"""A simulator of the services on this machine, for tests and demos without an account.
 
 >>> from opwatch.simulator import Frame, Simulator
 >>> with Simulator() as sim:  # doctest: +SKIP
 ...     sim.add("itwin", "job-1", [Frame("running", percent=50), Frame("succeeded", at=3)])
 ...     sim.client("itwin").wait("job-1", timeout=60)
 
-It needs the extra `simulator`. Each name is loaded when it is first used: pytest imports this
-package at every start, for the plugin beside it.
+It needs the extra `simulator`. Each name is loaded when it is first used, because pytest imports
+this package at every start, for the plugin in it.
 """
 
 from __future__ import annotations

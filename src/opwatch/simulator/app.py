@@ -1,8 +1,8 @@
-"""The application: each request through what all services have in common, and out again checked.
+"""The ASGI application: passes requests to simulations, and checks their answers.
 
-Rate limits and scripted failures come first, then the service's own handler. What it answers is
-held against the service's strict wire model before it leaves; what does not pass is a problem of
-the simulator, which the test is told. It knows no service.
+Rate limits and scripted failures come first, then the service's own handler. Its answer is checked
+against the service's strict wire model before it is sent; an invalid one is a problem of the
+simulator, which fails the test. It knows no service.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Closing(Protocol):
 def answer(
     simulation: Simulation, state: State, frame: Frame, operation: str, job: Job | None = None
 ) -> Reply:
-    """What a frame is in the words of a service."""
+    """Return a service's answer for a frame."""
     headers = dict(frame.headers)
     if frame.retry_after is not None:
         headers.setdefault("Retry-After", _retry_after(frame.retry_after, state))
@@ -70,7 +70,7 @@ def answer(
 
 
 def check(simulation: Simulation, state: State, frame: Frame, operation: str, job: Job) -> None:
-    """`ConfigurationError` for a frame that the service's document does not allow."""
+    """Raise `ConfigurationError` for a frame that the service's document doesn't allow."""
     try:
         content(answer(simulation, state, frame, operation, job))
     except ValueError as error:
@@ -78,7 +78,7 @@ def check(simulation: Simulation, state: State, frame: Frame, operation: str, jo
 
 
 def content(reply: Reply) -> bytes:
-    """The bytes of a reply's body; `ValueError` where they are not what its model allows."""
+    """Return the bytes of a reply's body; raise `ValueError` if its model doesn't allow them."""
     if reply.raw is not None:
         return reply.raw
     body = json.dumps(reply.body).encode()
@@ -155,7 +155,7 @@ class _Nowhere:
 
 @attrs.frozen(eq=False)
 class _Guard:
-    """An ASGI application: another one, whose exceptions are problems that a test is told."""
+    """An ASGI application that records the exceptions of another one as problems."""
 
     app: ASGIApp
     state: State
@@ -189,7 +189,7 @@ def _broken(text: str) -> Reply:
 
 
 def application(state: State, simulations: Iterable[Simulation], closing: Closing) -> ASGIApp:
-    """The application that serves the simulations."""
+    """Return the application that serves the simulations."""
     routes = [route for simulation in simulations for route in simulation.routes(state)]
     return _Guard(Router(routes, redirect_slashes=False, default=_Nowhere(state)), state, closing)
 
@@ -207,7 +207,7 @@ async def _exchange(scope: Scope, receive: Receive) -> Exchange:
 
 
 def request_of(scope: Scope, body: bytes = b"") -> Exchange:
-    """The request that a scope describes; one that opens a WebSocket is a GET."""
+    """Return the request that a scope describes; one that opens a WebSocket is a GET."""
     query = scope["query_string"]
     target = scope["raw_path"] + (b"?" + query if query else b"")
     headers = (

@@ -1,7 +1,7 @@
-"""Catenis, simulated: signatures are checked as its server checks them, then the message answers.
+"""Catenis, simulated: signatures are checked as by its server, then the message's state is sent.
 
 Catenis API documentation, "Retrieve Message Progress" and "Authentication". The order of the checks
-and the texts of the refusals are those of its server.
+and the texts of the refusals are those of Catenis's server.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ _TEXTS = {
     500: "Internal server error",
     503: "System currently not available; please try again at a later time",
 }
-"""What a status alone says."""
+"""The text for a status alone."""
 KEY_LIFE = timedelta(days=7)
-"""How long a signature's date is good for; whole days, UTC."""
+"""How long a signature's date is valid, in full days, UTC."""
 KEPT = {"p": 24 * 3600.0, "h": 3600.0}
 """Seconds a processed message is kept: provisional ones, and cached ones that nobody read."""
 _VERSIONS = frozenset(f"0.{minor}" for minor in range(2, 14))
@@ -134,7 +134,7 @@ class _Catenis:
         raise ConfigurationError("Catenis has no tokens: each request is signed")
 
     def rate_limit(self, operation: str) -> Frame:
-        """As a proxy before it might: Catenis documents none."""
+        """A rate limit, as from a proxy: Catenis documents none."""
         return Frame(status=429, message="Too many requests")
 
     def model(self, operation: str, status: int) -> type[BaseModel]:
@@ -144,7 +144,7 @@ class _Catenis:
         return {}
 
     def _event(self, job: Job) -> Reply:
-        """What is told of a message that has been processed."""
+        """Return what Catenis reports about a processed message."""
         frame = job.now()
         assert frame is not None
         data = {"ephemeralMessageId": job.id, **self.body(frame, job, "progress")["data"]}
@@ -165,7 +165,7 @@ class _Catenis:
 
 
 def _refusal(exchange: Exchange, hello: str | None, state: State) -> str | None:
-    """What is wrong with the message that authenticates a channel: a signed GET of its address."""
+    """Return what is wrong with a channel's authentication: a signed GET of its address."""
     if hello is None:
         return "Failed to receive authentication message"
     fields = any_json(hello.encode())
@@ -177,7 +177,7 @@ def _refusal(exchange: Exchange, hello: str | None, state: State) -> str | None:
 
 
 def check_signature(exchange: Exchange, state: State) -> str | None:
-    """What is wrong with a request's signature, in the server's words; None where nothing is."""
+    """Return what is wrong with a request's signature, in the server's words, or None."""
     stamp, authorization = exchange.header("x-bcot-timestamp"), exchange.header("authorization")
     host = exchange.header("host")
     if not stamp or not authorization or not host:

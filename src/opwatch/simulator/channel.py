@@ -1,6 +1,6 @@
 """A notification channel, simulated: a WebSocket on which a service reports the ends of its jobs.
 
-It knows no service: what a client must send first, and what an event says, is the simulation's.
+It knows no service: the simulation decides what a client must send first, and what an event says.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Channel:
             reply = answer(self.simulation, self.state, frame, "progress")
         note = record(exchange, self.state, self.simulation.name, OPERATION, None, reply.status)
         self.state.note(note)
-        await receive()  # that somebody wants to connect
+        await receive()  # a client wants to connect
         if reply.status != 101:
             await refuse(reply, self.state, send)
             return
         await send({"type": "websocket.accept", "subprotocol": self.subprotocol})
         closing = asyncio.ensure_future(scope[CLOSING].wait())
         try:
-            with suppress(OSError):  # uvicorn's word for a client that is gone
+            with suppress(OSError):  # how uvicorn reports a client that is gone
                 if frame is None:
                     await self._serve(exchange, receive, send, closing)
                 else:

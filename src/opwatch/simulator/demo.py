@@ -1,8 +1,8 @@
-"""The jobs that `make demo` watches: one a service, each over within half a minute.
+"""The jobs that `make demo` watches: one for each service, each finished within half a minute.
 
-With queries every second or two: the Catenis message succeeds after 21 s; the iTwin job meets one
-rate limit of 3 s on its way and succeeds after 24 s; the APIG gateway fails after 20 s with
-APIC.9218, for want of quota. Time runs from a job's first query.
+With polls every second or two, the Catenis message succeeds after 21 s, the iTwin job succeeds
+after 24 s and one rate limit of 3 s, and the APIG gateway fails after 20 s with APIC.9218, for lack
+of quota. Times count from a job's first poll.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from opwatch.simulator.server import Simulator
 
 
 def demo_jobs(simulator: Simulator) -> dict[str, str]:
-    """Add the demonstration job of every service; the id of each by service.
+    """Add the demo job of every service; return the job IDs by service.
 
-    `simulator.simulation(name).demo.ending` is the phase that a service's job comes to.
+    `simulator.simulation(name).demo.ending` is the phase in which a service's job ends.
     """
     found = {}
     for name in simulator.services:

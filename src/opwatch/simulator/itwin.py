@@ -102,13 +102,13 @@ class TokenRefusal(BaseModel):
 
 
 class ITwinSimulation:
-    """The first version; what differs in the second is in `itwin_v2`."""
+    """Version 1; `itwin_v2` contains the differences of version 2."""
 
     name = "itwin"
     accept = ACCEPT
     errors = ERRORS
     gone = "JobNotFound"
-    """What a poll of an unknown job is answered with."""
+    """The answer to a poll of an unknown job."""
     demo = Demo(
         "4d1f0000-0000-4000-8000-000000000001",
         Timed(
@@ -199,7 +199,7 @@ class ITwinSimulation:
     def webhook(
         self, job: Job, state: State, secret: str, version: int
     ) -> tuple[bytes, dict[str, str]]:
-        """The event that a job is over, signed with a webhook's secret.
+        """Return the event that a job has ended, signed with a webhook's secret.
 
         Its envelope is that of the Webhooks API; of `content`, only what opwatch reads is known.
         """
@@ -285,7 +285,7 @@ def nothing_there(exchange: Exchange) -> Reply:
 
 
 def issues(frame: Frame) -> list[dict[str, Any]]:
-    """Why a failed job failed, as the service lists it."""
+    """Return why a job failed, as the service lists it."""
     reason = fault_of(frame, "Simulated", "The job failed, as scripted.")
     error = {"code": reason.code, "title": "Job failed", "message": reason.message}
     return [{**error, "params": []}]
@@ -345,7 +345,7 @@ def _form(exchange: Exchange) -> dict[str, str]:
 
 
 def _check_client(exchange: Exchange, form: dict[str, str]) -> None:
-    """The client's id and secret, as Basic authentication or in the form, never both."""
+    """Return the client's ID and secret, from Basic authentication or the form, never both."""
     basic = exchange.header("authorization")
     if basic is None:
         if "client_id" not in form:

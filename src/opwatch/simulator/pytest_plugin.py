@@ -1,6 +1,6 @@
-"""The pytest fixture `opwatch_simulator`, for anybody's tests.
+"""The pytest fixture `opwatch_simulator`.
 
-pytest imports this file at every start, so it imports nothing of ours before the fixture is used.
+pytest imports this file at every start, so it imports nothing of opwatch until the fixture is used.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def opwatch_simulator() -> Iterator[Simulator]:
-    """A running simulator without jobs; the test fails if what it answered broke its spec.
+    """A running simulator without jobs; the test fails if an answer violates its service's spec.
 
-    Fails where the extra `simulator` is not installed.
+    Fails if the extra `simulator` isn't installed.
     """
     try:
         from opwatch.simulator import Simulator

@@ -1,7 +1,7 @@
-"""`Simulator`: a real server on loopback, and the handles by which a test plays with it.
+"""`Simulator`: a real server on loopback, which a test controls.
 
-It serves from a thread of this process until its `with` block ends. It knows no service: those come
-through the entry points `opwatch.simulators`, another package's too.
+It runs in a thread of this process until its `with` block ends. It knows no service: simulations
+come from the entry points `opwatch.simulators` of any installed package.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ HOST = "127.0.0.1"
 KEEP_ALIVE = 600
 """Seconds an idle connection is kept: longer than any client's longest delay."""
 _LAST_ANSWERS = 0.5
-"""Seconds for the answers that are under way when the simulator stops."""
+"""Seconds for the answers in progress when the simulator stops."""
 
 
 class SimulatorProblem(AssertionError):
-    """The simulator answered what its service's spec does not allow, or failed by itself."""
+    """The simulator sent an answer that its service's spec doesn't allow, or failed itself."""
 
 
 # Reading the entry points of a whole environment takes 10 ms and more, so it is done once.
 @functools.cache
 def installed() -> tuple[Simulation, ...]:
-    """The simulations that are installed, ours and other packages'."""
+    """Return the installed simulations, ours and those of other packages."""
     return tuple(entry.load() for entry in entry_points(group=GROUP))
 
 
@@ -59,15 +59,15 @@ _plugin = functools.cache(services.find)
 
 
 class Simulator:
-    """The services on this machine, at a port of their own.
+    """Simulates the services on a port of this machine.
 
-    `port` 0 takes any that is free. `clock` tells timelines, tokens and signatures the time; it is
-    the clock of the clients made here, so inside an `opwatch.testing.FakeClock` nobody sleeps.
-    `extra` simulations are served beside those that are installed. `on_request` is called with
-    each `Request`, from the serving thread.
+    `port` 0 picks a free port. `clock` is the clock of timelines, tokens and signatures, and of the
+    clients made here, so nothing sleeps inside an `opwatch.testing.FakeClock`. `extra` simulations
+    are served in addition to the installed ones. `on_request` is called with each `Request`, from
+    the serving thread.
 
-    A context manager: ready when it is entered, gone when it is left. Leaving raises
-    `SimulatorProblem` where anything in `problems` went unnoticed.
+    Use it as a context manager: it is ready when entered, and stops on exit. The exit raises
+    `SimulatorProblem` if there are `problems` that the test didn't look at.
     """
 
     def __init__(
@@ -134,19 +134,19 @@ class Simulator:
 
     @property
     def services(self) -> list[str]:
-        """The names of the services it simulates."""
+        """The names of the simulated services."""
         return sorted(self._simulations)
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment variables with which every client's `from_env` reaches it."""
+        """The environment variables that connect every client's `from_env` to the simulator."""
         found: dict[str, str] = {}
         for simulation in self._simulations.values():
             found |= simulation.environ(self.url)
         return found
 
     def arguments(self, service: str) -> dict[str, Any]:
-        """The arguments of a service's clients that reach it, with made-up credentials."""
+        """Return arguments for a service's client of this simulator, with made-up credentials."""
         return self.simulation(service).arguments(self.url)
 
     @overload
@@ -160,9 +160,9 @@ class Simulator:
     @overload
     def client(self, service: str, **options: Any) -> Client[Any]: ...
     def client(self, service: str, **options: Any) -> Client[Any]:
-        """A blocking client of it; closed when the simulator stops.
+        """Return a blocking client of a service; it is closed when the simulator stops.
 
-        `options` are any arguments of the client's own, also instead of the credentials.
+        `options` are any arguments of the client, including other credentials.
         """
         arguments = {**self.arguments(service), **options}
         made = _plugin(service).client(**arguments)
@@ -182,7 +182,7 @@ class Simulator:
     @overload
     def async_client(self, service: str, **options: Any) -> AsyncClient[Any]: ...
     def async_client(self, service: str, **options: Any) -> AsyncClient[Any]:
-        """As `client`; the caller closes it, in the event loop it was used in."""
+        """Return an async client; the caller closes it in the event loop in which it was used."""
         arguments = {**self.arguments(service), **options}
         return _plugin(service).async_client(**arguments)
 
@@ -194,19 +194,19 @@ class Simulator:
         return found
 
     def token(self, service: str) -> str:
-        """A token that a service takes, as if it had been asked for; it lasts as long as others.
+        """Issue a token for a service, without a request; it lasts as long as any other.
 
-        Raises `ConfigurationError` where the service has no tokens.
+        Raises `ConfigurationError` if the service has no tokens.
         """
         return self.simulation(service).token(self.state)
 
     # --- jobs ---
 
     def add(self, service: str, job_id: str, timeline: Script) -> Job:
-        """A job, and what it does: frames by time (a list), `Polls`, or one `Frame` for ever.
+        """Add a job and its script: frames by time (a list), `Polls`, or a single `Frame`.
 
-        Raises `ConfigurationError` for an id there is already, and for a frame that the service's
-        document does not allow (but for `raw` ones, which are sent as they are).
+        Raises `ConfigurationError` for an ID that already exists, and for a frame that the
+        service's document doesn't allow (except `raw` ones, which are sent unchanged).
         """
         simulation = self.simulation(service)
         job = self.state.add(service, job_id, timeline)
@@ -223,43 +223,40 @@ class Simulator:
     def webhook(self, service: str, url: str, *, secret: str, version: int = 1) -> None:
         """POST a signed event to `url` when a job of a service ends: iTwin's `jobCompleted`.
 
-        Raises `ConfigurationError` for a service without webhooks, and an address elsewhere.
+        Raises `ConfigurationError` for a service without webhooks, and for a remote address.
         """
         simulation = self.simulation(service)
         self._webhooks.append(Webhook(self.state, simulation, url, secret, version))
 
     def job(self, service: str, job_id: str) -> Job:
-        """The job of that id; `ConfigurationError` if it was not added."""
+        """Return the job with that ID; raise `ConfigurationError` if it wasn't added."""
         if (found := self.state.job(service, job_id)) is None:
             raise ConfigurationError(f"{service} has no job {job_id!r}")
         return found
 
-    # --- what came ---
+    # --- requests and problems ---
 
     @property
     def requests(self) -> list[Request]:
-        """Every request so far; of very many, the last 100,000."""
+        """Every request so far, at most the last 100,000."""
         return self.state.requests_of(None)
 
     @property
     def problems(self) -> list[str]:
-        """What the simulator itself did wrong so far."""
+        """The simulator's own errors so far."""
         with self.state.lock:
             return list(self.state.problems)
 
     def wait_for_requests(
         self, count: int, *, service: str | None = None, timeout: float = 30.0
     ) -> list[Request]:
-        """Block until `count` requests arrived (of one service, if given), and return all of them.
-
-        Raises `TimeoutError` after `timeout` seconds.
-        """
+        """Return all requests (of one service) once there are `count`, or raise `TimeoutError`."""
         found = self.state.wait_for(count, service, timeout)
         if len(found) < count:
             raise TimeoutError(f"{len(found)} of {count} requests arrived within {timeout:g} s")
         return found
 
-    # --- playing with it ---
+    # --- controls ---
 
     @property
     def skew(self) -> float:
@@ -271,7 +268,7 @@ class Simulator:
         self.state.skew = seconds
 
     def set_token_life(self, seconds: float, *, service: str | None = None) -> None:
-        """How long the tokens last that are issued from here on."""
+        """How long tokens last that are issued from now on, in seconds."""
         names = self.services if service is None else [self.simulation(service).name]
         for name in names:
             self.state.token_life[name] = seconds
@@ -291,8 +288,8 @@ class Simulator:
     ) -> None:
         """Answer the next `times` requests to a service, or all for `seconds`, with `frame`.
 
-        With neither (`times=None`) it lasts until `calm`. `operation` is `"progress"`, `"job"` or
-        `"token"`; None is everything but tokens.
+        Without both (`times=None`), it lasts until `calm`. `operation` is `"progress"`, `"job"` or
+        `"token"`; None is everything except tokens.
         """
         until = None if seconds is None else self.state.clock.now() + seconds
         left = None if seconds is not None else times
@@ -308,13 +305,13 @@ class Simulator:
     ) -> None:
         """Answer the next `times` requests with the service's 429.
 
-        `retry_after` is in seconds; a timedelta sends it as an HTTP-date, a text goes as it is.
+        `retry_after` is in seconds; a timedelta is sent as an HTTP-date, a string unchanged.
         """
         frame = self.simulation(service).rate_limit("progress")
         self.disturb(service, attrs.evolve(frame, retry_after=retry_after), times=times)
 
     def limit(self, service: str, requests: int, *, seconds: float) -> None:
-        """Let a service take that many requests in each `seconds` and refuse the others."""
+        """Limit a service to that many requests per `seconds`, and refuse the others."""
         self.simulation(service)
         self.state.limit(service, requests, seconds)
 
@@ -326,11 +323,11 @@ class Simulator:
         seconds: float | None = None,
         status: int = 503,
     ) -> None:
-        """Let the token endpoint of a service fail, that many times or for so many seconds."""
+        """Let the token endpoint of a service fail, for a number of requests or seconds."""
         self.disturb(service, Frame(status=status), times=times, seconds=seconds, operation="token")
 
     def calm(self, service: str | None = None) -> None:
-        """End every disturbance, rate limit and token failure, of a service or of all."""
+        """End all disturbances, rate limits and token failures, of one service or of all."""
         self.state.calm(service)
 
     def __repr__(self) -> str:
@@ -341,10 +338,9 @@ class Simulator:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is up, and ends at once when it is told to.
+    """uvicorn's server, which reports when it is up, and stops immediately when requested.
 
-    uvicorn looks every 0.1 s whether it is to end, and pauses as long while it does: too long for
-    a fixture that every test starts again.
+    uvicorn checks every 0.1 s whether to stop, which is too long for a fixture of every test.
     """
 
     def __init__(self, config: uvicorn.Config, up: threading.Event, closing: asyncio.Event) -> None:
@@ -360,7 +356,7 @@ class _Server(uvicorn.Server):
         # Accept no more, and only then close: asyncio leaks a connection accepted in between.
         for listener in sockets or []:
             asyncio.get_running_loop().remove_reader(listener)
-        # Answers under way, and connections that were accepted a moment ago.
+        # Answers in progress, and connections that were accepted a moment ago.
         if others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others, timeout=_LAST_ANSWERS)
         for connection in list(self.server_state.connections):

@@ -1,4 +1,4 @@
-"""The check of AK/SK signatures, and the lock of keys that are used wrongly too often.
+"""Checks AK/SK signatures, and locks keys after too many failures.
 
 "AK/SK authentication" of the provider's public signing guide.
 """
@@ -19,7 +19,7 @@ from opwatch.simulator.timeline import Frame
 
 CLOCK_TOLERANCE = timedelta(minutes=15)
 LOCK_AFTER = 5
-"""Failed signatures in a row; one more locks the pair of keys."""
+"""Failed signatures in a row; one more locks the keys."""
 LOCK_TIME = 300.0
 _AUTHORIZATION = re.compile(
     rf"{aksk.ALGORITHM} Access=([^,\s]+), SignedHeaders=([^,\s]+), Signature=([0-9a-f]{{64}})"
@@ -28,7 +28,7 @@ _AUTHORIZATION = re.compile(
 
 @attrs.define
 class KeyPair:
-    """An access key, and how often it was used wrongly."""
+    """An access key, and how often its signature failed."""
 
     secret_key: str
     security_token: str | None = None
@@ -40,7 +40,7 @@ class KeyPair:
 def project_of_signature(
     exchange: Exchange, state: State, keys: Mapping[str, KeyPair]
 ) -> str | None:
-    """The project that a signed request is for; refused where the signature is not good."""
+    """Return the project that a signed request is for; refuse an invalid signature."""
     authorization = exchange.header("authorization")
     if authorization is None:
         raise Refused(Frame(error="APIG.0301"))
@@ -73,7 +73,7 @@ def _unsigned(why: str) -> Refused:
 def _wrong(
     exchange: Exchange, state: State, access_key: str, pair: KeyPair, names: list[str]
 ) -> str | None:
-    """What is wrong with a signature; None where nothing is."""
+    """Return what is wrong with a signature, or None."""
     must = {"host", "x-sdk-date", "x-project-id"}
     if pair.security_token is not None:
         must.add("x-security-token")
@@ -107,7 +107,7 @@ def _wrong(
 
 
 _OWN = frozenset({"host", "x-sdk-date", "x-project-id", "x-security-token"})
-"""Headers that the signing function adds by itself."""
+"""Headers that the signing function adds itself."""
 
 
 def _time(stamp: str) -> datetime | None:

@@ -1,9 +1,8 @@
-"""What a simulation of one service must say, and the values it is said with.
+"""The interface of a service's simulation, and its values.
 
-A service is simulated by one object of the form `Simulation`, found through the entry points
-`opwatch.simulators`. It puts frames in the service's words and checks what it is sent; the rest
-(serving, rate limits, failures, records, checking every body against the wire models) is the
-simulator's.
+A service is simulated by one object with the interface `Simulation`, found through the entry points
+`opwatch.simulators`. It turns frames into the service's answers and checks requests; the simulator
+does the rest: serving, rate limits, failures, records, and checking bodies against the wire models.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from opwatch.simulator.timeline import Frame, Timeline
 
 @attrs.frozen
 class Exchange:
-    """A request as it came."""
+    """A request, as it was received."""
 
     method: str
     target: str
@@ -47,7 +46,7 @@ class Exchange:
 
 @attrs.frozen(kw_only=True)
 class Reply:
-    """What a request is answered with."""
+    """The answer to a request."""
 
     status: int
     body: Any = None
@@ -78,7 +77,7 @@ class Demo:
     job_id: str
     timeline: Timeline
     ending: Phase
-    """What it comes to."""
+    """The phase in which it ends."""
 
 
 Handler: TypeAlias = Callable[[Exchange], Reply]
@@ -106,7 +105,7 @@ class Simulation(Protocol):
         ...
 
     def token(self, state: State) -> str:
-        """A token that is good; `ConfigurationError` if it has none."""
+        """Return a valid token; raise `ConfigurationError` if the service has none."""
         ...
 
     def body(self, frame: Frame, job: Job | None, operation: str) -> Any:
@@ -118,7 +117,7 @@ class Simulation(Protocol):
         ...
 
     def rate_limit(self, operation: str) -> Frame:
-        """How it says that requests were too many."""
+        """The refusal for too many requests."""
         ...
 
     def model(self, operation: str, status: int) -> type[BaseModel] | None:

@@ -1,7 +1,7 @@
-"""What a running simulator remembers: the jobs, the tokens, what came, what went wrong, the time.
+"""The state of a running simulator: jobs, tokens, requests, problems, and the time.
 
-Shared by the thread that serves and the threads that test, so everything here is behind one lock.
-It knows no service and no HTTP.
+The serving thread and the tests' threads share it, so everything here is protected by one lock. It
+knows no service and no HTTP.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from opwatch.progress import Fault
 from opwatch.simulator.timeline import Frame, Script, Timeline, timeline
 
 MOST_REQUESTS = 100_000
-"""Requests that are remembered, by a simulator that runs for days."""
+"""Requests that a simulator remembers, as it may run for days."""
 TOKEN_LIFE = 3600.0
-"""Seconds a token lasts where nobody says."""
+"""Seconds that a token lasts by default."""
 
 
 @attrs.frozen
 class Request:
-    """A request that came."""
+    """A request that the simulator received."""
 
     time: float
     """Seconds since 1970 by the simulator's clock."""
     service: str | None
-    """None where no service has such a path."""
+    """The service, or None if no service has such a path."""
     operation: str | None
     """`"progress"`, `"job"`, `"token"` or `"notifications"`."""
     job_id: str | None
     method: str
     target: str
-    """Path and query as they came."""
+    """Path and query, as they were received."""
     status: int | None
     """What it was answered with; None if there was no answer."""
     headers: Mapping[str, str] = attrs.field(repr=False)
@@ -48,7 +48,7 @@ class Request:
 
 
 class Job:
-    """A simulated job: where it stands, and how often it was asked for."""
+    """A simulated job: its state, and how often it was polled."""
 
     def __init__(self, service: str, job_id: str, script: Script, state: State) -> None:
         self.service = service
@@ -57,25 +57,25 @@ class Job:
         self.play(script)
 
     def play(self, script: Script) -> None:
-        """Start over, with another timeline."""
+        """Start over with another timeline."""
         found = timeline(script)
         with self._state.lock:
             self._timeline: Timeline = found
             self.restart()
 
     def restart(self) -> None:
-        """Start over: as if nobody had asked yet."""
+        """Start over, as if the job had never been polled."""
         with self._state.lock:
             self._met = [0] * len(self._timeline.frames)
             self._began: float | None = None
             self._index: int | None = None
             self._has_looked = False
             self.polls = 0
-            """How often it was asked for."""
+            """How often it was polled."""
             self.started_at: float | None = None
-            """When it was first asked for, in seconds since 1970 by the simulator's clock."""
+            """When it was first polled, in seconds since 1970 by the simulator's clock."""
             self.ended_at: float | None = None
-            """When it came to its end, as far as anybody asked."""
+            """When it ended, as far as polls have shown."""
 
     @property
     def frames(self) -> tuple[Frame, ...]:
@@ -122,7 +122,7 @@ class Job:
             return None if self._index is None else frames[self._index]
 
     def has_run_for(self, seconds: float) -> bool:
-        """Whether it was first asked for longer ago than that."""
+        """Return whether it was first polled longer ago than that."""
         return self.started_at is not None and self._state.epoch() - self.started_at > seconds
 
     def has_ended_for(self, seconds: float) -> bool:
@@ -131,7 +131,7 @@ class Job:
         return self.ended_at is not None and self._state.epoch() - self.ended_at > seconds
 
     def _move_on(self, elapsed: float) -> None:
-        """What time alone has made of the job since its last poll."""
+        """Return the frame that time alone has reached since the last poll."""
         frames = self._timeline.frames
         index = self._timeline.pick(elapsed, [frame.times or 0 for frame in frames])
         if frames[index].is_state:
@@ -283,7 +283,7 @@ class State:
                     del self._limits[name]
 
     def disturbance(self, service: str, operation: str) -> Frame | None:
-        """What a request meets instead of an answer, if anything."""
+        """Return what a request gets instead of its answer, if anything."""
         with self.lock:
             now = self.clock.now()
             for one in self._disturbances:
@@ -307,7 +307,7 @@ class State:
             limit.count += 1
             return limit.window + limit.seconds - now if limit.count > limit.requests else None
 
-    # --- what came ---
+    # --- requests ---
 
     def note(self, request: Request) -> None:
         with self._arrived:
@@ -340,7 +340,7 @@ class Ends:
         self.new()
 
     def new(self) -> list[Job]:
-        """The jobs that have ended since this was last asked."""
+        """Return the jobs that have ended since the last call."""
         found = []
         for job in self._state.jobs(self._service):
             job.now()
@@ -351,6 +351,6 @@ class Ends:
 
 
 def fault_of(frame: Frame, code: str, message: str) -> Fault:
-    """Why a frame's job failed: what the frame says, else the service's own reason."""
+    """Return why a frame's job failed: the frame's fault, or else the service's own reason."""
     fault = frame.fault or Fault()
     return Fault(fault.code or code, fault.message or message)

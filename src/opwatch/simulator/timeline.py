@@ -1,8 +1,8 @@
-"""What a simulated job does, as a script: frames, by time or by poll.
+"""Scripts of simulated jobs: frames, by time or by poll.
 
 A `Frame` is one answer: a state of the job in the words of `Progress`, or something that goes
 wrong. A timeline says which frame a poll meets. `Timed` (what a plain list of frames is) goes by
-seconds since the job was first asked for; `Polls` goes by the number of polls. Either way the last
+seconds since the job was first polled; `Polls` goes by the number of polls. Either way the last
 frame repeats. Plain values; nothing here knows a service or a server.
 """
 
@@ -48,7 +48,7 @@ class Frame:
 
     phase: Phase | None = attrs.field(default=None, converter=_phase)
     at: float = attrs.field(default=0.0, kw_only=True)
-    """Seconds after the job was first asked for; of no meaning in `Polls`."""
+    """Seconds after the job was first polled; ignored in `Polls`."""
     times: int | None = attrs.field(default=None, kw_only=True)
     """How many polls meet it. None: by time, until the next frame; in `Polls`, one."""
     percent: float | None = attrs.field(default=None, kw_only=True)
@@ -56,9 +56,9 @@ class Frame:
     """What the job is doing (iTwin), or which action it is (Catenis: log, send or read)."""
     bytes_processed: int | None = attrs.field(default=None, kw_only=True)
     fault: Fault | None = attrs.field(default=None, kw_only=True)
-    """Why it failed; each service has a reason of its own where none is given."""
+    """Why it failed; each service has its own reason if none is given."""
     state: str | None = attrs.field(default=None, kw_only=True)
-    """The service's word for the state, instead of the one that `phase` stands for."""
+    """The service's name for the state, instead of the one for `phase`."""
     error: str | None = attrs.field(default=None, kw_only=True)
     message: str | None = attrs.field(default=None, kw_only=True)
     """The text of a refusal, instead of the documented one."""
@@ -67,7 +67,7 @@ class Frame:
     retry_after: float | timedelta | str | None = attrs.field(default=None, kw_only=True)
     """`Retry-After`: seconds, or a timedelta to send it as an HTTP-date, or any text as it is."""
     headers: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen, kw_only=True)
-    """Added to the answer's, or instead of them."""
+    """Headers that are added to the answer's, or replace them."""
     body: Any = attrs.field(default=None, kw_only=True)
     raw: bytes | None = attrs.field(default=None, kw_only=True)
     cut: bool = attrs.field(default=False, kw_only=True)
@@ -168,7 +168,7 @@ class Timed(Timeline):
 
 @attrs.frozen
 class Polls(Timeline):
-    """Frames by poll: each is met once, or `times` times; the last one for ever."""
+    """Frames by poll: each is met once, or `times` times; the last one is repeated."""
 
     frames: tuple[Frame, ...] = attrs.field(converter=_frames)
 
@@ -186,7 +186,7 @@ Script: TypeAlias = Timeline | Iterable[Frame] | Frame
 
 
 def timeline(script: Script) -> Timeline:
-    """A timeline from what a caller gave: one, a list of frames by time, or one frame."""
+    """Return a timeline, made from a timeline, a list of frames by time, or one frame."""
     if isinstance(script, Timeline):
         return script
     if isinstance(script, Frame):

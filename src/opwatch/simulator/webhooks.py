@@ -1,4 +1,4 @@
-"""Webhooks, simulated: a POST to a user's server when a job ends, from a thread of its own.
+"""Webhooks, simulated: a POST to a user's server when a job ends, from a separate thread.
 
 The simulation says what is posted; this delivers it, and repeats a delivery that fails.
 """
@@ -22,7 +22,7 @@ TICK = 0.02
 DELIVERIES = 3
 """The most attempts to deliver an event; iTwin's number isn't documented."""
 PATIENCE = 5.0
-"""Seconds that a receiver has to answer, by iTwin's official samples."""
+"""Seconds in which a receiver must respond, by iTwin's official samples."""
 
 
 class Webhook:
