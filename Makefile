@@ -43,7 +43,7 @@ node_modules/stamp: package.json package-lock.json
 	@touch $@
 
 .PHONY: demo
-demo: $(VENV)/demo.stamp ## Watch one simulated job of each service to its end
+demo: $(VENV)/demo.stamp ## Watch one simulated job of each service until it finishes
 	@$(BIN)/opwatch demo
 
 .PHONY: test
@@ -82,7 +82,7 @@ layers: $(VENV)/dev.stamp ## Check that each file imports only what lies below i
 	$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: wheel
-wheel: $(VENV)/dev.stamp node_modules/stamp ## Build into dist/, and use the wheel as a stranger would
+wheel: $(VENV)/dev.stamp node_modules/stamp ## Build into dist/, and use the wheel as a new user would
 	$(BIN)/python tools/check_wheel.py
 
 # A real identity service, for `contract`.
@@ -98,7 +98,7 @@ contract: $(VENV)/dev.stamp $(VENV)-keystone/keystone.stamp node_modules/stamp #
 	$(BIN)/python -m pytest -m contract tests/contract
 
 .PHONY: contract-outside
-contract-outside: $(VENV)/dev.stamp $(VENV)-outside/engine.stamp ## Hold the simulator to other people's clients
+contract-outside: $(VENV)/dev.stamp $(VENV)-outside/engine.stamp ## Check the simulator with other projects' clients
 	$(BIN)/python -m pytest -m outside tests/contract
 
 .PHONY: contract-pygeoapi
@@ -116,7 +116,7 @@ docs: $(VENV)-docs/docs.stamp ## Build the documentation into site/, and check t
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --clean --quiet
 	$(VENV)-docs/bin/python tools/check_site.py site
 
-# Airflow, Celery, pygeoapi, and the peers of the benchmarks, each in an environment of its own.
+# Airflow, Celery, pygeoapi, and the peers of the benchmarks, each in its own environment.
 $(VENV)-%/engine.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
 	@echo "Installing $<"
 	@$(BIN)/python -m venv $(@D)
@@ -130,10 +130,10 @@ engines: $(VENV)-airflow/engine.stamp $(VENV)-celery/engine.stamp ## Wait in Air
 	OPWATCH_ENGINE=celery $(VENV)-celery/bin/python -m pytest tests/engines/test_celery.py
 
 .PHONY: fuzz-readers
-fuzz-readers: $(VENV)-fuzz/engine.stamp ## Look for five minutes for an answer that the readers do not survive
+fuzz-readers: $(VENV)-fuzz/engine.stamp ## Fuzz the readers of answers for five minutes
 	$(VENV)-fuzz/bin/python tests/fuzz/fuzz_readers.py -max_total_time=300 -timeout=30 -artifact_prefix=$(VENV)-fuzz/
 
-# opwatch as it is installed, with nothing it does not need.
+# opwatch as users install it, with only its dependencies.
 $(VENV)-core/core.stamp: requirements/core.txt $(VENV)/dev.stamp $(shell find src generated -name '*.py')
 	@echo "Installing requirements/core.txt"
 	@$(BIN)/python -m venv --clear $(@D)

@@ -1,5 +1,5 @@
-"""Clients of services that their specs describe completely: `opwatch generate` writes no code of
-its own for them, only these attributes."""
+"""Clients of services that their specs describe completely: `opwatch generate` writes only these
+attributes for them, and no code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Described(Core[W], Generic[W]):
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
-        """From the variables that the spec names (`x-env`), or those that its name implies.
+        """Create a client from the variables that the spec names (`x-env`), or its name implies.
 
         Raises a `ConfigurationError` that names all missing ones.
         """

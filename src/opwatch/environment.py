@@ -11,7 +11,7 @@ from opwatch.errors import ConfigurationError
 
 
 class Connection(NamedTuple):
-    """Credentials that a program keeps under one name, as Airflow does."""
+    """Credentials that a program stores under one name, as Airflow does."""
 
     login: str | None
     password: Any
@@ -32,7 +32,7 @@ class Connection(NamedTuple):
 
 
 class Environment(dict[str, Any]):
-    """Some environment variables, whose values do not show."""
+    """Some environment variables, whose values are hidden."""
 
     def __repr__(self) -> str:
         return f"<environment variables {', '.join(self)}>"
@@ -41,7 +41,7 @@ class Environment(dict[str, Any]):
 def environment(*names: str, instead: str | None = None) -> Environment:
     """Return those environment variables; raise a `ConfigurationError` that names all missing ones.
 
-    `instead` says what else would do.
+    `instead` says what could be set instead.
     """
     if missing := [name for name in names if not os.environ.get(name, "").strip()]:
         other = f" (or set {instead} instead)" if instead else ""

@@ -1,7 +1,7 @@
 """CTN1-HMAC-SHA256: the signature of a Catenis API request, as a pure function.
 
 Catenis, "API authentication": a conformed request is hashed into a string to sign, which is
-signed with a key that is good for a scope of days. Nothing here reads a clock or sends anything.
+signed with a key that is valid for a scope of days. Nothing here reads a clock or sends anything.
 
 Two things decide whether a signature is taken: the target and the Host must be, byte for byte,
 what goes on the wire; and the sign date must not lie in the server's future nor seven days back.
@@ -23,7 +23,7 @@ from opwatch.net.message import Secret
 ALGORITHM = "CTN1-HMAC-SHA256"
 SCOPE = "ctn1_request"
 CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far the server lets a timestamp be off its own clock."""
+"""How far a timestamp may differ from the server's clock."""
 
 
 def sign(
@@ -60,6 +60,6 @@ def sign(
 
 @lru_cache(maxsize=64)
 def _keyed(secret: Secret, day: str) -> hmac.HMAC:
-    """The key of one secret for one day: the same for every request of the day."""
+    """Return the key of one secret for one day: the same for every request of the day."""
     dated = hmac.digest(b"CTN1" + secret.encode(), day.encode(), "sha256")
     return hmac.new(hmac.digest(dated, SCOPE.encode(), "sha256"), digestmod="sha256")

@@ -1,6 +1,6 @@
-"""What both token endpoints have in common: how they are asked, and what their errors mean.
+"""What both token endpoints have in common: how they are called, and what their errors mean.
 
-Nothing that a token endpoint says is quoted but documented codes and texts: it was sent a password.
+Only documented codes and texts of a token endpoint are quoted, because it was sent a password.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class TokenEndpoint(Credentials):
     """Credentials that an endpoint exchanges for a token."""
 
     _called: ClassVar[str]
-    """What messages call it."""
+    """Its name in messages."""
     _advice: str
     """What to check if another server may have answered."""
     _codes: ClassVar[frozenset[str]]
@@ -70,7 +70,7 @@ class TokenEndpoint(Credentials):
         )
 
     def _bad_answer(self, answer: Answer, problem: str) -> BadResponse:
-        """Return the error that an answer with status 2xx and no valid token is."""
+        """Return the error for an answer with status 2xx and no valid token."""
         text = f"{self._called}: the answer {answer.problem or problem}"
         return BadResponse(text, status=answer.status, advice=self._advice)
 
@@ -81,8 +81,8 @@ class TokenEndpoint(Credentials):
         said: Iterable[object],
         kind: type[ServiceError] | None = None,
     ) -> ServiceError:
-        """Return the error that any other answer without a token is. `said` is what may be a known
-        code or text, in the order of preference."""
+        """Return the error for any other answer without a token. `said` is what may be a known code
+        or text, in order of preference."""
         status, words = answer.status, [text for text in said if isinstance(text, str)]
         code = next((word for word in words if word in self._codes), None)
         known = [text for text in self._texts if any(word.startswith(text) for word in words)]

@@ -20,14 +20,14 @@ class Flight:
     def __init__(self) -> None:
         self.result: Any = None
         self.failure: OpwatchError | None = None
-        """Why it brought no result, for everybody who waited."""
+        """Why it brought no result, for all who waited."""
         self.has_landed = False
         self._wakes: list[Callable[[], object]] = []
         self._gate = _thread.allocate_lock()
         self._gate.acquire()
 
     def land(self) -> None:
-        """Wake everybody who waits. Has no effect the second time."""
+        """Wake all who wait. Has no effect the second time."""
         if not self.has_landed:
             self.has_landed = True
             with suppress(RuntimeError):

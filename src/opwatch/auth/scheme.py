@@ -71,7 +71,7 @@ class Scheme(NamedTuple):
         raise ConfigurationError(problem, argument="auth")
 
     def bind(self, credentials: object) -> Callable[[Clock], Auth]:
-        """Return what sends requests with what `veil` returned."""
+        """Return the object that sends requests with the credentials that `veil` returned."""
         if credentials is None:
             return lambda clock: Auth()
         how: dict[str, Any] = {"header": self.header, "prefix": self.prefix}
@@ -95,7 +95,7 @@ class Scheme(NamedTuple):
         return self._client(**found) if self.kind == "oauth2" else self._basic(**found)
 
     def of_pair(self, name: Any, secret: Any, **more: Any) -> object:
-        """Return the credentials that a name and its secret are."""
+        """Return the credentials made of a name and its secret."""
         kept = Secret(secret)
         if self.kind == "oauth2":
             return self._client(name, kept, **more)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Requests that are signed: CTN1 for Catenis, AK/SK for Open Telekom Cloud and Huawei Cloud.
 
-The signatures themselves are pure functions (`ctn1`, `aksk`). Here are the clock, and what a
-refusal means: refused credentials are remembered, and never sent again by the same client.
+The signatures themselves are pure functions (`ctn1`, `aksk`). This file adds the clock, and handles
+refusals: refused credentials are remembered, and never sent again by the same client.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from opwatch.core.loop import Turn
 
 LONGEST_SKEW = 86_400.0
-"""Seconds that a clock is corrected by at most: a wilder `Date` isn't believed."""
+"""The most seconds by which a clock is corrected: a `Date` that is further off isn't believed."""
 
 
 class _Signing(Auth):
     _sign: Callable[..., dict[str, str]]
     _how: dict[str, Any]
-    """What is passed to `_sign` beside the request and the time."""
+    """What is passed to `_sign` in addition to the request and the time."""
     _clock: Clock
     _secrets: list[Secret]
     """The first is the credential that a refusal is about."""

@@ -36,14 +36,14 @@ DEFAULT_LIFE = 3600.0
 """Seconds, for a token endpoint that doesn't say."""
 
 Explain: TypeAlias = "Callable[[Answer, Turn], OpwatchError]"
-"""Turns a refusal into the error that it is."""
+"""Turns a refusal into an error."""
 
 
 class Auth:
     """What a client authenticates with: nothing, unless a subclass says so."""
 
     max_in_flight = 1_000_000
-    """Requests at the same time that can't do harm if they are refused."""
+    """How many simultaneous requests can be refused without harm."""
     _project_id: str | None = None
 
     async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
@@ -86,7 +86,7 @@ class Credentials:
     """What a caller may pass as `auth` besides a token or a callable."""
 
     is_fixed = True
-    """Whether they will be refused again once they were refused."""
+    """Whether credentials that were refused once will be refused again."""
     client: ClassVar[str] = "another service"
     """The client that takes them, for messages."""
 
@@ -160,7 +160,7 @@ class TokenAuth(Auth):
         return request.authenticated([(self._header, header)], token.secret, *token.parts)
 
     def _current(self) -> Token | None:
-        """Return the token, unless it has expired, or is to be renewed and nobody does so yet."""
+        """Return the token, unless it has expired, or is due for a renewal that nobody has begun."""
         kept, now = self._kept, self._clock.now()
         if kept is None or now >= kept.end or (now >= kept.renew_at and not self._flights):
             return None
@@ -195,7 +195,7 @@ class TokenAuth(Auth):
                 return found
             if flight.failure is not None:
                 raise twin(flight.failure)
-            # Whoever fetched was cancelled: one of those who waited takes over.
+            # The caller that fetched was cancelled: one of those that waited takes over.
         return token
 
     async def _fetch(self, turn: Turn, flight: Flight) -> None:
@@ -230,11 +230,11 @@ class TokenAuth(Auth):
 
 
 token_auth = TokenAuth
-"""What the file of a service calls."""
+"""The functions that a service's file calls."""
 
 
 def veiled(auth: object, *kinds: type[Credentials]) -> object:
-    """Return what a client was given to authenticate with, so that no traceback shows it.
+    """Return a client's credentials in a form that no traceback shows.
 
     Tokens become a `Secret`, and so does what isn't valid, since it may be one. The repr of a
     callable may show what it was given, as `functools.partial`'s does. Raises `ConfigurationError`

@@ -42,7 +42,7 @@ def _websocket(settings: Any) -> Callable[[Request, str, float], WebSocket]:
     return partial(WebSocket, settings)
 
 
-# They open the transports of the clients created from here on; tests set others.
+# They open the transports of the clients created from now on; tests set others.
 open_blocking: ContextVar[Callable[[Any], Transport]] = ContextVar("net", default=_blocking)
 open_async: ContextVar[Callable[[Any], AsyncTransport]] = ContextVar("async net", default=_async)
 open_websocket: ContextVar[Callable[[Any], Callable[[Request, str, float], WebSocket]]] = (

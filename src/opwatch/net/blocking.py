@@ -16,7 +16,7 @@ class Transport(Pool):
     def send(self, request: Request, end: float) -> Answer:
         """Return the answer, whatever its status, before `end` (of `time.monotonic`).
 
-        Raises `TransportError`, or `ConfigurationError` for proxy or TLS settings of no use.
+        Raises `TransportError`, or `ConfigurationError` for invalid proxy or TLS settings.
         """
         answer: Answer = hidden(run, self.request, request, end)
         return answer

@@ -1,4 +1,4 @@
-"""One connection: dialed, through a proxy or not, and what is said over it. It is kept by the pool.
+"""One connection: opening it, directly or through a proxy, and using it. The pool keeps it.
 
 Written once for blocking and async clients: sockets never block, and what waits is a coroutine that
 awaits an `Io`. That of a blocking client never suspends.
@@ -32,7 +32,7 @@ _HAS_POLL = hasattr(select, "poll")
 
 
 class Io:
-    """How to wait. Here by blocking, so that a coroutine never suspends; `asynchronous` awaits."""
+    """How to wait: here by blocking, so that a coroutine never suspends; `asynchronous` awaits."""
 
     def is_ready(self, sock: socket.socket, for_write: bool, until: float) -> bool:
         left = min(max(until - time.monotonic(), 0.0), 1e6)  # `poll` takes milliseconds in 32 bits
@@ -165,7 +165,7 @@ async def connect(
                 connection.sock, do_handshake_on_connect=False, server_hostname=name
             )
             await connection.when_ready(sock.do_handshake, until, for_write=True)
-        except (OSError, ValueError) as error:  # ValueError: Python's word for some broken sockets
+        except (OSError, ValueError) as error:  # Python raises ValueError for some broken sockets
             problem = f"could not connect to {address.origin}: {tls.why(error)}"
             raise TransportError(problem) from None
     return connection

@@ -1,6 +1,6 @@
 """One HTTP/1.1 exchange with h11: bytes out, bytes in, one bounded answer.
 
-It knows no socket and no clock, but a `Wire`. A network failure is raised by that: only here is it
+It knows no socket and no clock, only a `Wire`. A network failure is raised by that: only here is it
 known whether the head of an error answer has come, which says enough without its body.
 
 h11 never sees a secret. Lines with secret headers are inserted into the bytes that h11 returns, and

@@ -1,4 +1,4 @@
-"""What has to happen in the child after a fork. Nothing registered here outlives its client."""
+"""What must happen in the child after a fork. Nothing registered here outlives its client."""
 
 from __future__ import annotations
 

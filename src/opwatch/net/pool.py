@@ -2,8 +2,8 @@
 
 No locks: a connection is out of its origin's deque while in use, and appending and popping are
 atomic. It is put back by the last step after a complete answer, so whatever an interrupt or a
-cancellation cuts short, no connection in an unknown state is used again. A connection that nobody
-holds any more closes itself: so to close them all is to forget them.
+cancellation cuts short, no connection in an unknown state is used again. A connection that is no
+longer referenced closes itself, so forgetting all connections closes them.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class InterruptibleIo(Io):
         self._mine, self._theirs = socket.socketpair()
 
     def interrupt(self) -> None:
-        with suppress(OSError):  # closed meanwhile
+        with suppress(OSError):  # closed in the meantime
             self._theirs.send(b"!")
 
     def is_ready(self, sock: socket.socket, for_write: bool, until: float) -> bool:
@@ -121,7 +121,7 @@ class WebSocket:
                     refused.head = Answer(event.status_code, tuple(event.headers))
                     raise refused
                 elif isinstance(event, events.CloseConnection):
-                    # Its reason may be made of the credentials.
+                    # Its reason may contain the credentials.
                     raise self._broken(f"closed the WebSocket ({int(event.code)})")
             if not (data := self._read(time.monotonic() + SILENCE if end is None else end)):
                 raise self._broken("closed the connection")
@@ -153,7 +153,7 @@ class WebSocket:
             raise self._lost(error) from None
 
     def _valid(self, call: Callable[..., T], *arguments: Any) -> T:
-        """Call wsproto. Beside its own errors, some of Python's come from what a server sends."""
+        """Call wsproto. Besides its own errors, a server's data may cause some of Python's."""
         try:
             return call(*arguments)
         except Exception:  # noqa: BLE001

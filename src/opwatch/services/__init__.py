@@ -1,6 +1,6 @@
 """The services, found by name through the entry points `opwatch.services`.
 
-Each file beside this one says all there is to say about one service: its constructor and
+Each other file in this folder defines everything about one service: its constructor and
 credentials, how to read an answer, how to read an error.
 """
 
