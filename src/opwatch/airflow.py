@@ -14,7 +14,7 @@ What is stored, and the effects of a restart
 ============================================
 
 Airflow stores the trigger as it was when the task was deferred: a connection ID, a service and the
-first token. They can't be changed while the task is deferred, so that token becomes outdated: its
+first token. They can't be changed while the task is deferred, so the token becomes outdated: its
 rung, its marker and the time of its next poll are those of the first answer. A triggerer that
 resumed the wait from it would poll too early. Deferring again after each answer would keep the
 token up to date, but start a worker process each time, which deferring is meant to avoid.

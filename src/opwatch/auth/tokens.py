@@ -160,7 +160,7 @@ class TokenAuth(Auth):
         return request.authenticated([(self._header, header)], token.secret, *token.parts)
 
     def _current(self) -> Token | None:
-        """Return the token, unless it has expired, or is due for a renewal that nobody has begun."""
+        """Return the token, unless it has expired or should be renewed, and nothing does so yet."""
         kept, now = self._kept, self._clock.now()
         if kept is None or now >= kept.end or (now >= kept.renew_at and not self._flights):
             return None
