@@ -15,7 +15,7 @@ import spec_rules
 import yaml
 from strict import booleans, strict
 
-from opwatch.cli.generating import client, waits
+from opwatch.cli.generating import client, document, waits
 from opwatch.cli.generating.client import GenerationError as GenerationError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ def lost(target: Path = GENERATED) -> list[str]:
     """The packages in `target` that have no spec, in the order of their names."""
     found = {path.parent.name for path in target.glob(f"{PACKAGE}/*/client.py")}
     found |= {path.stem for path in target.glob(f"{PACKAGE}/wire/[!_]*.py")}
-    return sorted(found - {waits.package_of(spec.stem) for spec in specs()})
+    return sorted(found - {document.package_of(spec.stem) for spec in specs()})
 
 
 def write(target: Path = GENERATED) -> None:
@@ -99,7 +99,7 @@ def _generate(target: Path, home: Path) -> None:
     for folder in (PACKAGE, WAITS):
         (target / folder / "py.typed").touch()
     for spec in specs():
-        name = waits.package_of(spec.stem)
+        name = document.package_of(spec.stem)
         client.generate_client(spec, package / name, home)
         _generate_wire_models(spec, package / "wire" / f"{name}.py", home)
         _compile_wait(spec, target / WAITS / f"{name}.py")

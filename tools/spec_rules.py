@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ import yaml
 import yaml_rules
 from yaml_rules import Unreadable
 
+from opwatch.cli.generating import examples as wait_examples
 from opwatch.cli.generating import rules as wait_rules
 from opwatch.cli.generating import spec as files
 from opwatch.cli.generating.spec import Finding, Place, Problem, pointer
+from opwatch.cli.generating.waits import compiled
 
 Rule = Callable[["Spec"], Iterator[Problem]]
 
@@ -313,7 +316,8 @@ def wait_states_have_phases(spec: Spec) -> Iterator[Problem]:
 
 def wait_examples_are_read(spec: Spec) -> Iterator[Problem]:
     """Each example of an answer is read to the phase it is labelled with."""
-    yield from wait_rules.examples_are_read(Path(spec.name).stem, spec.content)
+    source = partial(compiled, Path(spec.name).stem, spec.content)
+    yield from wait_examples.are_read(spec.content, source)
 
 
 def wait_claims_have_sources(spec: Spec) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""APIG dedicated gateway creation progress: what an answer says about a job.
+"""What an answer of apig says about a job.
 
 Compiled from the `x-wait` block of specs/apig.yaml: never edit.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from opwatch_api.apig.api.instances import show_details_of_instance_progress_v2
-from opwatch_api.apig.models import InstanceProgress
+from opwatch_api.apig.api.instances import show_details_of_instance_progress_v2 as poll_operation
+from opwatch_api.apig.models import InstanceProgress as Wire
 
 from opwatch.core.polling import Schedule
 from opwatch.core.session import Complaint, Seen, Service, Session
@@ -29,11 +29,11 @@ _PHASES = {
 
 
 async def query(
-    session: Session[InstanceProgress], turn: Turn, job_id: str, closer: bool, *, project_id: str
-) -> Seen[InstanceProgress]:
+    session: Session[Wire], turn: Turn, job_id: str, closer: bool, *, project_id: str
+) -> Seen[Wire]:
     """Poll one job."""
     fields, wire = await session.fetch(
-        turn, show_details_of_instance_progress_v2, project_id=project_id, instance_id=job_id
+        turn, poll_operation, project_id=project_id, instance_id=job_id
     )
     if (problem := _problem(fields)) is not None:
         del fields, wire  # tracebacks show the locals of this frame
@@ -48,9 +48,7 @@ def _problem(fields: dict[str, Any]) -> str | None:
     return None
 
 
-def read(
-    session: Session[InstanceProgress], job_id: str, fields: dict[str, Any], wire: InstanceProgress
-) -> Progress[InstanceProgress]:
+def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire) -> Progress[Wire]:
     """Return what an answer says about the job."""
     found = state(fields.get("status"))
     phase = _PHASES.get(found or "") or session.unknown(found)
@@ -72,9 +70,13 @@ def read(
 
 def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     """Return what an error answer says."""
-    error = object_in(fields.get("error"))
-    code = text(error.get("title")) or text(error.get("code")) or text(fields.get("error_code"))
-    message = text(error.get("message")) or text(fields.get("error_msg"))
+    error_field = object_in(fields.get("error"))
+    code = (
+        text(error_field.get("title"))
+        or text(error_field.get("code"))
+        or text(fields.get("error_code"))
+    )
+    message = text(error_field.get("message")) or text(fields.get("error_msg"))
     code_ = (code or "").lower()
     kind: type[ServiceError] | None = None
     if answer.status == 404 and code_ in ("apic.7302", "apig.3030"):
@@ -87,12 +89,8 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
 
 
 def service(
-    query: Callable[
-        [Session[InstanceProgress], Turn, str, bool], Awaitable[Seen[InstanceProgress]]
-    ],
-    *,
-    address_help: str,
-) -> Service[InstanceProgress]:
+    query: Callable[[Session[Wire], Turn, str, bool], Awaitable[Seen[Wire]]], *, address_help: str
+) -> Service[Wire]:
     """Return the service, whose `query` adds project_id."""
     return Service(
         name="apig",

@@ -1,4 +1,4 @@
-"""Catenis message progress: what an answer says about a job.
+"""What an answer of catenis says about a job.
 
 Compiled from the `x-wait` block of specs/catenis.yaml: never edit.
 """
@@ -7,26 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opwatch_api.catenis.api.messages import retrieve_message_progress
-from opwatch_api.catenis.models import MessageProgressResponse
+from opwatch_api.catenis.api.messages import retrieve_message_progress as poll_operation
+from opwatch_api.catenis.models import MessageProgressResponse as Wire
 
 from opwatch.core.polling import Schedule
 from opwatch.core.session import Complaint, Seen, Service, Session
 from opwatch.errors import BadResponse, JobGone, PermissionDenied, ServiceError, Unavailable
 from opwatch.net.message import Answer
 from opwatch.progress import Fault, Phase, Progress
-from opwatch.reading import count, object_in, parse_time, state, text, word
+from opwatch.reading import count, object_in, parse_time, state, text, words_of
 
 if TYPE_CHECKING:
     from opwatch.core.loop import Turn
 
 
-async def query(
-    session: Session[MessageProgressResponse], turn: Turn, job_id: str, closer: bool
-) -> Seen[MessageProgressResponse]:
+async def query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -> Seen[Wire]:
     """Poll one job."""
     fields, wire = await session.fetch(
-        turn, retrieve_message_progress, "data", "progress", ephemeral_message_id=job_id
+        turn, poll_operation, "data", "progress", ephemeral_message_id=job_id
     )
     if (problem := _problem(fields)) is not None:
         del fields, wire  # tracebacks show the locals of this frame
@@ -41,46 +39,43 @@ def _problem(fields: dict[str, Any]) -> str | None:
     return None
 
 
-def read(
-    session: Session[MessageProgressResponse],
-    job_id: str,
-    fields: dict[str, Any],
-    wire: MessageProgressResponse,
-) -> Progress[MessageProgressResponse]:
+def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire) -> Progress[Wire]:
     """Return what an answer says about the job."""
-    data = fields["data"]
-    progress = data["progress"]
-    error = object_in(progress.get("error"))
+    data_field = fields["data"]
+    progress_field = data_field["progress"]
+    error_field = object_in(progress_field.get("error"))
     phase = _phase(session, fields)
-    if phase is Phase.SUCCEEDED and progress.get("error"):
+    if phase is Phase.SUCCEEDED and progress_field.get("error"):
         phase = session.contradicted("data.progress.error")
     return Progress(
         service="catenis",
         job_id=job_id,
         phase=phase,
-        step=text(data.get("action")),
-        bytes_processed=count(progress.get("bytesProcessed")),
-        fault=Fault(text(error.get("code")), text(error.get("message"))) if error else None,
-        finished_at=parse_time(progress.get("finishDate")) if phase.is_final else None,
+        step=text(data_field.get("action")),
+        bytes_processed=count(progress_field.get("bytesProcessed")),
+        fault=Fault(text(error_field.get("code")), text(error_field.get("message")))
+        if error_field
+        else None,
+        finished_at=parse_time(progress_field.get("finishDate")) if phase.is_final else None,
         wire=wire,
     )
 
 
-def _phase(session: Session[MessageProgressResponse], fields: dict[str, Any]) -> Phase:
+def _phase(session: Session[Wire], fields: dict[str, Any]) -> Phase:
     """Return the phase: the first of these that holds."""
-    data = fields["data"]
-    progress = data["progress"]
-    done = progress.get("done")
-    success = progress.get("success")
-    if done is False:
+    data_field = fields["data"]
+    progress_field = data_field["progress"]
+    done_field = progress_field.get("done")
+    success_field = progress_field.get("success")
+    if done_field is False:
         return Phase.RUNNING
-    if done is True and success is True:
+    if done_field is True and success_field is True:
         return Phase.SUCCEEDED
-    if done is True and success is False:
+    if done_field is True and success_field is False:
         return Phase.FAILED
-    if done is True:
+    if done_field is True:
         return Phase.ENDED
-    return session.unknown(f"done: {word(done)}, success: {word(success)}")
+    return session.unknown(words_of({"done": done_field, "success": success_field}))
 
 
 def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
@@ -99,7 +94,7 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     return Complaint(None, message, kind, None)
 
 
-def service(*, address_help: str) -> Service[MessageProgressResponse]:
+def service(*, address_help: str) -> Service[Wire]:
     """Return the service; `address_help` is what to check if nothing is found."""
     return Service(
         name="catenis",

@@ -1,4 +1,4 @@
-"""iTwin job progress: what an answer says about a job.
+"""What an answer of itwin says about a job.
 
 Compiled from the `x-wait` block of specs/itwin.yaml: never edit.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from opwatch_api.itwin.api.jobs import get_job, get_job_progress
-from opwatch_api.itwin.models import JobProgressResponse
+from opwatch_api.itwin.api.jobs import get_job as outcome_operation
+from opwatch_api.itwin.api.jobs import get_job_progress as poll_operation
+from opwatch_api.itwin.models import JobProgressResponse as Wire
 
 from opwatch.auth.scheme import Scheme
 from opwatch.core.polling import Schedule
@@ -59,64 +60,55 @@ _OUTCOMES = {
 }
 
 
-async def query(
-    session: Session[JobProgressResponse], turn: Turn, job_id: str, closer: bool
-) -> Seen[JobProgressResponse]:
+async def query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -> Seen[Wire]:
     """Poll one job."""
-    fields, wire = await session.fetch(turn, get_job_progress, "jobProgress", id=job_id)
+    fields, wire = await session.fetch(turn, poll_operation, "jobProgress", id=job_id)
     return Seen(read(session, job_id, fields, wire))
 
 
-def read(
-    session: Session[JobProgressResponse],
-    job_id: str,
-    fields: dict[str, Any],
-    wire: JobProgressResponse,
-) -> Progress[JobProgressResponse]:
+def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire) -> Progress[Wire]:
     """Return what an answer says about the job."""
-    job_progress = fields["jobProgress"]
-    found = state(job_progress.get("state"))
+    job_progress_field = fields["jobProgress"]
+    found = state(job_progress_field.get("state"))
     phase = _PHASES.get(found or "") or session.unknown(found)
     return Progress(
         service="itwin",
         job_id=job_id,
         phase=phase,
-        percent=percent(job_progress.get("percentage")),
-        step=text(job_progress.get("step")),
+        percent=percent(job_progress_field.get("percentage")),
+        step=text(job_progress_field.get("step")),
         wire=wire,
     )
 
 
 async def outcome(
-    session: Session[JobProgressResponse], turn: Turn, progress: Progress[JobProgressResponse]
-) -> Progress[JobProgressResponse] | None:
+    session: Session[Wire], turn: Turn, progress: Progress[Wire]
+) -> Progress[Wire] | None:
     """Look up how a job ended; None if the answer is about another job."""
-    fields, _ = await session.fetch(turn, get_job, "job", id=progress.job_id)
+    fields, _ = await session.fetch(turn, outcome_operation, "job", id=progress.job_id)
     return read_outcome(progress, fields)
 
 
-def read_outcome(
-    progress: Progress[JobProgressResponse], fields: dict[str, Any]
-) -> Progress[JobProgressResponse] | None:
+def read_outcome(progress: Progress[Wire], fields: dict[str, Any]) -> Progress[Wire] | None:
     """Return the progress with what the answer says about the end."""
-    job = fields["job"]
-    execution_information = object_in(job.get("executionInformation"))
-    if is_another(job.get("id"), progress.job_id):
+    job_field = fields["job"]
+    execution_information_field = object_in(job_field.get("executionInformation"))
+    if is_another(job_field.get("id"), progress.job_id):
         return None
-    phase = _OUTCOMES.get(state(job.get("state")) or "", Phase.UNKNOWN)
+    phase = _OUTCOMES.get(state(job_field.get("state")) or "", Phase.UNKNOWN)
     return attrs.evolve(
         progress,
         phase=phase,
         fault=(
             as_fault(
                 (text(each.get("code")), titled(text(each.get("title")), text(each.get("message"))))
-                for each in objects_in(execution_information.get("errors"))
+                for each in objects_in(execution_information_field.get("errors"))
             )
         )
         if phase is Phase.FAILED
         else None,
-        started_at=parse_time(execution_information.get("startedDateTime")),
-        finished_at=parse_time(execution_information.get("endedDateTime"))
+        started_at=parse_time(execution_information_field.get("startedDateTime")),
+        finished_at=parse_time(execution_information_field.get("endedDateTime"))
         if phase.is_final
         else None,
     )
@@ -124,9 +116,9 @@ def read_outcome(
 
 def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     """Return what an error answer says."""
-    error = object_in(fields.get("error"))
-    code = text(error.get("code"))
-    message = text(error.get("message"))
+    error_field = object_in(fields.get("error"))
+    code = text(error_field.get("code"))
+    message = text(error_field.get("message"))
     code_ = (code or "").lower()
     kind: type[ServiceError] | None = None
     if answer.status == 404 and code_ == "jobnotfound":
@@ -134,7 +126,7 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     return Complaint(code, message, kind, answer.header("x-correlation-id"))
 
 
-def service(*, address_help: str) -> Service[JobProgressResponse]:
+def service(*, address_help: str) -> Service[Wire]:
     """Return the service; `address_help` is what to check if nothing is found."""
     return Service(
         name="itwin",

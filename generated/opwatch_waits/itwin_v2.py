@@ -1,4 +1,4 @@
-"""iTwin job progress, v2: what an answer says about a job.
+"""What an answer of itwin-v2 says about a job.
 
 Compiled from the `x-wait` block of specs/itwin-v2.yaml: never edit.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opwatch_api.itwin_v2.api.jobs import get_job_progress
-from opwatch_api.itwin_v2.models import JobProgressResponse
+from opwatch_api.itwin_v2.api.jobs import get_job_progress as poll_operation
+from opwatch_api.itwin_v2.models import JobProgressResponse as Wire
 
 from opwatch.auth.scheme import Scheme
 from opwatch.core.polling import Schedule
@@ -32,38 +32,31 @@ _PHASES = {
 }
 
 
-async def query(
-    session: Session[JobProgressResponse], turn: Turn, job_id: str, closer: bool
-) -> Seen[JobProgressResponse]:
+async def query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -> Seen[Wire]:
     """Poll one job."""
-    fields, wire = await session.fetch(turn, get_job_progress, "progress", id=job_id)
+    fields, wire = await session.fetch(turn, poll_operation, "progress", id=job_id)
     return Seen(read(session, job_id, fields, wire))
 
 
-def read(
-    session: Session[JobProgressResponse],
-    job_id: str,
-    fields: dict[str, Any],
-    wire: JobProgressResponse,
-) -> Progress[JobProgressResponse]:
+def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire) -> Progress[Wire]:
     """Return what an answer says about the job."""
-    progress = fields["progress"]
-    found = state(progress.get("state"))
+    progress_field = fields["progress"]
+    found = state(progress_field.get("state"))
     phase = _PHASES.get(found or "") or session.unknown(found)
     return Progress(
         service="itwin-v2",
         job_id=job_id,
         phase=phase,
-        percent=percent(progress.get("percentage")),
+        percent=percent(progress_field.get("percentage")),
         wire=wire,
     )
 
 
 def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     """Return what an error answer says."""
-    error = object_in(fields.get("error"))
-    code = text(error.get("code"))
-    message = text(error.get("message"))
+    error_field = object_in(fields.get("error"))
+    code = text(error_field.get("code"))
+    message = text(error_field.get("message"))
     code_ = (code or "").lower()
     kind: type[ServiceError] | None = None
     if answer.status == 404 and code_ in ("jobnotfound", "jobprogressnotfound"):
@@ -71,7 +64,7 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     return Complaint(code, message, kind, answer.header("x-correlation-id"))
 
 
-def service(*, address_help: str) -> Service[JobProgressResponse]:
+def service(*, address_help: str) -> Service[Wire]:
     """Return the service; `address_help` is what to check if nothing is found."""
     return Service(
         name="itwin-v2",

@@ -261,6 +261,11 @@ def word(value: Any) -> str:
     return text(value) or type(value).__name__
 
 
+def words_of(fields: dict[str, Any]) -> str:
+    """Several fields for a message: each with its name."""
+    return ", ".join(f"{name}: {word(value)}" for name, value in fields.items())
+
+
 def is_another(value: Any, job_id: str) -> bool:
     """Whether a field that names the job names another one. Case isn't compared: IDs are GUIDs."""
     return value is not None and (text(value) or "").lower() != job_id.lower()

@@ -103,21 +103,21 @@ def changed(change: Change | None = None) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Generates the package of a spec once, and returns its folder."""
 
     @functools.cache
-    def of(text: str) -> Path:
+    def of(text: str, name: str = "press.json") -> Path:
         folder = tmp_path_factory.mktemp("generated")
-        (folder / "press.json").write_text(text, encoding="utf-8")
-        package.write(folder / "press.json", folder / "out")
+        (folder / name).write_text(text, encoding="utf-8")
+        package.write(folder / name, folder / "out")
         return folder / "out"
 
     return of
 
 
 @pytest.fixture
-def generate(generated: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Generate:
+def generate(generated: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Generate:
     """Imports the package of a changed spec."""
 
     def of(change: Change | None = None) -> ModuleType:
@@ -128,3 +128,8 @@ def generate(generated: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) 
         return importlib.import_module("opwatch_press")
 
     return of
+
+
+def folder_of(spec: dict[str, Any], name: str, generated: Callable[..., Path]) -> Path:
+    """The folder of the package of a spec in a file of that name."""
+    return generated(json.dumps(spec), name)

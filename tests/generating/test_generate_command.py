@@ -1,5 +1,6 @@
 """`opwatch generate` and `watch --spec`: what they refuse, and how they say so."""
 
+import copy
 import json
 import sys
 from collections.abc import Callable
@@ -73,11 +74,6 @@ def unnamed_variable(content: dict[str, Any]) -> None:
     content["components"]["securitySchemes"] = {"one": scheme}
 
 
-def inline(content: dict[str, Any]) -> None:
-    body = operation(content)["responses"]["200"]["content"]["application/json"]
-    body["schema"] = content["components"]["schemas"]["Print"]
-
-
 def nowhere(content: dict[str, Any]) -> None:
     body = operation(content)["responses"]["200"]["content"]["application/json"]
     body["schema"] = {"$ref": "#/components/schemas/Prnt"}
@@ -92,7 +88,7 @@ def union(content: dict[str, Any]) -> None:
 
 def of_text(content: dict[str, Any]) -> None:
     answer = operation(content)["responses"]["200"]
-    answer["content"] = {"text/html": {"schema": {"type": "string"}}, **answer["content"]}
+    answer["content"] = {"text/html": {"schema": {"type": "string"}}}
 
 
 def unnamed(content: dict[str, Any]) -> None:
@@ -116,9 +112,12 @@ def above(content: dict[str, Any]) -> None:
 
 
 def with_body(content: dict[str, Any]) -> None:
-    content["paths"]["/prints/{id}"] = {"post": operation(content)}
     body = {"content": {"application/json": {"schema": {"type": "object"}}}, "required": True}
-    content["paths"]["/prints/{id}"]["post"]["requestBody"] = body
+    operation(content)["requestBody"] = body
+
+
+def posted(content: dict[str, Any]) -> None:
+    content["paths"]["/prints/{id}"] = {"post": operation(content)}
 
 
 def example(value: Any) -> Change:
@@ -156,6 +155,66 @@ def mislabelled(content: dict[str, Any]) -> None:
     body["examples"]["printing"]["x-phase"] = "succeeded"
 
 
+def outcome_of(method: str) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        result = copy.deepcopy(operation(content))
+        del result["x-wait"]
+        result["operationId"] = "getResult"
+        content["paths"]["/results/{id}"] = {method: result}
+        state = wait(content)["state"]
+        wait(content)["outcome"] = {"operation": "getResult", "state": copy.deepcopy(state)}
+
+    return change
+
+
+def elsewhere(content: dict[str, Any]) -> None:
+    outcome_of("get")(content)
+    content["paths"]["/results/{id}"]["servers"] = [{"url": "https://other.example"}]
+
+
+def boolean_state(content: dict[str, Any]) -> None:
+    content["components"]["schemas"]["Print"]["properties"]["state"] = {"type": "boolean"}
+    wait(content)["state"]["is"] = {"true": "succeeded", "false": "running"}
+    del operation(content)["responses"]["200"]["content"]["application/json"]["examples"]
+
+
+def set_path(path: str) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["paths"] = {path: content["paths"]["/prints/{id}"]}
+
+    return change
+
+
+def with_scheme(scheme: dict[str, Any]) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["security"] = [{"one": []}]
+        content["components"]["securitySchemes"] = {"one": scheme}
+
+    return change
+
+
+def key_in(header: str) -> Change:
+    return with_scheme({"type": "apiKey", "in": "header", "name": header})
+
+
+def tokens_at(url: str) -> Change:
+    flow = {"tokenUrl": url, "scopes": {}}
+    return with_scheme({"type": "oauth2", "flows": {"clientCredentials": flow}})
+
+
+def variables_are(value: Any) -> Change:
+    return with_scheme({"type": "http", "scheme": "bearer", "x-env": value})
+
+
+def at_server(url: str) -> Change:
+    return lambda content: content.update(servers=[{"url": url}])
+
+
+def no_schema(content: dict[str, Any]) -> None:
+    body = operation(content)["responses"]["200"]["content"]["application/json"]
+    del body["schema"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -163,13 +222,13 @@ def mislabelled(content: dict[str, Any]) -> None:
         (another_parameter, "wait-use: the path also needs shop; make it a part of the ID"),
         (cookie, "wait-use: none of these is supported: opwatch has a bearer token"),
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; name one of token"),
-        (inline, "wait-use: the schema must be a $ref to components/schemas"),
         (union, "wait-use: the schema must be that of one object"),
-        (of_text, "wait-use: the first media type must be JSON; put it first"),
+        (of_text, "wait-use: no media type is JSON; add application/json"),
         (unnamed, "wait-form: has an x-wait block and no operationId; add one"),
         (required("query"), "wait-use: the query parameter 'version' is required, and opwatch has"),
         (required("header"), "wait-use: the header parameter 'version' is required"),
         (above, "wait-use: the query parameter 'v' is required"),
+        (posted, "wait-form: only a GET is polled, and this is a POST; name another"),
         (with_body, "wait-use: opwatch sends no body; name another operation"),
         (nowhere, "structure: #/components/schemas/Prnt isn't in this file"),
         (mislabelled, "wait-example: is read as running, not succeeded"),
@@ -195,8 +254,45 @@ def mislabelled(content: dict[str, Any]) -> None:
         (old_null, "structure: ['string', 'null'] is not"),
         (blank_variable, "security: 'INK TOKEN' can't be a variable; write one like PRESS_TOKEN"),
         (wildcard, "wait-example: can't be read; give it a value, and its own status"),
-        (loop, "can't be checked (RecursionError"),
+        (loop, "can't be checked: a $ref leads back to itself"),
         (lambda content: content.update(openapi="2.0"), "structure: must be OpenAPI 3.0 or 3.1"),
+        (outcome_of("put"), "wait-form: only a GET is polled, and this is a PUT; name another"),
+        (set_at("state", "is", value={"": "succeeded"}), "wait-form: "),
+        (set_at("state", "is", value={" done": "succeeded"}), "wait-form: "),
+        (
+            set_at("state", "is", value={"Done": "succeeded", "done": "failed"}),
+            "wait-form: 'done' has another phase in another case, and case isn't compared",
+        ),
+        (boolean_state, "wait-phase: /state is a boolean; write conditions"),
+        (set_at("schedule", value=[float("inf")]), "wait-form: "),
+        (set_at("schedule", value=[float("nan")]), "wait-form: "),
+        (set_at("id", "parameter", value=["id", "id"]), "wait-form: 'id' is named twice"),
+        (
+            set_at("headers", value={"X-A": "a\nb"}),
+            "wait-form: 'a\\nb' can't be the value of a head",
+        ),
+        (set_at("headers", value={"X-A": "ä"}), "wait-form: 'ä' can't be the value of a header"),
+        (set_at("headers", value={"Expect": "x"}), "wait-form: Expect belongs to the connection"),
+        (set_at("headers", value={"Transfer-Encoding": "x"}), "belongs to the connection"),
+        (set_path("/a#/{id}"), "wait-use: the path can't be requested as it is"),
+        (set_path("/a/../{id}"), "wait-use: the path can't be requested as it is"),
+        (set_path("/a b/{id}"), "wait-use: the path can't be requested as it is"),
+        (key_in("X-Schlüssel"), "security: 'X-Schlüssel' can't be the name of a header"),
+        (key_in("X-K\r\nX-A: 1"), "can't be the name of a header"),
+        (key_in("Host"), "security: Host belongs to the connection, and opwatch sets it"),
+        (key_in("Content-Length"), "security: Content-Length belongs to the connection"),
+        (tokens_at("/token"), "security: must be a complete URL, such as https://press.example"),
+        (tokens_at("http://id.example/token"), "security: must be an https URL"),
+        (tokens_at("https://id.example/token?a=b"), "security: must be a URL like https://exa"),
+        (at_server("http://press.example"), "wait-use: must be an https URL"),
+        (at_server("https://press.example/?a=b"), "wait-use: must be a URL like https://exa"),
+        (at_server("https://a:b@press.example"), "wait-use: must be a URL like https://exa"),
+        (at_server("https://press.example/a b"), "wait-use: must be a URL like https://exa"),
+        (variables_are(["token"]), "security: must be a map, such as {token: PRESS_TOKEN}"),
+        (variables_are("TOKEN"), "security: must be a map, such as {token: PRESS_TOKEN}"),
+        (variables_are({"token": 'A=B "x'}), "can't be a variable; write one like PRESS_TOKEN"),
+        (elsewhere, "is at 'https://other.example', and the x-wait elsewhere"),
+        (no_schema, "wait-use: no schema; describe the answer, which gives a class"),
     ],
 )
 def test_a_spec_that_breaks_a_rule(change: Change, said: str, run: Run) -> None:
@@ -222,9 +318,26 @@ def test_each_finding_is_a_line(run: Run) -> None:
     assert ("/a isn't in Print" in first, "/b isn't in Print" in second) == (True, True)
 
 
+def test_many_booleans_take_no_time(run: Run) -> None:
+    """Not each of their combinations is checked, of which there are 16 million."""
+
+    def change(content: dict[str, Any]) -> None:
+        names = [f"flag{n}" for n in range(24)]
+        flags = {name: {"type": "boolean"} for name in names}
+        content["components"]["schemas"]["Print"]["properties"] |= flags
+        wait(content)["state"] = [{"is": "running", "when": {f"/{name}": True}} for name in names]
+
+    code, _, err = run("generate", spec(change), "--out", "out")
+    assert (code, "/flag23 False has no phase" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
+        (b"a: &a [*a]", "press.yaml is nested too deeply, or contains itself"),
+        (b"a: " + b"[" * 3000 + b"]" * 3000, "press.yaml is nested too deeply, or contains itself"),
+        (b"a: 0x_", "press.yaml has a value that can't be read"),
+        (b'{"a": "\\ud800"}', "press.yaml contains half of a surrogate pair"),
         (b"", "structure: must be OpenAPI 3.0 or 3.1"),
         (b"- a list", "structure: must be OpenAPI 3.0 or 3.1"),
         (b"openapi: [", "press.yaml isn't YAML: "),
@@ -246,6 +359,23 @@ def test_a_spec_that_is_not_there(run: Run) -> None:
     assert (code, err) == (2, "opwatch: can't read press.yaml: No such file or directory\n")
 
 
+def test_json_is_read_as_json(run: Run) -> None:
+    """Also what no YAML can be; and a mistake in it is a line."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["info"]["title"] = "\x7f \N{GRINNING FACE}"
+        content["paths"]["/" + 1100 * "a"] = {}
+        wait(content)["percent"] = "/nothing"
+
+    Path("press.json").write_text(json.dumps(changed(change), indent="\t"), encoding="utf-8")
+    code, _, err = run("generate", "press.json", "--out", "out")
+    assert (code, "wait-pointer: /nothing isn't in Print" in err) == (2, True), err
+    Path("press.json").write_text('{"openapi": "3.1.0",\n}', encoding="utf-8")
+    code, _, err = run("generate", "press.json", "--out", "out")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("opwatch: press.json isn't JSON: ")
+
+
 @pytest.mark.parametrize("name", ["Press", "2press", "a_b", "a--b", "-", "itwin", "itwin-v2"])
 def test_a_name_that_a_service_cannot_have(name: str, run: Run) -> None:
     """The error says what would do."""
@@ -255,15 +385,70 @@ def test_a_name_that_a_service_cannot_have(name: str, run: Run) -> None:
 
 
 def test_a_folder_that_holds_something_else(run: Run) -> None:
-    """Nothing of the user's is overwritten; what was generated before is."""
+    """Nothing of the user's is overwritten; only the package's own folder is replaced."""
     Path("out").mkdir()
     Path("out/diary.txt").write_text("mine", encoding="utf-8")
     code, _, err = run("generate", spec(), "--out", "out")
     assert (code, "isn't empty" in err) == (2, True)
     assert run("generate", spec(), "--out", "new")[0] == 0
+    mine = [Path("new", name) for name in ("README.md", "pyproject.toml", "tests/test_press.py")]
+    for path in mine:
+        path.write_text(path.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
     Path("new/opwatch_press/old.py").touch()
+    Path("new/mine.py").touch()
     assert run("generate", spec(), "--out", "new")[0] == 0
     assert not Path("new/opwatch_press/old.py").exists()
+    assert Path("new/mine.py").exists()
+    assert all(path.read_text(encoding="utf-8").endswith("# mine\n") for path in mine)
+    code, _, err = run("generate", spec(), "--out", "new", "--name", "other")
+    assert (code, "holds the package of another service" in err) == (2, True), err
+
+
+@pytest.mark.parametrize("name", ["opwatch_press", "README.md", "pyproject.toml", "tests"])
+def test_a_link_is_not_followed(name: str, run: Run) -> None:
+    """What it leads to is somebody else's."""
+    Path("out").mkdir()
+    Path("elsewhere").mkdir()
+    Path("out/pyproject.toml").write_text('a = "opwatch_press:PLUGIN"', encoding="utf-8")
+    Path("out", name).unlink(missing_ok=True)
+    Path("out", name).symlink_to("../elsewhere")
+    code, _, err = run("generate", spec(), "--out", "out")
+    assert (code, "is a link, which isn't followed" in err) == (2, True), err
+    assert not [*Path("elsewhere").iterdir()]
+
+
+def file(path: Path) -> None:
+    path.touch()
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def not_utf8(path: Path) -> None:
+    path.mkdir()
+    (path / "pyproject.toml").write_bytes(b"\xff")
+
+
+@pytest.mark.parametrize("make", [file, dangling, not_utf8])
+@pytest.mark.parametrize("out", ["out", "out/inner"])
+def test_a_place_that_is_no_folder_for_it(make: Callable[[Path], None], out: str, run: Run) -> None:
+    """It is one line that says so."""
+    make(Path("out"))
+    code, _, err = run("generate", spec(), "--out", out)
+    if make is not_utf8 and out != "out":
+        assert code == 0
+    else:
+        assert (code, err.count("\n")) == (2, 1), err
+
+
+@pytest.mark.parametrize("name", ["itwin", "api", "waits", "none", "3d"])
+def test_the_advice_is_one_that_can_be_followed(name: str, run: Run) -> None:
+    """`watch` has no --name, so the file needs another one."""
+    code, _, err = run("watch", "--spec", spec(name=f"{name}.json"), "p1")
+    assert (code, "rename the file" in err, "--name" in err) == (2, True, False), err
+    code, _, err = run("generate", f"{name}.json", "--out", "out")
+    assert (code, "--name" in err, "rename" in err) == (2, True, False), err
 
 
 @pytest.mark.parametrize("state", ["done", "jammed"])
@@ -287,19 +472,3 @@ def test_a_state_file_of_a_spec(run: Run) -> None:
     with FakeClock(), Script({"/prints/p1": [reply(200, {"state": "done"})]}):
         code, out, _ = run("watch", "--spec", file, "--state", "state.json", "press:p1")
         assert (code, "succeeded" in out) == (0, True)
-
-
-def test_what_the_client_generator_refuses(run: Run) -> None:
-    """Its words are passed on, without a traceback."""
-
-    def change(content: dict[str, Any]) -> None:
-        content["paths"] = {"/prints/{x.y}": content["paths"]["/prints/{id}"]}
-        operation(content)["parameters"][0]["name"] = "x.y"
-        wait(content)["id"]["parameter"] = "x.y"
-
-    code, out, err = run("generate", spec(change), "--out", "out")
-    assert (code, out) == (2, "")
-    assert err.startswith("opwatch: no client can be generated from the spec:")
-    assert "Incorrect path templating" in err
-    assert "Traceback" not in err
-    assert not Path("out").exists()

@@ -212,7 +212,7 @@ def test_a_path_with_other_parameters_is_the_service_files(compiled: Any) -> Non
     """The ID is the block's; what else the path needs, the service's `query` adds."""
     source = waits.compiled("press", SPEC) or ""
     assert "closer: bool, *, shop: str)" in source
-    assert "get_print, shop=shop, print_id=job_id)" in source
+    assert "poll_operation, shop=shop, print_id=job_id)" in source
     service = compiled["service"](None, address_help="check the shop")
     assert service.accept == "application/vnd.press+json"
     assert (service.schedule.delays, service.id_name) == ((0.5, 2), "print")

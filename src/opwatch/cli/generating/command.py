@@ -22,7 +22,7 @@ _NEEDED = ("openapi_python_client", "openapi_spec_validator", "ruff", "yaml")
 def generate(path: Path, out: Path, name: str | None) -> int:
     """Write the package of a spec, and say how to use it."""
     package = _package()
-    with _findings(package):
+    with _findings("give another name with --name, such as --name press"):
         called, form, variables = package.write(path, out, name)
     folder = shlex.quote(str(out if out.is_absolute() else Path(".", out)))
     click.echo(f"{out}: a package for {called}")
@@ -40,7 +40,7 @@ def added(path: Path) -> str:
     package = _package()
     folder = Path(tempfile.mkdtemp(prefix="opwatch-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with _findings(package):
+    with _findings("rename the file"):
         plugin = package.plugin(path, folder)
     services.add(plugin)
     name: str = plugin.name
@@ -56,15 +56,16 @@ class _Findings(click.ClickException):
 
 
 @contextmanager
-def _findings(package: Any) -> Iterator[None]:
-    """Print what is wrong with a spec, one finding a line."""
+def _findings(rename: str) -> Iterator[None]:
+    """Print what is wrong with a spec, one finding a line; `rename` says how to name it."""
+    from opwatch.cli.generating import checks
+
     try:
         yield
-    except package.Invalid as error:
+    except checks.Invalid as error:
         raise _Findings(*map(str, error.findings)) from None
-    except package.client.GenerationError as error:
-        said = str(error).splitlines()[1:20]
-        raise _Findings("no client can be generated from the spec:", *said) from None
+    except checks.Unnamed as error:
+        raise click.ClickException(f"{error}; {rename}") from None
 
 
 def _package() -> Any:

@@ -13,20 +13,18 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from opwatch import reading
-from opwatch.cli.generating import client, rules, security, spec, waits
-from opwatch.cli.generating.spec import Finding, Problem
+from opwatch.cli.generating import checks, client, examples, reduced, security
+from opwatch.cli.generating.document import keys_of, listed, security_of, waited
+from opwatch.cli.generating.waits import compiled
 from opwatch.client import Plugin
 from opwatch.errors import ConfigurationError
+from opwatch.net.address import check_id
+from opwatch.reading import object_in, text
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_MARK = "# Written by `opwatch generate`."
+_MARK = b"# Written by `opwatch generate`."
 _AUTH = {
     "none": "It takes no credentials.",
     "token": "`auth` is the token or API key, or a callable that returns one.",
@@ -36,31 +34,32 @@ _AUTH = {
 }
 
 
-class Invalid(ConfigurationError):
-    """A spec that breaks rules; `findings` says which, and where."""
-
-    def __init__(self, findings: list[Finding]) -> None:
-        self.findings = findings
-        super().__init__("\n".join(map(str, findings)))
-
-
 def write(path: Path, out: Path, name: str | None = None) -> tuple[str, str, list[str]]:
     """Write the package of a spec to the folder `out`; return the service's name, the form of its
     IDs, and the environment variables that its client needs.
 
-    Raises `Invalid` for a spec that isn't valid, and `ConfigurationError` for a folder that holds
-    something else, or a `name` that can't be a service's.
+    What is in `out/opwatch_{name}` is replaced; the other files are written where there are none.
+
+    Raises `checks.Invalid` for a spec that isn't valid, and `ConfigurationError` for a folder that
+    holds something else, or a `name` that can't be a service's.
     """
-    name = _checked_name(path, name)
-    content = _checked(path, name)
-    if out.exists() and not _is_ours(out):
-        problem = "isn't empty, and `opwatch generate` didn't write it; give a new folder"
-        raise ConfigurationError(f"{out} {problem}")
-    with tempfile.TemporaryDirectory() as temporary:
-        fresh = Path(temporary) / "fresh"
-        _generate(path, content, name, fresh, Path(temporary))
-        shutil.rmtree(out / f"opwatch_{_module(name)}", ignore_errors=True)
-        shutil.copytree(fresh, out, dirs_exist_ok=True)
+    name = checks.checked_name(path, name)
+    content = checks.checked(path, name)
+    try:
+        _check_folder(out, name)
+        with tempfile.TemporaryDirectory() as temporary:
+            fresh = Path(temporary) / "fresh"
+            _generate(path, content, name, fresh, Path(temporary))
+            package = f"opwatch_{_module(name)}"
+            shutil.rmtree(out / package, ignore_errors=True)
+            for file in sorted(each for each in fresh.rglob("*") if each.is_file()):
+                target = out / file.relative_to(fresh)
+                if package in file.parts or not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, target)
+    except OSError as error:
+        what = f"can't write {error.filename or out}: {error.strerror or error}"
+        raise ConfigurationError(what) from None
     return name, _form(content), _variables(name, content)
 
 
@@ -72,164 +71,58 @@ def plugin(path: Path, folder: Path, name: str | None = None) -> Plugin:
     return found
 
 
-# --- what must hold -------------------------------------------------------------------------------
-
-
-def _checked_name(path: Path, name: str | None) -> str:
-    found = name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
-    if not _NAME.fullmatch(found):
-        problem = f"{found!r:.40} can't name a service: use lower case letters, digits and hyphens"
-        raise ConfigurationError(f"{problem}, such as --name press")
-    if found in ("apig", "catenis", "itwin", "itwin-v2"):
-        raise ConfigurationError(f"{found!r} is a service of opwatch's own; give another --name")
-    return found
-
-
-def _checked(path: Path, name: str) -> dict[str, Any]:
-    """Return what a spec holds; raise `Invalid` if it breaks a rule."""
-    try:
-        content, lines = spec.load(path)
-    except OSError as error:
-        raise ConfigurationError(f"can't read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path} isn't UTF-8; save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        text = " ".join(str(error).split())
-        raise ConfigurationError(f"{path} isn't YAML: {text}") from None
-    groups: list[dict[str, Any]] = [
-        {"structure": spec.structure},
-        {"wait-form": rules.form, "security": security.variables_exist},
-        {"wait-use": _uses},
-        {"wait-pointer": rules.pointers_exist, "wait-phase": rules.states_have_phases},
-        {"wait-example": lambda content: rules.examples_are_read(name, content, labelled=False)},
-    ]
-    for group in groups:
-        findings = []
-        for rule, problems in group.items():
-            findings += _found(path, lines, rule, lambda: problems(content))  # noqa: B023
-        if findings:
-            raise Invalid(findings)
-    found: dict[str, Any] = content
-    return found
-
-
-def _found(path: Path, lines: Any, rule: str, problems: Any) -> list[Finding]:
-    try:
-        return spec.found(str(path), lines, rule, problems())
-    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        text = f"can't be checked ({type(error).__name__}: {error}); is a $ref wrong?"
-        return [Finding(str(path), 1, "#", rule, text)]
-
-
-def _uses(content: dict[str, Any]) -> Iterator[Problem]:
-    """The spec has what a package needs beside its wait."""
-    found = waits.waited(content)
-    if not found:
-        yield (), "no operation has an x-wait block; docs/x-wait.md says what it holds"
-    for operation in found:
-        block = operation.content["x-wait"]
-        others = [
-            n for n in operation.parameters if n not in waits.listed(block["id"]["parameter"])
-        ]
-        if others:
-            text = f"the path also needs {', '.join(others)}; make it a part of the ID"
-            yield (*operation.place, "x-wait", "id", "parameter"), text
-        if not security.arguments("", content, waits.security_of(content, operation)):
-            text = f"none of these is supported: opwatch has {security.SUPPORTED}"
-            place = operation.place if "security" in operation.content else ()
-            yield (*place, "security"), text
-        for each in filter(None, (operation, waits.follow_up(content, block))):
-            place = (*each.place, "responses", "200", "content", each.media_type)
-            if not re.fullmatch(r"application/(.+\+)?json\b.*", each.media_type):
-                yield place, "the first media type must be JSON; put it first"
-            elif "$ref" not in each.schema:
-                yield place, "the schema must be a $ref to components/schemas, which gives a class"
-            elif not _is_object(waits.referred(content, each.schema)):
-                yield place, "the schema must be that of one object, which gives a class"
-            yield from _arguments(content, each)
-
-
-def _is_object(schema: dict[str, Any]) -> bool:
-    return schema.get("type") == "object" or not {"properties", "allOf"}.isdisjoint(schema)
-
-
-def _arguments(content: dict[str, Any], operation: waits.Operation) -> Iterator[Problem]:
-    """What opwatch would have to send, and doesn't know."""
-    for place in (operation.place[:2], operation.place):
-        for n, one in enumerate(waits.at(content, place).get("parameters", [])):
-            parameter = waits.referred(content, one)
-            schema = waits.referred(content, parameter.get("schema", {}))
-            if parameter["in"] != "path" and parameter.get("required") and "default" not in schema:
-                what = f"the {parameter['in']} parameter {parameter['name']!r} is required"
-                fix = "give its schema a default, which is sent"
-                yield (*place, "parameters", n), f"{what}, and opwatch has no value; {fix}"
-    if waits.referred(content, operation.content.get("requestBody", {})).get("required"):
-        yield (*operation.place, "requestBody"), "opwatch sends no body; name another operation"
-
-
-def _is_ours(out: Path) -> bool:
-    if not out.is_dir():
-        raise ConfigurationError(f"{out} is a file; give a folder")
-    project = out / "pyproject.toml"
-    is_ours = project.is_file() and project.read_text(encoding="utf-8").startswith(_MARK)
-    return is_ours or not any(out.iterdir())
-
-
 # --- what is written ------------------------------------------------------------------------------
 
 
+def _check_folder(out: Path, name: str) -> None:
+    """Raise `ConfigurationError` unless a package can be written to `out`."""
+    package = f"opwatch_{_module(name)}"
+    if (out.exists() or out.is_symlink()) and not out.is_dir():
+        raise ConfigurationError(f"{out} is no folder; give one")
+    tests = out / "tests"
+    ours = (out / package, out / "README.md", out / "pyproject.toml", tests, *tests.glob("*.py"))
+    for target in ours:
+        if target.is_symlink():
+            raise ConfigurationError(f"{target} is a link, which isn't followed; give a new folder")
+    project = out / "pyproject.toml"
+    said = project.read_bytes() if project.is_file() else b""
+    if out.is_dir() and any(out.iterdir()) and f'"{package}:PLUGIN"'.encode() not in said:
+        what = "holds the package of another service" if said.startswith(_MARK) else "isn't empty"
+        problem = f"{what}, and `opwatch generate` didn't write {package} there; give a new folder"
+        raise ConfigurationError(f"{out} {problem}")
+
+
 def _generate(path: Path, content: dict[str, Any], name: str, out: Path, home: Path) -> None:
-    module = _module(name)
+    module, source = _module(name), _source(name, path)
     package = out / f"opwatch_{module}"
     package.mkdir(parents=True)
-    opened = home / "opened.json"
-    opened.write_text(
-        json.dumps(_opened(content) | {"info": content["info"]}, default=str), encoding="utf-8"
-    )
-    client.generate_client(opened, package / "client", home)
-    source = waits.compiled(name, content, f"opwatch_{module}.client", path.name)
+    needed = reduced.reduced(name, content)
+    document = home / "reduced.json"
+    document.write_text(json.dumps(needed), encoding="utf-8")
+    try:
+        client.generate_client(document, package / "client", home)
+    except client.GenerationError as error:
+        said = " ".join(str(error).split())[-300:]
+        raise ConfigurationError(f"no client can be generated from the spec: {said}") from None
     files = {
-        "pyproject.toml": _project(name, path),
-        "README.md": _readme(name, content, path),
-        path.name: path.read_text(encoding="utf-8"),
-        f"opwatch_{module}/__init__.py": _package(name, content, path),
-        f"opwatch_{module}/wait.py": source,
+        "pyproject.toml": _project(name, source),
+        "README.md": _readme(name, content, source),
+        f"opwatch_{module}/__init__.py": _package(name, needed, source),
+        f"opwatch_{module}/wait.py": compiled(name, needed, f"opwatch_{module}.client", source),
         f"opwatch_{module}/py.typed": "",
         f"tests/test_{module}.py": _test(name, content),
     }
-    for file, text in files.items():
+    for file, written in files.items():
         target = out / file
         target.parent.mkdir(exist_ok=True)
-        target.write_text(text or "", encoding="utf-8")
+        target.write_text(written or "", encoding="utf-8")
+    shutil.copyfile(path, package / source)
     client.format_folder(out, home, f"opwatch_{module}")
 
 
-_FORMATS = ("date", "date-time", "uuid")
-_VALUES = ("default", "enum", "example", "examples", "x-wait")
-
-
-def _opened(node: Any) -> Any:
-    """Return a spec whose models also take a text or number that isn't listed, and a text
-    that is no date.
-
-    Otherwise they couldn't be made of an answer with a state that is newer than the spec. A class
-    is named for its component alone: a schema's title is left out, as it may be anything.
-    """
-    if isinstance(node, list):
-        return [_opened(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    listed = node["enum"] if isinstance(node.get("enum"), list) else []
-    is_dated = node.get("type") == "string" and node.get("format") in _FORMATS
-    if is_dated or any(isinstance(value, str) for value in listed):
-        return {"anyOf": [node, {"type": "string"}]}
-    if any(type(value) is int for value in listed):
-        return {"anyOf": [node, {"type": "integer"}]}
-    return {
-        key: value if key in _VALUES else _opened(value)
-        for key, value in node.items()
-        if not (key == "title" and isinstance(value, str))
-    }
+def _source(name: str, path: Path) -> str:
+    """Return what the spec is called in its package: a name of ours, as the file's may be any."""
+    return f"{name}.json" if path.suffix.lower() == ".json" else f"{name}.yaml"
 
 
 def _module(name: str) -> str:
@@ -241,7 +134,7 @@ def _class(name: str) -> str:
 
 
 def _scheme(name: str, content: dict[str, Any]) -> dict[str, Any]:
-    needed = waits.security_of(content, waits.waited(content)[0])
+    needed = security_of(content, waited(content)[0])
     return security.arguments(name, content, needed)
 
 
@@ -252,17 +145,19 @@ def _variables(name: str, content: dict[str, Any]) -> list[str]:
     needed["oauth2"] = ["client_id", "client_secret"]
     kind = "none" if scheme.get("optional") else scheme["kind"]
     found = [scheme["variables"][each] for each in needed.get(kind, [])]
-    return found if security.base_url(content) else [*found, scheme["variables"]["base_url"]]
+    place = waited(content)[0].place
+    return found if security.base_url(content, place) else [*found, scheme["variables"]["base_url"]]
 
 
 def _form(content: dict[str, Any]) -> str:
     """Return what stands for a job's ID in a command: ID, or OWNER/REPO/RUN_ID."""
-    parts = waits.listed(waits.waited(content)[0].content["x-wait"]["id"]["parameter"])
-    return "/".join(parts).upper() if len(parts) > 1 else "ID"
+    parts = listed(waited(content)[0].content["x-wait"]["id"]["parameter"])
+    words = [re.sub("[^A-Za-z0-9]+", "_", part).upper() for part in parts]
+    return "/".join(words) if len(parts) > 1 else "ID"
 
 
-def _project(name: str, path: Path) -> str:
-    return f"""{_MARK}
+def _project(name: str, source: str) -> str:
+    return f"""{_MARK.decode()}
 [build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"
@@ -270,7 +165,7 @@ build-backend = "hatchling.build"
 [project]
 name = "opwatch-{name}"
 version = "0.1.0"
-description = "Watch what {path.name} describes, with opwatch."
+description = "Watch what {source} describes, with opwatch."
 readme = "README.md"
 requires-python = ">=3.11"
 dependencies = ["opwatch", "attrs", "httpx"]
@@ -280,12 +175,13 @@ dependencies = ["opwatch", "attrs", "httpx"]
 """
 
 
-def _readme(name: str, content: dict[str, Any], path: Path) -> str:
+def _readme(name: str, content: dict[str, Any], source: str) -> str:
     sets = "".join(f"export {variable}=...\n" for variable in _variables(name, content))
     return f"""# opwatch-{name}
 
-Watches the jobs that `{path.name}` describes, with opwatch.
-`opwatch generate` wrote this package from it; change the spec and generate again.
+Watches the jobs that `{source}` describes, with opwatch.
+`opwatch generate` wrote this package from it. To change the package, change the spec and generate
+again: that replaces the folder `opwatch_{_module(name)}`, and no other file.
 
 ```bash
 pip install .
@@ -301,18 +197,21 @@ with {_class(name)}.from_env() as client:
 """
 
 
-def _package(name: str, content: dict[str, Any], path: Path) -> str:
+def _package(name: str, needed: dict[str, Any], source: str) -> str:
+    """Return the module of the client; `needed` is the document of reduced.py."""
     made = _class(name)
-    title = " ".join(str(content["info"]["title"]).replace('"', "'").split())
-    scheme = _scheme(name, content)
-    model = f"models.{waits.waited(content)[0].model}"  # `Batch` may be that of the client, too
+    scheme = _scheme(name, needed)
+    operation = waited(needed)[0]
     variable = scheme["variables"]["base_url"]
-    count = len(waits.listed(waits.waited(content)[0].content["x-wait"]["id"]["parameter"]))
+    count = len(listed(operation.content["x-wait"]["id"]["parameter"]))
     parts = f", id_parts={count}" if count > 1 else ""
     optional = " It may be left out." if scheme.get("optional") else ""
-    return f'''"""Watches the jobs of {title}. Generated from {path.name}: never edit."""
+    return f'''"""Watches the jobs of {name}.
 
-from opwatch.described import AsyncClient, Client, Described, Plugin
+Generated from {source}, with everything in this folder: never edit, as it is replaced.
+"""
+
+from opwatch import described
 
 from opwatch_{_module(name)} import wait
 from opwatch_{_module(name)}.client import models
@@ -320,8 +219,8 @@ from opwatch_{_module(name)}.client import models
 __all__ = ["PLUGIN", "Async{made}", "{made}"]
 
 
-class _{made}(Described[{model}]):
-    """Watches the jobs of {title}.
+class _{made}(described.Described[models.{operation.model}]):
+    """Watches the jobs of {name}.
 
     {_AUTH[scheme["kind"]]}{optional}
     `base_url` is the address in front of the paths of the spec. Raises `ConfigurationError` for
@@ -333,26 +232,20 @@ class _{made}(Described[{model}]):
     _base_url = wait.BASE_URL
 
 
-class {made}(_{made}, Client[{model}]):
+class {made}(_{made}, described.Client[models.{operation.model}]):
     __doc__ = _{made}.__doc__
 
 
-class Async{made}(_{made}, AsyncClient[{model}]):
+class Async{made}(_{made}, described.AsyncClient[models.{operation.model}]):
     __doc__ = _{made}.__doc__
 
 
-PLUGIN = Plugin("{name}", {made}, Async{made}{parts})
+PLUGIN = described.Plugin("{name}", {made}, Async{made}{parts})
 '''
 
 
 def _test(name: str, content: dict[str, Any]) -> str:
-    operation = waits.waited(content)[0]
-    parts = len(waits.listed(operation.content["x-wait"]["id"]["parameter"]))
-    samples = [
-        (example["x-phase"], _of_job_one(example["value"], operation.content["x-wait"]))
-        for _, example in rules.examples_of(operation)
-        if "x-phase" in example and "outcome" not in operation.content["x-wait"]
-    ]
+    samples, job_id = _samples(content)
     auth = {"token": '"a-token"', "basic": '("a-user", "a-password")', "none": "None"}
     given = auth.get(_scheme(name, content)["kind"], '"a-token"')
     return f'''"""The contract of every service package, and the examples of the spec."""
@@ -368,20 +261,51 @@ def test_conformance():
     conformance(
         PLUGIN,
         lambda client: client({given}, base_url="https://service.example"),
-        job_id={json.dumps("/".join(["1"] * parts))},
+        job_id={job_id!r},
         samples=SAMPLES,
     )
 '''
 
 
-def _of_job_one(value: Any, block: dict[str, Any]) -> Any:
-    """Return an example about the job that the test watches: each part of its ID is 1."""
-    found = copy.deepcopy(value)
-    for pointer in block.get("same", {}):
-        *above, last = waits.keys_of(pointer)
-        holder = found
-        for key in above:
-            holder = reading.object_in(holder.get(key))
-        if holder.get(last) is not None:
-            holder[last] = type(holder[last])(1)
-    return found
+def _samples(content: dict[str, Any]) -> tuple[list[tuple[str, Any]], str]:
+    """Return the labelled examples of an answer, and the ID of the job that they are about: that of
+    the first. An example that no answer can be, or about a job that no ID names, is left out."""
+    operation = waited(content)[0]
+    block = operation.content["x-wait"]
+    same = block.get("same", {})
+    job: dict[str, Any] = {}
+    found = []
+    for _, example in examples.examples_of(content, operation):
+        value = copy.deepcopy(example["value"])
+        if "x-phase" not in example or "outcome" in block or not _is_json(value):
+            continue
+        if all(_can_be_sent(part) for at in same if (part := examples.named(value, at))):
+            for pointer, part in same.items():
+                holder, key = _holder(value, pointer)
+                if holder.get(key) is not None:
+                    holder[key] = job.setdefault(part, holder[key])
+            found.append((example["x-phase"], value))
+    parts = (text(job.get(part)) or "1" for part in listed(block["id"]["parameter"]))
+    return found, "/".join(parts)
+
+
+def _holder(value: Any, pointer: str) -> tuple[dict[str, Any], str]:
+    """The object that has what is at a pointer, and its name there."""
+    *above, last = keys_of(pointer)
+    for key in above:
+        value = object_in(value).get(key)
+    return object_in(value), last
+
+
+def _can_be_sent(part: str) -> bool:
+    try:
+        return bool(check_id(part, "ID"))
+    except ConfigurationError:
+        return False
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        return False

@@ -9,30 +9,39 @@ labelled, and that what the block claims stands in the document or carries a mar
 import functools
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from opwatch.cli.generating.spec import Place, Problem, deepest
-from opwatch.cli.generating.waits import (
+from opwatch.cli.generating.document import (
     SHOWN,
     Operation,
-    at,
     below,
-    compiled,
     error_pointers,
     follow_up,
     keys_of,
     listed,
     operations,
     pointers_of,
+    referred,
     shown,
     waited,
 )
+from opwatch.cli.generating.python import plain
+from opwatch.cli.generating.security import header_problem
+from opwatch.cli.generating.spec import Place, Problem, deepest
+from opwatch.core.polling import Schedule
+from opwatch.errors import ConfigurationError
 
 SCHEMA = Path(__file__).with_name("x-wait.schema.json")
-OWN_HEADERS = {"accept", "authorization", "content-length", "content-type", "host", "user-agent"}
+OWN_HEADERS = {
+    *("accept", "accept-encoding", "authorization", "content-length", "content-type", "host"),
+    "user-agent",
+}
+MOST = 4096
+"""Combinations of values that are checked; beyond, each value is checked by itself."""
 MARKS = {"x-inferred", "x-addition", "x-deviation"}
 HOLDERS = {("contradiction",), ("fault", "at")}
 """What may also be an object or a list; each other pointer leads to a single value."""
@@ -57,23 +66,62 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
     for operation in found:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
         errors = [deepest(error) for error in _form().iter_errors(block)]
+        if not isinstance(block, dict):
+            yield place, "must be a map; docs/x-wait.md says what it holds"
+            continue
         for error in errors:
             yield (*place, *error.absolute_path), f"{_said(error)}; see docs/x-wait.md"
         if errors:
             continue
         for each in filter(None, (operation, follow_up(content, block))):
-            if "content" not in each.content["responses"].get("200", {}):
+            if each.method != "get":
+                text = f"only a GET is polled, and this is a {each.method.upper()}; name another"
+                yield each.place, text
+            if "content" not in each.content.get("responses", {}).get("200", {}):
                 yield each.place, "x-wait needs a 200 answer with a schema; describe it"
         yield from _names(content, operation, block, place)
+        yield from _values_fit(block, place)
     for extra in found[1:]:
         yield (*extra.place, "x-wait"), "a second x-wait; one operation of a spec has it"
+
+
+def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
+    """What JSON Schema can't say: the schedule is one, the names of states and headers differ."""
+    schedule = block["schedule"]
+    at: Place = ("schedule", "delays") if isinstance(schedule, dict) else ("schedule",)
+    try:
+        Schedule(tuple(schedule["delays"] if isinstance(schedule, dict) else schedule))
+    except ConfigurationError as error:
+        yield (*place, *at), str(error)
+    for above, part in (((), block), (("outcome",), block.get("outcome", {}))):
+        if isinstance(states := part.get("state"), dict):
+            phases: dict[str, str] = {}
+            for name, phase in states["is"].items():
+                if phases.setdefault(plain(name), phase) != phase:
+                    text = f"{name!r} has another phase in another case, and case isn't compared"
+                    yield (*place, *above, "state", "is", name), text
+    for name, value in block.get("headers", {}).items():
+        for problem in filter(None, header_problems(name, str(value))):
+            yield (*place, "headers", name), problem
+
+
+def header_problems(name: str, value: str) -> Iterator[str | None]:
+    """What is wrong with a header that each request is to be sent with."""
+    if name.lower() in OWN_HEADERS:
+        yield f"{name} is opwatch's own; leave it out"
+    else:
+        yield header_problem(name)
+    if not re.fullmatch("[!-~]([ -~]*[!-~])?", value):
+        yield f"{value!r} can't be the value of a header; use printable ASCII characters"
 
 
 def _names(
     content: dict[str, Any], operation: Operation, block: dict[str, Any], place: Place
 ) -> Iterator[Problem]:
     parts = listed(block["id"]["parameter"])
-    for name in parts:
+    for n, name in enumerate(parts):
+        if name in parts[:n]:
+            yield (*place, "id", "parameter"), f"{name!r} is named twice; name each part once"
         if name not in operation.parameters:
             known = ", ".join(operation.parameters) or "none"
             text = f"{name!r} isn't a parameter of the path; name one of it ({known})"
@@ -88,9 +136,6 @@ def _names(
         if status != 200 and _schema(operation, content, status) not in (None, operation.schema):
             text = f"the answer {status} has another schema than 200; only equal ones can be read"
             yield (*operation.place, "responses", str(status)), text
-    for name in block.get("headers", {}):
-        if name.lower() in OWN_HEADERS:
-            yield (*place, "headers", name), f"{name} is opwatch's own; leave it out"
     restart = block.get("restart-on-change")
     if restart and restart not in shown(block):
         text = f"{restart} isn't read; it must be the pointer of {', '.join(SHOWN)}"
@@ -108,9 +153,7 @@ def _names(
 
 def _schema(operation: Operation, content: dict[str, Any], status: int) -> dict[str, Any] | None:
     """The schema of the body of an answer, if it has one."""
-    found: Any = operation.content["responses"].get(str(status), {})
-    if "$ref" in found:
-        found = at(content, keys_of(found["$ref"][1:]))
+    found = referred(content, operation.content["responses"].get(str(status), {}))
     bodies = [body["schema"] for body in found.get("content", {}).values() if "schema" in body]
     return bodies[0] if bodies else None
 
@@ -132,7 +175,7 @@ def _said(error: Any) -> str:
     return f"{names} {'is' if len(extra) == 1 else 'are'} no key here; known are {', '.join(known)}"
 
 
-def _blocks(content: dict[str, Any]) -> Iterator[tuple[Place, Operation, dict[str, Any]]]:
+def blocks(content: dict[str, Any]) -> Iterator[tuple[Place, Operation, dict[str, Any]]]:
     """Each block with the operation it reads: itself, and that of its `outcome`."""
     if any(form(content)):
         return
@@ -146,7 +189,7 @@ def _blocks(content: dict[str, Any]) -> Iterator[tuple[Place, Operation, dict[st
 
 def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
     """Each pointer leads to a field of the schema of the answer it reads."""
-    for place, operation, block in _blocks(content):
+    for place, operation, block in blocks(content):
         for inner, pointer in pointers_of(block):
             found = below(content, operation.schema, keys_of(pointer))
             if not found:
@@ -154,13 +197,13 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
                 yield (*place, *inner), text
             elif inner not in HOLDERS and not any(map(_is_value, found)):
                 yield (*place, *inner), f"{pointer} is no single value; name a field below it"
-        holders = {
-            pointer.rpartition("/")[0] for pointer in block.get("require", {}).get("any", [])
-        }
+        some = listed(block.get("require", {}).get("any", []))
+        holders = {pointer.rpartition("/")[0] for pointer in some}
         if len(holders) > 1:
             text = "fields of several objects; name fields of one object"
             yield (*place, "require", "any"), text
-        schemas = [body["schema"] for _, _, body in _errors(operation, content)]
+        bodies = [body for _, _, body in errors_of(operation, content)]
+        schemas = [body["schema"] for body in bodies if "schema" in body]
         for inner, pointer in error_pointers(block):
             if not any(below(content, schema, keys_of(pointer)) for schema in schemas):
                 text = f"{pointer} is in no schema of an error; correct it, or add it to one"
@@ -172,7 +215,7 @@ def _is_value(schema: dict[str, Any]) -> bool:
     return "properties" not in schema and not (types and types <= {"object", "array", "null"})
 
 
-def _errors(
+def errors_of(
     operation: Operation, content: dict[str, Any]
 ) -> Iterator[tuple[str, Place, dict[str, Any]]]:
     """Each body of an error: its status, its place in the spec, and what describes it."""
@@ -181,7 +224,7 @@ def _errors(
         found: Any = response
         if "$ref" in response:
             place = keys_of(response["$ref"][1:])
-            found = at(content, place)
+            found = referred(content, response)
         if not str(status).startswith("2"):
             for media, body in found.get("content", {}).items():
                 yield str(status), (*place, "content", media), body
@@ -189,139 +232,61 @@ def _errors(
 
 def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
     """Each value that the schema lists for a state, or for what a condition tests, has a phase."""
-    for place, operation, block in _blocks(content):
+    for place, operation, block in blocks(content):
         states = block.get("state")
         if isinstance(states, dict):
-            known = {name.lower() for name in states["is"]}
-            for value in _values(content, operation, states["at"]):
-                if str(value).lower() not in known:
+            known = {plain(name) for name in states["is"]}
+            values = _values(content, operation, states["at"])
+            if any(isinstance(value, bool) for value in values):
+                text = (
+                    f"{states['at']} is a boolean; write conditions: {{is: …, when: {{…: true}}}}"
+                )
+                yield (*place, "state", "at"), text
+                continue
+            for value in values:
+                if value is not None and plain(str(value)) not in known:
                     text = f"{value!r} of {states['at']} has no phase; add a line for it"
                     yield (*place, "state", "is"), text
         elif states:
             pointers = list(dict.fromkeys(pointer for row in states for pointer in row["when"]))
             values = [_values(content, operation, pointer) for pointer in pointers]
-            for found in itertools.product(*values):
-                given = dict(zip(pointers, found, strict=True))
+            for given in _combined(dict(zip(pointers, values, strict=True))):
                 if not any(_holds(row["when"], given) for row in states):
                     told = ", ".join(f"{key} {value!r}" for key, value in given.items())
                     yield (*place, "state"), f"{told} has no phase; add a condition for it"
 
 
+def _combined(values: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Each combination of the values of several fields; each value alone if those are too many."""
+    if math.prod(map(len, values.values())) <= MOST:
+        for found in itertools.product(*values.values()):
+            yield dict(zip(values, found, strict=True))
+    else:
+        for pointer, each in values.items():
+            yield from ({pointer: value} for value in each)
+
+
 def _holds(when: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Whether a condition holds of these values; text is compared without case."""
-    return all(_lower(given[key]) in map(_lower, listed(value)) for key, value in when.items())
+    """Whether a condition holds of these values, as far as they are given; text is compared
+    without case."""
+    tested = given.keys() & when.keys()
+    return bool(tested) and all(
+        _lower(given[key]) in map(_lower, listed(when[key])) for key in tested
+    )
 
 
 def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else (type(value), value)
+    return plain(value) if isinstance(value, str) else (type(value), value)
 
 
 def _values(content: dict[str, Any], operation: Operation, pointer: str) -> list[Any]:
     """The values that the schema lists for a field; true and false for a boolean."""
     found: list[Any] = []
     for schema in below(content, operation.schema, keys_of(pointer)):
-        found += schema.get("enum", [])
+        found += schema.get("enum", [schema["const"]] if "const" in schema else [])
         if "boolean" in listed(schema.get("type", [])):
             found += [True, False]
     return found
-
-
-def examples_are_read(
-    name: str, content: dict[str, Any], *, labelled: bool = True
-) -> Iterator[Problem]:
-    """Each example of an answer is read to the phase that its `x-phase` names, and each of an
-    error as the error that its `x-error` names; `labelled` says whether each must have a label."""
-    if any(form(content)) or any(pointers_exist(content)) or any(states_have_phases(content)):
-        return
-    source = compiled(name, content)
-    if source is None:
-        return
-    reader: dict[str, Any] = {}
-    # What reads is pure; the generated client is only needed to send.
-    exec(re.sub(r"^from opwatch_api\..*\n", "", source, flags=re.MULTILINE), reader)  # noqa: S102 (just compiled)
-    for place, operation, block in _blocks(content):
-        parts = listed(waited(content)[0].content["x-wait"]["id"]["parameter"])
-        for inner, example in examples_of(operation):
-            where = (*operation.place, *inner)
-            if (label := example.get("x-phase")) is None:
-                if labelled:
-                    yield where, "no x-phase; say which phase the example is read to"
-                continue
-            found = _phase(reader, block, parts, place[-1] == "outcome", example["value"])
-            if found != label:
-                yield (*where, "x-phase"), _otherwise(found, label)
-        for status, where, body in _errors(operation, content):
-            for each, example in body.get("examples", {}).items():
-                inside = (*where, "examples", each)
-                if (label := example.get("x-error")) is None:
-                    if labelled:
-                        yield inside, "no x-error; say which error the example is read as"
-                elif not (status.isdigit() and "value" in example):
-                    yield (*inside, "x-error"), "can't be read; give it a value, and its own status"
-                elif (found := _error(reader, status, example["value"])) != label:
-                    yield (*inside, "x-error"), _otherwise(found, label)
-
-
-def _otherwise(found: str, label: str) -> str:
-    return f"is read as {found}, not {label}; correct the label or the block"
-
-
-def _error(reader: dict[str, Any], status: str, value: Any) -> str:
-    """The error that an example is read as: by its own words, or by its status."""
-    from opwatch.errors import error_kind
-    from opwatch.net.message import Answer
-
-    answer = Answer(int(status), (), b"")
-    kind = reader["complaint"](answer, value).kind or error_kind(answer.status)
-    return str(kind and kind.__name__)
-
-
-def examples_of(operation: Operation) -> Iterator[tuple[Place, dict[str, Any]]]:
-    for media, body in operation.content["responses"]["200"]["content"].items():
-        for name, example in body.get("examples", {}).items():
-            if "value" in example:
-                yield ("responses", "200", "content", media, "examples", name), example
-
-
-class _Session:
-    """Stands in for a session: reading needs only its two warnings."""
-
-    def unknown(self, state: object) -> Any:
-        from opwatch.progress import Phase
-
-        return Phase.UNKNOWN
-
-    contradicted = unknown
-
-
-def _phase(
-    reader: dict[str, Any], block: dict[str, Any], parts: list[str], is_outcome: bool, value: Any
-) -> str:
-    """The phase that an example is read to, or why it isn't an answer; `parts` are the ID's."""
-    from opwatch.progress import Phase, Progress
-
-    if not isinstance(value, dict):
-        return "no JSON object"
-    same = reversed(block.get("same", {}).items())  # so that the first that is there counts
-    named = {part: name for pointer, part in same if (name := _named(value, pointer))}
-    job_id = "/".join(named.get(part, "") for part in parts)
-    try:
-        if is_outcome:
-            over = Progress(service="", job_id=job_id, phase=Phase.ENDED, wire=None)
-            return str(reader["read_outcome"](over, value).phase)
-        if "_problem" in reader:
-            given = (value, job_id) if "same" in block else (value,)
-            if (problem := reader["_problem"](*given)) is not None:
-                return str(problem)
-        return str(reader["read"](_Session(), job_id, value, None).phase)
-    except (LookupError, TypeError, AttributeError) as error:
-        return f"{type(error).__name__}: {error}"
-
-
-def _named(value: Any, pointer: str) -> str:
-    for key in keys_of(pointer):
-        value = value.get(key) if isinstance(value, dict) else None
-    return str(value or "")
 
 
 def claims_have_sources(content: dict[str, Any], document: str) -> Iterator[Problem]:

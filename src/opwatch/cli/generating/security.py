@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from opwatch.cli.generating.document import Operation, at, referred
 from opwatch.cli.generating.spec import Place, Problem
+from opwatch.errors import ConfigurationError
+from opwatch.net.address import address
 
 VARIABLES: dict[str, dict[str, str]] = {
     "none": {},
@@ -30,16 +33,17 @@ def arguments(service: str, content: dict[str, Any], security: Any) -> dict[str,
 
     `service` is the name from which variables get theirs, unless an `x-env` says otherwise.
     """
-    needs = [list(each) for each in security or [{}]]
-    schemes = content.get("components", {}).get("securitySchemes", {})
+    needs = security or [{}]
+    known = schemes(content)
     chosen = [
-        (kind, schemes[names[0]])
-        for names in needs
-        if len(names) == 1 and (kind := _kind(schemes.get(names[0], {})))
+        (kind, known[name], scopes)
+        for need in needs
+        for name, scopes in need.items()
+        if len(need) == 1 and (kind := kind_of(known.get(name, {})))
     ]
-    if not chosen and [] not in needs:
+    if not chosen and {} not in needs:
         return {}
-    kind, scheme = chosen[0] if chosen else ("none", {})
+    kind, scheme, scopes = chosen[0] if chosen else ("none", {}, [])
     prefix = service.upper().replace("-", "_")
     told = {"base_url": f"{prefix}_BASE_URL"} | {
         name: f"{prefix}_{name.upper()}" for name in VARIABLES[kind]
@@ -55,13 +59,21 @@ def arguments(service: str, content: dict[str, Any], security: Any) -> dict[str,
     elif kind != "none":
         found["prefix"] = "Basic " if kind == "basic" else "Bearer "
     if flow:
-        found |= {"token_url": flow["tokenUrl"], "scope": " ".join(flow.get("scopes", {}))}
-    if chosen and [] in needs:
+        scopes = scopes or flow.get("scopes", {})
+        found |= {"token_url": flow["tokenUrl"], "scope": " ".join(scopes)}
+    if chosen and {} in needs:
         found["optional"] = True
     return {name: value for name, value in found.items() if value != ""}
 
 
-def _kind(scheme: dict[str, Any]) -> str | None:
+def schemes(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the `securitySchemes` of a spec by their names, references followed."""
+    found = content.get("components", {}).get("securitySchemes", {})
+    return {name: referred(content, scheme) for name, scheme in found.items()}
+
+
+def kind_of(scheme: dict[str, Any]) -> str | None:
+    """Return which of the supported kinds a scheme is."""
     of = scheme.get("type")
     if of == "http":
         return {"bearer": "token", "basic": "basic"}.get(str(scheme.get("scheme")).lower())
@@ -70,20 +82,64 @@ def _kind(scheme: dict[str, Any]) -> str | None:
     return "oauth2" if of == "oauth2" and "clientCredentials" in scheme.get("flows", {}) else None
 
 
-def variables_exist(content: dict[str, Any]) -> Iterator[Problem]:
-    """Each name of an `x-env` is one that its scheme has."""
-    for name, scheme in content.get("components", {}).get("securitySchemes", {}).items():
-        if "x-env" not in scheme:
-            continue
-        place: Place = ("components", "securitySchemes", name, "x-env")
-        kind = _kind(scheme)
-        known = [*VARIABLES[kind], "base_url"] if kind else []
-        for key, variable in scheme["x-env"].items():
-            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", str(variable)):
-                yield (*place, key), f"{variable!r} can't be a variable; write one like PRESS_TOKEN"
-            if key not in known:
-                others = f"name one of {', '.join(known)}" if known else f"supported: {SUPPORTED}"
-                yield (*place, key), f"{key!r} isn't an argument of this scheme; {others}"
+def schemes_are_usable(content: dict[str, Any]) -> Iterator[Problem]:
+    """Each name of an `x-env` is one that its scheme has; headers and addresses can be used."""
+    for name, scheme in schemes(content).items():
+        place: Place = ("components", "securitySchemes", name)
+        kind = kind_of(scheme)
+        if kind == "key" and (problem := header_problem(str(scheme["name"]))):
+            yield (*place, "name"), problem
+        if kind == "oauth2":
+            url = scheme["flows"]["clientCredentials"]["tokenUrl"]
+            if problem := _address_problem(url):
+                yield (*place, "flows", "clientCredentials", "tokenUrl"), problem
+        if "x-env" in scheme:
+            yield from _variables_exist(scheme["x-env"], kind, (*place, "x-env"))
+
+
+def _variables_exist(variables: Any, kind: str | None, place: Place) -> Iterator[Problem]:
+    known = [*VARIABLES[kind], "base_url"] if kind else []
+    if not isinstance(variables, dict):
+        yield place, f"must be a map, such as {{{(known or ['token'])[0]}: PRESS_TOKEN}}"
+        return
+    for key, variable in variables.items():
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", str(variable)):
+            yield (*place, key), f"{variable!r} can't be a variable; write one like PRESS_TOKEN"
+        if key not in known:
+            others = f"name one of {', '.join(known)}" if known else f"supported: {SUPPORTED}"
+            yield (*place, key), f"{key!r} isn't an argument of this scheme; {others}"
+
+
+def header_problem(name: str) -> str | None:
+    """Return why a spec can't have opwatch send a header of this name; None if it can."""
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        return f"{name!r} can't be the name of a header; use letters, digits and hyphens"
+    if name.lower() in CONNECTION_HEADERS:
+        return f"{name} belongs to the connection, and opwatch sets it; name another header"
+    return None
+
+
+CONNECTION_HEADERS = {
+    *("connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"),
+    *("te", "trailer", "transfer-encoding", "upgrade"),
+}
+
+
+def servers_are_usable(content: dict[str, Any], operation: Operation) -> Iterator[Problem]:
+    """The address of a server can be used as it is."""
+    url = base_url(content, operation.place)
+    if url and (problem := _address_problem(url)):
+        yield (*_servers(content, operation.place)[0], "servers", 0, "url"), problem
+
+
+def _address_problem(url: Any) -> str | None:
+    if "://" not in str(url):
+        return "must be a complete URL, such as https://press.example/token"
+    try:
+        address(url, "")
+    except ConfigurationError as error:
+        return error.problem
+    return None
 
 
 def token_header(content: dict[str, Any]) -> tuple[str, str]:
@@ -97,8 +153,17 @@ def token_header(content: dict[str, Any]) -> tuple[str, str]:
     return "Authorization", scheme.get("prefix", "Bearer ").strip()
 
 
-def base_url(content: dict[str, Any]) -> str:
-    """Return the address of the first server; empty if it isn't a complete one."""
-    urls = [str(server.get("url", "")) for server in content.get("servers", [])]
-    url = urls[0] if urls else ""
+def base_url(content: dict[str, Any], place: Place = ()) -> str:
+    """Return the address of the first server of the operation at a place; empty if it isn't a
+    complete one."""
+    url = str(_servers(content, place)[1].get("url", ""))
     return url if "://" in url and "{" not in url else ""
+
+
+def _servers(content: dict[str, Any], place: Place) -> tuple[Place, dict[str, Any]]:
+    """Return the first server of those that count at a place, the nearest, and where they stand."""
+    for length in range(len(place), -1, -1):
+        above = tuple(map(str, place[:length]))
+        if servers := at(content, above).get("servers"):
+            return above, servers[0]
+    return (), {}

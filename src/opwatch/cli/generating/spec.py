@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +34,27 @@ class Finding:
 
 def load(path: Path) -> tuple[Any, Mapping[Place, int]]:
     """Return what a YAML or JSON file holds, and on which line each node of it stands."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix.lower() == ".json" or text.lstrip().startswith("{"):
+        try:
+            return json.loads(text), _lines_of_json(text)
+        except json.JSONDecodeError:
+            if path.suffix.lower() == ".json":
+                raise
     with path.open(encoding="utf-8") as stream:  # a stream, so that YAML's errors name the file
         loader = _Loader(stream)
         root = loader.get_single_node()
     _as_openapi_reads(root)
     content: Any = None if root is None else loader.construct_document(root)
     return content, dict(_lines(root, ()))
+
+
+def _lines_of_json(text: str) -> dict[Place, int]:
+    """The lines of a JSON file, as far as it is YAML, too: then they are known."""
+    try:
+        return dict(_lines(_Loader(text).get_single_node(), ()))
+    except yaml.YAMLError:
+        return {}
 
 
 def found(
@@ -76,13 +92,20 @@ def deepest(error: Any) -> Any:
     return error
 
 
+_VALUES = ("const", "default", "enum", "example", "value")
+"""What holds a value, in which `$ref` is a name like any other."""
+
+
 def _lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
     if isinstance(node, dict):
         target = node.get("$ref")
         if isinstance(target, str) and not _is_there(content, target):
             yield (*place, "$ref"), f"{target} isn't in this file; copy it here"
         for key, child in node.items():
-            yield from _lost_references(content, child, (*place, key))
+            if place[-1:] in (("properties",), ("schemas",)) or not (
+                key in _VALUES or str(key).startswith("x-")
+            ):
+                yield from _lost_references(content, child, (*place, key))
     elif isinstance(node, list):
         for index, child in enumerate(node):
             yield from _lost_references(content, child, (*place, index))

@@ -1,0 +1,184 @@
+"""What a spec must have so that `opwatch generate` can make a package of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import yaml
+
+from opwatch.cli.generating import examples, reduced, rules, security, spec
+from opwatch.cli.generating.document import (
+    Operation,
+    follow_up,
+    listed,
+    referred,
+    security_of,
+    waited,
+)
+from opwatch.cli.generating.spec import Finding, Problem
+from opwatch.cli.generating.waits import compiled
+from opwatch.errors import ConfigurationError
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_OWN = ("apig", "catenis", "itwin", "itwin-v2")
+_PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+")
+
+
+class Invalid(ConfigurationError):
+    """A spec that breaks rules; `findings` says which, and where."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        super().__init__("\n".join(map(str, findings)))
+
+
+class Unnamed(ConfigurationError):
+    """The name of a spec's file, or the one that was given, can't be a service's."""
+
+
+def checked_name(path: Path, name: str | None) -> str:
+    """Return the name of a service, by default that of its spec's file.
+
+    Raises `Unnamed` for one that it can't have.
+    """
+    found = name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
+    if not _NAME.fullmatch(found) or len(found) > 60:
+        problem = f"{found!r:.40} can't name a service: use lower case letters, digits and hyphens"
+        raise Unnamed(f"{problem}")
+    if found in _OWN:
+        raise Unnamed(f"{found!r} is a service of opwatch's own")
+    if found in ("api", "waits"):  # opwatch_api and opwatch_waits
+        raise Unnamed(f"opwatch_{found} is a package of opwatch's own")
+    if found in ("none", "true", "false"):
+        raise Unnamed(f"{found!r} can't name a service: its class would be a keyword")
+    return found
+
+
+def checked(path: Path, name: str) -> dict[str, Any]:
+    """Return what a spec holds; raise `Invalid` if it breaks a rule."""
+    content, lines = _loaded(path)
+    groups: list[dict[str, Any]] = [
+        {"structure": spec.structure},
+        {"wait-form": rules.form, "security": security.schemes_are_usable},
+        {"wait-use": _uses},
+        {"wait-pointer": rules.pointers_exist, "wait-phase": rules.states_have_phases},
+        {"wait-example": lambda content: _examples(content, name)},
+    ]
+    for group in groups:
+        findings = []
+        for rule, problems in group.items():
+            findings += _found(path, lines, rule, lambda: problems(content))  # noqa: B023
+        if findings:
+            raise Invalid(findings)
+    found: dict[str, Any] = content
+    return found
+
+
+def _loaded(path: Path) -> tuple[Any, Any]:
+    try:
+        content, lines = spec.load(path)
+        json.dumps(content, default=str, ensure_ascii=False).encode()
+    except OSError as error:
+        raise ConfigurationError(f"can't read {path}: {error.strerror}") from None
+    except UnicodeEncodeError:
+        problem = (
+            "contains half of a surrogate pair (\\ud800 to \\udfff); write the character itself"
+        )
+        raise ConfigurationError(f"{path} {problem}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} isn't UTF-8; save it as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"{path} isn't JSON: {error}") from None
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise ConfigurationError(f"{path} isn't YAML: {text}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path} is nested too deeply, or contains itself") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ConfigurationError(f"{path} has a value that can't be read: {error}") from None
+    return content, lines
+
+
+def _found(path: Path, lines: Any, rule: str, problems: Any) -> list[Finding]:
+    try:
+        return spec.found(str(path), lines, rule, problems())
+    except RecursionError:
+        text = "can't be checked: a $ref leads back to itself"
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        text = f"can't be checked ({type(error).__name__}: {error}); is a $ref wrong?"
+    return [Finding(str(path), 1, "#", rule, text)]
+
+
+def _examples(content: dict[str, Any], name: str) -> Iterator[Problem]:
+    def source() -> str | None:
+        return compiled(name, reduced.reduced(name, content))
+
+    return examples.are_read(content, source, labelled=False)
+
+
+def _uses(content: dict[str, Any]) -> Iterator[Problem]:
+    """The spec has what a package needs beside its wait."""
+    found = waited(content)
+    if not found:
+        yield (), "no operation has an x-wait block; docs/x-wait.md says what it holds"
+    for operation in found:
+        block = operation.content["x-wait"]
+        others = [n for n in operation.parameters if n not in listed(block["id"]["parameter"])]
+        if others:
+            text = f"the path also needs {', '.join(others)}; make it a part of the ID"
+            yield (*operation.place, "x-wait", "id", "parameter"), text
+        if not security.arguments("", content, security_of(content, operation)):
+            text = f"none of these is supported: opwatch has {security.SUPPORTED}"
+            place = operation.place if "security" in operation.content else ()
+            yield (*place, "security"), text
+        yield from security.servers_are_usable(content, operation)
+        outcome = follow_up(content, block)
+        urls = {security.base_url(content, e.place) for e in (operation, outcome) if e is not None}
+        if len(urls) > 1 and outcome is not None:
+            text = f"is at {security.base_url(content, outcome.place)!r}, and the x-wait elsewhere"
+            yield outcome.place, f"{text}; opwatch sends both to one server"
+        for each in filter(None, (operation, outcome)):
+            yield from _answers(content, each)
+            yield from _arguments(content, each)
+
+
+def _answers(content: dict[str, Any], operation: Operation) -> Iterator[Problem]:
+    """The answer is JSON, and one object, of which a class can be made."""
+    place = (*operation.place, "responses", "200")
+    if not operation.media_type:
+        yield (*place, "content"), "no media type is JSON; add application/json"
+        return
+    place = (*place, "content", operation.media_type)
+    if not operation.schema:
+        yield place, "no schema; describe the answer, which gives a class"
+        return
+    schema = reduced.merged(content, operation.schema)
+    if schema.get("type", "object") != "object" or not {"type", "properties"} & schema.keys():
+        yield place, "the schema must be that of one object, which gives a class"
+
+
+def _arguments(content: dict[str, Any], operation: Operation) -> Iterator[Problem]:
+    """What opwatch would have to send, and doesn't know or can't."""
+    plain = re.sub(r"\{[^{}]+\}", "x", operation.path)
+    if not _PATH.fullmatch(plain) or {".", ".."} & set(unquote(plain).split("/")):
+        text = "the path can't be requested as it is; percent-encode what stands between the { }"
+        yield operation.place[:2], text
+    for place, parameter in reduced.parameters_of(content, operation):
+        what = f"the {parameter['in']} parameter {parameter['name']!r}"
+        if parameter["in"] == "path" or not parameter.get("required"):
+            continue
+        if (value := reduced.default_of(content, parameter)) is None:
+            fix = "give its schema a default, which is sent"
+            yield place, f"{what} is required, and opwatch has no value; {fix}"
+        elif parameter["in"] != "query":
+            name = "Cookie" if parameter["in"] == "cookie" else parameter["name"]
+            for problem in filter(None, rules.header_problems(name, value)):
+                yield place, problem
+    body = referred(content, operation.content.get("requestBody", {}))
+    if body.get("required"):
+        yield (*operation.place, "requestBody"), "opwatch sends no body; name another operation"

@@ -1,0 +1,235 @@
+"""A spec as the compiler and the rules read it: its operations, its schemas, and its `x-wait`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Keys = tuple[str, ...]
+SHOWN = ("percent", "step", "bytes")
+"""What may be named as `restart-on-change`: the pointers of these, which `Progress` keeps."""
+JSON = re.compile(r"application/([!#$&^_.+a-z0-9-]+\+)?json(;.*)?", re.IGNORECASE)
+"""The media types that hold JSON."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a spec. Its answer stands at "200", whatever status the spec has it at."""
+
+    path: str
+    method: str
+    content: dict[str, Any]
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Where it stands in its spec."""
+        return ("paths", self.path, self.method)
+
+    @property
+    def module(self) -> str:
+        """The module of the generated client."""
+        return identifier(self.content["operationId"])
+
+    @property
+    def package(self) -> str:
+        """The package of that module."""
+        return identifier((self.content.get("tags") or ["default"])[0])
+
+    @property
+    def parameters(self) -> list[str]:
+        """What stands in its path, in order."""
+        return re.findall(r"\{([^{}]+)\}", self.path)
+
+    @property
+    def media_type(self) -> str:
+        """The first media type of its answer that is JSON; empty if none is."""
+        return next(filter(JSON.fullmatch, self.content["responses"]["200"]["content"]), "")
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The schema of its answer; empty if it has none."""
+        found = self.content["responses"]["200"]["content"].get(self.media_type, {})
+        schema = found.get("schema", {})
+        return dict(schema) if isinstance(schema, dict) else {}
+
+    @property
+    def model(self) -> str:
+        """The class of its answer."""
+        return class_name(str(self.schema.get("$ref", "Answer")).rpartition("/")[2])
+
+
+def package_of(service: str) -> str:
+    """The name of a service as a Python package."""
+    return service.replace("-", "_")
+
+
+def identifier(name: str) -> str:
+    """The name as the client generator writes it in Python."""
+    from openapi_python_client.strings import PythonIdentifier  # 0.3 s, not for `check` of a rule
+
+    return str(PythonIdentifier(name, prefix="field_"))
+
+
+def class_name(name: str) -> str:
+    """The name of a component as the client generator writes it in Python."""
+    from openapi_python_client.strings import ClassName
+
+    return str(ClassName(name, prefix="field_"))
+
+
+def operations(content: dict[str, Any]) -> Iterator[Operation]:
+    """Each operation of a spec."""
+    for path, item in content.get("paths", {}).items():
+        for method, operation in item.items():
+            if isinstance(operation, dict) and "operationId" in operation:
+                yield Operation(path, method, _answered(content, operation))
+
+
+def _answered(content: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    """The operation with its answer at "200", in place of a reference to it, or of a `2XX`."""
+    responses = operation.get("responses", {})
+    block = operation.get("x-wait")
+    statuses = listed(block.get("statuses", [])) if isinstance(block, dict) else []
+    for status in map(str, ["200", *statuses, "2XX"]):
+        if status in responses:
+            answer = referred(content, responses[status])
+            return operation | {"responses": responses | {"200": answer}}
+    return operation
+
+
+def referred(content: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """The node, or what it refers to."""
+    if "$ref" not in node:
+        return node
+    return referred(content, at(content, keys_of(node["$ref"][1:])))
+
+
+def waited(content: dict[str, Any]) -> list[Operation]:
+    """The operations that have an `x-wait` block: at most one."""
+    return [found for found in operations(content) if "x-wait" in found.content]
+
+
+def follow_up(content: dict[str, Any], block: dict[str, Any]) -> Operation | None:
+    """The operation that says how a job ended, where the block names one."""
+    name = block.get("outcome", {}).get("operation")
+    found = (each for each in operations(content) if each.content["operationId"] == name)
+    return next(found, None)
+
+
+def security_of(content: dict[str, Any], operation: Operation) -> Any:
+    """What an operation demands of who calls it: a `security` list, or None."""
+    return operation.content.get("security", content.get("security"))
+
+
+def keys_of(pointer: str) -> Keys:
+    """The keys of a JSON Pointer."""
+    return tuple(key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:])
+
+
+def at(content: Any, keys: Keys) -> Any:
+    """What stands at the end of a pointer."""
+    for key in keys:
+        content = content[key]
+    return content
+
+
+def listed(value: Any) -> list[Any]:
+    """The value as a list: what may be one or several, several deep."""
+    if not isinstance(value, list):
+        return [value]
+    return [part for item in value for part in listed(item)]
+
+
+# --- schemas --------------------------------------------------------------------------------------
+
+
+def variants(content: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a schema may be: itself, or each of its alternatives, references followed."""
+    if not isinstance(schema, dict):  # true and false are schemas, too
+        return [{}]
+    if "$ref" in schema:
+        return variants(content, at(content, keys_of(schema["$ref"][1:])))
+    inner = [each for key in ("anyOf", "oneOf", "allOf") for each in schema.get(key, [])]
+    return [found for each in inner for found in variants(content, each)] if inner else [schema]
+
+
+def below(content: dict[str, Any], schema: dict[str, Any], keys: Keys) -> list[dict[str, Any]]:
+    """The schemas at the end of a pointer; none if it leads nowhere."""
+    found = variants(content, schema)
+    for key in keys:
+        inner = (
+            each.get("items") if key == "*" else each.get("properties", {}).get(key)
+            for each in found
+        )
+        found = [one for each in inner if each is not None for one in variants(content, each)]
+    return found
+
+
+def envelope(content: dict[str, Any], schema: dict[str, Any], pointers: list[Keys]) -> Keys:
+    """The objects that must be in an answer, each inside the one before."""
+    longest: Keys = ()
+    for keys in pointers:
+        for length in range(1, len(keys)):
+            *above, last = keys[:length]
+            holders = below(content, schema, tuple(above))
+            if not all(last in each.get("required", []) for each in holders):
+                break
+            longest = max(longest, keys[:length], key=len)
+    return longest
+
+
+# --- the block ------------------------------------------------------------------------------------
+
+
+def shown(block: dict[str, Any]) -> dict[str, str]:
+    """What `restart-on-change` may name: pointers, and which key each belongs to."""
+    percent = block.get("percent")
+    found = {percent["count"]: "percent"} if isinstance(percent, dict) else {}
+    return found | {block[name]: name for name in SHOWN if isinstance(block.get(name), str)}
+
+
+def pointers_of(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Each pointer into an answer of the operation itself, and where it stands in the block."""
+    for name in ("restart-on-change", "contradiction", *SHOWN):
+        if isinstance(block.get(name), str):
+            yield (name,), block[name]
+    if isinstance(percent := block.get("percent"), dict):
+        for name in ("count", "total"):
+            yield ("percent", name), percent[name]
+    states = block.get("state", {})
+    if isinstance(states, dict) and "at" in states:
+        yield ("state", "at"), states["at"]
+    for index, row in enumerate(states if isinstance(states, list) else []):
+        for pointer in row["when"]:
+            yield ("state", index, "when", pointer), pointer
+    for pointer in block.get("same", {}):
+        yield ("same", pointer), pointer
+    for pointer in block.get("require", {}).get("is", {}):
+        yield ("require", "is", pointer), pointer
+    for index, pointer in enumerate(listed(block.get("require", {}).get("any", []))):
+        yield ("require", "any", index), pointer
+    fault = block.get("fault", {})
+    if "at" in fault:
+        yield ("fault", "at"), fault["at"]
+    for name in ("code", "title", "message"):
+        if name in fault:
+            yield ("fault", name), fault.get("at", "") + fault[name]
+    for name in ("started", "finished"):
+        if name in block:
+            told = block[name]
+            yield (name,), told["at"] if isinstance(told, dict) else told
+    for index, one in enumerate(block.get("again", [])):
+        if "at" in one:
+            yield ("again", index, "at"), one["at"]
+
+
+def error_pointers(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Each pointer into an error answer, and where it stands in the block."""
+    errors = block.get("errors", {})
+    for name in ("code", "message"):
+        for pointer in listed(errors.get(name, [])):
+            yield ("errors", name), pointer
+    if "at" in errors.get("request-id", {}):
+        yield ("errors", "request-id", "at"), errors["request-id"]["at"]
