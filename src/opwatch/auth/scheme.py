@@ -78,18 +78,22 @@ class Scheme(NamedTuple):
         is_key = self.kind == "token" and not self.prefix
         return lambda clock: TokenAuth(credentials, clock, **how, as_given=is_key)
 
-    def from_env(self) -> object:
+    def from_env(self, *also: str) -> object:
         """Return the credentials in the environment.
 
-        Raises a `ConfigurationError` that names all missing variables.
+        Raises a `ConfigurationError` that names all missing variables, those of `also` included.
         """
         of_token = self.variables.get("auth")
         if of_token and os.environ.get(of_token):
+            environment(*also)
             return Secret(os.environ[of_token])
         needed = [self.variables[name] for name in _NEEDED[self.kind]]
         if self.kind == "none" or (self.optional and not any(map(os.environ.get, needed))):
+            environment(*also)
             return None
-        environment(*needed, instead=of_token if self.kind == "oauth2" else None)
+        is_enough = all(map(os.environ.get, needed))
+        instead = of_token if self.kind == "oauth2" and not is_enough else None
+        environment(*needed, *also, instead=instead)
         own = {n: of for n, of in self.variables.items() if n not in ("auth", "base_url")}
         found = arguments(own)
         return self._client(**found) if self.kind == "oauth2" else self._basic(**found)
