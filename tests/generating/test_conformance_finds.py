@@ -1,0 +1,115 @@
+"""What `opwatch.testing.conformance` finds in a service that breaks a promise, and what it doesn't
+take for a fault."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pytest
+from generating_tools import Change, Generate, operation, wait
+
+from opwatch.core.session import Seen, Service
+from opwatch.progress import Phase
+from opwatch.testing import conformance
+
+SAMPLES = [("running", {"state": "printing"}), ("failed", {"state": "jammed"})]
+
+
+def check(made: ModuleType, samples: Any = SAMPLES) -> None:
+    conformance(made.PLUGIN, lambda client: client(), job_id="p1", samples=samples)
+
+
+def seen(service: Service[Any], change: Callable[[Any], Any]) -> Service[Any]:
+    """A service whose progress is another one."""
+
+    async def query(session: Any, turn: Any, job_id: str, closer: bool) -> Seen[Any]:
+        found = await service.query(session, turn, job_id, closer)
+        return found._replace(progress=change(found.progress))
+
+    return service._replace(query=query)
+
+
+def another_job(service: Service[Any]) -> Service[Any]:
+    async def query(session: Any, turn: Any, job_id: str, closer: bool) -> Seen[Any]:
+        found = await service.query(session, turn, "p1", closer)
+        return found._replace(progress=attrs.evolve(found.progress, job_id=job_id))
+
+    return service._replace(query=query)
+
+
+def the_first_job(service: Service[Any]) -> Service[Any]:
+    first: list[str] = []
+
+    def change(found: Any) -> Any:
+        first.append(found.job_id)
+        return attrs.evolve(found, job_id=first[0])
+
+    return seen(service, change)
+
+
+def hopeful(service: Service[Any]) -> Service[Any]:
+    def change(found: Any) -> Any:
+        is_known = found.phase is not Phase.UNKNOWN or not getattr(found.wire, "state", "")
+        return found if is_known else attrs.evolve(found, phase=Phase.SUCCEEDED)
+
+    return seen(service, change)
+
+
+def raising(progress: Any) -> Any:
+    raise KeyError(progress.job_id)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (another_job, "'p1 ü' polls"),
+        (the_first_job, r"progress\(\) of 'p12' is about 'p1'"),
+        (hopeful, "is a success, and no documented one"),
+        (lambda service: service._replace(marker=raising), "the marker of .* raises KeyError"),
+        (lambda service: service._replace(name="other"), "the service is other, not press"),
+        (lambda service: service._replace(id_parts=2), "the service's IDs have 2 parts, not 1"),
+        (
+            lambda service: seen(service, lambda found: attrs.evolve(found, wire=lambda: 0)),
+            "the pickle of .* raises",
+        ),
+    ],
+)
+def test_a_broken_promise(
+    change: Callable[[Any], Any], said: str, generate: Generate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an `AssertionError` that says which."""
+    made = generate()
+    check(made)
+    for client in (made.Press, made.AsyncPress):
+        monkeypatch.setattr(client, "_service", change(client._service))
+    samples = [] if "pickle" in said else SAMPLES
+    with pytest.raises(AssertionError, match=said):
+        check(made, samples)
+
+
+def other_errors(spec: dict[str, Any]) -> None:
+    wait(spec)["errors"]["cases"] = [
+        {"is": "gone", "status": [401, 502]},
+        {"is": "forbidden", "status": [422, 503]},
+        {"is": "unavailable", "status": [429, 404]},
+        {"is": "rate limited", "status": 500},
+    ]
+
+
+def accepted_only(spec: dict[str, Any]) -> None:
+    wait(spec)["statuses"] = [202]
+    responses = operation(spec)["responses"]
+    responses["202"] = responses.pop("200")
+
+
+def many_fields(spec: dict[str, Any]) -> None:
+    properties = {f"field{n}": {"type": "string"} for n in range(400)}
+    spec["components"]["schemas"]["Print"]["properties"] |= properties
+
+
+@pytest.mark.parametrize("change", [other_errors, accepted_only, many_fields])
+def test_what_is_no_fault(change: Change, generate: Generate) -> None:
+    """A spec may map statuses to other errors, answer with another status, and have many fields."""
+    value = {f"field{n}": "text" for n in range(400 if change is many_fields else 0)}
+    check(generate(change), [("running", {"state": "printing"} | value)])
