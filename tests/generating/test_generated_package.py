@@ -549,3 +549,39 @@ def with_outcome(spec: dict[str, Any]) -> None:
         "operation": "getResult",
         "state": {"at": "/state", "is": states | {"done": "succeeded"}},
     }
+
+
+def test_the_scopes_that_the_operation_names(generate: Generate) -> None:
+    """Not all that its flow has, and each as it is written."""
+    flow = {"tokenUrl": "https://id.example/token", "scopes": {"read": "", "a=true": "", "b": ""}}
+
+    def change(spec: dict[str, Any]) -> None:
+        secured({"type": "oauth2", "flows": {"clientCredentials": flow}})(spec)
+        operation(spec)["security"] = [{"one": ["a=true", "b"]}]
+
+    first = sent_by(lambda: generate(change).Press(("an-id", "a-secret")))[0]
+    assert b"scope=a%3Dtrue+b" in first.body
+    assert b"read" not in first.body
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        (BEARER, "PRESS_TOKEN, PRESS_BASE_URL"),
+        (KEY, "PRESS_API_KEY, PRESS_BASE_URL"),
+        (BASIC, "PRESS_USERNAME, PRESS_PASSWORD, PRESS_BASE_URL"),
+        (lambda spec: None, "PRESS_BASE_URL"),
+    ],
+)
+def test_a_missing_address_is_named_with_the_rest(
+    change: Change, missing: str, generate: Generate
+) -> None:
+    """Not only when all else is set."""
+
+    def without_server(spec: dict[str, Any]) -> None:
+        change(spec)
+        del spec["servers"]
+
+    with pytest.raises(ConfigurationError) as caught:
+        generate(without_server).Press.from_env()
+    assert str(caught.value) == f"not set in the environment: {missing}"
