@@ -367,7 +367,8 @@ def test_json_is_read_as_json(run: Run) -> None:
         content["paths"]["/" + 1100 * "a"] = {}
         wait(content)["percent"] = "/nothing"
 
-    Path("press.json").write_text(json.dumps(changed(change), indent="\t"), encoding="utf-8")
+    text = json.dumps(changed(change), indent="\t")
+    Path("press.json").write_text(text, encoding="utf-8-sig")
     code, _, err = run("generate", "press.json", "--out", "out")
     assert (code, "wait-pointer: /nothing isn't in Print" in err) == (2, True), err
     Path("press.json").write_text('{"openapi": "3.1.0",\n}', encoding="utf-8")

@@ -34,7 +34,7 @@ class Finding:
 
 def load(path: Path) -> tuple[Any, Mapping[Place, int]]:
     """Return what a YAML or JSON file holds, and on which line each node of it stands."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".json" or text.lstrip().startswith("{"):
         try:
             return json.loads(text), _lines_of_json(text)
