@@ -257,8 +257,8 @@ def no_schema(content: dict[str, Any]) -> None:
         (loop, "can't be checked: a $ref leads back to itself"),
         (lambda content: content.update(openapi="2.0"), "structure: must be OpenAPI 3.0 or 3.1"),
         (outcome_of("put"), "wait-form: only a GET is polled, and this is a PUT; name another"),
-        (set_at("state", "is", value={"": "succeeded"}), "wait-form: "),
-        (set_at("state", "is", value={" done": "succeeded"}), "wait-form: "),
+        (set_at("state", "is", value={"": "succeeded"}), "wait-form: '' can't be a state"),
+        (set_at("state", "is", value={" done": "failed"}), "wait-form: ' done' can't be a state"),
         (
             set_at("state", "is", value={"Done": "succeeded", "done": "failed"}),
             "wait-form: 'done' has another phase in another case, and case isn't compared",

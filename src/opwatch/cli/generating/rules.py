@@ -162,6 +162,8 @@ def _said(error: Any) -> str:
     """What is wrong, in the words of who writes a block."""
     if error.validator == "pattern" and "Pointer" in error.schema.get("description", ""):
         return f"{error.instance!r} is no JSON Pointer; write one like /status or /job/state"
+    if error.validator == "pattern" and "spaces" in error.schema.get("description", ""):
+        return f"{error.instance!r} can't be a state; write one without spaces around it"
     if error.validator == "minProperties" and "properties" in error.schema:
         missing = ", ".join(
             name for name in error.schema["properties"] if name not in error.instance
