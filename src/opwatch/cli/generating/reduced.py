@@ -214,12 +214,12 @@ class _Schemas:
                 continue
             taken.add(python)
             kept[key] = self._of(child, f"{name} {key}")
+            if "$ref" not in kept[key]:  # it has its own
+                kept[key] = kept[key] | _described(child)
             if key in schema.get("required", []):
                 required.append(key)
         found = {"type": "object", "properties": kept, "required": required}
-        if text := schema.get("description"):
-            found["description"] = printable(str(text), 1000)
-        return found
+        return found | _described(schema)
 
     def _value(self, schema: dict[str, Any], suggested: str) -> dict[str, Any]:
         """Return the schema of a value that isn't an object of known properties."""
@@ -279,6 +279,11 @@ def _any_of(options: list[dict[str, Any]]) -> dict[str, Any]:
         return {}
     alone: dict[str, Any] = unique[0]
     return alone if len(unique) == 1 else {"anyOf": unique}
+
+
+def _described(schema: Any) -> dict[str, str]:
+    text = _plain(schema).get("description")
+    return {"description": printable(str(text), 1000)} if text else {}
 
 
 def _plain(schema: Any) -> dict[str, Any]:
