@@ -1,7 +1,7 @@
 """Checks the built documentation: `python tools/check_site.py site`.
 
-Every link inside resolves, its anchor too, and no page loads anything from another host: no font,
-no script, no image. A link that a reader may follow to elsewhere is none of its business.
+Every internal link and its anchor must resolve, and no page may load anything from another host: no
+font, no script, no image. Links to other sites aren't checked.
 """
 
 import re
@@ -24,13 +24,13 @@ LOADED = {
     "use": "href",
     "video": "src",
 }
-"""The attributes whose address a browser loads by itself."""
+"""The attributes whose address a browser loads automatically."""
 SHEETS = frozenset({"stylesheet", "icon", "preload", "prefetch", "preconnect", "modulepreload"})
 ELSEWHERE = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", re.IGNORECASE)
 
 
 class Page(HTMLParser):
-    """The addresses and the anchors of one page."""
+    """Collects the addresses and anchors of one page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Page(HTMLParser):
         self.loads: list[str] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Note what an element names, links to, and loads."""
+        """Record what an element names, links to, and loads."""
         found = {name: value or "" for name, value in attributes}
         if "id" in found:
             self.anchors.add(found["id"])
@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 
 def read(site: Path) -> dict[Path, Page]:
-    """Every page of a site, parsed."""
+    """Return every page of a site, parsed."""
     found = {}
     for path in sorted(site.rglob("*.html")):
         page = found[path] = Page()
@@ -64,7 +64,7 @@ def read(site: Path) -> dict[Path, Page]:
 
 
 def faults(site: Path) -> Iterator[str]:
-    """What is wrong, a line each."""
+    """Return the problems, one line for each."""
     pages = read(site)
     if not pages:
         yield f"{site}: no page"
@@ -87,10 +87,10 @@ def _is_inside(address: str) -> bool:
 
 
 def _missing(path: Path, address: str, pages: dict[Path, Page]) -> str | None:
-    """Why an address inside leads nowhere; None where it leads somewhere."""
+    """Return why an internal address doesn't resolve, or None."""
     parts = urlsplit(address)
     if parts.path.startswith("/"):
-        # Only the page for what is not found knows nothing of where it is.
+        # Only the page for 404 doesn't know its own address.
         return None if path.name == "404.html" else "an absolute path"
     target = (path.parent / unquote(parts.path)).resolve() if parts.path else path.resolve()
     if target.is_dir():
@@ -104,7 +104,7 @@ def _missing(path: Path, address: str, pages: dict[Path, Page]) -> str | None:
 
 
 def main() -> int:
-    """Check the site named on the command line; 0 is success."""
+    """Check the site named on the command line; return 0 for success."""
     found = list(faults(Path(sys.argv[1]).resolve()))
     print("\n".join(found), file=sys.stderr, end="\n" if found else "")
     return bool(found)

@@ -1,7 +1,7 @@
-"""Build the package and use it as a stranger would: the wheel, in an empty environment, no extras.
+"""Build the wheel and use it as a new user would: in an empty environment, without extras.
 
-Shows what the source tree cannot: that the wheel holds all it needs, that the core runs without
-what the extras bring, and that a user's type checkers understand it. Every dependency is pinned
+This shows what the source tree can't: that the wheel contains all it needs, that the core runs
+without the extras, and that a user's type checkers understand it. Every dependency is pinned
 (requirements/core.txt); the build itself uses the hatchling of this environment and no network.
 """
 
@@ -33,19 +33,19 @@ PYRIGHT_CONFIG = {"typeCheckingMode": "strict", "reportUnnecessaryTypeIgnoreComm
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> None:
-    """Show a command and run it; what it prints is shown, and its failure is ours."""
+    """Show a command and run it; exit if it fails."""
     print("  $", *command, flush=True)
     if code := subprocess.run(command, cwd=cwd, env=environment(), check=False).returncode:
         sys.exit(f"failed with {code}")
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would let another Python find the source tree."""
+    """Return our environment, without variables by which another Python would find the source."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def build() -> Path:
-    """The wheel, built from the source distribution."""
+    """Build the wheel from the source distribution, and return it."""
     shutil.rmtree(DIST, ignore_errors=True)
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", DIST)
     run(sys.executable, "-m", "twine", "check", "--strict", *sorted(DIST.iterdir()))
@@ -54,7 +54,7 @@ def build() -> Path:
 
 
 def install(wheel: Path, where: Path) -> Path:
-    """The Python of a new environment that has the wheel and what it depends on."""
+    """Return the Python of a new environment with the wheel and its dependencies."""
     venv.create(where, with_pip=True)
     python = where / "bin" / "python"
     pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -65,7 +65,7 @@ def install(wheel: Path, where: Path) -> Path:
 
 
 def check_command(python: Path, cwd: Path) -> None:
-    """Without its extra the command says what to install."""
+    """Check that the command without its extra says what to install."""
     command = (python.with_name("opwatch"), "--help")
     done = subprocess.run(
         command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False
@@ -76,7 +76,7 @@ def check_command(python: Path, cwd: Path) -> None:
 
 
 def check_types(python: Path, folder: Path) -> None:
-    """A user's files pass both type checkers at their strictest."""
+    """Check that a user's files pass both type checkers in strict mode."""
     for file in CONSUMERS:
         shutil.copy(file, folder)
     (folder / "pyrightconfig.json").write_text(json.dumps(PYRIGHT_CONFIG), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""For the reference: a client shares its text and its arguments with its async twin.
+"""For the reference: a client shares its docstring and arguments with its async twin.
 
 `ITwin` and `AsyncITwin` take both from `_ITwin` when they are imported. mkdocstrings reads the
 source and imports nothing, so this extension of its reader (griffe) does the same there.
@@ -13,7 +13,7 @@ BORROWED = ("__init__", "from_env")
 
 
 class SharedClasses(Extension):  # type: ignore[misc]
-    """Lets a class without a text of its own borrow from the private one it is made of."""
+    """Gives a class without a docstring the one of its private base class."""
 
     def on_class_members(self, *, cls: Any, **_: Any) -> None:
         """Called for each class, when its members are known."""

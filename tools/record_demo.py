@@ -1,8 +1,8 @@
 """Records `make demo` and draws docs/assets/demo.svg: `.venv-docs/bin/python tools/record_demo.py`.
 
-A real run: a shell in a terminal of 80 by 24 (a pty) is typed the command, what it prints is read
-with its times by a terminal emulator (pyte), and the screens become the frames of an SVG that plays
-at the speed of the run. The file loads nothing; where nothing plays, it shows the last screen.
+It records a real run: it types the command into a shell in a terminal of 80 by 24 (a pty), a
+terminal emulator (pyte) reads the timed output, and the screens become the frames of an SVG that
+plays at the speed of the run. The file loads nothing; without animation, it shows the last screen.
 Needs the environments of `make demo` and `make docs`.
 """
 
@@ -30,9 +30,9 @@ PROMPT = "$ "
 INTERVAL = 0.5
 """Seconds between two frames."""
 REDRAW = 0.03
-"""Seconds of silence after which a screen is whole: a redraw comes in several pieces."""
+"""Seconds of silence after which a screen is complete: a redraw comes in several pieces."""
 LONGEST = 120.0
-"""Seconds after which a run is given up."""
+"""Seconds after which a run is aborted."""
 HOLD = 6.0
 """Seconds for which the last frame stays before the recording starts over."""
 
@@ -58,7 +58,7 @@ Row = tuple[tuple[int, str, Style], ...]
 
 
 class Frame(NamedTuple):
-    """A screen, and the second at which it stood there."""
+    """A screen, and the second at which it was shown."""
 
     time: float
     rows: tuple[Row, ...]
@@ -68,7 +68,7 @@ class Frame(NamedTuple):
 
 
 def record() -> list[tuple[float, bytes]]:
-    """What the terminal was sent, in pieces, each with its second; RuntimeError without an end."""
+    """Return the terminal's output in pieces, each with its second; RuntimeError without an end."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
@@ -82,14 +82,14 @@ def record() -> list[tuple[float, bytes]]:
 
 
 def _environment() -> dict[str, str]:
-    """That of a person at a terminal: nothing of the run this is started from."""
+    """Return the environment of a user's terminal, without variables of the current run."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     quiet = {"BASH_SILENCE_DEPRECATION_WARNING": "1", "HISTFILE": ""}
     return {"LANG": "C.UTF-8", **kept, **quiet, "PS1": PROMPT, "TERM": "xterm-256color"}
 
 
 def _pieces(terminal: int) -> Iterator[tuple[float, bytes]]:
-    """Type the command at the first prompt; end at the second."""
+    """Type the command at the first prompt, and end at the second."""
     screen = pyte.Screen(COLUMNS, ROWS)
     stream = pyte.ByteStream(screen)
     typed, began = False, time.monotonic()
@@ -112,7 +112,7 @@ def _pieces(terminal: int) -> Iterator[tuple[float, bytes]]:
 
 
 def frames(pieces: list[tuple[float, bytes]]) -> list[Frame]:
-    """The screens at each interval, each once, from the first to the last."""
+    """Yield the screens at each interval, each once, from the first to the last."""
     found: list[Frame] = []
     for frame in _whole_screens(pieces):
         if found and int(frame.time / INTERVAL) == int(found[-1].time / INTERVAL):
@@ -148,7 +148,7 @@ def _row(line: "dict[int, pyte.screens.Char]") -> Row:
 
 
 def draw(found: list[Frame]) -> str:
-    """The frames as a film: each distinct line once, a frame below the other, one of them seen."""
+    """Return the frames as a film: each distinct line once, frames below each other."""
     height = 1 + max(y for frame in found for y, row in enumerate(frame.rows) if row)
     names: dict[Row, str] = {}
     for row in (row for frame in found for row in frame.rows if row):
@@ -172,7 +172,7 @@ def draw(found: list[Frame]) -> str:
 
 
 def _style(found: list[Frame], height: int) -> str:
-    """The film moves up a screen at the second of each frame, and stands still where asked to."""
+    """Return the style that moves the film up by a screen at the second of each frame."""
     begin = found[0].time
     length = found[-1].time - begin + HOLD
     steps = "".join(
@@ -197,7 +197,7 @@ def _pieces_of(row: Row) -> str:
 
 
 def _piece(column: int, text: str, style: Style) -> str:
-    """A piece is as wide as its cells, whatever font there is."""
+    """Return a piece of text that is as wide as its cells in any font."""
     color, bold = style
     weight = ' class="bold"' if bold else ""
     look = f'fill="{COLORS.get(color, f"#{color}")}"{weight}'
@@ -206,7 +206,7 @@ def _piece(column: int, text: str, style: Style) -> str:
 
 
 def cut(found: Iterable[Frame]) -> list[Frame]:
-    """From the moment at which the whole command stands on the screen."""
+    """Return the frames from the one that shows the complete command."""
     typed = (PROMPT + COMMAND).split()
     shown = list(found)
     for n, frame in enumerate(shown):
@@ -216,7 +216,7 @@ def cut(found: Iterable[Frame]) -> list[Frame]:
 
 
 def main() -> int:
-    """Record, draw, and say how long the run was."""
+    """Record and draw the demo, and print how long it took."""
     found = cut(frames(record()))
     FILE.write_text(draw(found), "utf-8")
     print(f"{FILE.name}: {len(found)} frames of {found[-1].time - found[0].time:.0f} s")
