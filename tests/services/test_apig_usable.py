@@ -1,6 +1,7 @@
 """APIG with `until="usable"`: a gateway that was created is polled until it is running."""
 
 import copy
+import json
 import logging
 import pickle
 from typing import Any
@@ -225,6 +226,66 @@ def test_many_gateways_share_a_client(client: Any) -> None:
         many = client().watch_many(["g1", "g2"], timeout=None)
         last = {one.job_id: one.phase for one in many}
     assert last == {"g1": Phase.SUCCEEDED, "g2": Phase.FAILED}
+
+
+def paused(answer: Any, seconds: int = 30) -> Any:
+    return reply(answer.status, json.loads(answer.body), {"Retry-After": str(seconds)})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_creation_that_asks_for_a_pause(clock: FakeClock, way: str) -> None:
+    """Only the gateway is requested after the pause, however often the creation asks for one."""
+    with script([gateway("Initing"), gateway("Running")], [paused(CREATED)]) as sent:
+        found = wait(way, CLIENTS, "g", HOW)
+    assert (found.phase, found.percent) == (Phase.SUCCEEDED, 100)
+    assert [(one.time, asked(sent)[n]) for n, one in enumerate(sent.sent)] == [
+        *((0, "progress"), (30, "g"), (50, "g"))
+    ]
+
+
+def test_many_creations_that_ask_for_a_pause(client: Any) -> None:
+    """Each creation is requested until it has succeeded, and not again."""
+    answers = {"/progress": [paused(CREATED)]}
+    answers |= {
+        f"/instances/{name}": [reply(200, {"id": name, "status": "Running"})] for name in "gh"
+    }
+    with Script(answers) as sent:
+        many = client().watch_many(["g", "h"], timeout=None)
+        assert {one.job_id: one.phase for one in many} == dict.fromkeys("gh", Phase.SUCCEEDED)
+    assert asked(sent).count("progress") == 2
+
+
+def test_steps_after_a_creation_that_asks_for_a_pause(client: Any, clock: FakeClock) -> None:
+    """The client that made the last step requests only the gateway in the next one."""
+    with script([gateway("Running")], [paused(CREATED)]) as sent:
+        same = client()
+        step = same.start("g", timeout=None)
+        assert (step.progress, step.delay) == (None, 30)
+        clock.advance(30)
+        assert same.step(step.token).progress.phase is Phase.SUCCEEDED
+    assert asked(sent) == ["progress", "g"]
+
+
+def test_progress_of_a_creation_that_asks_for_a_pause(
+    client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is known is returned, and a warning says that the gateway wasn't requested."""
+    with script([gateway("Running")], [paused(CREATED)]):
+        found = client().progress("g")
+    assert (found.phase, found.percent, found.finished_at) == (Phase.RUNNING, 100, None)
+    assert caplog.messages[0].startswith("apig g may have ended: not sent, since https://apig ")
+
+
+@pytest.mark.parametrize("answer", [reply(503), reply(404, {"error_code": "APIG.0101"})])
+def test_the_last_answer_if_only_the_gateway_fails(client: Any, answer: Any) -> None:
+    """The error has the creation's answer, which isn't a success of what is waited for."""
+    with script([answer]) as sent, pytest.raises(OpwatchError) as caught:
+        client(max_failures=3).wait("g", timeout=None)
+    last = caught.value.last
+    assert (last.phase, last.wire.status, last.finished_at) == (Phase.RUNNING, "success", None)
+    assert asked(sent).count("progress") == 1
+    with script([reply(503)]), pytest.raises(WaitTimeout, match="before the job finished"):
+        client().wait("g", timeout=5)
 
 
 @pytest.mark.parametrize("until", ["running", "", None, 7, ["usable"]])

@@ -125,7 +125,7 @@ class Core(Generic[W]):
         turn = Turn(self._io, self._clock.now())
         seen = await self._session.query(turn, self._session.check_id(job_id))
         if seen.trouble is not None:
-            if seen.doubtful:
+            if seen.doubtful and seen.trouble.held_until is None:
                 raise seen.trouble.about(self._session.service.name, job_id, last=seen.progress)
             self._session.unresolved(seen.progress, seen.trouble)
         return seen.progress

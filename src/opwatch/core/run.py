@@ -119,7 +119,7 @@ class Run(Generic[W]):
         self.last: Progress[W] | None = None
         """The last answer, or None."""
         self.over: Progress[W] | None = None
-        """The answer that said the job is over, if it isn't known yet how it ended."""
+        """The answer that isn't requested again: that the job is over, and not yet how."""
         self.trouble: OpwatchError | None = None
         """Why the last poll brought no answer, or None."""
 
@@ -173,7 +173,9 @@ class Run(Generic[W]):
             self._fail(brought, now, jitter)
         elif brought.trouble is not None:
             asked = max(asked, now + (brought.pause or 0.0))
-            self.over = brought.progress
+            self.over = brought.over or brought.progress
+            if brought.over is not None:
+                self.last = brought.progress
             self._fail(brought.trouble, now, jitter, over=not brought.doubtful)
             if self.is_over and self.error is None:
                 progress = self.last = brought.progress
@@ -181,6 +183,7 @@ class Run(Generic[W]):
             asked = max(asked, now + (brought.pause or 0.0))
             self.trouble = None
             progress = self.last = brought.progress  # before the wait can end and report it
+            self.over = brought.over
             try:
                 marker = self.session.service.marker(progress)
             except Exception as error:  # noqa: BLE001 (whatever a service's reader may raise)
@@ -288,7 +291,7 @@ class Run(Generic[W]):
         if verdict is Verdict.TIMED_OUT:
             cause = f" (last error: {trouble._what()})" if trouble is not None else ""
             text = f"timed out before any request succeeded{cause}"
-            if self.state.phase is not None:
+            if self.state.phase is not None or self.last is not None:
                 text = f"timed out before the job finished{cause}; the job continues"
             error: OpwatchError = WaitTimeout(text, advice=AGAIN)
             error.__cause__ = trouble

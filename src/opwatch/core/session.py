@@ -70,6 +70,8 @@ class Seen(NamedTuple, Generic[W]):
     """Whether the trouble is a reason not to believe `progress` either."""
     pause: float | None = None
     """Seconds for which this job is not to be polled, if the answer says so in a field."""
+    over: Progress[W] | None = None
+    """The success that the next poll doesn't request again (`Service.follow`)."""
 
 
 class Service(NamedTuple, Generic[W]):
@@ -104,6 +106,8 @@ class Service(NamedTuple, Generic[W]):
     pause: Callable[[Answer, float], float | None] | None = None
     """Seconds for which an answer asks for no requests, in a header of the service's own; the
     number is the wall clock's time. `Retry-After` needs nothing."""
+    follow: Callable[[Session[W], Turn, Progress[W]], Awaitable[Seen[W]]] | None = None
+    """Once `query` has found a success, poll this instead of it."""
     completes: Phase = Phase.ENDED
     """The phase that `outcome` says more about."""
     strangers: Mapping[str, str] = MappingProxyType({})
@@ -173,6 +177,8 @@ class Session(Generic[W]):
         """Poll one job once; if it is known to be `over`, look up only how it ended."""
         try:
             seen = Seen(over) if over else await self.service.query(self, turn, job_id, closer)
+            if self.service.follow and seen.progress.phase is Phase.SUCCEEDED:
+                return await self.service.follow(self, turn, seen.progress)
             if self.service.outcome is None or seen.trouble is not None:
                 return seen
             phase, completes = seen.progress.phase, self.service.completes
@@ -235,9 +241,10 @@ class Session(Generic[W]):
     def unresolved(self, progress: Progress[W], error: OpwatchError) -> None:
         """Warn that a job is over and that looking up how it ended, or why, failed."""
         name, job_id = self.service.name, progress.job_id
-        known = "ended, but its outcome is unknown"
-        if progress.phase is not Phase.ENDED:
-            known = f"ended as {progress.phase}, but the reason is unknown"
+        known = {
+            Phase.ENDED: "ended, but its outcome is unknown",
+            Phase.RUNNING: "may have ended",
+        }.get(progress.phase, f"ended as {progress.phase}, but the reason is unknown")
         logger.warning("%s %s %s: %s", name, job_id, known, error._what())
 
     def _stranger(self, answer: Answer) -> ConfigurationError | None:

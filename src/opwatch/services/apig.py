@@ -25,7 +25,7 @@ from opwatch.auth.tokens import token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.core.session import Seen, Session, logger
 from opwatch.environment import Connection, arguments, environment, taken_from
-from opwatch.errors import BadResponse, ConfigurationError, PermissionDenied
+from opwatch.errors import BadResponse, ConfigurationError, OpwatchError, PermissionDenied
 from opwatch.net.address import address, check_id
 from opwatch.net.message import Answer, Secret
 from opwatch.progress import Fault, Phase, Progress
@@ -67,42 +67,33 @@ _STATUSES = {
 """What each status of a gateway is to who waits until it is usable."""
 
 
-async def _query_gateway(
-    created: dict[str, Progress[Wire]],
-    session: Session[Wire],
-    turn: Turn,
-    job_id: str,
-    closer: bool,
-) -> Seen[Wire]:
-    """Poll the creation until it has succeeded, and from then on the gateway itself.
-
-    `created` keeps the success in between: it is not requested again.
-    """
-    progress = created.pop(job_id, None)
-    if progress is None:
-        progress = (await _query(session, turn, job_id, closer)).progress
-    if progress.phase is not Phase.SUCCEEDED:
-        return Seen(progress)
-    project_id = await _project_id(session, turn)
-    call = partial(session.fetch, turn, show_details_of_instance_v2)
+async def _follow(session: Session[Wire], turn: Turn, created: Progress[Wire]) -> Seen[Wire]:
+    """Poll a gateway whose creation has succeeded."""
+    job_id = created.job_id
     try:
-        fields, gateway = await call(project_id=project_id, instance_id=job_id)
+        project_id = await _project_id(session, turn)
+        fields, gateway = await session.fetch(
+            turn, show_details_of_instance_v2, project_id=project_id, instance_id=job_id
+        )
+        if is_another(fields.get("id"), job_id):
+            raise BadResponse("the answer is about another gateway", status=200)
     except PermissionDenied as error:
         logger.warning(
             "apig %s was created, but opwatch can't tell whether it is usable: %s",
             job_id,
             error._what(),
         )
-        return Seen(progress)
-    if is_another(fields.get("id"), job_id):
-        raise BadResponse("the answer is about another gateway", status=200)
+        return Seen(created)
+    except OpwatchError as error:
+        known = attrs.evolve(created, phase=Phase.RUNNING, finished_at=None)
+        return Seen(known, error, doubtful=True, over=created)
     status = text(fields.get("status"))
     phase = _STATUSES.get(state(status) or "") or session.unknown(status)
     if phase.is_final:
         fault = Fault(status) if phase is Phase.FAILED else None
-        return Seen(attrs.evolve(progress, phase=phase, fault=fault, details=gateway))
-    created[job_id] = progress
-    return Seen(attrs.evolve(progress, phase=phase, step=status, finished_at=None, details=gateway))
+        return Seen(attrs.evolve(created, phase=phase, step=None, fault=fault, details=gateway))
+    created = attrs.evolve(created, step=status, details=gateway)
+    return Seen(attrs.evolve(created, phase=phase, finished_at=None), over=created)
 
 
 def _is_expired(answer: Answer) -> bool:
@@ -177,7 +168,7 @@ class _Apig(Core[Wire]):
             bound = partial(AkSkAuth, credentials, project_id)
         service = SERVICE
         if until == "usable":
-            service = SERVICE._replace(query=partial(_query_gateway, {}))
+            service = SERVICE._replace(follow=_follow)
         elif until != "created":
             problem = f"must be 'created' or 'usable', not {until!r:.40}"
             raise ConfigurationError(problem, argument="until")
