@@ -19,6 +19,7 @@ from opwatch.errors import (
     JobGone,
     NotFound,
     OpwatchError,
+    PermissionDenied,
     WaitStalled,
     WaitTimeout,
 )
@@ -39,7 +40,7 @@ FAILURES = {
 
 
 def gateway(status: Any, **more: Any) -> Any:
-    return reply(200, {"id": "g", "status": status, **more})
+    return reply(200, {"id": "g", "status": status} | more)
 
 
 def script(gateways: list[Any], progress: list[Any] | None = None) -> Script:
@@ -147,6 +148,10 @@ def test_a_gateway_that_may_not_be_read(
         (reply(404, {"error_code": "APIC.7302", "error_msg": "x"}), JobGone),
         (reply(404, {"error_code": "APIG.0101", "error_msg": "x"}), NotFound),
         (reply(401, {"error_code": "APIC.7100", "error_msg": "x"}), AuthenticationError),
+        (reply(403, b"<html>blocked</html>"), PermissionDenied),
+        (reply(403, {}), PermissionDenied),
+        (reply(403, {"error_code": "APIC.7109", "error_msg": "x"}), PermissionDenied),
+        (reply(403, {"error_code": "WAF.1", "error_msg": "No permissions"}), PermissionDenied),
     ],
 )
 def test_another_refusal_is_never_a_success(client: Any, answer: Any, error: type) -> None:
@@ -164,6 +169,8 @@ def test_another_refusal_is_never_a_success(client: Any, answer: Any, error: typ
         reply(200, b"<html>"),
         reply(200, []),
         reply(200, {"id": "another", "status": "Running"}),
+        reply(200, {"id": None, "status": "Running"}),
+        reply(200, {"status": "Running", "service": "nginx"}),
     ],
 )
 def test_a_passing_fault_is_retried(client: Any, answer: Any) -> None:
@@ -171,6 +178,25 @@ def test_a_passing_fault_is_retried(client: Any, answer: Any) -> None:
     with script([answer, gateway("Running")]) as sent:
         assert client().wait("g", timeout=None).phase is Phase.SUCCEEDED
     assert asked(sent).count("g") == 2
+
+
+def test_a_gateway_that_may_no_longer_be_read(client: Any) -> None:
+    """Once its status was read and wasn't `Running`, no refusal makes it a success."""
+    refusal = reply(403, {"error_code": "APIC.7106", "error_msg": "No permissions"})
+    with script([gateway("Initing"), refusal]), pytest.raises(PermissionDenied) as caught:
+        client().wait("g", timeout=None)
+    assert (caught.value.last.phase, caught.value.last.step) == (Phase.RUNNING, "Initing")
+
+
+def test_a_running_gateway_with_an_error(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The answer contradicts itself: it is unknown, with a warning, and the wait continues."""
+    both = gateway("Running", error_code="APIC.9218")
+    with script([both, gateway("Running", error_code=None)]):
+        seen = [one.phase for one in client().watch("g", timeout=None)]
+    assert seen == [Phase.UNKNOWN, Phase.SUCCEEDED]
+    assert caplog.messages == [
+        "apig reports both success and an error (`error_code`) in one answer; the wait continues"
+    ]
 
 
 def test_a_fault_that_stays_is_raised(client: Any) -> None:
@@ -219,8 +245,8 @@ def test_many_gateways_share_a_client(client: Any) -> None:
     answers = {
         "/g1/progress": [CREATED],
         "/g2/progress": [CREATING, CREATED],
-        "/instances/g1": [reply(200, {"status": name}) for name in ("CreateSuccess", "Running")],
-        "/instances/g2": [reply(200, {"status": name}) for name in ("Initing", "InitingFailed")],
+        "/instances/g1": [gateway(name, id="g1") for name in ("CreateSuccess", "Running")],
+        "/instances/g2": [gateway(name, id="g2") for name in ("Initing", "InitingFailed")],
     }
     with Script(answers):
         many = client().watch_many(["g1", "g2"], timeout=None)

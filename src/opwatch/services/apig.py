@@ -42,6 +42,10 @@ _NOT_EXPIRED = {
 """A 401 that a new token doesn't fix."""
 
 
+_MAY_NOT_READ = {"APIC.7106", "APIC.7130", "APIC.7300"}
+"""The codes of a 403 that says that the account may not read the gateway."""
+
+
 async def _project_id(session: Session[Wire], turn: Turn) -> str:
     project_id = await session.auth.project_id(turn)
     if project_id is None:
@@ -75,20 +79,20 @@ async def _follow(session: Session[Wire], turn: Turn, created: Progress[Wire]) -
         fields, gateway = await session.fetch(
             turn, show_details_of_instance_v2, project_id=project_id, instance_id=job_id
         )
-        if is_another(fields.get("id"), job_id):
-            raise BadResponse("the answer is about another gateway", status=200)
-    except PermissionDenied as error:
-        logger.warning(
-            "apig %s was created, but opwatch can't tell whether it is usable: %s",
-            job_id,
-            error._what(),
-        )
-        return Seen(created)
+        if is_another(fields.get("id") or "", job_id):
+            raise BadResponse("the answer is about another gateway, or none", status=200)
     except OpwatchError as error:
-        known = attrs.evolve(created, phase=Phase.RUNNING, finished_at=None)
-        return Seen(known, error, doubtful=True, over=created)
+        was_read = created.details is not None
+        if isinstance(error, PermissionDenied) and error.code in _MAY_NOT_READ and not was_read:
+            known = "was created, but opwatch can't tell whether it is usable"
+            logger.warning("apig %s %s: %s", job_id, known, error._what())
+            return Seen(created)
+        progress = attrs.evolve(created, phase=Phase.RUNNING, finished_at=None)
+        return Seen(progress, error, doubtful=True, over=created)
     status = text(fields.get("status"))
     phase = _STATUSES.get(state(status) or "") or session.unknown(status)
+    if phase is Phase.SUCCEEDED and fields.get("error_code"):
+        phase = session.contradicted("error_code")
     if phase.is_final:
         fault = Fault(status) if phase is Phase.FAILED else None
         return Seen(attrs.evolve(created, phase=phase, step=None, fault=fault, details=gateway))
