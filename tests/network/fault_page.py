@@ -225,7 +225,7 @@ pointless (401, 404). No event ends a wait: it causes one poll, whose answer dec
 LIES_INTRO = "These have no effect at all:\n\n" + "".join(f"- {what}\n" for what in LIES)
 WEBHOOKS_INTRO = """\
 `opwatch.webhooks.itwin.verify` returns an event or raises `InvalidWebhook`. It also refuses events
-that were queued more than a day ago.
+that were queued more than a day ago, or that don't say when they were queued.
 """
 
 

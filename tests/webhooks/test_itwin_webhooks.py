@@ -1,10 +1,11 @@
 """`opwatch.webhooks.itwin.verify`: what is an event of iTwin's, and what is refused."""
 
 import json
+import math
 import pickle
 import traceback
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -53,6 +54,10 @@ def test_another_event_of_the_platform() -> None:
         ("1/15/2027 12:00:00 AM", 0),
         ("1/14/2027 8:07:01 PM", 20),
         ("2027-01-15T08:59:30+01:00", 7),
+        ("2027-01-15T07:59:30", 7),
+        ("2027-01-15T07:59:30.1234567Z", 7),
+        ("2027-01-15T07:59:30.1234567", 7),
+        ("1/15/2027 7:59:30.12 AM", 7),
     ],
 )
 def test_the_time_as_it_may_be_written(text: str, hour: int) -> None:
@@ -60,12 +65,33 @@ def test_the_time_as_it_may_be_written(text: str, hour: int) -> None:
     event = verified({**EVENT, "enqueuedDateTime": text})
     assert event.enqueued is not None
     assert event.enqueued.hour == hour
+    with pytest.raises(InvalidWebhook, match="stale"):
+        verified({**EVENT, "enqueuedDateTime": text}, max_age=1)
 
 
-@pytest.mark.parametrize("text", [None, 7, "soon", "13/45/2027 7:59:30 AM", "2027-01-15"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, 7, [], {}, "", "soon", "2027-01-15", "20270115"),
+        *("13/45/2027 7:59:30 AM", "1/15/2027 13:59:30 PM", "1/15/2027 88:59:30 PM"),
+        *("9" * 20 + "/15/2027 7:59:30 AM", "9" * 5000 + "/15/2027 7:59:30 AM"),
+        *("1/1/0000 1:00:00 AM", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"),
+    ],
+)
 def test_a_time_that_can_not_be_read(text: Any) -> None:
-    """It is None, and the event counts: the signature says who sent it."""
-    assert verified({**EVENT, "enqueuedDateTime": text}).enqueued is None
+    """The event may be of any age, so it is refused unless `max_age` is None."""
+    event = {**EVENT, "enqueuedDateTime": text}
+    with pytest.raises(InvalidWebhook, match=r"when it was queued.*pass `max_age=None` to accept"):
+        verified(event)
+    assert verified(event, max_age=None).enqueued is None
+
+
+def test_an_event_without_a_time() -> None:
+    """It is refused in the same way."""
+    event = {name: value for name, value in EVENT.items() if name != "enqueuedDateTime"}
+    with pytest.raises(InvalidWebhook, match="when it was queued"):
+        verified(event)
+    assert verified(event, max_age=None).job_id == JOB
 
 
 @pytest.mark.parametrize("content", [None, [], "text", {"jobId": None}, {"jobId": {}}])
@@ -110,8 +136,29 @@ def test_a_stale_event() -> None:
     with pytest.raises(InvalidWebhook, match=r"stale: it was queued 172800 s ago.*max_age"):
         verified(old)
     assert verified(old, max_age=None).job_id == JOB
-    with pytest.raises(InvalidWebhook, match="stale"):
-        verified(EVENT, max_age=10)
+    assert verified(old, max_age=math.inf).job_id == JOB
+    for short in (0, 10, 29.5, timedelta(seconds=29)):
+        with pytest.raises(InvalidWebhook, match="stale"):
+            verified(EVENT, max_age=short)
+    assert verified(EVENT, max_age=timedelta(seconds=31)).job_id == JOB
+
+
+@pytest.mark.parametrize(
+    "max_age", ["1", True, [], math.nan, -1, -math.inf, 10**400, timedelta(seconds=-1)]
+)
+def test_an_age_that_is_none(max_age: Any) -> None:
+    """It is refused, whatever was received: it must not switch the check off."""
+    with pytest.raises(ConfigurationError, match="`max_age` must be"):
+        itwin.verify(BODY, {}, SECRET, max_age=max_age)
+
+
+@pytest.mark.parametrize(
+    "headers", [None, [], [("Signature", "x")], "Signature", {1: "x"}, {b"Signature": b"x"}]
+)
+def test_headers_that_are_no_mapping_of_text(headers: Any) -> None:
+    """They are a mistake in the caller's code, not one of the request's."""
+    with pytest.raises(ConfigurationError, match="`headers` must be a mapping of"):
+        itwin.verify(BODY, headers, SECRET)
 
 
 @pytest.mark.parametrize("secret", ["", None, 7, "with a line break\n"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import attrs
 
 from opwatch import clock as clocks
 from opwatch.auth import require_text
+from opwatch.core.polling import Duration, seconds
 from opwatch.errors import ConfigurationError, InvalidWebhook
 from opwatch.net.message import Secret, hidden
 from opwatch.reading import any_json, object_in, parse_time, text
@@ -26,7 +28,9 @@ __all__ = ["Event", "verify"]
 MAX_AGE = 86_400.0
 """Seconds. Deliveries are repeated, so it can't be a matter of minutes."""
 _SIGNATURE = re.compile(r"\s*sha256=([0-9a-f]{64})\s*", re.IGNORECASE | re.ASCII)
-_US_TIME = re.compile(r"(\d+)/(\d+)/(\d{4}) (\d+):(\d\d):(\d\d) ([AP])M", re.ASCII)
+_US_TIME = re.compile(
+    r"(\d{1,2})/(\d{1,2})/(\d{4}) (0?\d|1[0-2]):(\d\d):(\d\d)(?:\.\d+)? ([AP])M", re.ASCII
+)
 """`11/3/2023 8:07:01 PM`: how the published samples write a time."""
 
 
@@ -49,21 +53,23 @@ class Event:
 
 
 def verify(
-    body: bytes, headers: Mapping[str, str], secret: str, *, max_age: float | None = MAX_AGE
+    body: bytes, headers: Mapping[str, str], secret: str, *, max_age: Duration | None = MAX_AGE
 ) -> Event:
     """Return the event of a webhook's request if iTwin signed it with the webhook's secret.
 
     `body` is the request's body, byte for byte, and `headers` has its `Signature`, in any case.
-    `max_age` is how many seconds ago the event may have been queued; None takes any. Compares in
-    constant time. Raises `InvalidWebhook` for a request that isn't signed, isn't signed with this
-    secret, is too old or holds no event, and `ConfigurationError` for an argument that isn't valid.
+    `max_age` is how long ago the event may have been queued, in seconds or as a `timedelta`; None
+    takes any. Compares in constant time. Raises `InvalidWebhook` for a request that isn't signed,
+    isn't signed with this secret, is too old, doesn't say how old it is or holds no event, and
+    `ConfigurationError` for an argument that isn't valid.
     """
     secret = key = Secret(secret)  # type: ignore[assignment]
     require_text(secret=key)
     if not isinstance(body, bytes):
         problem = f"must be the bytes of the request's body, not {type(body).__name__}"
         raise ConfigurationError(problem, argument="body")
-    signatures = [str(value) for name, value in headers.items() if name.lower() == "signature"]
+    oldest = None if max_age is None or max_age == math.inf else seconds(max_age, "max_age")
+    signatures = _signatures(headers)
     if not signatures:
         raise InvalidWebhook("the request has no `Signature` header", service="itwin")
     found = _SIGNATURE.fullmatch(signatures[0]) if len(signatures) == 1 else None
@@ -76,7 +82,15 @@ def verify(
             service="itwin",
             advice="check that `secret` is this webhook's, and that `body` is what was received",
         )
-    return _event(body, max_age)
+    return _event(body, oldest)
+
+
+def _signatures(headers: Mapping[str, str]) -> list[str]:
+    try:
+        return [str(value) for name, value in headers.items() if str.lower(name) == "signature"]
+    except Exception:  # noqa: BLE001 (whatever the mapping of a framework may raise)
+        problem = f"must be a mapping of names to values, both strings, not {type(headers)!r:.80}"
+    raise ConfigurationError(problem, argument="headers")
 
 
 def _signature(key: Secret, body: bytes) -> str:
@@ -89,6 +103,10 @@ def _event(body: bytes, max_age: float | None) -> Event:
     if kind is None:
         raise InvalidWebhook("the request's body isn't an event of iTwin's", service="itwin")
     enqueued = _time(fields.get("enqueuedDateTime"))
+    if max_age is not None and enqueued is None:
+        problem = "the event doesn't say when it was queued, in a form that can be read"
+        advice = "pass `max_age=None` to accept events of any age"
+        raise InvalidWebhook(problem, service="itwin", advice=advice)
     if max_age is not None and enqueued is not None:
         age = clocks.current.get().epoch() - enqueued.timestamp()
         if age > max_age:
@@ -108,12 +126,19 @@ def _event(body: bytes, max_age: float | None) -> Event:
 
 
 def _time(value: Any) -> datetime | None:
-    """Return a time in UTC, as iTwin's APIs or the samples of its webhooks write it."""
-    if isinstance(value, str) and (found := _US_TIME.fullmatch(value)):
-        month, day, year, hour, minute, second = map(int, found.groups()[:-1])
-        try:
+    """Return a time in UTC, as iTwin's APIs or the samples of its webhooks write it.
+
+    One without a zone is in UTC; a date alone is no time.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        if found := _US_TIME.fullmatch(value):
+            month, day, year, hour, minute, second = map(int, found.groups()[:-1])
             hour = hour % 12 + 12 * (found[7] == "P")
             return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-        except ValueError:
-            return None
-    return parse_time(value)
+        when = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    has_no_zone = when.tzinfo is None and len(value) > len("2027-01-15")
+    return parse_time(when.replace(tzinfo=UTC) if has_no_zone else when)
