@@ -163,13 +163,40 @@ def test_a_reason_that_comes_later(client: Any, wrong: Any) -> None:
     assert sent.sent[-1].time >= (40 if wrong.status == 429 else 0)
 
 
-def test_a_reason_that_never_comes(client: Any) -> None:
-    """When the wait gives up on the messages, the job has failed all the same."""
-    told = [reply(503, {"error": None})]
-    with script([progress("Failed")], told) as sent, pytest.raises(JobFailed) as caught:
-        client(max_failures=3).wait("j1", timeout=None)
+@pytest.mark.parametrize("wrong", [reply(503, {"error": None}), reply(200, b"<html>")])
+@pytest.mark.parametrize(("max_failures", "tries"), [(10, 3), (3, 3), (2, 2), (1, 1)])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reason_that_never_comes(
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    way: str,
+    wrong: Any,
+    max_failures: int,
+    tries: int,
+) -> None:
+    """After a few tries, or fewer if no more may fail, the job has failed all the same.
+
+    One warning says why there is no reason.
+    """
+    how = TOKEN | {"max_failures": max_failures}
+    with script([progress("Failed")], [wrong]) as sent, pytest.raises(JobFailed) as caught:
+        wait(way, V2, "j1", how)
     assert (caught.value.fault, caught.value.last.phase) == (None, Phase.FAILED)
-    assert len(sent.sent) == 4
+    assert len(sent.sent) == 1 + tries
+    assert clock.now() < 60
+    (warning,) = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert warning.startswith("itwin-v2 j1: failed, but not known why: ")
+
+
+def test_a_reason_that_never_comes_to_steps(client: Any, clock: FakeClock) -> None:
+    """The tries are counted from process to process."""
+    with script([progress("Failed")], [reply(503, {"error": None})]) as sent:
+        step = client().start("j1", timeout=None)
+        while step.delay is not None:
+            clock.advance(step.delay)
+            step = client().step(step.token)
+    assert (step.progress.phase, step.progress.fault) == (Phase.FAILED, None)
+    assert len(sent.sent) == 6
 
 
 @pytest.mark.parametrize("status", [403, 404, 503])

@@ -41,6 +41,8 @@ logger = logging.getLogger("opwatch")
 
 _ROUNDING = 0.05
 """Seconds: the times of a token are rounded up, so a wait may be resumed this much too early."""
+_TRIES = 3
+"""How often why a job failed is requested, counted with the failed polls just before."""
 RESUME = "`.token` resumes the wait"
 AGAIN = "call wait() again to keep waiting"
 
@@ -173,9 +175,14 @@ class Run(Generic[W]):
             self.over = brought.over or brought.progress
             if brought.over is not None:
                 self.last = brought.progress
-            self._fail(brought.trouble, now, jitter, over=not brought.doubtful)
+            # Once it is known how a job ended, the reason is worth a few tries, and no long wait.
+            is_known = brought.progress.phase is Phase.FAILED and not brought.doubtful
+            is_enough = is_known and self.state.failures + 1 >= _TRIES
+            over = not brought.doubtful
+            self._fail(brought.trouble, now, jitter, over=over, is_enough=is_enough)
             if self.is_over and self.error is None:
                 progress = self.last = brought.progress
+                self.session.unresolved(progress, brought.trouble)
         else:
             asked = max(asked, now + (brought.pause or 0.0))
             self.trouble = None
@@ -237,8 +244,19 @@ class Run(Generic[W]):
             **more,
         )
 
-    def _fail(self, error: OpwatchError, now: float, jitter: float, *, over: bool = False) -> None:
-        """Take a poll that brought no answer, or only that the job is over."""
+    def _fail(
+        self,
+        error: OpwatchError,
+        now: float,
+        jitter: float,
+        *,
+        over: bool = False,
+        is_enough: bool = False,
+    ) -> None:
+        """Take a poll that brought no answer, or only that the job is over.
+
+        If that `is_enough`, it isn't retried.
+        """
         self.trouble = error
         pause = getattr(error, "retry_after", None)
         if error.held_until is not None:
@@ -248,7 +266,7 @@ class Run(Generic[W]):
                 return
             event = Trouble(transient=False, retry_after=pause, over=over)
         else:
-            event = Trouble(error.transient, pause, over=over)
+            event = Trouble(error.transient and not is_enough, pause, over=over)
         self._advance(event, now, jitter, error)
 
     def _stay_away(self, until: float, now: float) -> None:
