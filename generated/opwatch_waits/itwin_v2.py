@@ -43,6 +43,8 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
     progress_field = fields["progress"]
     found = state(progress_field.get("state"))
     phase = _PHASES.get(found or "") or session.unknown(found)
+    if phase is Phase.SUCCEEDED and fields.get("error"):
+        phase = session.contradicted("error")
     return Progress(
         service="itwin-v2",
         job_id=job_id,

@@ -38,12 +38,17 @@ class Environment(dict[str, Any]):
         return f"<environment variables {', '.join(self)}>"
 
 
+def is_set(variable: str) -> bool:
+    """Return whether an environment variable has a value; a blank one counts as none."""
+    return bool(os.environ.get(variable, "").strip())
+
+
 def environment(*names: str, instead: str | None = None) -> Environment:
     """Return those environment variables; raise a `ConfigurationError` that names all missing ones.
 
     `instead` says what could be set instead.
     """
-    if missing := [name for name in names if not os.environ.get(name, "").strip()]:
+    if missing := [name for name in names if not is_set(name)]:
         other = f" (or set {instead} instead)" if instead else ""
         raise ConfigurationError(f"not set in the environment: {', '.join(missing)}{other}")
     return Environment({name: os.environ[name] for name in names})
@@ -60,7 +65,7 @@ def arguments(
     environment(*required, instead=instead)
     found = Environment()
     for name, variable in variables.items():
-        if os.environ.get(variable):  # its value is no local: the next one may raise
+        if is_set(variable):  # its value is no local: the next one may raise
             is_address = name.endswith(("url", "endpoint"))
             found[name] = url(variable) if is_address else os.environ[variable]
     return found
@@ -72,7 +77,7 @@ def url(variable: str, default: str = "") -> str:
     Raises `ConfigurationError` for a bare word: without `https://` it could be an address, and is
     more likely something else.
     """
-    value = os.environ.get(variable) or default
+    value = os.environ[variable] if is_set(variable) else default
     if value and "://" not in value and "." not in value.partition("/")[0]:
         raise ConfigurationError(f"{variable} must be a URL like https://example.com/path")
     return value

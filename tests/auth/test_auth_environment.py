@@ -237,11 +237,18 @@ def test_itwin_is_taken_from_the_environment(env):
         ),
         ({"OS_PROJECT_ID": "an-id", "OS_PROJECT_DOMAIN_ID": "its-id"}, {"id": "an-id"}),
         ({"OS_USER_DOMAIN_ID": "my-id"}, {"name": "a-name", "domain": {"id": "my-id"}}),
+        *(
+            ({blank: " \t"}, {"name": "a-name", "domain": {"name": "a-domain"}})
+            for blank in (
+                *("OS_USER_DOMAIN_ID", "OS_PROJECT_ID", "OS_PROJECT_DOMAIN_ID", "OS_TOKEN"),
+                *("OS_PROJECT_DOMAIN_NAME", "HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"),
+            )
+        ),
     ],
 )
 def test_apig_logs_in_with_openstacks_variables(env, project, scope):
     """A login is for the project's ID if it is set, and else for its name, in its domain or the
-    user's; of a domain's name and ID, the ID counts."""
+    user's; of a domain's name and ID, the ID counts. A blank variable counts as unset."""
     logged_in = reply(201, {"token": {"project": {"id": "an-id"}}}, {"X-Subject-Token": "made-up"})
     env(**(LOGIN | project))
     login, query = asked(Apig, "g", post=logged_in, get=APIG_CREATING)

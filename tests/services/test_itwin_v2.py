@@ -340,6 +340,7 @@ CURES = {
     "for ITwinV2",
 }
 MIXED = [(V1, api) for api in APIS] + [(V2, "contextcapture")]
+ODDLY = [(V1, "Reality-Modeling"), (V1, "x/reality-analysis/jobs"), (V2, "ContextCapture/")]
 
 
 @pytest.mark.parametrize(("clients", "path"), MIXED)
@@ -374,18 +375,64 @@ def test_the_other_version_finds_nothing(
     assert str(caught.value).endswith(f"; `base_url` (ITWIN_BASE_URL) {CURES[clients]}")
 
 
-@pytest.mark.parametrize(("clients", "path"), MIXED)
-@pytest.mark.parametrize("code", ["JobNotFound", "JobProgressNotFound", "ResourceNotFound", None])
+@pytest.mark.parametrize(("clients", "path"), MIXED + ODDLY)
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        *((404, "JobNotFound"), (404, "JobProgressNotFound"), (404, "ResourceNotFound")),
+        *((status, None) for status in (400, 404, 405, 406, 415, 422)),
+    ],
+)
 def test_no_job_is_gone_at_the_other_versions_address(
-    clock: FakeClock, clients: tuple[type, type], path: str, code: str | None
+    clock: FakeClock, clients: tuple[type, type], path: str, status: int, code: str | None
 ) -> None:
-    """Whatever a 404 says there, it is the address that is wrong."""
-    answer = reply(404, {"error": {"code": code, "message": "not available"}})
+    """Whatever a refusal says there, it is the address that is wrong."""
+    answer = reply(status, {"error": {"code": code, "message": "not available"}})
     how = TOKEN | {"base_url": f"https://api.bentley.com/{path}/"}
     with Script({"/progress": [answer]}) as sent, pytest.raises(NotFound) as caught:
         wait("blocking", clients, "j1", how)
     assert len(sent.sent) == 1
     assert str(caught.value).endswith(f"; `base_url` (ITWIN_BASE_URL) {CURES[clients]}")
+
+
+@pytest.mark.parametrize("host", ["api", "qa-api"])
+@pytest.mark.parametrize("code", ["JobNotFound", "ResourceNotFound"])
+def test_the_platforms_bare_address(clock: FakeClock, host: str, code: str) -> None:
+    """It is one that `ITwinV2` takes, and `ITwin` needs a path."""
+    answer = reply(404, {"error": {"code": code, "message": "not available"}})
+    with Script(lambda _: answer), pytest.raises(NotFound) as caught:
+        ITwin("t", base_url=f"https://{host}.bentley.com").wait("j1", timeout=600)
+    assert str(caught.value).endswith(
+        "; `base_url` (ITWIN_BASE_URL) has no path, and iTwin's API v1 needs one: use ITwinV2 "
+        "(service itwin-v2), or https://api.bentley.com/contextcapture for ITwin"
+    )
+    with Script(lambda _: answer), pytest.raises(OpwatchError) as caught:
+        ITwin("t", base_url="https://proxy.example.com").wait("j1", timeout=600)
+    assert (type(caught.value) is JobGone) == (code == "JobNotFound")
+
+
+def test_the_first_versions_address_in_any_case(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `ITWIN_BASE_URL`, `ITwinV2` uses the host alone."""
+    monkeypatch.setenv("ITWIN_ACCESS_TOKEN", "t")
+    monkeypatch.setenv("ITWIN_BASE_URL", "https://api.bentley.com/ContextCapture//")
+    with script([progress("Active")]) as sent:
+        ITwinV2.from_env().progress("j1")
+    assert sent.sent[0].target == "/reality-modeling/jobs/j1/progress"
+
+
+@pytest.mark.parametrize("error", ["x", ["x"], 5, {"code": "c"}, {"code": {}, "details": [5]}])
+def test_a_success_beside_an_error_is_unknown(
+    client: Any, caplog: pytest.LogCaptureFixture, error: Any
+) -> None:
+    """It is never a success: the wait continues, and one warning says why."""
+    both = reply(200, {"error": error, "progress": {"state": "Success"}})
+    empty = reply(200, {"error": None, "progress": {"state": "Success"}})
+    with script([both, both, empty]):
+        seen = [one.phase for one in client().watch("j1", timeout=600)]
+    assert seen == [Phase.UNKNOWN, Phase.UNKNOWN, Phase.SUCCEEDED]
+    assert ["success and an error (`error`)" in one for one in caplog.messages] == [True]
 
 
 def test_one_mix_up_ends_each_job_of_many(clock: FakeClock) -> None:

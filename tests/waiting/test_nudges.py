@@ -274,6 +274,30 @@ def test_a_first_poll_that_is_nudged_is_moved_not_added(wait: Any) -> None:
     assert [sent.time for sent in script.sent if "j5" in sent.target] == [5, 65, 125, 185]
 
 
+@pytest.mark.parametrize("how", ["watch", "watch_many"])
+def test_case_is_not_compared(how: str) -> None:
+    """IDs are GUIDs, and who sends a nudge may write them in another case."""
+    with FakeClock() as clock, Script(Service(clock, j={0: ACTIVE, 5: SUCCESS})) as script:
+        client = ITwin("a made-up token")
+        watch: Any = client.watch("j", timeout=3600, schedule=MINUTE)
+        if how == "watch_many":
+            watch = client.watch_many(["j"], timeout=3600, schedule=MINUTE)
+        next(watch)
+        clock.advance(5)
+        client.nudge("J")
+        assert next(watch).phase is Phase.SUCCEEDED
+    assert [sent.time for sent in script.sent][:2] == [0, 5]
+
+
+@pytest.mark.parametrize("job_id", [5, [], {}, b"a", True])
+@pytest.mark.parametrize("jobs", [["a"], []])
+def test_what_is_no_id_nudges_none_of_many(job_id: Any, jobs: list[str]) -> None:
+    """It is a mistake in the program, which hears of it."""
+    many = ITwin("a made-up token").watch_many(jobs, timeout=5)
+    with pytest.raises(ConfigurationError, match="`job_id` must be a job ID or None, not "):
+        many.nudge(job_id)
+
+
 def test_all_of_many_are_nudged() -> None:
     """`watch_many(...).nudge()` polls each job once."""
     with FakeClock() as clock:

@@ -129,6 +129,10 @@ class JobProgressResponse(BaseModel):
         extra="forbid",
     )
     progress: JobProgress
+    error: Error | None = None
+    """
+    Not documented here. A success beside it isn't believed.
+    """
 
 
 class JobMessagesResponse(BaseModel):

@@ -11,7 +11,7 @@ from opwatch.auth import require_text
 from opwatch.auth.oauth2 import TOKEN_URL, ClientCredentials
 from opwatch.auth.tokens import Auth, Credentials, Token, TokenAuth, veiled
 from opwatch.clock import Clock
-from opwatch.environment import arguments, environment
+from opwatch.environment import arguments, environment, is_set
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import Secret, hidden
 
@@ -84,14 +84,14 @@ class Scheme(NamedTuple):
         Raises a `ConfigurationError` that names all missing variables, those of `also` included.
         """
         of_token = self.variables.get("auth")
-        if of_token and os.environ.get(of_token):
+        if of_token and is_set(of_token):
             environment(*also)
             return Secret(os.environ[of_token])
         needed = [self.variables[name] for name in _NEEDED[self.kind]]
-        if self.kind == "none" or (self.optional and not any(map(os.environ.get, needed))):
+        if self.kind == "none" or (self.optional and not any(map(is_set, needed))):
             environment(*also)
             return None
-        is_enough = all(map(os.environ.get, needed))
+        is_enough = all(map(is_set, needed))
         instead = of_token if self.kind == "oauth2" and not is_enough else None
         environment(*needed, *also, instead=instead)
         own = {n: of for n, of in self.variables.items() if n not in ("auth", "base_url")}

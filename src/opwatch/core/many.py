@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from opwatch.core.loop import Io, blocking, poll, running_loop, soon, start, tell
 from opwatch.core.nudges import Either, nobody
+from opwatch.core.polling import checked
 from opwatch.core.run import Run
 from opwatch.errors import OpwatchError, WaitCancelled
 from opwatch.progress import Progress
@@ -75,9 +76,12 @@ class Many(Generic[W]):
 
     def nudge(self, job_id: str | None = None) -> None:
         """Poll a job now (None: every job), ahead of its schedule, as `Client.nudge`."""
-        nudged = self._runs.keys() if job_id is None else self._runs.keys() & {job_id}
-        for name in nudged:
-            self._runs[name].nudge()
+        is_id = job_id is None or isinstance(job_id, str)
+        wanted = checked(job_id, "job_id", is_id, "a job ID or None")
+        wanted = wanted and wanted.lower()
+        nudged = [run for name, run in self._runs.items() if wanted in (None, name.lower())]
+        for run in nudged:
+            run.nudge()
         if nudged:
             self._is_nudged = True
             self.wake()

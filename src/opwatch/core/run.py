@@ -146,7 +146,7 @@ class Run(Generic[W]):
 
     def nudge(self, job_id: str | None = None) -> None:
         """Make the next poll due now, if this is that job (None: whichever). From any thread."""
-        if job_id in (None, self.job_id):
+        if job_id is None or job_id.lower() == self.job_id.lower():  # IDs are GUIDs
             self._is_nudged = True
             self.wake()
 

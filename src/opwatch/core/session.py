@@ -110,6 +110,8 @@ class Service(NamedTuple, Generic[W]):
     """Once `query` has found a success, poll this instead of it."""
     completes: Phase = Phase.ENDED
     """The phase that `outcome` says more about."""
+    is_elsewhere: bool = False
+    """Whether the address is known to be another service's: no refusal there is about a job."""
     strangers: Mapping[str, str] = MappingProxyType({})
     """Objects at the top of another service's answers, and what is wrong with `base_url` then."""
 
@@ -283,6 +285,8 @@ class Session(Generic[W]):
                 return self.misread(error)
             complaint = Complaint()
         code, message, kind, request_id = complaint
+        if service.is_elsewhere:
+            kind = NotFound if status in _REFUSALS else None
         kind = kind or error_kind(status)
         if kind is None:
             problem = answer.problem or "isn't a documented one"
@@ -310,6 +314,8 @@ class Session(Generic[W]):
         )
 
 
+_REFUSALS = (400, 404, 405, 406, 415, 422)
+"""What services answer to a request that is another service's."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 _WORDS = {
     401: "the credentials were refused",

@@ -7,7 +7,6 @@ finds its project, and when a gateway is usable ("Querying Dedicated Gateway Det
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack
@@ -24,7 +23,7 @@ from opwatch.auth.signing import AkSk, AkSkAuth
 from opwatch.auth.tokens import token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.core.session import Seen, Session, logger
-from opwatch.environment import Connection, arguments, environment, taken_from
+from opwatch.environment import Connection, arguments, environment, is_set, taken_from
 from opwatch.errors import BadResponse, ConfigurationError, OpwatchError, PermissionDenied
 from opwatch.net.address import address, check_id
 from opwatch.net.message import Answer, Secret
@@ -218,10 +217,10 @@ class _Apig(Core[Wire]):
 
 
 def _auth_from_env() -> Any:
-    if os.environ.get("HUAWEICLOUD_SDK_AK") or os.environ.get("HUAWEICLOUD_SDK_SK"):
+    if is_set("HUAWEICLOUD_SDK_AK") or is_set("HUAWEICLOUD_SDK_SK"):
         keys = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK")
         return AkSk(**arguments(_KEYS, "APIG_ENDPOINT", *keys, "OS_PROJECT_ID"))
-    if os.environ.get("OS_TOKEN"):
+    if is_set("OS_TOKEN"):
         return Secret(environment("APIG_ENDPOINT", "OS_TOKEN", "OS_PROJECT_ID")["OS_TOKEN"])
     user = _USER | _id_or_name(_USER_DOMAIN) | _id_or_name(_PROJECT)
     required = ("APIG_ENDPOINT", *user.values())
@@ -232,7 +231,7 @@ def _auth_from_env() -> Any:
 def _id_or_name(variables: dict[str, str]) -> dict[str, str]:
     """Return the first of two variables if it is set, else the second."""
     first, second = variables.items()
-    return dict([first if os.environ.get(first[1]) else second])
+    return dict([first if is_set(first[1]) else second])
 
 
 class Apig(_Apig, Client[Wire]):

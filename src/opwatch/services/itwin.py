@@ -14,24 +14,16 @@ from opwatch_waits import itwin as waits
 
 from opwatch.auth.oauth2 import ClientCredentials
 from opwatch.client import AsyncClient, Client, Options, Plugin
-from opwatch.core.session import Complaint
 from opwatch.described import Described
 from opwatch.net.address import address
-from opwatch.net.message import Answer
 
-_V2 = ("/reality-modeling", "/reality-analysis", "/reality-conversion")
-_IS_V2 = (
-    "(ITWIN_BASE_URL) is an address of iTwin's API v2: use ITwinV2 (service itwin-v2), or "
-    f"{waits.BASE_URL} for ITwin"
-)
+_V2 = {"reality-modeling", "reality-analysis", "reality-conversion"}
+_USE = f"use ITwinV2 (service itwin-v2), or {waits.BASE_URL} for ITwin"
+_IS_V2 = f"(ITWIN_BASE_URL) is an address of iTwin's API v2: {_USE}"
+_IS_BARE = f"(ITWIN_BASE_URL) has no path, and iTwin's API v1 needs one: {_USE}"
 SERVICE = waits.service(address_help="check `base_url` (ITWIN_BASE_URL)")._replace(
     strangers={"progress": _IS_V2}
 )
-
-
-def _complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
-    """At an address of the other version, a 404 isn't about the job."""
-    return waits.complaint(answer, fields)._replace(kind=None)
 
 
 class _ITwin(Described[Wire]):
@@ -57,8 +49,10 @@ class _ITwin(Described[Wire]):
         auth = self._scheme.veil(auth)  # type: ignore[assignment]
         service = SERVICE if resolve_outcome else SERVICE._replace(outcome=None)
         where = address(base_url, "base_url")
-        if where.prefix.endswith(_V2):
-            service = service._replace(address_help=f"`base_url` {_IS_V2}", complaint=_complaint)
+        is_v2 = not _V2.isdisjoint(where.prefix.lower().split("/"))
+        if is_v2 or (where.host.endswith("api.bentley.com") and not where.prefix):
+            wrong = f"`base_url` {_IS_V2 if is_v2 else _IS_BARE}"
+            service = service._replace(address_help=wrong, is_elsewhere=True)
         self._open(service, where, self._scheme.bind(auth), options)
 
     @classmethod

@@ -17,12 +17,11 @@ from opwatch_waits import itwin_v2 as waits
 
 from opwatch.auth.oauth2 import ClientCredentials
 from opwatch.client import AsyncClient, Client, Options, Plugin
-from opwatch.core.session import Complaint, Session
+from opwatch.core.session import Session
 from opwatch.described import Described
 from opwatch.environment import arguments, taken_from
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
-from opwatch.net.message import Answer
 from opwatch.progress import Phase, Progress
 from opwatch.reading import as_fault, objects_in, text, titled
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.bentley.com"
 Api: TypeAlias = Literal["reality-modeling", "reality-analysis", "reality-conversion"]
 APIS: tuple[str, ...] = get_args(Api)
-_V1 = "/contextcapture"
+_V1 = "contextcapture"
 
 
 async def _reason(session: Session[Wire], turn: Turn, progress: Progress[Wire]) -> Progress[Wire]:
@@ -66,11 +65,6 @@ SERVICE = waits.service(
 )._replace(outcome=_reason, completes=Phase.FAILED, strangers={"jobProgress": _IS_V1})
 
 
-def _complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
-    """At an address of the other version, a 404 isn't about the job."""
-    return waits.complaint(answer, fields)._replace(kind=None)
-
-
 class _ITwinV2(Described[Wire]):
     """Watches jobs of iTwin's Reality Modeling, Reality Analysis and Reality Conversion APIs, v2.
 
@@ -96,8 +90,8 @@ class _ITwinV2(Described[Wire]):
             problem = f"must be {', '.join(map(repr, APIS[:2]))} or {APIS[2]!r}, not {api!r:.40}"
             raise ConfigurationError(problem, argument="api")
         where, service = address(base_url, "base_url"), SERVICE
-        if where.prefix.endswith(_V1):
-            service = SERVICE._replace(address_help=f"`base_url` {_IS_V1}", complaint=_complaint)
+        if _V1 in where.prefix.lower().split("/"):
+            service = SERVICE._replace(address_help=f"`base_url` {_IS_V1}", is_elsewhere=True)
         where = where if where.prefix else where._replace(prefix=f"/{api}")
         self._open(service, where, self._scheme.bind(auth), options)
 
@@ -119,7 +113,7 @@ class _ITwinV2(Described[Wire]):
             if api is not None:
                 found["api"] = api
             if "base_url" in found:
-                found["base_url"] = found["base_url"].rstrip("/").removesuffix(_V1)
+                found["base_url"] = re.sub(rf"(?i)(/{_V1})?/*$", "", found["base_url"])
             return cls(auth, **found, **options)
 
 
