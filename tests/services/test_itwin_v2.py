@@ -185,7 +185,7 @@ def test_a_reason_that_never_comes(
     assert len(sent.sent) == 1 + tries
     assert clock.now() < 60
     (warning,) = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
-    assert warning.startswith("itwin-v2 j1: failed, but not known why: ")
+    assert warning.startswith("itwin-v2 j1 ended as failed, but the reason is unknown: ")
 
 
 def test_a_reason_that_never_comes_to_steps(client: Any, clock: FakeClock) -> None:
