@@ -10,8 +10,8 @@ BROKEN = {
     "401": ("the request is refused (401)", r"refused the WebSocket \(401\)"),
     "500": ("the server fails (500)", r"refused the WebSocket \(500\)"),
     "200": ("the server answers instead of upgrading (200)", r"refused the WebSocket \(200\)"),
-    "pause 300": (
-        "the server asks for a pause (503 with `Retry-After`), which holds polls, too",
+    "503 300": (
+        "the server asks for a pause (503 with `Retry-After`), which holds no polls",
         r"refused the WebSocket \(503\)",
     ),
     "no subprotocol": (

@@ -68,9 +68,9 @@ class Opened:
 class ChannelServer:
     """Answers each attempt to open a channel by the next of `scripts`; the last one repeats.
 
-    A script is "open", or what goes wrong (see `_answer`), or bytes that are sent instead of the
-    confirmation. The channels that were opened are in `opened`, and what each attempt came to in
-    `attempts`.
+    A script is "open", or what goes wrong (see `_answer`; "503 300" is a status and a
+    `Retry-After`), or bytes that are sent instead of the confirmation. The channels that were
+    opened are in `opened`, and what each attempt came to in `attempts`.
     """
 
     def __init__(self, *scripts: str | bytes, tls: ssl.SSLContext | None = None) -> None:
@@ -136,11 +136,9 @@ class ChannelServer:
             channel.sock.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
             return
         request = channel.next(events.Request)
-        if script.isdecimal():
-            self._refuse(channel, int(script), {})
-            return
-        if script.startswith("pause "):
-            self._refuse(channel, 503, {"Retry-After": script.removeprefix("pause ")})
+        if script[:3].isdecimal():
+            status, _, pause = script.partition(" ")
+            self._refuse(channel, int(status), {"Retry-After": pause} if pause else {})
             return
         assert (request.target, request.subprotocols) == (PATH, [PROTOCOL])
         assert request.host == self.host

@@ -254,14 +254,24 @@ def test_polling_does_without_a_channel(
     """Whatever keeps the channel from opening costs one warning, which quotes no credential."""
     with playing({ID: 40}, script) as (server, _, polls):
         assert wait(server, ID).phase is Phase.SUCCEEDED
-    # What the service asks for there holds the polls, too.
-    assert times(polls) == ([300] if script == "pause 300" else [0, 15, 30, 45])
+    assert times(polls) == [0, 15, 30, 45]
     [record] = [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert record.name == "opwatch"
     assert record.getMessage().startswith("catenis: no notifications (")
     assert re.search(BROKEN[script][1], record.getMessage())
     assert "Signature" not in caplog.text
     assert DEVICE_ID not in caplog.text
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 404, 429, 503])
+@pytest.mark.parametrize("pause", ["300", "100000", "1e300", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_what_refuses_the_channel_holds_no_poll(status: int, pause: str) -> None:
+    """However long a pause it asks for; only the channel's next attempt is delayed by it."""
+    with playing({ID: 40}, f"{status} {pause}") as (server, _, polls):
+        assert blocking(server, ID, timeout=50).phase is Phase.SUCCEEDED
+        assert server.attempts.get()
+        assert server.attempts.empty()
+    assert times(polls) == [0, 15, 30, 45]
 
 
 def test_a_channel_that_is_never_confirmed_delays_a_wait_by_its_own_limit(

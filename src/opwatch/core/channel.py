@@ -9,6 +9,7 @@ poll once the channel is open or has failed to open, and reopening it nudges eve
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -88,7 +89,7 @@ class Channel:
             try:
                 thread.start()
             except RuntimeError:  # the system has no more, or the interpreter is about to end
-                self._is_final(TransportError("no thread can be started"))
+                self._pause(TransportError("no thread can be started"))
                 own.land()
         return flight
 
@@ -103,22 +104,22 @@ class Channel:
 
     def _listen(self, first: Flight, stop: Bell) -> None:
         """Keep the channel open while there are waits."""
-        failures, is_pointless = 0, False
+        failures, asked = 0, 0.0
         try:
-            while not stop.is_set() and not is_pointless:
-                began = time.monotonic()
+            while not stop.is_set():
+                began, asked = time.monotonic(), 0.0
                 try:
                     self._attend(first, stop)
                 except OpwatchError as error:
-                    is_pointless = not stop.is_set() and self._is_final(error)
+                    asked = 0.0 if stop.is_set() else self._pause(error)
                 first.land()
-                if not self._nudges:
+                if not self._nudges or asked == math.inf:
                     break
                 failures = 0 if time.monotonic() - began > LONGEST_PAUSE else failures + 1
                 longest = min(LONGEST_PAUSE, 0.5 * 2.0 ** min(failures, 16))
-                stop.wait(longest * random.uniform(0.5, 1))  # noqa: S311 (spreads load)
+                stop.wait(max(asked, longest * random.uniform(0.5, 1)))  # noqa: S311 (spreads load)
         finally:
-            if not is_pointless and self._flights.get("") is first:
+            if asked < math.inf and self._flights.get("") is first:
                 self._flights.pop("", None)
             first.land()
 
@@ -143,14 +144,16 @@ class Channel:
             self._socket = None
             socket.close()
 
-    def _is_final(self, error: OpwatchError) -> bool:
-        """Take what ended an attempt; return whether another is pointless. Warn once."""
+    def _pause(self, error: OpwatchError) -> float:
+        """Take what ended an attempt, and warn once. Return the seconds for which the server asks
+        for no other: infinity if one is pointless. They are the channel's alone: the service may
+        still answer polls, and what opens WebSockets may be another server, or a proxy."""
         if not self._has_warned:
             self._has_warned = True
             what = error._what()
             logger.warning("%s: no notifications (%s); polling continues", self._service, what)
         if (answer := error.__dict__.pop("head", None)) is None:
-            return not error.transient
-        if (pause := retry_after(answer, self._clock.epoch())) is not None:
-            self._holds.limited(self._how.request.address.origin, self._clock.now(), pause)
-        return 400 <= answer.status < 500 and answer.status not in _WORTH_RETRYING
+            return 0.0 if error.transient else math.inf
+        if 400 <= answer.status < 500 and answer.status not in _WORTH_RETRYING:
+            return math.inf
+        return retry_after(answer, self._clock.epoch()) or 0.0

@@ -77,8 +77,8 @@ class Bell:
                 self._cancel.wait(min(left, GLANCE))
                 continue
             with suppress(queue.Empty):
-                longest = left if _CAN_INTERRUPT else min(left, GLANCE)
-                self._rings.put(self._rings.get(timeout=longest))
+                longest = LONGEST_SLEEP if _CAN_INTERRUPT else GLANCE
+                self._rings.put(self._rings.get(timeout=min(left, longest)))
         return self.is_set()
 
 
