@@ -238,7 +238,7 @@ class Script:
             reset()
 
 
-def _no_websocket(request: Request, subprotocol: str, end: float) -> Any:
+def _no_websocket(*how: Any) -> Any:
     refused = TransportError("a script has no WebSocket; call client.nudge()")
     refused.transient = False
     raise refused

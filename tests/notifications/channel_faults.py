@@ -28,6 +28,10 @@ BROKEN = {
         r"closed the WebSocket \(1002\)|doesn't speak WebSocket",
     ),
     "endless": ("it sends a message without end", "sent a message that is too long"),
+    "endless nothing": (
+        "it sends a message of empty fragments without end",
+        "sent a message that is too long",
+    ),
 }
 """By script of the server: what happens, and what the warning says, as a regular expression."""
 

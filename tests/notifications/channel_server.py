@@ -135,11 +135,18 @@ class ChannelServer:
         if script == "not HTTP":
             channel.sock.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
             return
-        request = channel.next(events.Request)
+        if (request := channel.next(events.Request)) is None:
+            return
         if script[:3].isdecimal():
             status, _, pause = script.partition(" ")
             self._refuse(channel, int(status), {"Retry-After": pause} if pause else {})
             return
+        if script == "silent":
+            channel.next(events.CloseConnection)
+            return
+        if script == "open after hints":
+            channel.sock.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n")
+            channel.sock.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
         assert (request.target, request.subprotocols) == (PATH, [PROTOCOL])
         assert request.host == self.host
         channel.send(
@@ -148,10 +155,14 @@ class ChannelServer:
         if (hello := channel.next(events.TextMessage)) is None:
             return
         self.hellos.append(json.loads(hello.data))
-        if script == "open":
+        if script.startswith("open"):
             assert self._is_signed(self.hellos[-1])
             channel.send(events.TextMessage(OPEN))
             self.opened.put(channel)
+            if script.startswith("open and ping"):
+                if script == "open and ping":
+                    self._start(self._drain, channel.sock)
+                self._ping(channel)
         elif script == "never confirm":
             channel.next(events.CloseConnection)
         elif script == "close 1002":
@@ -161,14 +172,24 @@ class ChannelServer:
         elif script == "bad frame":
             channel.sock.sendall(b"\xff\xff\xff\xff")
         elif script == "pings":
-            while True:
-                channel.send(events.Ping(b"again"))
+            self._ping(channel)
         elif script == "endless":
-            self._chatter(channel)
+            self._chatter(channel, "x" * 10_000)
+        elif script == "endless nothing":
+            self._chatter(channel, "")
 
-    def _chatter(self, channel: Opened) -> None:
+    def _chatter(self, channel: Opened, text: str) -> None:
         while True:
-            channel.send(events.TextMessage("x" * 10_000, message_finished=False))
+            channel.send(*[events.TextMessage(text, message_finished=False)] * 100)
+
+    def _ping(self, channel: Opened) -> None:
+        while True:
+            channel.send(*[events.Ping(b"again" * 20)] * 100)
+
+    def _drain(self, sock: socket.socket) -> None:
+        with suppress(OSError):
+            while sock.recv(65_536):
+                pass
 
     def _refuse(self, channel: Opened, status: int, headers: dict[str, str]) -> None:
         raw: Any = [(name.encode(), value.encode()) for name, value in headers.items()]

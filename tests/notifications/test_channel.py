@@ -21,6 +21,7 @@ from channel_server import DEVICE_ID, SECRET, ChannelServer, Opened
 from wsproto import events
 
 from opwatch import AsyncCatenis, Catenis, Phase, Schedule, net
+from opwatch.core import channel
 from opwatch.errors import AuthenticationError, ConfigurationError
 from opwatch.testing import FakeClock, Script, reply
 
@@ -179,6 +180,15 @@ def test_a_ping_is_answered() -> None:
     with opened({"/progress": [DONE]}) as (server, client):
         client.wait("a", timeout=10)
         server.opened.get().told()
+
+
+def test_interim_answers_before_the_channel_opens(caplog: pytest.LogCaptureFixture) -> None:
+    """A server or a proxy may send any number of 1xx first."""
+    with ChannelServer("open after hints") as server, FakeClock(), scripted({"/progress": [DONE]}):
+        with Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True) as client:
+            client.wait("a", timeout=10)
+        assert len(server.hellos) == 1
+    assert caplog.records == []
 
 
 def test_without_notifications_no_thread_is_started() -> None:
@@ -347,6 +357,64 @@ def test_a_closed_client_can_be_used_again() -> None:
         assert len(server.hellos) == 2
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No attempt ends by itself."""
+    monkeypatch.setattr(channel, "OPENING", 3600.0)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("script", ["silent", "never confirm"])
+def test_closing_ends_an_attempt(script: str) -> None:
+    """Whatever it waits for; and it leaves the channel alone that was opened meanwhile."""
+    with ChannelServer(script, "open") as server, FakeClock(), scripted({"/progress": [DONE]}):
+        client = Catenis(
+            DEVICE_ID, SECRET, base_url=server.url, notifications=True, request_timeout=0.2
+        )
+        client.wait("a", timeout=10)
+        client.close()
+        client.wait("b", timeout=10)
+        opened = server.opened.get()
+        assert {server.attempts.get(), server.attempts.get()} == {script, "open"}
+        client.close()
+        assert opened.sock.recv(100)[:1] == b"\x88"
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("script", ["open and ping", "open and ping, but never read"])
+def test_closing_ends_a_channel_on_which_a_server_pings_without_end(script: str) -> None:
+    """Whether or not it reads the answers."""
+    with ChannelServer(script) as server, FakeClock(), scripted({"/progress": [DONE]}):
+        with Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True) as client:
+            client.wait("a", timeout=10)
+        assert server.attempts.get() == script
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_an_interrupt_while_the_thread_is_started(is_late: bool, monkeypatch: Any) -> None:
+    """The next wait starts another, and waits for that one."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        is_channel = thread.name.startswith("opwatch")
+        if is_late or not is_channel:
+            start(thread)
+        if is_channel:
+            raise KeyboardInterrupt
+
+    with opened({"/progress": [DONE]}) as (server, client):
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.wait("a", timeout=10)
+        monkeypatch.undo()
+        for thread in threading.enumerate():
+            if thread.name.startswith("opwatch"):
+                thread.join()
+        before = len(server.hellos)
+        client.wait("b", timeout=10)
+        assert len(server.hellos) == before + 1
+
+
 def test_a_dropped_client_closes_its_channel() -> None:
     """Nothing keeps a client alive that nobody has any more."""
     with ChannelServer() as server, FakeClock(), scripted({"/progress": [DONE]}):
@@ -404,6 +472,25 @@ def test_polling_does_without_a_thread(monkeypatch: Any, caplog: pytest.LogCaptu
         monkeypatch.setattr(threading.Thread, "start", start)
         assert client.wait(ID, timeout=99).phase is Phase.SUCCEEDED
     assert caplog.text.count("no thread can be started") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs resource limits")
+def test_polling_does_without_more_files(caplog: pytest.LogCaptureFixture) -> None:
+    """A process that has no file left for the channel polls, on the connections that it has."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with FakeClock(), scripted({"/progress": [DONE, RUNNING, RUNNING, DONE]}):
+        url = "http://127.0.0.1:1"
+        Catenis(DEVICE_ID, SECRET, base_url=url).wait(ID, timeout=9)  # what is imported late
+        with Catenis(DEVICE_ID, SECRET, base_url=url, notifications=True) as client:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+            try:
+                assert client.wait(ID, timeout=99).phase is Phase.SUCCEEDED
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert caplog.text.count("Too many open files") == 1
+    assert caplog.text.count("no notifications") == 1
 
 
 def test_a_script_has_no_channel(caplog: pytest.LogCaptureFixture) -> None:

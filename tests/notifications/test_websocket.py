@@ -12,6 +12,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 
 from opwatch.core.options import Settings
 from opwatch.errors import TransportError
+from opwatch.net import websocket
 from opwatch.net.address import address
 from opwatch.net.message import Request, Secret
 from opwatch.net.websocket import WebSocket
@@ -19,7 +20,7 @@ from opwatch.net.websocket import WebSocket
 
 def opened(server: ChannelServer) -> WebSocket:
     request = Request("GET", address(server.url, "base_url"), PATH)
-    channel = WebSocket(Settings(), request, PROTOCOL, time.monotonic() + 30)
+    channel = WebSocket(Settings(), request, PROTOCOL, time.monotonic() + 30, lambda: False)
     channel.send(Secret("{}"))
     return channel
 
@@ -64,6 +65,15 @@ def test_pings_without_end() -> None:
     """They don't keep an attempt alive beyond its limit."""
     with ChannelServer("pings") as server:
         texts, why = read(server, seconds=0.2)
+    assert texts == []
+    assert why.endswith("was silent for too long")
+
+
+def test_a_server_that_never_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pong that can't be sent breaks the connection."""
+    monkeypatch.setattr(websocket, "_WRITE_TIMEOUT", 0.2)
+    with ChannelServer("pings") as server:
+        texts, why = read(server, seconds=3600)
     assert texts == []
     assert why.endswith("was silent for too long")
 

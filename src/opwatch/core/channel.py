@@ -27,7 +27,6 @@ from opwatch.reading import any_json, object_in, retry_after
 if TYPE_CHECKING:
     from opwatch.core.loop import Io
     from opwatch.core.options import Settings
-    from opwatch.net.websocket import WebSocket
 
 logger = logging.getLogger("opwatch")
 
@@ -53,6 +52,13 @@ class Notifications(NamedTuple):
     """Return the ID of the job that an event is about."""
 
 
+class _Thread(NamedTuple):
+    first: Flight
+    """Its first attempt, which lands when the channel is open or has failed to open."""
+    bell: Bell
+    """Ends a pause between two attempts."""
+
+
 class Channel:
     """The channel of one client. It doesn't hold the client, so a dropped client is collected."""
 
@@ -63,85 +69,91 @@ class Channel:
         self._connect = net.open_websocket.get()(settings)
         self._upgrade = how.request._replace(headers=(("User-Agent", settings.agent),))
         self._has_warned = False
-        self._socket: WebSocket | None = None
         self.after_fork()
         fork.watch(self)
 
     def after_fork(self) -> None:
         """Start over in a child, where there is no thread."""
-        if self._socket is not None:
-            self._socket.forget()
-        self._socket = None
-        self._flights: dict[str, Flight] = {}
-        """The thread's first attempt, which lands when the channel is open or has failed to open.
-        Removed when the thread ends, unless trying again is pointless."""
-        self._stop = Bell()
+        self._threads: dict[str, _Thread] = {}
+        """The one that keeps the channel open. It ends when it isn't here any more; one that ended
+        because trying again is pointless remains."""
 
     def opening(self) -> Flight:
         """Start the thread unless it runs; return what lands when a first poll may be made."""
-        if (flight := self._flights.get("")) is not None:
-            return flight
-        own, stop = Flight(), Bell()
-        if (flight := self._flights.setdefault("", own)) is own:
-            self._stop = stop
-            name = f"opwatch {self._service} notifications"
-            thread = threading.Thread(target=self._listen, args=(own, stop), name=name, daemon=True)
+        if (thread := self._threads.get("")) is None:
+            own = _Thread(Flight(), Bell())
             try:
-                thread.start()
-            except RuntimeError:  # the system has no more, or the interpreter is about to end
-                self._pause(TransportError("no thread can be started"))
-                own.land()
-        return flight
+                if (thread := self._threads.setdefault("", own)) is own:
+                    self._start(own)
+            except BaseException:  # an interrupt: perhaps it runs, perhaps it doesn't
+                self._end(own)
+                raise
+        return thread.first
 
     def close(self) -> None:
         """Close the channel. Another wait reopens it."""
-        self._stop.ring()
-        if (socket := self._socket) is not None:
-            socket.interrupt()
-        self._flights.clear()
+        if (thread := self._threads.pop("", None)) is not None:
+            thread.bell.ring()
+
+    def _start(self, own: _Thread) -> None:
+        name = f"opwatch {self._service} notifications"
+        try:
+            threading.Thread(target=self._listen, args=(own,), name=name, daemon=True).start()
+        except RuntimeError:  # the system has no more, or the interpreter is about to end
+            self._pause(TransportError("no thread can be started"))
+            own.first.land()
+
+    def _end(self, own: _Thread) -> None:
+        if self._threads.get("") is own:
+            self._threads.pop("", None)
+        own.bell.ring()
+        own.first.land()
 
     # --- in the thread ---
 
-    def _listen(self, first: Flight, stop: Bell) -> None:
+    def _listen(self, own: _Thread) -> None:
         """Keep the channel open while there are waits."""
+
+        def is_over() -> bool:
+            return self._threads.get("") is not own
+
         failures, asked = 0, 0.0
         try:
-            while not stop.is_set():
+            while not is_over():
                 began, asked = time.monotonic(), 0.0
                 try:
-                    self._attend(first, stop)
+                    self._attend(own.first, is_over)
                 except OpwatchError as error:
-                    asked = 0.0 if stop.is_set() else self._pause(error)
-                first.land()
+                    asked = 0.0 if is_over() else self._pause(error)
+                own.first.land()
                 if not self._nudges or asked == math.inf:
                     break
                 failures = 0 if time.monotonic() - began > LONGEST_PAUSE else failures + 1
                 longest = min(LONGEST_PAUSE, 0.5 * 2.0 ** min(failures, 16))
-                stop.wait(max(asked, longest * random.uniform(0.5, 1)))  # noqa: S311 (spreads load)
+                own.bell.wait(max(asked, longest * random.uniform(0.5, 1)))  # noqa: S311 (spreads)
         finally:
-            if asked < math.inf and self._flights.get("") is first:
-                self._flights.pop("", None)
-            first.land()
+            if asked < math.inf:
+                self._end(own)
+            own.first.land()
 
-    def _attend(self, first: Flight, stop: Bell) -> None:
+    def _attend(self, first: Flight, is_over: Callable[[], bool]) -> None:
         """Open the channel, and nudge for each event until it breaks."""
         how, end = self._how, time.monotonic() + OPENING
         signed = how.sign(how.request)
         self._holds.check(signed, self._clock.now(), None)
-        self._socket = socket = self._connect(self._upgrade, how.subprotocol, end)
+        socket = self._connect(self._upgrade, how.subprotocol, end, is_over)
         try:
             socket.send(hidden(how.hello, signed))
-            while not stop.is_set() and socket.receive(end) != how.confirmation:
+            while socket.receive(end) != how.confirmation:
                 pass
             if first.has_landed:
                 self._nudges.nudge()
             first.land()
-            while not stop.is_set():
+            while not is_over():
                 job_id = how.job_id(object_in(any_json(socket.receive().encode())))
                 if isinstance(job_id, str):
                     self._nudges.nudge(job_id)
         finally:
-            self._socket = None
             socket.close()
 
     def _pause(self, error: OpwatchError) -> float:

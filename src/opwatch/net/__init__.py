@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opwatch.errors import ConfigurationError
 
@@ -33,7 +33,10 @@ def _async(settings: Any) -> AsyncTransport:
     return AsyncTransport(settings)
 
 
-def _websocket(settings: Any) -> Callable[[Request, str, float], WebSocket]:
+OpenWebSocket: TypeAlias = "Callable[[Request, str, float, Callable[[], bool]], WebSocket]"
+
+
+def _websocket(settings: Any) -> OpenWebSocket:
     try:
         from opwatch.net.websocket import WebSocket
     except ModuleNotFoundError as error:
@@ -45,6 +48,6 @@ def _websocket(settings: Any) -> Callable[[Request, str, float], WebSocket]:
 # They open the transports of the clients created from now on; tests set others.
 open_blocking: ContextVar[Callable[[Any], Transport]] = ContextVar("net", default=_blocking)
 open_async: ContextVar[Callable[[Any], AsyncTransport]] = ContextVar("async net", default=_async)
-open_websocket: ContextVar[Callable[[Any], Callable[[Request, str, float], WebSocket]]] = (
-    ContextVar("websocket", default=_websocket)
+open_websocket: ContextVar[Callable[[Any], OpenWebSocket]] = ContextVar(
+    "websocket", default=_websocket
 )

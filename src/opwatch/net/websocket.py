@@ -7,60 +7,59 @@ pings, and keeps no more than one short message in memory. Whatever a server doe
 
 from __future__ import annotations
 
-import selectors
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from wsproto import ConnectionType, WSConnection, events
+from wsproto.connection import ConnectionState
 
 from opwatch.errors import TransportError
-from opwatch.net import proxy, tls
+from opwatch.net import fork, proxy, tls
 from opwatch.net.blocking import run
 from opwatch.net.connection import Io, connect, failure
 from opwatch.net.message import Answer, Request, Secret, hidden
 
 LONGEST_MESSAGE = 64 * 1024  # characters
 SILENCE = 90.0  # seconds without anything, also a ping, after which a connection counts as lost
+GLANCE = 0.5  # seconds between two looks at whether it is to stop
 _READ = 64 * 1024
 _WRITE_TIMEOUT = 10.0  # seconds; what is written is short
 
 T = TypeVar("T")
 
 
-class InterruptibleIo(Io):
-    """Waits for a socket, and gives up when another thread interrupts it."""
+class _Io(Io):
+    """Waits for a socket, and looks now and then whether it is to stop.
 
-    def __init__(self) -> None:
-        self._mine, self._theirs = socket.socketpair()
+    It also stops at the end of the time if the socket is ready, since a server may send for ever.
+    """
 
-    def interrupt(self) -> None:
-        with suppress(OSError):  # closed in the meantime
-            self._theirs.send(b"!")
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
 
     def is_ready(self, sock: socket.socket, for_write: bool, until: float) -> bool:
-        with selectors.DefaultSelector() as selector:
-            selector.register(sock, selectors.EVENT_WRITE if for_write else selectors.EVENT_READ)
-            if not for_write:  # it may still say goodbye
-                selector.register(self._mine, selectors.EVENT_READ)
-            ready = selector.select(max(until - time.monotonic(), 0.0))
-        return any(key.fileobj is sock for key, _ in ready)
-
-    def close(self) -> None:
-        self._mine.close()
-        self._theirs.close()
+        while not self._is_over() and (now := time.monotonic()) < until:
+            if super().is_ready(sock, for_write, min(until, now + GLANCE)):
+                return True
+        return False
 
 
 class WebSocket:
-    """An open WebSocket. One thread uses it; another may `interrupt` it."""
+    """An open WebSocket, for one thread. Another ends what it waits for, through `is_over`."""
 
-    open_io = InterruptibleIo
-
-    def __init__(self, settings: Any, request: Request, subprotocol: str, end: float) -> None:
+    def __init__(
+        self,
+        settings: Any,
+        request: Request,
+        subprotocol: str,
+        end: float,
+        is_over: Callable[[], bool],
+    ) -> None:
         """Open one before `end` (of `time.monotonic`).
 
         Raises `TransportError`; if the server answered with anything but an upgrade, its `head` is
@@ -72,16 +71,20 @@ class WebSocket:
         self._origin = to.origin
         self._frames = WSConnection(ConnectionType.CLIENT)
         self._events: deque[Any] = deque()
-        self._text = ""
-        with ExitStack() as stack:
-            self._io = stack.enter_context(closing(self.open_io()))
-            self._connection = run(connect, self._io, to, context, proxy.find(to), end)
-            stack.enter_context(closing(self._connection))
+        self._text, self._length = "", 0
+        self._connection = run(connect, _Io(is_over), to, context, proxy.find(to), end)
+        fork.watch(self)
+        try:
             self._send(events.Request(to.host, request.target, [], headers, [subprotocol]))
             if self._next(events.AcceptConnection, end).subprotocol != subprotocol:
                 raise self._broken(f"doesn't speak the subprotocol {subprotocol}")
-            self.forget = stack.pop_all().close
-            """Close it without sending anything: after a fork, the parent still uses it."""
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def after_fork(self) -> None:
+        """Close it without sending anything: the parent still uses it."""
+        self._connection.close()
 
     def send(self, text: Secret) -> None:
         self._write(self._valid(hidden, self._framed, text))
@@ -91,20 +94,17 @@ class WebSocket:
         while True:
             message = self._next(events.TextMessage, end)
             self._text += message.data
-            if len(self._text) > LONGEST_MESSAGE:
+            self._length += len(message.data) + 1  # so that empty fragments end, too
+            if self._length > LONGEST_MESSAGE:
                 raise self._broken("sent a message that is too long")
             if message.message_finished:
-                text, self._text = self._text, ""
+                text, self._text, self._length = self._text, "", 0
                 return text
-
-    def interrupt(self) -> None:
-        """Let `receive` end at once, in another thread."""
-        self._io.interrupt()
 
     def close(self) -> None:
         with suppress(TransportError):
             self._send(events.CloseConnection(1000))
-        self.forget()
+        self._connection.close()
 
     def _next(self, kind: type[Any], end: float | None) -> Any:
         """Return the next event of a kind; answer pings, and skip other events."""
@@ -114,9 +114,9 @@ class WebSocket:
                 if isinstance(event, kind):
                     return event
                 if isinstance(event, events.Ping):
-                    with suppress(TransportError):  # a close may have come already, after text
+                    if self._frames.state is ConnectionState.OPEN:  # a close may follow already
                         self._send(event.response())
-                elif isinstance(event, events.RejectConnection):
+                elif isinstance(event, events.RejectConnection) and event.status_code >= 200:
                     refused = self._broken(f"refused the WebSocket ({event.status_code})")
                     refused.head = Answer(event.status_code, tuple(event.headers))
                     raise refused
@@ -132,8 +132,6 @@ class WebSocket:
         receive = partial(self._connection.sock.recv, _READ)
         wait: Callable[..., Any] = partial(self._connection.when_ready, for_write=False)
         try:
-            if time.monotonic() >= end:  # whatever has come: it may never stop
-                raise TimeoutError
             data: bytes = run(wait, receive, end)
         except OSError as error:
             raise self._lost(error) from None
