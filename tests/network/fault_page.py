@@ -219,8 +219,10 @@ def refusals(several: Iterable[Refusal]) -> str:
 NOTIFICATIONS_INTRO = """\
 Whatever happens to the channel of [Catenis notifications](waiting.md#catenis-notifications), each
 wait continues to poll on its schedule. The client logs one warning to the logger `opwatch` and
-reopens the channel after increasing pauses of up to a minute, unless the response makes this
-pointless (401, 404). No event ends a wait: it causes one poll, whose answer decides.
+reopens the channel after increasing pauses of up to a minute, or after the `Retry-After` of the
+response, unless the response makes this pointless (401, 404). A channel that is slow to open delays
+a wait's first poll by a second at most. No event ends a wait: it causes one poll, whose answer
+decides.
 """
 LIES_INTRO = "These have no effect at all:\n\n" + "".join(f"- {what}\n" for what in LIES)
 WEBHOOKS_INTRO = """\

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from wsproto import ConnectionType, WSConnection, events
+from wsproto.utilities import LocalProtocolError
 
 from opwatch.auth import ctn1
 
@@ -78,6 +79,9 @@ class ChannelServer:
         self._tls = tls
         self.opened: queue.SimpleQueue[Opened] = queue.SimpleQueue()
         self.attempts: queue.SimpleQueue[str | bytes] = queue.SimpleQueue()
+        self.requests: queue.SimpleQueue[events.Request] = queue.SimpleQueue()
+        self.may_open = threading.Event()
+        """What "open late" waits for."""
         self.hellos: list[dict[str, str]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -90,6 +94,7 @@ class ChannelServer:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.may_open.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for sock in self._kept:
@@ -115,7 +120,7 @@ class ChannelServer:
             self._start(self._attempt, sock, script)
 
     def _attempt(self, sock: socket.socket, script: str | bytes) -> None:
-        with suppress(OSError):  # the test is over
+        with suppress(OSError, LocalProtocolError):  # the test is over, or the client has left
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
                 self._kept.append(sock)
@@ -141,6 +146,7 @@ class ChannelServer:
             status, _, pause = script.partition(" ")
             self._refuse(channel, int(status), {"Retry-After": pause} if pause else {})
             return
+        self.requests.put(request)
         if script == "silent":
             channel.next(events.CloseConnection)
             return
@@ -155,6 +161,8 @@ class ChannelServer:
         if (hello := channel.next(events.TextMessage)) is None:
             return
         self.hellos.append(json.loads(hello.data))
+        if script == "open late":
+            self.may_open.wait()
         if script.startswith("open"):
             assert self._is_signed(self.hellos[-1])
             channel.send(events.TextMessage(OPEN))

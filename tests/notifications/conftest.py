@@ -3,4 +3,19 @@
 import sys
 from pathlib import Path
 
+import pytest
+
+from opwatch.core import loop
+
 sys.path.append(str(Path(__file__).parents[1] / "waiting"))
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait doesn't give up its channel, however slow the machine is."""
+    monkeypatch.setattr(loop, "PATIENCE", 3600.0)
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch, patience: None) -> None:
+    monkeypatch.setattr(loop, "PATIENCE", 0.05)

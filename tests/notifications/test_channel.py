@@ -22,7 +22,7 @@ from wsproto import events
 
 from opwatch import AsyncCatenis, Catenis, Phase, Schedule, net
 from opwatch.core import channel
-from opwatch.errors import AuthenticationError, ConfigurationError
+from opwatch.errors import AuthenticationError, ConfigurationError, WaitCancelled
 from opwatch.testing import FakeClock, Script, reply
 
 QUARTER = Schedule((15,), jitter=0)
@@ -284,18 +284,75 @@ def test_what_refuses_the_channel_holds_no_poll(status: int, pause: str) -> None
     assert times(polls) == [0, 15, 30, 45]
 
 
-def test_a_channel_that_is_never_confirmed_delays_a_wait_by_its_own_limit(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.usefixtures("no_patience")
+@pytest.mark.parametrize("script", ["silent", "never confirm"])
+def test_a_channel_that_takes_too_long_delays_one_poll(
+    wait: Any, script: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that accepts and then says nothing holds up no wait beyond `request_timeout`."""
-    with ChannelServer("never confirm") as server, FakeClock(), scripted({"/progress": [DONE]}):
-        client = Catenis(
-            DEVICE_ID, SECRET, base_url=server.url, notifications=True, request_timeout=0.2
-        )
-        with client:
-            assert client.wait("a", timeout=10).phase is Phase.SUCCEEDED
-        assert server.attempts.get() == "never confirm"
+    """Waits begin without it, and only the first waits for it at all."""
+    with playing({"a": 20, "b": 20}, script) as (server, _, polls):
+        wait(server, "a", "b")
+    assert times(polls)[:2] == [0, 0]
     assert caplog.records == []
+
+
+@pytest.mark.usefixtures("no_patience")
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_channel_that_opens_late_nudges(driver: str) -> None:
+    """What was told before is lost, so each job is polled once when it opens."""
+    with (
+        ChannelServer("open late") as server,
+        scripted({"/progress": [RUNNING, DONE]}) as script,
+    ):
+        DRIVERS[driver](
+            server,
+            ID,
+            timeout=None,
+            schedule=Schedule((3600,)),
+            on_progress=lambda _: server.may_open.set(),
+        )
+    assert len(script.sent) == 2
+
+
+@pytest.mark.parametrize("how", ["watch", "watch_many"])
+def test_cancel_ends_a_wait_for_the_channel(how: str) -> None:
+    """Without a poll."""
+    cancel = threading.Event()
+    with ChannelServer("silent") as server, scripted({"/progress": [DONE]}) as script:
+        setting = threading.Thread(target=lambda: server.requests.get() and cancel.set())
+        setting.start()
+        with Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True) as client:
+            job: Any = ID if how == "watch" else [ID]
+            answers = getattr(client, how)(job, timeout=None, cancel=cancel)
+            with pytest.raises(WaitCancelled):
+                list(answers)
+        setting.join()
+    assert script.sent == []
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_cancel_ends_an_async_wait_for_the_channel(backend: str) -> None:
+    """Without a poll."""
+
+    async def main(server: ChannelServer) -> None:
+        cancel = anyio.Event()
+        url = server.url
+        async with (
+            AsyncCatenis(DEVICE_ID, SECRET, base_url=url, notifications=True) as client,
+            anyio.create_task_group() as group,
+        ):
+
+            async def set_it() -> None:
+                await anyio.to_thread.run_sync(server.requests.get)
+                cancel.set()
+
+            group.start_soon(set_it)
+            with pytest.raises(WaitCancelled):
+                await client.wait(ID, timeout=None, cancel=cancel)
+
+    with ChannelServer("silent") as server, scripted({"/progress": [DONE]}) as script:
+        anyio.run(main, server, backend=backend)
+    assert script.sent == []
 
 
 def test_nobody_listens(wait: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -363,14 +420,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "OPENING", 3600.0)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("patient", "no_patience")
 @pytest.mark.parametrize("script", ["silent", "never confirm"])
 def test_closing_ends_an_attempt(script: str) -> None:
     """Whatever it waits for; and it leaves the channel alone that was opened meanwhile."""
     with ChannelServer(script, "open") as server, FakeClock(), scripted({"/progress": [DONE]}):
-        client = Catenis(
-            DEVICE_ID, SECRET, base_url=server.url, notifications=True, request_timeout=0.2
-        )
+        client = Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True)
         client.wait("a", timeout=10)
         client.close()
         client.wait("b", timeout=10)

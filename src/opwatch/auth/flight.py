@@ -6,7 +6,6 @@ decides who takes off. So an interrupt, a cancelled task or a fork leaves nothin
 
 from __future__ import annotations
 
-import _thread
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -23,25 +22,13 @@ class Flight:
         """Why it brought no result, for all who waited."""
         self.has_landed = False
         self._wakes: list[Callable[[], object]] = []
-        self._gate = _thread.allocate_lock()
-        self._gate.acquire()
 
     def land(self) -> None:
         """Wake all who wait. Has no effect the second time."""
-        if not self.has_landed:
-            self.has_landed = True
-            with suppress(RuntimeError):
-                self._gate.release()
+        self.has_landed = True
         while self._wakes:
             with suppress(RuntimeError, IndexError):  # the loop is closed, so nothing waits there
                 self._wakes.pop()()
-
-    def wait(self, seconds: float) -> bool:
-        """Block until it has landed, for at most `seconds`; return whether it has."""
-        if self._gate.acquire(timeout=seconds):
-            with suppress(RuntimeError):
-                self._gate.release()
-        return self.has_landed
 
     def on_landing(self, wake: Callable[[], object]) -> None:
         """Call `wake` when it has landed: at once, if it has."""

@@ -3,7 +3,8 @@
 Polling continues as it would without it; an event only nudges. So the channel may close, fall
 silent or lie: the thread reopens it, with growing pauses, and meanwhile the schedule finds every
 end. The service keeps no events for a client that isn't connected. Therefore a wait makes its first
-poll once the channel is open or has failed to open, and reopening it nudges every wait.
+poll once the channel is open, has failed to open or takes too long, and opening it later nudges
+every wait.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("opwatch")
 
 OPENING = 10.0
-"""Seconds to connect and be confirmed; a wait's first poll is delayed by that much at most."""
+"""Seconds to connect and be confirmed; a first poll doesn't wait for that long (`Io.listen`)."""
 LONGEST_PAUSE = 60.0
 """Seconds between attempts to open it; if it was open for longer, the pauses start over."""
 _WORTH_RETRYING = (408, 425, 429)
@@ -54,7 +55,8 @@ class Notifications(NamedTuple):
 
 class _Thread(NamedTuple):
     first: Flight
-    """Its first attempt, which lands when the channel is open or has failed to open."""
+    """Its first attempt. It lands when the channel is open, has failed to open, or takes too long
+    for a wait."""
     bell: Bell
     """Ends a pause between two attempts."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 import queue
 import time
 import weakref
@@ -41,6 +40,9 @@ T = TypeVar("T")
 W = TypeVar("W")
 Io: TypeAlias = "BlockingIo | AsyncIo"
 logger = logging.getLogger("opwatch")
+
+PATIENCE = 1.0
+"""Seconds for which a first poll is delayed at most, while the channel is being opened."""
 
 
 class Turn:
@@ -106,7 +108,7 @@ async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | Non
     """Return the next answer of a wait; None after the last. Raise what ended the wait."""
     await start(run)
     if not run.is_over:
-        await io.listen(run.state.plan.deadline)
+        await io.listen(run.state.plan.deadline, cancel)
     while not run.is_over:
         if cancel is not None and cancel.is_set():
             run.cancel()
@@ -222,13 +224,18 @@ class _Io:
         if self.channel is not None:
             self.channel.close()
 
-    async def listen(self, deadline: float | None) -> None:
-        """Before a first poll, wait until the channel is open, or has failed to open."""
-        if self.channel is not None and not (flight := self.channel.opening()).has_landed:
-            left = math.inf if deadline is None else deadline - self.clock.now()
-            await self.landed(flight, max(0.0, min(left, self.request_timeout)))
+    async def listen(self, deadline: float | None, cancel: Any) -> None:
+        """Before a first poll, wait until the channel is open, or has failed to open.
 
-    async def landed(self, flight: Flight, seconds: float) -> bool:
+        Not for long: whoever gives up lands the flight, so that nobody else waits for it, and the
+        channel nudges every wait when it does open.
+        """
+        if self.channel is not None and not (flight := self.channel.opening()).has_landed:
+            left = PATIENCE if deadline is None else deadline - self.clock.now()
+            await self.landed(flight, max(0.0, min(left, PATIENCE)), cancel)
+            flight.land()
+
+    async def landed(self, flight: Flight, seconds: float, cancel: Any = None) -> bool:
         """Wait until something has landed, in this thread or another; return whether it has."""
         raise AssertionError("a driver waits")
 
@@ -306,8 +313,11 @@ class BlockingIo(_Io):
         problem = "must not be async in a blocking client; use the async one"
         raise ConfigurationError(problem, argument="auth")
 
-    async def landed(self, flight: Flight, seconds: float) -> bool:
-        return flight.wait(seconds)
+    async def landed(self, flight: Flight, seconds: float, cancel: Cancel | None = None) -> bool:
+        bell = Bell(cancel)
+        flight.on_landing(bell.ring)
+        bell.wait(seconds)
+        return flight.has_landed
 
 
 class AsyncIo(_Io):
@@ -363,13 +373,15 @@ class AsyncIo(_Io):
             return await value
         raise self._no_token()
 
-    async def landed(self, flight: Flight, seconds: float) -> bool:
+    async def landed(
+        self, flight: Flight, seconds: float, cancel: AsyncCancel | None = None
+    ) -> bool:
         import anyio
 
-        event, loop = anyio.Event(), running_loop()
-        flight.on_landing(lambda: soon(loop, event.set))
+        rung, loop = anyio.Event(), running_loop()
+        flight.on_landing(lambda: soon(loop, rung.set))
         with anyio.move_on_after(seconds):
-            await event.wait()
+            await (rung if cancel is None else Either(rung, cancel)).wait()
         return flight.has_landed
 
 

@@ -93,7 +93,7 @@ class Many(Generic[W]):
             for run in self._runs.values():
                 await start(run)
         if self._heap:
-            await self._io.listen(self._heap[0][2].state.plan.deadline)
+            await self._io.listen(self._heap[0][2].state.plan.deadline, self._cancel)
         while True:
             if self._cancel is not None and self._cancel.is_set() and not self._is_cancelled:
                 await self._cancel_all()
