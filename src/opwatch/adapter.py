@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 import time
 import types
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import httpx
@@ -46,6 +47,9 @@ def httpx_auth(
     `AuthenticationError` is raised instead of sending if `Ctn1` or `AkSk` were refused before, and
     if a token endpoint refuses the credentials; any other `OpwatchError` of a token endpoint is
     raised too. Raises `ConfigurationError` for anything but these credentials.
+
+    A client that follows redirects sends them without `X-Auth-Token` and `X-Security-Token`, and
+    httpx strips `Authorization` at another host. A token endpoint that redirects is an error.
     """
     clock = clocks.current.get()
     if project_id is not None:
@@ -152,9 +156,13 @@ class _HttpxAuth(httpx.Auth):
                     if not isinstance(wanted, Request):
                         reply = yield wanted
                         continue
-                    sent = _outgoing(wanted, request, io.is_async)
+                    sent = _outgoing(wanted, request)
                     began = time.monotonic()
-                    response = yield sent
+                    sent.url = _Url(plain := sent.url, partial(_strip, sent, wanted))
+                    try:
+                        response = yield sent
+                    finally:
+                        sent.url = plain
                     # What was sent was answered by the first of these; a redirect led to the rest.
                     direct = [*response.history, response][before]
                     before += 1
@@ -205,7 +213,7 @@ def _next(steps: Generator[Any, Any, None], response: Any) -> Any:
         return None
 
 
-def _outgoing(wanted: Request, request: httpx.Request, is_async: bool) -> httpx.Request:
+def _outgoing(wanted: Request, request: httpx.Request) -> httpx.Request:
     """Return the request as httpx sends it: the caller's own with more headers, or another."""
     pairs = ((n, v.encode().decode() if isinstance(v, Secret) else v) for n, v in wanted.headers)
     if isinstance(wanted.address, _Own):
@@ -214,14 +222,37 @@ def _outgoing(wanted: Request, request: httpx.Request, is_async: bool) -> httpx.
     body = wanted.body.encode() if isinstance(wanted.body, Secret) else wanted.body
     headers = {**dict(pairs), "Content-Length": str(len(body))}
     limit = {key: value for key, value in request.extensions.items() if key == "timeout"}
-    url, once = wanted.address.origin + wanted.target, _async_once if is_async else _once
-    return httpx.Request(wanted.method, url, headers=headers, content=once(body), extensions=limit)
+    url = wanted.address.origin + wanted.target
+    return httpx.Request(wanted.method, url, headers=headers, content=body, extensions=limit)
 
 
-def _once(body: bytes) -> Iterator[bytes]:
-    """The body, once: a client that follows redirects can't send it to another address."""
-    yield body
+class _Url(httpx.URL):
+    """The URL of a request on its way, which notices that httpx makes a redirect of the request.
+
+    An auth is asked about no redirect. But before httpx copies the headers and the body to one, and
+    only then, it reads the fragment.
+    """
+
+    def __init__(self, url: httpx.URL, on_redirect: Callable[[], object]) -> None:
+        super().__init__(url)
+        self._on_redirect = on_redirect
+
+    @property
+    def fragment(self) -> str:
+        self._on_redirect()
+        return super().fragment
 
 
-async def _async_once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+def _strip(sent: httpx.Request, wanted: Request) -> None:
+    """Remove what must not follow a redirect.
+
+    That is all of a request for a token. Of any other it is the service's own headers: httpx itself
+    sends `Authorization` to the same origin only.
+    """
+    if isinstance(wanted.address, _Own):
+        for name, value in wanted.headers:
+            if isinstance(value, Secret) and name != "Authorization":
+                sent.headers.pop(name, None)
+    else:
+        sent.headers = httpx.Headers({"Host": wanted.address.host})
+        sent.stream = httpx.ByteStream(b"")

@@ -356,11 +356,26 @@ def test_a_pause_of_the_token_endpoint_is_kept(clock: FakeClock) -> None:
     assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize("status", [302, 307])
+def read(request: httpx.Request) -> None:
+    request.read()
+
+
+async def aread(request: httpx.Request) -> None:
+    await request.aread()
+
+
+REDIRECTS = [301, 302, 303, 307, 308]
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+@pytest.mark.parametrize("is_read", [False, True])
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_secret_does_not_follow_a_redirect(status: int, is_async: bool) -> None:
+@pytest.mark.parametrize("basic", [False, True])
+def test_a_secret_does_not_follow_a_redirect(
+    status: int, is_read: bool, is_async: bool, basic: bool
+) -> None:
     """A token endpoint that redirects gets no second request with the secret, even if the client
-    follows redirects, and where it leads to gives no token."""
+    follows redirects and a hook has read the request; and where it leads to gives no token."""
 
     def handle(request: Request) -> bytes:
         if request.target == "/token":
@@ -368,19 +383,54 @@ def test_a_secret_does_not_follow_a_redirect(status: int, is_async: bool) -> Non
         return answer(200, {"access_token": "another's"})
 
     def blocking(auth: httpx.Auth, url: str) -> None:
-        with httpx.Client(auth=auth, follow_redirects=True) as client:
+        hooks = {"request": [read] if is_read else []}
+        with httpx.Client(auth=auth, follow_redirects=True, event_hooks=hooks) as client:
             client.get(url)
 
     async def asynchronous(auth: httpx.Auth, url: str) -> None:
-        async with httpx.AsyncClient(auth=auth, follow_redirects=True) as client:
+        hooks = {"request": [aread] if is_read else []}
+        async with httpx.AsyncClient(auth=auth, follow_redirects=True, event_hooks=hooks) as client:
             await client.get(url)
 
     with Loopback(handle) as server:
-        auth, url = httpx_auth(oauth(url=f"{server.url}/token")), f"{server.url}/things"
-        with pytest.raises((ServiceError, httpx.StreamConsumed)):
+        url = f"{server.url}/token"
+        secret = simulated_itwin.CLIENT_SECRET
+        auth = httpx_auth(
+            ClientCredentials(simulated_itwin.CLIENT_ID, secret, token_url=url, basic=basic)
+        )
+        with pytest.raises(ServiceError, match="redirects, which opwatch doesn't follow"):
             asyncio.run(asynchronous(auth, url)) if is_async else blocking(auth, url)
-    assert [each.target for each in server.requests if b"secret" in each.body] == ["/token"]
-    assert not any(each.target == "/things" for each in server.requests)
+    first, *others = server.requests
+    assert first.target == "/token"
+    for each in others:
+        assert (each.target, each.body, each.header("authorization")) == ("/other", b"", None)
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("place", ["https://other.test/x", "http://service.test/x", "/x"])
+def test_no_token_follows_a_redirect(status: int, method: str, place: str) -> None:
+    """The services' own headers stay at the address they were sent to, whatever it redirects to."""
+    there = httpx.URL(SERVICE).join(place)
+    temporary = AkSk("key", "hush-hush", security_token="temporary-token")
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        request.read()
+        if request.url.host == "tokens.test":
+            body = {"token": {"project": {"id": "p"}}}
+            return httpx.Response(201, json=body, headers={"X-Subject-Token": "subject-token"})
+        if request.url == there:
+            return httpx.Response(200)
+        assert {"x-auth-token", "x-security-token"} & set(request.headers)
+        return httpx.Response(status, headers={"Location": place})
+
+    for auth in (httpx_auth(iam()), httpx_auth(temporary)):
+        server = Server(handle)
+        with server.client(auth, follow_redirects=True) as client:
+            assert client.request(method, "/things").url == there
+            assert client.request(method, "/things", follow_redirects=False).status_code == status
+        (followed,) = (each for each in server.requests if each.url == there)
+        assert not {"x-auth-token", "x-security-token"} & set(followed.headers)
 
 
 # --- where credentials go -------------------------------------------------------------------------
