@@ -7,11 +7,12 @@ the only file that imports httpx.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import types
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,12 @@ from opwatch.auth.tokens import Auth, TokenAuth
 from opwatch.clock import Clock
 from opwatch.core.holds import Holds
 from opwatch.core.loop import AsyncIo, BlockingIo, Turn
-from opwatch.errors import AuthenticationError, ConfigurationError
+from opwatch.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    OpwatchError,
+    TransportError,
+)
 from opwatch.net.address import address
 from opwatch.net.message import Address, Answer, Request, Secret
 
@@ -46,7 +52,9 @@ def httpx_auth(
     other raises `ConfigurationError`. A refusal of the service is returned: the 401 response.
     `AuthenticationError` is raised instead of sending if `Ctn1` or `AkSk` were refused before, and
     if a token endpoint refuses the credentials; any other `OpwatchError` of a token endpoint is
-    raised too. Raises `ConfigurationError` for anything but these credentials.
+    raised too. Whoever waits for a token that another request fetches gets a `TransportError` if
+    that fails, or takes longer than the waiting request's own timeout. Raises `ConfigurationError`
+    for anything but these credentials.
 
     A client that follows redirects sends them without `X-Auth-Token` and `X-Security-Token`, and
     httpx strips `Authorization` at another host. A token endpoint that redirects is an error.
@@ -76,14 +84,31 @@ def _outside(wanted: Any) -> Generator[Any, Any, Any]:
     return (yield wanted)
 
 
+class _Turn(Turn):
+    """Whose time is the longest timeout of a request, once more after each that it sent."""
+
+    limit = threading.TIMEOUT_MAX
+
+    def restart(self, request: httpx.Request) -> None:
+        phases = request.extensions.get("timeout", {}).values()
+        if phases and None not in phases:
+            self.limit = max(phases)
+        self.end = time.monotonic() + self.limit
+
+
 class _Io:
-    """Sends by asking httpx to. Other requests for a token end by their own time limits."""
+    """Sends by asking httpx to, which has its own time limits."""
 
     request_timeout = threading.TIMEOUT_MAX
 
     def __init__(self, clock: Clock, holds: Holds) -> None:
         self.clock = clock
         self.holds = holds
+
+    def _no_token(self) -> TransportError:
+        return TransportError(
+            "not sent within its timeout: another request with these credentials hadn't finished"
+        )
 
     async def send(self, request: Request, turn: Turn) -> Answer:
         is_own = isinstance(request.address, _Own)
@@ -129,7 +154,12 @@ class _HttpxAuth(httpx.Auth):
                 if step is not request:
                     response.read()
 
-    async def async_auth_flow(
+    def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        return _AsyncFlow(self._async_flow(request))
+
+    async def _async_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         await request.aread()
@@ -145,7 +175,8 @@ class _HttpxAuth(httpx.Auth):
 
     def _steps(self, request: httpx.Request, io: Any) -> Generator[Any, Any, None]:
         """Yield each request that httpx is to send, and what an async flow waits for."""
-        turn = Turn(io, None)
+        turn = _Turn(io, None)
+        turn.restart(request)
         flow = self._auth.flow(turn, self._own(request), self._explain)
         sent: httpx.Request | None = None
         reply, before = None, 0
@@ -161,8 +192,13 @@ class _HttpxAuth(httpx.Auth):
                     sent.url = _Url(plain := sent.url, partial(_strip, sent, wanted))
                     try:
                         response = yield sent
+                    except GeneratorExit as end:
+                        if sent is not request:
+                            _fail(flow, end, io.clock.now())
+                        raise
                     finally:
                         sent.url = plain
+                    turn.restart(request)
                     # What was sent was answered by the first of these; a redirect led to the rest.
                     direct = [*response.history, response][before]
                     before += 1
@@ -205,12 +241,47 @@ class _HttpxAuth(httpx.Auth):
         return AuthenticationError(text, status=answer.status, advice=advice)
 
 
+class _AsyncFlow(AsyncGenerator[httpx.Request, httpx.Response]):
+    """An async generator that, unlike Python's own, learns what it is closed for."""
+
+    def __init__(self, flow: AsyncGenerator[httpx.Request, httpx.Response]) -> None:
+        self._flow = flow
+
+    async def asend(self, value: httpx.Response) -> httpx.Request:
+        return await self._flow.asend(value)
+
+    async def athrow(self, *args: Any) -> httpx.Request:
+        return await self._flow.athrow(*args)
+
+    async def aclose(self) -> None:
+        if isinstance(cause := sys.exception(), Exception):
+            with suppress(Exception):
+                await self._flow.athrow(cause)
+        await self._flow.aclose()
+
+
 def _next(steps: Generator[Any, Any, None], response: Any) -> Any:
     """Return the next step, or None after the last."""
     try:
         return steps.send(response)
     except StopIteration:
         return None
+
+
+def _fail(flow: Coroutine[Any, Any, Answer], end: GeneratorExit, now: float) -> None:
+    """Have whoever waits for a token know that the request for it failed.
+
+    httpx closes a flow while it handles what ended the request. A task that was cancelled is no
+    failure: another takes over.
+    """
+    cause: BaseException | None = end
+    while isinstance(cause, GeneratorExit):
+        cause = cause.__context__
+    if isinstance(cause, Exception):
+        error = TransportError(f"the request for a token failed: {type(cause).__name__}")
+        error.held_until = now  # the next request may try again at once
+        with suppress(OpwatchError):
+            flow.throw(error)
 
 
 def _outgoing(wanted: Request, request: httpx.Request) -> httpx.Request:

@@ -41,6 +41,7 @@ from opwatch.errors import (
     ConfigurationError,
     RateLimited,
     ServiceError,
+    TransportError,
     Unavailable,
 )
 from opwatch.simulator import Frame, Simulator
@@ -506,6 +507,92 @@ def test_a_thread_waits_for_the_token_of_another() -> None:
         assert [each.result(PATIENCE).status_code for each in sent] == [200, 200]
     assert found == ["Bearer first"] * 2
     assert server.seen.count("POST tokens.test") == 1
+
+
+@pytest.mark.parametrize(
+    "failure", [httpx.ConnectTimeout("slow"), httpx.ConnectError("refused"), ValueError("a hook's")]
+)
+def test_the_failure_to_fetch_a_token_is_shared(failure: Exception) -> None:
+    """If the endpoint is dead, those who wait fail with whoever asked it, and don't ask again."""
+    auth, asked = httpx_auth(oauth()), []
+
+    async def main() -> list[Any]:
+        waiting = asyncio.Event()
+
+        async def handle(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            await waiting.wait()
+            raise failure
+
+        async with httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(handle)) as client:
+            tasks = [asyncio.create_task(client.get(f"{SERVICE}/things")) for _ in range(10)]
+            await anyio.wait_all_tasks_blocked()
+            waiting.set()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    own, *others = asyncio.run(main())
+    assert own is failure
+    assert {str(each) for each in others} == {
+        f"the request for a token failed: {type(failure).__name__}"
+    }
+    assert all(isinstance(each, TransportError) for each in others)
+    assert len(asked) == 1
+
+
+def test_a_thread_waits_no_longer_than_its_timeout() -> None:
+    """Whoever waits for a token waits for its own timeout; a later request asks again."""
+    fetching, go_on = threading.Event(), threading.Event()
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        fetching.set()
+        assert go_on.wait(PATIENCE)
+        raise httpx.ReadTimeout("slow")
+
+    server = Server(fail, token("second"), reply(200))
+    with server.client(httpx_auth(oauth()), timeout=PATIENCE) as client:
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(client.get, "/things")
+            assert fetching.wait(PATIENCE)
+            with pytest.raises(TransportError, match="not sent within its timeout"):
+                client.get("/things", timeout=0.001)
+            go_on.set()
+            assert isinstance(first.exception(PATIENCE), httpx.ReadTimeout)
+        assert client.get("/things").status_code == 200
+    assert server.seen == ["POST tokens.test", "POST tokens.test", "GET service.test"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("make", [keys, lambda: httpx_auth(oauth())])
+def test_a_hook_that_sends_another_request_does_not_hang(
+    make: Callable[[], httpx.Auth], is_async: bool
+) -> None:
+    """A hook's own request waits for the one that it is a hook of no longer than its timeout."""
+    server, auth = Server(token("first")), make()
+    hooked: list[Any] = []
+
+    def blocking() -> int:
+        def hook(response: httpx.Response) -> None:
+            if not hooked:
+                hooked.append(response)
+                with pytest.raises(TransportError, match="hadn't finished"):
+                    client.get("/others", timeout=0.001)
+
+        with server.client(auth, event_hooks={"response": [hook]}, timeout=None) as client:
+            return client.get("/things").status_code
+
+    async def asynchronous() -> int:
+        async def hook(response: httpx.Response) -> None:
+            if not hooked:
+                hooked.append(response)
+                with pytest.raises(TransportError, match="hadn't finished"):
+                    await client.get(f"{SERVICE}/others", timeout=0.001)
+
+        hooks, transport = {"response": [hook]}, server.transport
+        async with httpx.AsyncClient(transport=transport, auth=auth, event_hooks=hooks) as client:
+            return (await client.get(f"{SERVICE}/things")).status_code
+
+    assert (asyncio.run(asynchronous()) if is_async else blocking()) == 200
+    assert hooked
 
 
 def test_the_time_of_an_old_answer_is_not_believed() -> None:
