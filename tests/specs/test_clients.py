@@ -6,7 +6,9 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -198,6 +200,82 @@ def test_another_client_leaves_the_first_alone() -> None:
     assert "X-More" not in first.headers
     assert first.timeout == httpx.Timeout(30)
     assert not first.cookies
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda client: client.with_headers({"X-More": "1"}),
+        lambda client: client.with_cookies({"c": "1"}),
+        lambda client: client.with_timeout(5),
+    ],
+)
+def test_an_httpx_client_of_ones_own_is_not_dropped(change: Callable[[Any], Any]) -> None:
+    """Another client would send without what was given, or without the change."""
+    with httpx.Client() as given, pytest.raises(ValueError, match="an httpx client was set"):
+        change(itwin.Client("https://x.test").set_httpx_client(given))
+    client = itwin.Client("https://x.test").set_async_httpx_client(httpx.AsyncClient())
+    with pytest.raises(ValueError, match="an httpx client was set"):
+        change(client)
+
+
+@pytest.mark.parametrize("service", [catenis, itwin, apig])
+def test_threads_share_the_httpx_client(
+    service: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If several threads make the first call, they all send with the same httpx client."""
+    together = threading.Barrier(4)
+
+    class Slow(httpx.Client):
+        def __init__(self, **options: Any) -> None:
+            together.wait(60)
+            super().__init__(**options)
+
+    monkeypatch.setattr(httpx, "Client", Slow)
+    client = service.Client("https://x.test")
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(client.get_httpx_client) for _ in range(4)]
+        assert len({id(each.result(60)) for each in calls}) == 1
+
+
+@pytest.mark.parametrize("service", [catenis, itwin, apig])
+@pytest.mark.parametrize("token", [None, 1, b"bytes", "", " ", "schlüssel", "two\nlines", "\ud800"])
+def test_a_token_that_cannot_be_sent_is_refused(service: ModuleType, token: Any) -> None:
+    """What isn't a valid token is one error when the client is made, which doesn't quote it."""
+    with pytest.raises(ValueError, match="`token` must") as caught:
+        service.AuthenticatedClient("https://x.test", token)
+    assert type(caught.value) is ValueError
+    assert "schl" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", ".", "..", "job\ud800"])
+@each_operation
+def test_an_id_stays_within_its_path(
+    service: ModuleType, operation: ModuleType, ids: dict[str, str], value: str
+) -> None:
+    """An ID that would lead to another path, or can't be encoded, is refused by its name."""
+    for name in ids:
+        with pytest.raises(ValueError, match=f"`{name}` must not") as caught:
+            operation.build_request(**ids | {name: value})
+        assert type(caught.value) is ValueError
+    (name, *_) = ids
+    assert "%2F..%2F" in operation.build_request(**ids | {name: "/../"})["url"]
+
+
+@pytest.mark.parametrize("value", [[], "", [["status", "success"]], 0, None])
+def test_nothing_else_is_taken_for_an_object(value: Any) -> None:
+    """An empty array inside of an answer isn't an object without fields."""
+    with pytest.raises(itwin.errors.UnexpectedBody):
+        call(OPERATIONS[1], httpx.Response(200, json={"jobProgress": value}))
+
+
+@pytest.mark.parametrize("service", [catenis, itwin, apig])
+@pytest.mark.parametrize("user", ["user:pass-word", "pass-word", "user:p@pass-word"])
+def test_the_repr_of_an_address_shows_no_password(service: ModuleType, user: str) -> None:
+    """The user name and the password in an address don't show."""
+    client = service.Client(f"https://{user}@x.test/a@b")
+    assert "https://***@x.test/a@b" in repr(client)
+    assert "pass-word" not in repr(client.with_timeout(1))
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

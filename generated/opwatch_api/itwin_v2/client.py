@@ -1,9 +1,15 @@
+import re
 import ssl
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import httpx
 from attrs import define, evolve, field
+
+
+def _without_userinfo(url: object) -> str:
+    """Return the repr of a URL, in which no user name and no password show."""
+    return repr(re.sub(r"//[^/?#]*@", "//***@", str(url)))
 
 
 @define
@@ -28,7 +34,7 @@ class Client:
     """
 
     raise_on_unexpected_status: bool = field(default=True, kw_only=True, repr=False)
-    _base_url: str = field(alias="base_url")
+    _base_url: str = field(alias="base_url", repr=_without_userinfo)
     _auth: httpx.Auth | None = field(default=None, kw_only=True, alias="auth", repr=False)
     _cookies: dict[str, str] = field(factory=dict, kw_only=True, alias="cookies", repr=False)
     _headers: dict[str, str] = field(factory=dict, kw_only=True, alias="headers", repr=False)
@@ -44,32 +50,45 @@ class Client:
     _httpx_args: dict[str, Any] = field(factory=dict, kw_only=True, alias="httpx_args", repr=False)
     _client: httpx.Client | None = field(default=None, init=False, repr=False)
     _async_client: httpx.AsyncClient | None = field(default=None, init=False, repr=False)
+    _clients: dict[str, httpx.Client] = field(factory=dict, init=False, repr=False)
     _async_clients: WeakKeyDictionary[Any, httpx.AsyncClient] = field(
         factory=WeakKeyDictionary, init=False, repr=False
     )
 
     def with_headers(self, headers: dict[str, str]) -> Self:
         """Return another client that also sends these headers."""
-        return evolve(self, headers={**self._headers, **headers})
+        return self._with(headers={**self._headers, **headers})
 
     def with_cookies(self, cookies: dict[str, str]) -> Self:
         """Return another client that also sends these cookies."""
-        return evolve(self, cookies={**self._cookies, **cookies})
+        return self._with(cookies={**self._cookies, **cookies})
 
     def with_timeout(self, timeout: httpx.Timeout | float | None) -> Self:
         """Return another client with this timeout."""
-        return evolve(self, timeout=timeout)
+        return self._with(timeout=timeout)
+
+    def _with(self, **changes: Any) -> Self:
+        if self._client is not None or self._async_client is not None:
+            raise ValueError(
+                "an httpx client was set, which replaces these arguments; change that client instead"
+            )
+        return evolve(self, **changes)
 
     def set_httpx_client(self, client: httpx.Client) -> Self:
-        """Send with this httpx client. It replaces every other argument, `auth` and the timeout included."""
+        """Send with this httpx client. It replaces every other argument, `auth` and the timeout included.
+
+        From then on `with_headers`, `with_cookies` and `with_timeout` raise ValueError.
+        """
         self._client = client
         return self
 
     def get_httpx_client(self) -> httpx.Client:
-        """Return the httpx client that sends."""
-        if self._client is None:
-            self._client = httpx.Client(**self._arguments())
-        return self._client
+        """Return the httpx client that sends: the same one in all threads."""
+        if self._client is not None:
+            return self._client
+        return self._clients.get("") or self._clients.setdefault(
+            "", httpx.Client(**self._arguments())
+        )
 
     def __enter__(self) -> Self:
         self.get_httpx_client().__enter__()
@@ -79,7 +98,10 @@ class Client:
         self.get_httpx_client().__exit__(*args)
 
     def set_async_httpx_client(self, async_client: httpx.AsyncClient) -> Self:
-        """Send with this httpx client. It replaces every other argument, `auth` and the timeout included."""
+        """Send with this httpx client. It replaces every other argument, `auth` and the timeout included.
+
+        From then on `with_headers`, `with_cookies` and `with_timeout` raise ValueError.
+        """
         self._async_client = async_client
         return self
 
@@ -122,7 +144,8 @@ class AuthenticatedClient(Client):
     """A `Client` that sends a token as `Authorization: Bearer TOKEN`.
 
     Args:
-        token: The token. It doesn't show in `repr`.
+        token: The token, in printable ASCII characters; anything else raises ValueError. It doesn't
+            show in `repr`.
         prefix: What to put in front of it, unless it is there.
         auth_header_name: The header it is sent in.
     """
@@ -130,6 +153,12 @@ class AuthenticatedClient(Client):
     token: str = field(repr=False)
     prefix: str = "Bearer"
     auth_header_name: str = "Authorization"
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.token, str):
+            raise ValueError(f"`token` must be a string, not {type(self.token).__name__}")
+        if not (self.token.strip() and self.token.isascii() and self.token.isprintable()):
+            raise ValueError("`token` must consist of printable ASCII characters, and not be empty")
 
     def _arguments(self) -> dict[str, Any]:
         arguments, token = super()._arguments(), self.token

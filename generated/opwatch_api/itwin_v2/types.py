@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, MutableMapping
 from typing import IO, Any, BinaryIO, Generic, Literal, TypeVar
+from urllib.parse import quote
 
 from attrs import define
 
@@ -57,4 +58,23 @@ def json_object(response: Any) -> dict[str, Any]:
     return body
 
 
-__all__ = ["UNSET", "File", "FileTypes", "RequestFiles", "Response", "Unset", "json_object"]
+def path_segment(name: str, value: Any) -> str:
+    """Return a value as one segment of a path; raise ValueError if it would lead to another path."""
+    if (text := str(value)) in ("", ".", ".."):
+        raise ValueError(f"`{name}` must not be empty, '.' or '..'")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise ValueError(f"`{name}` must not contain half a surrogate pair") from None
+
+
+__all__ = [
+    "UNSET",
+    "File",
+    "FileTypes",
+    "RequestFiles",
+    "Response",
+    "Unset",
+    "json_object",
+    "path_segment",
+]

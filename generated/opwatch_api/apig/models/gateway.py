@@ -160,7 +160,7 @@ class Gateway:
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
         from ..models.ip_details import IpDetails  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
 
         def _parse_id(data: object) -> None | str | Unset:
             if data is None:

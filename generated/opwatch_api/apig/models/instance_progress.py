@@ -100,7 +100,7 @@ class InstanceProgress:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        d = dict(src_dict)
+        d = {**src_dict}
 
         def _parse_progress(data: object) -> int | None | Unset:
             if data is None:

@@ -49,7 +49,7 @@ class IpDetails:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        d = dict(src_dict)
+        d = {**src_dict}
 
         def _parse_ip_address(data: object) -> None | str | Unset:
             if data is None:

@@ -76,7 +76,7 @@ class FinalMessageProgressEvent:
         from ..models.message_progress import MessageProgress  # noqa: PLC0415
         from ..models.processing_result import ProcessingResult  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
         ephemeral_message_id = d.pop("ephemeralMessageId")
 
         def _parse_action(data: object) -> MessageAction | str:

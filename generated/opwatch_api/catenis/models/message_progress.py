@@ -87,7 +87,7 @@ class MessageProgress:
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
         from ..models.processing_error import ProcessingError  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
         bytes_processed = d.pop("bytesProcessed")
 
         done = d.pop("done")

@@ -71,7 +71,7 @@ class MessageProgressData:
         from ..models.message_progress import MessageProgress  # noqa: PLC0415
         from ..models.processing_result import ProcessingResult  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
 
         def _parse_action(data: object) -> MessageAction | str:
             try:

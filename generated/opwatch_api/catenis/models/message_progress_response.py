@@ -46,7 +46,7 @@ class MessageProgressResponse:
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
         from ..models.message_progress_data import MessageProgressData  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
         status = d.pop("status")
 
         data = MessageProgressData.from_dict(d.pop("data"))

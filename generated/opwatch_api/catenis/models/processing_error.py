@@ -41,7 +41,7 @@ class ProcessingError:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        d = dict(src_dict)
+        d = {**src_dict}
         code = d.pop("code")
 
         message = d.pop("message")

@@ -50,7 +50,7 @@ class ProcessingResult:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        d = dict(src_dict)
+        d = {**src_dict}
         message_id = d.pop("messageId")
 
         def _parse_continuation_token(data: object) -> None | str | Unset:

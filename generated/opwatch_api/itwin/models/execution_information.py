@@ -114,7 +114,7 @@ class ExecutionInformation:
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
         from ..models.job_issue import JobIssue  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
 
         def _parse_submitted_date_time(data: object) -> datetime.datetime | None | str | Unset:
             if data is None:

@@ -127,7 +127,7 @@ class Job:
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
         from ..models.execution_information import ExecutionInformation  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
 
         def _parse_id(data: object) -> None | str | Unset:
             if data is None:

@@ -41,7 +41,7 @@ class JobProgressResponse:
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
         from ..models.job_progress import JobProgress  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
         job_progress = JobProgress.from_dict(d.pop("jobProgress"))
 
         job_progress_response = cls(

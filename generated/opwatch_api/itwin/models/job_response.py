@@ -41,7 +41,7 @@ class JobResponse:
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
         from ..models.job import Job  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
         job = Job.from_dict(d.pop("job"))
 
         job_response = cls(

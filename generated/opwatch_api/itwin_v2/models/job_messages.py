@@ -67,7 +67,7 @@ class JobMessages:
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
         from ..models.job_message import JobMessage  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
 
         def _parse_errors(data: object) -> list[JobMessage] | None | Unset:
             if data is None:

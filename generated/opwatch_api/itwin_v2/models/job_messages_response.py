@@ -41,7 +41,7 @@ class JobMessagesResponse:
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
         from ..models.job_messages import JobMessages  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
         messages = JobMessages.from_dict(d.pop("messages"))
 
         job_messages_response = cls(

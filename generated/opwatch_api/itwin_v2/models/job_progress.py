@@ -52,7 +52,7 @@ class JobProgress:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        d = dict(src_dict)
+        d = {**src_dict}
 
         def _parse_percentage(data: object) -> float | None | Unset:
             if data is None:

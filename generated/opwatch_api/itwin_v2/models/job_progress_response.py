@@ -59,7 +59,7 @@ class JobProgressResponse:
         from ..models.error import Error  # noqa: PLC0415
         from ..models.job_progress import JobProgress  # noqa: PLC0415
 
-        d = dict(src_dict)
+        d = {**src_dict}
         progress = JobProgress.from_dict(d.pop("progress"))
 
         def _parse_error(data: object) -> Error | None | Unset:

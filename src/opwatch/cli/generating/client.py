@@ -38,6 +38,9 @@ def generate_client(spec: Path, output: Path, home: Path) -> None:
     arguments = ["generate", "--path", str(spec), "--output-path", str(output), "--meta", "none"]
     arguments += ["--config", str(SETTINGS), "--custom-template-path", str(templates)]
     run("openapi_python_client", [*arguments, "--fail-on-warning"], home)
+    for model in output.glob("models/*.py"):  # dict() takes an empty array for an object
+        text = model.read_text("utf-8").replace("d = dict(src_dict)", "d = {**src_dict}")
+        model.write_text(text, "utf-8")
 
 
 def format_folder(folder: Path, home: Path, first_party: str) -> None:

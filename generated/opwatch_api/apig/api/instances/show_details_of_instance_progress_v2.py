@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ... import errors
 from ...models.error_response import ErrorResponse
 from ...models.instance_progress import InstanceProgress
-from ...types import Response, json_object
+from ...types import Response, json_object, path_segment
 
 if TYPE_CHECKING:
     import httpx
@@ -18,13 +17,17 @@ def build_request(
     project_id: str,
     instance_id: str,
 ) -> dict[str, Any]:
-    """Return the request as arguments of `httpx.Client.request`."""
+    """Return the request as arguments of `httpx.Client.request`.
+
+    Raises:
+        ValueError: If a value can't be a part of the path: an empty string, `.` or `..`.
+    """
 
     _kwargs: dict[str, Any] = {
         "method": "get",
         "url": "/v2/{project_id}/apigw/instances/{instance_id}/progress".format(
-            project_id=quote(str(project_id), safe=""),
-            instance_id=quote(str(instance_id), safe=""),
+            project_id=path_segment("project_id", project_id),
+            instance_id=path_segment("instance_id", instance_id),
         ),
     }
 

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ... import errors
 from ...models.error_response import ErrorResponse
 from ...models.message_progress_response import MessageProgressResponse
-from ...types import Response, json_object
+from ...types import Response, json_object, path_segment
 
 if TYPE_CHECKING:
     import httpx
@@ -17,12 +16,16 @@ if TYPE_CHECKING:
 def build_request(
     ephemeral_message_id: str,
 ) -> dict[str, Any]:
-    """Return the request as arguments of `httpx.Client.request`."""
+    """Return the request as arguments of `httpx.Client.request`.
+
+    Raises:
+        ValueError: If a value can't be a part of the path: an empty string, `.` or `..`.
+    """
 
     _kwargs: dict[str, Any] = {
         "method": "get",
         "url": "/messages/{ephemeral_message_id}/progress".format(
-            ephemeral_message_id=quote(str(ephemeral_message_id), safe=""),
+            ephemeral_message_id=path_segment("ephemeral_message_id", ephemeral_message_id),
         ),
     }
 

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ... import errors
 from ...models.error_response import ErrorResponse
 from ...models.job_messages_response import JobMessagesResponse
-from ...types import Response, json_object
+from ...types import Response, json_object, path_segment
 
 if TYPE_CHECKING:
     import httpx
@@ -17,12 +16,16 @@ if TYPE_CHECKING:
 def build_request(
     id: str,
 ) -> dict[str, Any]:
-    """Return the request as arguments of `httpx.Client.request`."""
+    """Return the request as arguments of `httpx.Client.request`.
+
+    Raises:
+        ValueError: If a value can't be a part of the path: an empty string, `.` or `..`.
+    """
 
     _kwargs: dict[str, Any] = {
         "method": "get",
         "url": "/jobs/{id}/messages".format(
-            id=quote(str(id), safe=""),
+            id=path_segment("id", id),
         ),
     }
 
