@@ -146,6 +146,7 @@ class _HttpxAuth(httpx.Auth):
     def sync_auth_flow(
         self, request: httpx.Request
     ) -> Generator[httpx.Request, httpx.Response, None]:
+        _check_body(request, httpx.SyncByteStream, "must not be async in a blocking client")
         request.read()
         with closing(self._steps(request, self._io)) as steps:
             response = None
@@ -162,6 +163,7 @@ class _HttpxAuth(httpx.Auth):
     async def _async_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        _check_body(request, httpx.AsyncByteStream, "must be async in an async client")
         await request.aread()
         with closing(self._steps(request, self._async_io)) as steps:
             response = None
@@ -258,6 +260,11 @@ class _AsyncFlow(AsyncGenerator[httpx.Request, httpx.Response]):
             with suppress(Exception):
                 await self._flow.athrow(cause)
         await self._flow.aclose()
+
+
+def _check_body(request: httpx.Request, kind: type, problem: str) -> None:
+    if not isinstance(request.stream, kind):
+        raise ConfigurationError(problem, argument="content")
 
 
 def _next(steps: Generator[Any, Any, None], response: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -253,6 +253,27 @@ def test_a_body_in_parts_is_sent_again() -> None:
     with server.client(httpx_auth(oauth())) as client:
         assert client.post("/things", content=iter([b"in ", b"parts"])).status_code == 200
     assert sent == [("Bearer first", b"in parts"), ("Bearer second", b"in parts")]
+
+
+def test_a_body_of_the_other_kind_is_refused() -> None:
+    """An async body in a blocking client, and a blocking one in an async client, say so."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"part"
+
+    async def main() -> None:
+        transport = server.transport
+        async with httpx.AsyncClient(transport=transport, auth=httpx_auth(oauth())) as client:
+            await client.post(f"{SERVICE}/things", content=iter([b"part"]))
+
+    server = Server(token("first"), reply(200))
+    with server.client(httpx_auth(oauth())) as client:
+        with pytest.raises(ConfigurationError, match="`content` must not be async in a blocking"):
+            client.post("/things", content=parts())
+        with pytest.raises(ConfigurationError, match="`content` must be async in an async client"):
+            asyncio.run(main())
+        assert server.requests == []
+        assert client.post("/things", data={"a": "b"}).status_code == 200
 
 
 def test_a_response_is_not_read() -> None:
