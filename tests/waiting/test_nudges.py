@@ -1,8 +1,6 @@
 """Nudges: one poll ahead of the schedule, whoever sends them and whenever; the answer decides."""
 
-import json
 import threading
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +15,6 @@ from opwatch.errors import ConfigurationError, JobGone, Unavailable, WaitStalled
 from opwatch.testing import FakeClock, Script, reply
 
 MINUTE = Schedule((60,), jitter=0)
-MINUTES = Schedule((600,), jitter=0)
 
 
 def state(name: str, percentage: int = 0) -> Any:
@@ -188,34 +185,15 @@ def test_a_nudge_during_a_poll_is_kept(backend: str | None) -> None:
     assert [sent.time for sent in script.sent] == [0, 0]
 
 
-PAUSED = reply(200, {"jobProgress": {"state": "Active"}}, {"Retry-After": "300"})
-BUSY = reply(503, {"error": {"code": "ServiceUnavailable"}}, {"Retry-After": "300"})
-
-
-@pytest.mark.parametrize(("first", "polled"), [(ACTIVE, 100), (PAUSED, 300), (BUSY, 300)])
-@pytest.mark.parametrize("again", [1, 2])
-def test_a_nudge_reaches_a_resumed_wait(first: Any, polled: int, again: int) -> None:
-    """In its first delay too, but never before the service wants to be polled again."""
-    with Agenda() as clock, Script(Service(clock, j={0: first, 1: SUCCESS})) as script:
-        token = ITwin("a made-up token").start("j", timeout=3600, schedule=MINUTES).token
-        for _ in range(again):
-            client = ITwin("a made-up token")
-            token = client.step(token).token  # too early: it sends nothing
+def test_a_resumed_wait_is_not_nudged_before_its_token_is_due() -> None:
+    """A token doesn't say whether the service or the schedule set the time."""
+    paused = reply(200, {"jobProgress": {"state": "Active"}}, {"Retry-After": "300"})
+    with Agenda() as clock, Script(Service(clock, j={0: paused, 1: SUCCESS})) as script:
+        client = ITwin("a made-up token")
+        token = client.start("j", timeout=3600).token
         clock.at(100, lambda: client.nudge("j"))
         client.resume(token)
-    assert [sent.time for sent in script.sent] == [0, polled]
-
-
-def test_a_nudge_of_a_wait_that_was_resumed_from_an_older_token() -> None:
-    """It doesn't say whether the service or the schedule set the time, so that isn't moved."""
-    with Agenda() as clock, Script(Service(clock, j={0: ACTIVE, 1: SUCCESS})) as script:
-        client = ITwin("a made-up token")
-        fields = json.loads(client.start("j", timeout=3600, schedule=MINUTES).token)
-        del fields["sum"], fields["held_until"]
-        written = json.dumps(fields, sort_keys=True)
-        clock.at(100, lambda: client.nudge("j"))
-        client.resume(json.dumps(fields | {"sum": f"{zlib.crc32(written.encode()):08x}"}))
-    assert [sent.time for sent in script.sent] == [0, 600]
+    assert [sent.time for sent in script.sent] == [0, 300]
 
 
 def test_a_watch_can_be_nudged_itself() -> None:

@@ -100,7 +100,8 @@ class Core(Generic[W]):
         name = self._session.service.name
         job_id, state = polling.load(token, service=name, now=clock.now(), epoch=epoch)
         job_id = self._session.check_id(job_id)
-        return Run(self._session, clock, job_id, state, on_event, resumed=True)
+        # The due time may be one that the service asked for.
+        return Run(self._session, clock, job_id, state, state.due, on_event, resumed=True)
 
     def nudge(self, job_id: str) -> None:
         """Poll a job now, ahead of the schedule, in each wait of this client for it.

@@ -222,8 +222,6 @@ class PollState(NamedTuple):
     """Failed polls in a row."""
     polls: int = 0
     """Polls made."""
-    held_until: float = -math.inf
-    """The earliest time at which a poll may be sent, even if it is due or a nudge comes."""
 
 
 class Event(enum.Enum):
@@ -311,8 +309,7 @@ def advance(
     elif event.over and verdict is not Verdict.WAIT:
         verdict = Verdict.ENDED
     due, polls = _cut(due, plan.deadline), state.polls + 1
-    found = PollState(plan, due, step + 1, held, marker, phase, changed, failures, polls)
-    return found._replace(held_until=state.held_until), verdict
+    return PollState(plan, due, step + 1, held, marker, phase, changed, failures, polls), verdict
 
 
 def advance_nudged(
@@ -334,8 +331,7 @@ def unanswered(state: PollState, now: float, jitter: float = 0.0) -> PollState:
     """
     still, _ = advance(state, Trouble(transient=True), now, jitter)
     moved = begin(state.plan, now, delay=state.plan.schedule.delays[0])
-    due = max(still.due, moved.due)
-    return state._replace(due=due, held_until=max(due, state.held_until))
+    return state._replace(due=max(still.due, moved.due))
 
 
 def classify(state: PollState, event: Reading | Trouble, now: float) -> Event:
@@ -455,8 +451,7 @@ def dump(state: PollState, *, service: str, job_id: str, now: float, epoch: floa
         "service": service,
         "job": job_id,
         "at": _number(math.floor(epoch * 1e6) / 1e6),
-        "due": wall(max(state.due, state.held_until)),
-        "held_until": wall(state.held_until) if state.held_until > now else None,
+        "due": wall(state.due),
         "deadline": None if plan.deadline is None else wall(plan.deadline),
         "changed": wall(state.changed),
         "rung": state.rung,
@@ -490,14 +485,12 @@ def load(token: str, *, service: str, now: float, epoch: float) -> tuple[str, Po
 
     schedule = Schedule(fields["delays"], fields["restart"], fields["jitter"])
     deadline, phase = fields["deadline"], fields["phase"]
-    held_until = fields.get("held_until", fields["due"])  # which may be what the service asked for
     ends = None if deadline is None else here(deadline)
     return fields["job"], PollState(
         Plan(schedule, ends, fields["stall"], fields["failures_max"]),
         due=here(fields["due"]),
         changed=here(fields["changed"]),
         phase=None if phase is None else Phase(phase),
-        held_until=-math.inf if held_until is None else here(held_until),
         **{name: fields[name] for name in ("rung", "held", "marker", "failures", "polls")},
     )
 
@@ -528,7 +521,6 @@ _CHECKS: dict[str, Check] = {
     "job": _is_text,
     "at": _is_time,
     "due": _is_time,
-    "held_until": _or_none(_is_time),
     "deadline": _or_none(_is_time),
     "changed": _is_time,
     "rung": _is_count,
@@ -543,8 +535,6 @@ _CHECKS: dict[str, Check] = {
     "stall": _or_none(_is_delay),
     "failures_max": lambda value: _is_count(value) and value != 0,
 }
-_ADDED = {"held_until"}
-"""What tokens of 0.1 don't have."""
 
 
 def _fields(token: str) -> dict[str, Any]:
@@ -559,7 +549,7 @@ def _fields(token: str) -> dict[str, Any]:
         problem = f"has version {fields['v']}; this opwatch reads version {TOKEN_VERSION}"
         raise NewerVersion(problem, argument="token", advice=NEWER)
     for name, check in _CHECKS.items():
-        if not check(fields[name]) if name in fields else name not in _ADDED:
+        if name not in fields or not check(fields[name]):
             raise _bad_token(f"is damaged: {name!r} is {fields.get(name)!r:.60}")
     if fields.pop("sum", None) != _checksum(fields):
         raise _bad_token("is damaged: its checksum doesn't match")

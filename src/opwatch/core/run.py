@@ -74,7 +74,7 @@ class Run(Generic[W]):
     """The wait for one job."""
 
     __slots__ = (
-        *("__weakref__", "_began", "_clock", "_is_ahead", "_is_nudged", "error"),
+        *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error"),
         *("has_started", "is_over", "job_id", "last", "on_event", "over", "resumed", "sending"),
         *("session", "span", "state", "trouble", "wake"),
     )
@@ -85,12 +85,15 @@ class Run(Generic[W]):
         clock: Clock,
         job_id: str,
         state: PollState,
+        held_until: float = -math.inf,
         on_event: Callable[[Event[W]], Any] | None = None,
         *,
         resumed: bool = False,
     ) -> None:
         self.session = session
         self._clock = clock
+        self._held_until = held_until
+        """The earliest time at which the next poll may be sent, even if it is due."""
         self._is_nudged = False
         """Whether a nudge came after the latest poll began."""
         self._is_ahead = False
@@ -126,18 +129,18 @@ class Run(Generic[W]):
     def due(self) -> float:
         """When the next poll is due: by the schedule or, once until then, by a nudge."""
         is_now = self._is_nudged and not self._is_ahead
-        return self.state.held_until if is_now else self._scheduled
+        return self._held_until if is_now else self._scheduled
 
     @property
     def _scheduled(self) -> float:
-        return max(self.state.due, self.state.held_until)
+        return max(self.state.due, self._held_until)
 
     @property
     def token(self) -> str:
         """The token that resumes the wait, in this process or another."""
         now = self._clock.now()  # before the other clock: otherwise a poll would be early
         return polling.dump(
-            self.state,
+            self.state._replace(due=self._scheduled),
             service=self.session.service.name,
             job_id=self.job_id,
             now=now,
@@ -286,7 +289,7 @@ class Run(Generic[W]):
         """Poll no earlier, and at the deadline at the latest."""
         deadline = self.state.plan.deadline
         until = until if deadline is None else min(until, deadline)
-        self.state = self.state._replace(held_until=max(self.state.held_until, until))
+        self._held_until = max(self._held_until, until)
 
     def _advance(
         self, event: Reading | Trouble, now: float, jitter: float, error: OpwatchError | None = None
