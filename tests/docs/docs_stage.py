@@ -25,7 +25,7 @@ from opwatch.net.asynchronous import AsyncIo, AsyncTransport
 from opwatch.net.blocking import Transport
 from opwatch.net.connection import Io
 from opwatch.net.message import Answer, Request
-from opwatch.net.websocket import InterruptibleIo, WebSocket
+from opwatch.net.websocket import StoppableIo, WebSocket
 from opwatch.testing import FakeClock
 
 if TYPE_CHECKING:  # every process that a page starts imports this file, and needs no server
@@ -111,16 +111,16 @@ class _AsyncRerouted(AsyncTransport):
         return await super().request(rerouted(request), end)
 
 
-class _InterruptibleIo(InterruptibleIo):
+class _StoppableIo(StoppableIo):
     async def addresses(self, host: str, port: int, until: float) -> list[Any]:
         return await super().addresses(*_there(host, port), until)
 
 
 class _ReroutedSocket(WebSocket):
-    open_io = _InterruptibleIo
+    open_io = _StoppableIo
 
-    def __init__(self, settings: Any, request: Request, subprotocol: str, end: float) -> None:
-        super().__init__(settings, rerouted(request), subprotocol, end)
+    def __init__(self, settings: Any, request: Request, *how: Any) -> None:
+        super().__init__(settings, rerouted(request), *how)
 
 
 def _websocket(settings: Any) -> Any:

@@ -33,7 +33,7 @@ _WRITE_TIMEOUT = 10.0  # seconds; what is written is short
 T = TypeVar("T")
 
 
-class _Io(Io):
+class StoppableIo(Io):
     """Waits for a socket, and looks now and then whether it is to stop.
 
     It also stops at the end of the time if the socket is ready, since a server may send for ever.
@@ -51,6 +51,8 @@ class _Io(Io):
 
 class WebSocket:
     """An open WebSocket, for one thread. Another ends what it waits for, through `is_over`."""
+
+    open_io = StoppableIo
 
     def __init__(
         self,
@@ -72,7 +74,8 @@ class WebSocket:
         self._frames = WSConnection(ConnectionType.CLIENT)
         self._events: deque[Any] = deque()
         self._text, self._length = "", 0
-        self._connection = run(connect, _Io(is_over), to, context, proxy.find(to), end)
+        io = self.open_io(is_over)
+        self._connection = run(connect, io, to, context, proxy.find(to), end)
         fork.watch(self)
         try:
             self._send(events.Request(to.host, request.target, [], headers, [subprotocol]))
