@@ -22,6 +22,7 @@ from opwatch.errors import (
     WaitCancelled,
     WaitTimeout,
 )
+from opwatch.events import Polled
 from opwatch.net.asynchronous import AsyncTransport
 from opwatch.net.message import Answer
 from opwatch.progress import Phase
@@ -828,3 +829,78 @@ def test_no_more_requests_than_places_are_under_way(backend, clock):
     anyio.run(main, backend=backend)
     assert max(most) == 7
     assert len(most) == 100
+
+
+# --- on_event -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closes", ["the client", "the iterator"])
+def test_on_event_may_close_what_called_it(backend, clock, closes):
+    """The poll that it is part of isn't waited for, nor are others whose `on_event` does so too."""
+
+    async def main():
+        with script(a=[ACTIVE, SUCCESS], b=[ACTIVE, SUCCESS]):
+            client = AsyncITwin("a made-up token", schedule=MINUTE)
+        together, closed = anyio.Event(), []
+
+        async def close(event):
+            if isinstance(event, Polled):
+                closed.append(event.job_id)
+                if set(closed) == {"a", "b"}:
+                    together.set()
+                await together.wait()  # both close while the other is in flight
+                await (client if closes == "the client" else many).aclose()
+
+        many = client.watch_many(["a", "b"], timeout=None, on_event=close)
+        with anyio.fail_after(30):
+            phases = [progress.phase async for progress in many]
+        if closes == "the client":
+            assert phases.count(Phase.SUCCEEDED) == 2
+        else:
+            assert phases in ([], [Phase.RUNNING])
+            assert set(many.tokens) == {"a", "b"}
+
+    anyio.run(main, backend=backend)
+
+
+class Leave(BaseException):
+    """What no code expects."""
+
+
+@pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError, GeneratorExit, Leave])
+def test_an_exception_of_on_event_comes_out_of_the_iterator(backend, clock, kind):
+    """Whatever it is: none is lost in the task of a poll, and none ends an event loop."""
+
+    def on_event(event):
+        if isinstance(event, Polled):
+            raise kind
+
+    async def main():
+        with script(a=[ACTIVE, SUCCESS]):
+            client = AsyncITwin("a made-up token")
+        many = client.watch_many(["a"], timeout=None, on_event=on_event)
+        assert (await anext(many)).phase is Phase.RUNNING
+        with pytest.raises(kind):
+            await anext(many)
+        assert [progress.phase async for progress in many] == [Phase.SUCCEEDED]
+
+    anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
+@pytest.mark.parametrize("way", ["watch", "watch_many"])
+def test_an_exception_of_on_event_does_not_look_like_the_end(backend, clock, way, kind):
+    """One that would end the loop of the caller is a RuntimeError, as in a generator."""
+
+    def on_event(event):
+        raise kind
+
+    async def main():
+        with script(a=[SUCCESS, SUCCESS]):
+            client = AsyncITwin("a made-up token")
+        jobs = "a" if way == "watch" else ["a"]
+        with pytest.raises(RuntimeError, match=kind.__name__):
+            async for _ in getattr(client, way)(jobs, timeout=None, on_event=on_event):
+                pass
+
+    anyio.run(main, backend=backend)

@@ -149,7 +149,7 @@ async def start(run: Run[W]) -> None:
 async def tell(run: Run[W], events: Callable[..., list[Event[W]]], *brought: Any) -> None:
     """Log and measure what happened, and call `on_event` if there is one.
 
-    A callback that raises isn't called again.
+    A callback that raises isn't called again, unless it was cancelled.
     """
     listens = run.on_event is not None or logger.isEnabledFor(logging.INFO)
     if not (listens or telemetry.is_loaded()):
@@ -162,9 +162,24 @@ async def tell(run: Run[W], events: Callable[..., list[Event[W]]], *brought: Any
         try:
             if run.on_event is not None and inspect.isawaitable(done := run.on_event(event)):
                 await done
-        except BaseException:
-            run.on_event = None
+        except BaseException as error:
+            if not is_cancellation(error):
+                run.on_event = None
+            if isinstance(error, StopAsyncIteration):  # it would end the caller's loop
+                raise RuntimeError("on_event raised StopAsyncIteration") from error
             raise
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Return whether the running task is being cancelled; a `CancelledError` may be the user's."""
+    import asyncio
+
+    if not isinstance(error, asyncio.CancelledError):
+        return type(error).__module__.startswith("trio.") and type(error).__name__ == "Cancelled"
+    with suppress(RuntimeError):  # on trio
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return False
 
 
 def blocking(coroutine: Coroutine[Any, Any, T]) -> T:

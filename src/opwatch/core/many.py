@@ -19,7 +19,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from opwatch.core.loop import Io, blocking, poll, running_loop, soon, start, tell
+from opwatch.core.loop import (
+    Io,
+    blocking,
+    is_cancellation,
+    poll,
+    running_loop,
+    soon,
+    start,
+    tell,
+)
 from opwatch.core.nudges import Either, nobody
 from opwatch.core.polling import checked
 from opwatch.core.run import Run
@@ -28,6 +37,9 @@ from opwatch.progress import Progress
 
 W = TypeVar("W")
 logger = logging.getLogger("opwatch")
+
+_within: contextvars.ContextVar[Any] = contextvars.ContextVar("_within", default=None)
+"""Set once the poll that this code runs in has ended; None outside of polls."""
 
 
 class Many(Generic[W]):
@@ -211,20 +223,26 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         return progress
 
     async def aclose(self) -> None:
-        """End the iteration and give up the polls in flight; `.tokens` resumes the waits."""
+        """End the iteration and give up the polls in flight; `.tokens` resumes the waits.
+
+        Return when they have ended; from `on_event`, which is part of a poll, return at once.
+        """
         self._is_closed = True
         await self.give_up()
 
     async def give_up(self) -> None:
         import anyio
 
-        given_up = dict(self._in_flight)
+        mine = _within.get()
+        given_up = {scope: ended for scope, (ended, _) in self._in_flight.items()}
         if given_up and running_loop() is self._loop:
             with anyio.CancelScope(shield=True):
-                for scope in given_up:
-                    scope.cancel()
-                for ended, _ in given_up.values():
-                    await ended.wait()
+                for scope, ended in given_up.items():
+                    if ended is not mine:
+                        scope.cancel()
+                if mine is None or mine.is_set():  # two polls would wait for each other
+                    for ended in given_up.values():
+                        await ended.wait()
 
     def _forget(self) -> None:
         import anyio
@@ -262,10 +280,13 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         return False
 
     async def _attempt(self, run: Run[W], scope: Any) -> None:
+        _within.set(self._in_flight[scope][0])
         try:
             with scope:
                 await self._poll(run)
-        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
+        except BaseException as error:
+            if is_cancellation(error):
+                raise
             self._broken.append(error)  # for the iterator
 
     def _land(self, run: Run[W], scope: Any) -> None:
