@@ -1,14 +1,15 @@
 """OpenTelemetry, if the program has loaded it: a span for each wait and each request, and metrics.
 
 Nothing is imported before the program itself has imported `opentelemetry.trace`, which it does to
-configure it; until then, each call here costs one look into `sys.modules`. Attributes follow the
-semantic conventions for HTTP clients. No span contains a header, a body or a query string.
+configure it; until then, each call here costs one look into `sys.modules`. Nothing that is raised
+there ends a wait. Attributes follow the semantic conventions for HTTP clients. No span contains
+a header, a body or a query string.
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType, TracebackType
@@ -45,7 +46,11 @@ _instruments = lru_cache(maxsize=1)(_Instruments)
 
 def _loaded() -> _Instruments | None:
     trace = sys.modules.get("opentelemetry.trace")
-    return None if trace is None else _instruments(trace)
+    if trace is None or getattr(trace.__spec__, "_initializing", False):
+        return None  # another thread is importing it
+    with suppress(Exception):
+        return _instruments(trace)
+    return None
 
 
 def is_loaded() -> bool:
@@ -55,8 +60,13 @@ def is_loaded() -> bool:
 
 def note(event: Event[Any], span: Any) -> Any:
     """Take an event of a wait; return the wait's span, which `Started` begins and `Ended` ends."""
-    if (found := _loaded()) is None:
-        return span
+    if (found := _loaded()) is not None:
+        with suppress(Exception):
+            return _note(found, event, span)
+    return span
+
+
+def _note(found: _Instruments, event: Event[Any], span: Any) -> Any:
     about = {"opwatch.service": event.service}
     if isinstance(event, Started):
         attributes = about | {"opwatch.job_id": event.job_id, "opwatch.resumed": event.resumed}
@@ -134,16 +144,19 @@ class _Traced(_Untraced):
         traceback: TracebackType | None,
     ) -> None:
         wrong = None if kind is None else kind.__name__
-        if self.status is not None:
-            self._span.set_attribute("http.response.status_code", self.status)
-            wrong = str(self.status) if self.status >= 400 else None
-        if wrong is not None:
-            self._span.set_attribute("error.type", wrong)
-            self._span.set_status(self._found.trace.StatusCode.ERROR)
-        self._span.end()
+        with suppress(Exception):
+            if self.status is not None:
+                self._span.set_attribute("http.response.status_code", self.status)
+                wrong = str(self.status) if self.status >= 400 else None
+            if wrong is not None:
+                self._span.set_attribute("error.type", wrong)
+                self._span.set_status(self._found.trace.StatusCode.ERROR)
+            self._span.end()
 
 
 def request(request: Request) -> _Untraced:
     """Return the context manager that a request is sent in."""
-    found = _loaded()
-    return _UNTRACED if found is None else _Traced(found, request)
+    if (found := _loaded()) is not None:
+        with suppress(Exception):
+            return _Traced(found, request)
+    return _UNTRACED

@@ -89,6 +89,33 @@ with FakeClock(), Script({"/progress": [reply(200, data)]}):
 print(json.dumps(found()))
 """
 
+WHILE_IT_IS_IMPORTED = """
+import sys
+points = []
+class Importing:  # what another thread would meet between two lines of the module
+    def find_spec(self, name, *more):
+        if "opentelemetry.trace" in sys.modules:
+            sys.meta_path.remove(self)
+            with FakeClock(), Script({"/progress": [active(1), SUCCESS]}):
+                points.append(ITwin("made-up").wait("j1", timeout=3600).phase)
+            sys.meta_path.insert(0, self)
+sys.meta_path.insert(0, Importing())
+from opentelemetry import trace
+print(len(points) > 0 and set(points))
+"""
+RAISES = """
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry import trace
+class Raises(SpanProcessor):
+    def on_start(self, *arguments, **more): raise LookupError
+    def on_end(self, span): raise LookupError
+    if END: del on_start
+trace.set_tracer_provider(TracerProvider())
+trace.get_tracer_provider().add_span_processor(Raises())
+with FakeClock(), Script({"/progress": [active(1), DOWN, SUCCESS]}):
+    print(ITwin("made-up").wait("j1", timeout=3600).phase)
+"""
+
 
 def run(*code: str) -> str:
     """What a program prints, in a process of its own."""
@@ -165,3 +192,14 @@ def test_nothing_is_imported_for_a_program_without_it() -> None:
     code = "import sys\n" + JOBS + WAIT.replace("print(json.dumps(found()))", "")
     printed = run(code, "print([name for name in sys.modules if 'opentelemetry' in name])")
     assert printed == "[]\n"
+
+
+def test_a_module_that_is_being_imported_is_not_used() -> None:
+    """A wait beside a thread that imports OpenTelemetry isn't traced, and goes on."""
+    assert run(JOBS, WHILE_IT_IS_IMPORTED) == "{<Phase.SUCCEEDED: 'succeeded'>}\n"
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_a_processor_that_raises_ends_no_wait(*, end: bool) -> None:
+    """Whether it raises at the start of a span or at its end."""
+    assert run(JOBS, f"END = {end}", RAISES) == "succeeded\n"
