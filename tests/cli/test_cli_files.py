@@ -16,6 +16,7 @@ from cli_tools import ANY_RUN, LIMIT, Run, Running, environment, run_apart
 
 from opwatch.cli.state import StateFile
 from opwatch.cli.values import load_environment
+from opwatch.errors import ConfigurationError
 from opwatch.simulator import Frame, Polls, Simulator
 
 JOB = ("itwin", "j1")
@@ -85,6 +86,28 @@ def test_an_id_that_cannot_be_one(run: Run, tmp_path: Path) -> None:
     assert run("watch", "--state", path).code == 2
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + "garbage",
+        lambda text: text + "garbage\n",
+        lambda text: text.rstrip() + "garbage",
+        lambda text: text.rstrip() + '{"service": "itwin", "job_id": "j1", "stopped": "gone"}',
+        lambda text: text.replace(": 1,", ": true,", 1),
+        lambda text: text.replace(": 1,", ": 1.0,", 1),
+    ],
+)
+def test_a_file_that_opwatch_did_not_write(
+    run: Run, tmp_path: Path, change: Callable[[str], str]
+) -> None:
+    """Text behind the object that is no line of opwatch, or a version that is no integer."""
+    path = state_of(tmp_path / "state", entry(answer=ANSWER))
+    path.write_text(change(path.read_text("utf-8") + "\n"), "utf-8")
+    done = run("watch", "--state", path)
+    assert (done.code, done.out) == (2, "")
+    assert f"damaged state file {path}" in done.err
+
+
 # --- one state file, one run ----------------------------------------------------------------------
 
 
@@ -106,6 +129,17 @@ def test_a_second_run_is_refused(real_sim: Simulator, tmp_path: Path) -> None:
         first.send(signal.SIGINT)
         assert first.end().code == 130
     assert StateFile(path).tokens.keys() == {JOB}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a renamed file can't be locked elsewhere")
+def test_two_runs_that_begin_at_once(tmp_path: Path) -> None:
+    """The second one to create a state file is told that it is in use."""
+    path = tmp_path / "state"
+    first, second = StateFile(path), StateFile(path)
+    first.write()
+    with pytest.raises(ConfigurationError, match="is in use by another run of opwatch; stop that"):
+        second.write()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_run_that_was_killed_leaves_no_lock(real_sim: Simulator, tmp_path: Path) -> None:
@@ -263,6 +297,45 @@ def test_a_report_and_a_new_state_file(run: Run, sim: Simulator, tmp_path: Path)
     assert not one.exists()
 
 
+@pytest.mark.parametrize("way", ["itself", "link", "hard link", "dots"])
+@pytest.mark.parametrize("option", ["--state", "--report"])
+def test_nothing_overwrites_the_spec(run: Run, tmp_path: Path, option: str, way: str) -> None:
+    """An option that names the file of `--spec` is refused, by whatever path."""
+    spec = tmp_path / "spec"
+    spec.write_text("openapi: 3.1.0\n", "utf-8")
+    done = run("watch", "--spec", spec, option, ways_to(spec, way), "p1")
+    assert (done.code, done.out) == (2, "")
+    assert "would overwrite the spec; use another file" in done.err
+    assert spec.read_text("utf-8") == "openapi: 3.1.0\n"
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+@pytest.mark.parametrize("command", ["watch", "report"])
+def test_a_page_does_not_overwrite_a_standard_stream(
+    run: Run, sim: Simulator, tmp_path: Path, command: str, stream: str
+) -> None:
+    """`opwatch report - -o F < F` and `opwatch watch --report F > F` lose nothing."""
+    sim.add("itwin", "j1", [Frame("succeeded")])
+    path = tmp_path / "events"
+    events = run("watch", "--json", "itwin", "j1").out
+    path.write_text(events, "utf-8")
+    words = ["report", "-", "-o"] if command == "report" else ["watch", "itwin", "j1", "--report"]
+    with path.open("r+", encoding="utf-8") as file:
+        streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        streams[stream] = file
+        begun = subprocess.Popen(
+            [*ANY_RUN, *words, str(path)], env=environment(sim.environ), text=True, **streams
+        )
+        out, err = begun.communicate(None if stream == "stdin" else events, timeout=LIMIT)
+    problem = f"would overwrite what {stream} is redirected to; use another file"
+    assert begun.returncode == 2
+    if stream == "stderr":  # a line in place of the first one: only the message was written
+        assert problem in path.read_text("utf-8")
+    else:
+        assert (out or "", path.read_text("utf-8")) == ("", events)
+        assert problem in err
+
+
 def test_a_state_file_does_not_overwrite_the_env_file(
     run: Run, sim: Simulator, secrets: Path
 ) -> None:
@@ -285,6 +358,34 @@ def test_a_page_does_not_overwrite_its_events(
     assert (done.code, done.out) == (2, "")
     assert "would overwrite the events" in done.err
     assert events.read_bytes() == before
+
+
+# --- files without an end -------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a file system with holes")
+@pytest.mark.parametrize("words", [("watch", "--state"), ("report",)])
+def test_a_file_that_is_too_large(run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """One line says so, before it fills the memory."""
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(256 * 1024**2 + 1)
+    done = run(*words, path)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith(f"{path} is larger than 256 MiB\n")
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs /dev/zero and named pipes")
+def test_devices_and_pipes(run: Run, sim: Simulator, tmp_path: Path) -> None:
+    """What has no end is read up to a limit, and no pipe without a reader is waited for."""
+    sim.add("itwin", "j1", [Frame("succeeded")])
+    assert "larger than 256 MiB" in run("report", "/dev/zero", "-o", tmp_path / "page").err
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    done = run("watch", "itwin", "j1", "--report", pipe)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"opwatch: the report {pipe} is not a regular file\n"
 
 
 # --- paths that can't be --------------------------------------------------------------------------

@@ -299,3 +299,21 @@ def test_a_job_that_was_gone_at_once() -> None:
     found = drawn(event("start"), ended("gone", 0, error=error))
     assert "itwin j1 gone no such job" in found.text
     assert found.count("svg") == drawn().count("svg")
+
+
+@pytest.mark.parametrize("evil", ["\x1b[2J", "a\x9bb", "a\u202eb"])
+def test_nothing_in_the_events_reaches_the_terminal_raw(
+    run: Run, sim: Simulator, tmp_path: Path, evil: str
+) -> None:
+    """`-o -` prints the page: whatever field of an event holds a control character."""
+    failed = Frame("failed", fault=Fault("E", "no"))
+    sim.add("itwin", "j1", Polls([Frame("running", percent=1), failed]))
+    lines = [json.loads(line) for line in run("watch", "--json", "itwin", "j1").lines]
+    path = tmp_path / "events"
+    for field in [name for name in lines[-1] if name not in ("v", "time")]:
+        value = {"code": evil, "message": evil} if field in ("fault", "error") else evil
+        path.write_text("\n".join(json.dumps(line | {field: value}) for line in lines), "utf-8")
+        done = run("report", path, "-o", "-")
+        assert done.code == 0
+        assert [line for line in done.lines if not line.isprintable()] == []
+        assert "&#8238;" not in done.out

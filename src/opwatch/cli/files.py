@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from opwatch.errors import ConfigurationError, OpwatchError
 
 Named = tuple[str, Path | None]
 """What the user calls a file ("the state file"), and its path."""
+LARGEST = 256 * 1024 * 1024
+"""The most bytes that are read: a device has no end."""
 
 
 @contextmanager
@@ -24,11 +30,27 @@ def refused(doing: str, path: Path) -> Iterator[None]:
         raise ConfigurationError(f"can't {doing} {path}: {why}") from None
 
 
+def limited(file: BinaryIO, what: str) -> bytes:
+    """Return the content of a file; raise `ConfigurationError` if it is over `LARGEST`."""
+    content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ConfigurationError(f"{what} is larger than {LARGEST // 1024**2} MiB")
+    return content
+
+
 def check_target(option: str, path: Path | None, *others: Named) -> None:
-    """Raise `ConfigurationError` if the file to write is one of the others, by any path."""
-    for what, other in others:
-        if path is not None and other is not None and is_same(path, other):
-            raise ConfigurationError(f"{option} {path} would overwrite {what}; use another file")
+    """Raise `ConfigurationError` if the file to write is one of the others, or a standard
+    stream, by any path."""
+    if path is None:
+        return
+    found = [what for what, other in others if other is not None and is_same(path, other)]
+    for what in ("stdin", "stdout", "stderr"):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or no file at all
+            stream = os.fstat(getattr(sys, what).fileno())
+            if stat.S_ISREG(stream.st_mode) and os.path.samestat(stream, path.stat()):
+                found.append(f"what {what} is redirected to")
+    if found:
+        raise ConfigurationError(f"{option} {path} would overwrite {found[0]}; use another file")
 
 
 def is_same(one: Path, other: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from opwatch import exits
-from opwatch.cli.files import check_target, refused
+from opwatch.cli.files import check_target, limited, refused
 from opwatch.errors import ConfigurationError
 from opwatch.events import VERSION
 from opwatch.reading import number, parse_time
@@ -35,8 +35,8 @@ def write(source: Path, output: Path | None) -> int:
             raise ConfigurationError("--output is required if EVENTS is standard input")
         found = read(_decoded(_standard_input()), "standard input")
     else:
-        with refused("read", source):
-            content = source.read_bytes()
+        with refused("read", source), source.open("rb") as file:
+            content = limited(file, str(source))
         found = read(_decoded(content), str(source))
     if not found:
         raise ConfigurationError(f"{source} contains no events of opwatch watch --json")
@@ -55,7 +55,7 @@ def _standard_input() -> bytes:
     if sys.stdin is None:
         raise ConfigurationError("standard input is closed")
     try:
-        return sys.stdin.buffer.read()
+        return limited(sys.stdin.buffer, "standard input")
     except OSError as error:
         raise ConfigurationError(f"can't read standard input: {error.strerror}") from None
 
@@ -109,7 +109,7 @@ class Point:
 
     @property
     def kind(self) -> str:
-        return str(self.fields["event"])
+        return printable(self.fields["event"])
 
     def number(self, name: str) -> float | None:
         value = self.fields.get(name)

@@ -22,7 +22,7 @@ import click
 from opwatch import bars, exits
 from opwatch.cli import complain, values
 from opwatch.cli.clients import asynchronous
-from opwatch.cli.files import Named, check_target
+from opwatch.cli.files import Named, check_target, refused
 from opwatch.cli.lines import JsonLines, Lines, Quiet
 from opwatch.cli.signals import ending_signals
 from opwatch.cli.state import StateFile
@@ -65,11 +65,11 @@ def run(
     for option, path in (("--state", state), ("--report", report)):
         if str(path) == "-":
             raise click.UsageError(f"{option} must be a file name, not '-'")
+    read: tuple[Named, ...] = ("the env file", env_file), ("the spec", spec)
+    check_target("--state", state, *read)
+    check_target("--report", report, *read, ("the state file", state))
     if spec is not None:
         words = values.of_spec(spec, words)
-    env: Named = ("the env file", env_file)
-    check_target("--state", state, env)
-    check_target("--report", report, env, ("the state file", state))
     kept = StateFile(state)
     again = _command(state, env_file, spec)
     jobs = _jobs(words, kept, state, again)
@@ -188,6 +188,9 @@ class Report:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._events: list[dict[str, Any]] = []
+        with refused("write the report", path):
+            if path.is_fifo():  # its reader would get two pages, or there is none
+                raise ConfigurationError(f"the report {path} is not a regular file")
         self.close()  # fails before the first poll if the path can't be written
 
     def on_event(self, event: Event[Any]) -> None:

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 
 from opwatch import clock as clocks
 from opwatch import exits, services
-from opwatch.cli.files import refused
+from opwatch.cli.files import limited, refused
 from opwatch.cli.values import Job, unknown
 from opwatch.core import polling
 from opwatch.errors import ConfigurationError, WaitCancelled
@@ -67,7 +67,7 @@ class StateFile:
             with refused("read the state file", path):
                 self._path = path.resolve()
                 self._file = _locked(self._path, path)
-                content = b"" if self._file is None else self._file.read()
+                content = limited(self._file, f"the state file {path}") if self._file else b""
             self.exists = self._file is not None
             if self.exists:
                 self._read(content, path)
@@ -241,10 +241,14 @@ def _entries(content: str) -> Iterator[dict[str, Any]]:
         raise polling.NewerVersion(
             f"has version {version}; this opwatch reads version {VERSION}", advice=polling.NEWER
         )
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise ValueError(f"version {version!r:.20}, this opwatch reads version {VERSION}")
     yield from fields["jobs"]
-    *lines, _ = f"{content[end:]}".split("\n")  # after the last newline: what a crash cut off
+    if content[end : end + 1] not in ("", "\n"):
+        raise ValueError("text after its object")
+    *lines, last = content[end:].split("\n")
+    if last[:1] not in ("", "{", "\0"):  # not a line that a crash cut off
+        raise ValueError("text after its lines")
     yield from (json.loads(line) for line in lines if line)
 
 
@@ -332,12 +336,14 @@ def _lock(file: BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise ConfigurationError(
-            f"the state file {path} is in use by another run of opwatch; stop that run, or use "
-            "another file"
-        ) from None
+        raise _in_use(path) from None
     except OSError:
         return  # the file system has no locks
+
+
+def _in_use(path: Path) -> ConfigurationError:
+    problem = f"the state file {path} is in use by another run of opwatch"
+    return ConfigurationError(f"{problem}; stop that run, or use another file")
 
 
 def _replace(path: Path, content: bytes, *, is_new: bool) -> BinaryIO | None:
@@ -371,6 +377,8 @@ def _linked(file: Path, path: Path) -> bool:
     try:
         path.hardlink_to(file)
     except FileExistsError:
+        if path.is_file():
+            raise _in_use(path) from None
         raise
     except OSError:
         return False
