@@ -108,7 +108,7 @@ class Bar:
             self._shown[job] = text
             print(f"{job[0]} {printable(job[1])} {text}", file=self._file, flush=True)
 
-    def wait_over(self, job_id: str) -> None:
+    def _opwatch_wait_over(self, job_id: str) -> None:
         """Note that a client's wait for this job is over, though the job may still be running."""
         with self._lock:
             self._waiting.discard(job_id)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import attrs
 import pytest
 from scripted_jobs import BY_NAME, JOB_ID, JOBS, Clock, World
@@ -310,6 +311,42 @@ def test_a_task_that_is_cancelled_is_the_last_event_of_its_wait(clock):
     assert told[-1].outcome == "interrupted"
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("cancelled_in", [Started, Polled, None])
+def test_an_async_on_event_hears_of_a_cancelled_wait(clock, backend, cancelled_in):
+    """It may await while the wait is being cancelled, even if that was what it awaited before."""
+    told, world = Told(), World(BY_NAME["never ends"], clock)
+
+    async def main():
+        async def on_event(event):
+            if isinstance(event, cancelled_in or Polled):
+                scope.cancel()
+            if cancelled_in is not None or isinstance(event, Ended):
+                await anyio.lowlevel.checkpoint()
+            told(event)
+
+        with anyio.CancelScope() as scope:
+            async with world.client(asynchronous=True) as client:
+                await client.wait(JOB_ID, timeout=400, on_event=on_event)
+
+    with Script(world.handle):
+        anyio.run(main, backend=backend)
+    assert isinstance(told[-1], Ended)
+    assert told[-1].outcome == "interrupted"
+
+
+def test_callbacks_may_be_objects_with_attributes_of_their_own(clock):
+    """What they are called is theirs: an attribute is neither read nor called."""
+
+    class Callback:
+        sending = wait_over = "a text of the user's"
+        __call__ = staticmethod(lambda _: None)
+
+    with script(SUCCESS):
+        done = ITwin("made-up").wait("j1", timeout=60, on_event=Callback(), on_progress=Callback())
+    assert done.percent == 100
+
+
 @pytest.mark.parametrize("kind", [Started, Polled, Ended])
 def test_an_exception_of_on_event_passes_through(clock, kind):
     """It isn't called again, and no answer of `watch_many` is lost."""
@@ -416,6 +453,13 @@ def test_durations_that_are_none(clock, wrong):
         ITwin("made-up").wait("j1", timeout=wrong)
     with pytest.raises(ConfigurationError, match="`request_timeout` must be"):
         ITwin("made-up", request_timeout=wrong)
+
+
+def test_jitter_is_no_duration():
+    """It is a fraction of a delay; a `timedelta` is refused, whatever its length."""
+    for jitter in (timedelta(0), timedelta(seconds=1)):
+        with pytest.raises(ConfigurationError, match="`jitter` must be a fraction, not datetime"):
+            Schedule([5], jitter=jitter)
 
 
 # --- the log --------------------------------------------------------------------------------------

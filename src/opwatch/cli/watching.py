@@ -63,8 +63,8 @@ class Crew:
                 self._sinks.remove(sink)
                 raise
 
-    def sending(self, service: str, job_id: str) -> None:
-        """Record that a poll is about to be sent."""
+    def _opwatch_sending(self, service: str, job_id: str) -> None:
+        """Record that a poll is about to be sent: called by the wait (`core.run`)."""
         self.state.sending((service, job_id))
 
     def close(self) -> None:

@@ -159,7 +159,8 @@ class Core(Generic[W]):
         except BaseException as error:
             if not run.is_over:
                 run.interrupt()
-                await tell(run, run.events)
+                with self._io.last_word():
+                    await tell(run, run.events)
             # An exception from outside the wait (Ctrl-C, `on_progress`) gets a note with the token.
             if not (isinstance(error, OpwatchError) and error.token and error.job_id == run.job_id):
                 resumes = f"this token resumes the wait: {run.token}"
@@ -167,7 +168,7 @@ class Core(Generic[W]):
             raise
         finally:
             # An `on_progress` that draws (`opwatch.bars`) would keep drawing below a traceback.
-            if (wait_over := getattr(on_progress, "wait_over", None)) is not None:
+            if (wait_over := getattr(on_progress, "_opwatch_wait_over", None)) is not None:
                 wait_over(run.job_id)
         return outcome(run)
 

@@ -15,7 +15,7 @@ import queue
 import time
 import weakref
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from opwatch import telemetry
@@ -175,7 +175,8 @@ def is_cancellation(error: BaseException) -> bool:
     import asyncio
 
     if not isinstance(error, asyncio.CancelledError):
-        return type(error).__module__.startswith("trio.") and type(error).__name__ == "Cancelled"
+        kind = type(error)
+        return (kind.__module__.partition(".")[0], kind.__name__) == ("trio", "Cancelled")
     with suppress(RuntimeError):  # on trio
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
@@ -258,6 +259,10 @@ class _Io:
         """Wait until another caller's request has landed."""
         if not await self.landed(flight, turn.left()):
             raise self._no_token()
+
+    def last_word(self) -> AbstractContextManager[object]:
+        """Return what to tell the last event of a cancelled wait in."""
+        return nullcontext()
 
     def check_cancel(self, cancel: Any) -> Any:
         """Return `cancel`; raise a `ConfigurationError` if it isn't an event of the right kind."""
@@ -387,6 +392,11 @@ class AsyncIo(_Io):
         with anyio.move_on_after(turn.left()):
             return await value
         raise self._no_token()
+
+    def last_word(self) -> AbstractContextManager[object]:
+        import anyio
+
+        return anyio.move_on_after(self.request_timeout, shield=True)
 
     async def landed(
         self, flight: Flight, seconds: float, cancel: AsyncCancel | None = None

@@ -153,6 +153,7 @@ class Schedule:
     def __attrs_post_init__(self) -> None:
         restart = self.restart_on_change
         checked(restart, "restart_on_change", isinstance(restart, bool), "True or False")
+        checked(self.jitter, "jitter", not isinstance(self.jitter, timedelta), "a fraction")
         seconds(self.jitter, "jitter")
 
 

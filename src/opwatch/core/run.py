@@ -103,9 +103,8 @@ class Run(Generic[W]):
         self.job_id = job_id
         self.state = state
         self.on_event = on_event
-        sending = getattr(
-            on_event, "sending", None
-        )  # a state file also records polls before they are sent
+        # A state file also records polls before they are sent.
+        sending = getattr(on_event, "_opwatch_sending", None)
         self.sending = partial(sending, session.service.name, job_id) if sending else None
         self.span: Any = None
         """The wait's trace span, if there is one (`opwatch.telemetry`)."""
