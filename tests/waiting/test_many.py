@@ -177,7 +177,12 @@ def test_no_jobs_are_over_at_once(watch_many, clock):
     assert (seen.phases, sent.sent) == ([], [])
 
 
-@pytest.mark.parametrize("jobs", ["job-1", b"job-1", 7, None, ["ok", ""], ["a/b"], [7], [None]])
+TURNED = ["a\u202eb"], ["a\u2028b"], ["a\u2066b"], ["a\u200fb"]  # shown as another ID
+
+
+@pytest.mark.parametrize(
+    "jobs", ["job-1", b"job-1", 7, None, ["ok", ""], ["a/b"], [7], [None], *TURNED]
+)
 def test_ids_that_cannot_be_are_refused_before_anything_is_asked(watch_many, clock, jobs):
     """A text is not taken for its letters, and one bad id refuses all."""
     with script() as sent, pytest.raises(ConfigurationError):

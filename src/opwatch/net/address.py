@@ -18,7 +18,10 @@ _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:@\[\]]+))(?::([1-9][0-9]{0
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?!.{{255}}){_LABEL}(?:\.{_LABEL})*\.?")
 _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
-_BAD_ID = re.compile(r"[/\\%?#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BAD_ID = re.compile(
+    r"[/\\%?#\x00-\x1f\x7f-\x9f\ud800-\udfff"
+    r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"  # which change how text is shown
+)
 _EXAMPLE = (
     "must be a URL like https://example.com/path, without user information, query or fragment"
 )
