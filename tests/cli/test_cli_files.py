@@ -105,7 +105,7 @@ def test_a_file_that_opwatch_did_not_write(
     path.write_text(change(path.read_text("utf-8") + "\n"), "utf-8")
     done = run("watch", "--state", path)
     assert (done.code, done.out) == (2, "")
-    assert f"damaged state file {path}" in done.err
+    assert f"the state file {path} is damaged" in done.err
 
 
 # --- one state file, one run ----------------------------------------------------------------------
