@@ -152,7 +152,11 @@ class Session(Generic[W]):
             self._called.add(name)
             _keep_unset(name)
         build, parse = _halves(operation)
-        request = outgoing(self.address, build(**arguments), self._headers)
+        try:
+            kwargs = build(**arguments)
+        except ValueError as error:  # a path parameter that would name another resource
+            raise ConfigurationError(f"an argument can't be sent: {error}") from None
+        request = outgoing(self.address, kwargs, self._headers)
         answer = await self.auth.flow(turn, request, self._error)
         if answer.status not in self.service.statuses or answer.problem:
             raise self._error(answer, turn)
