@@ -15,6 +15,9 @@ Place = tuple[str | int, ...]
 Problem = tuple[Place, str]
 """A place, and what is wrong there."""
 
+DEEPEST = 200
+"""How deep a spec may be nested. One that contains itself has no end."""
+
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it
 
 
@@ -134,9 +137,11 @@ def line_of(lines: Mapping[Place, int], place: Place) -> int:
     return lines.get(place, 1)
 
 
-def _as_openapi_reads(node: yaml.Node | None, *, is_key: bool = False) -> None:
+def _as_openapi_reads(node: yaml.Node | None, *, is_key: bool = False, depth: int = 0) -> None:
     """Make text of what only YAML 1.1 reads as something else, such as `no` and `2026-01-01`, and
     of each key, such as `200`."""
+    if depth > DEEPEST:
+        raise RecursionError
     if isinstance(node, yaml.ScalarNode):
         kind = node.tag.rpartition(":")[2]
         is_word = kind == "bool" and node.value.lower() not in ("true", "false")
@@ -144,11 +149,11 @@ def _as_openapi_reads(node: yaml.Node | None, *, is_key: bool = False) -> None:
             node.tag = "tag:yaml.org,2002:str"
     elif isinstance(node, yaml.MappingNode):
         for key, child in node.value:
-            _as_openapi_reads(key, is_key=True)
-            _as_openapi_reads(child)
+            _as_openapi_reads(key, is_key=True, depth=depth + 1)
+            _as_openapi_reads(child, depth=depth + 1)
     elif isinstance(node, yaml.SequenceNode):
         for child in node.value:
-            _as_openapi_reads(child)
+            _as_openapi_reads(child, depth=depth + 1)
 
 
 def _lines(node: yaml.Node | None, place: Place) -> Iterator[tuple[Place, int]]:
