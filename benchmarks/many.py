@@ -22,7 +22,7 @@ async def watch(port: int, jobs: int, delay: float, seconds: float) -> list[floa
     ids = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(jobs)]
     async with AsyncITwin("t", base_url=f"http://127.0.0.1:{port}") as client:
         many = client.watch_many(ids, timeout=None, schedule=Schedule((delay,)))
-        runs = {run.job_id: run for run in many._runs}
+        runs = many._runs
         clock, send = client._clock, client._transport.send
 
         async def noted(request: Request, end: float) -> Answer:
