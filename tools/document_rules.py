@@ -29,7 +29,7 @@ _EXAMPLE = ("example", "examples", "value", "x-wait", "x-codeSamples", "properti
 
 
 def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem]:
-    """Each sentence of a description or summary stands in the document, or is marked as ours."""
+    """Each sentence of a description or summary is in the document, or is marked as ours."""
     if not document:
         return
     said = words(re.sub(r"\|", " ", document))
@@ -175,7 +175,7 @@ def _statuses(
         response, where = _resolved(content, given, (*place, "responses", status))
         if status not in found.statuses:
             if not _is_ours(response):
-                text = "isn't in the document; remove it, or say with x-inferred where it is from"
+                text = "isn't in the document; remove it, or name its source in an x-inferred"
                 yield where, f"status {status} {text}"
             continue
         bodies = response.get("content", {})
@@ -284,7 +284,7 @@ def _fields(
             yield from _schema(content, inner, properties[name], inside, nullable=may_be_null)
     for name, schema in properties.items():
         if name not in said.get("properties", {}) and not _is_ours(schema):
-            text = f"the document has no field {name!r}; say with x-inferred where it is from"
+            text = f"the document has no field {name!r}; name its source in an x-inferred"
             yield (*at, "properties", name), text
     required, own = set(said.get("required", [])), set(node.get("required", []))
     for name in sorted(required - own):

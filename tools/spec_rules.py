@@ -31,7 +31,7 @@ from opwatch.cli.generating.waits import compiled
 Rule = Callable[["Spec"], Iterator[Problem]]
 
 MARKS = ("x-inferred", "x-addition", "x-deviation")
-# What the client sends by itself; a parameter of that name would become an argument.
+# Headers that the client sends itself; a parameter of that name would become an argument.
 OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bcot-timestamp"}
 SCHEMAS = ("components", "schemas")
 KEYWORDS = [
@@ -285,7 +285,7 @@ def document_is_the_one(spec: Spec) -> Iterator[Problem]:
 
 
 def words_are_quoted(spec: Spec) -> Iterator[Problem]:
-    """Each sentence of the spec stands in the document, or is marked."""
+    """Each sentence of the spec is in the document, or is marked."""
     yield from document_rules.words_are_quoted(spec.content, spec.document)
 
 
@@ -321,7 +321,7 @@ def wait_examples_are_read(spec: Spec) -> Iterator[Problem]:
 
 
 def wait_claims_have_sources(spec: Spec) -> Iterator[Problem]:
-    """What an `x-wait` block says stands in the document or carries a mark."""
+    """What an `x-wait` block says is in the document or has a mark."""
     yield from wait_rules.claims_have_sources(spec.content, spec.document)
 
 

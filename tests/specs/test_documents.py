@@ -152,7 +152,7 @@ CHANGES: list[tuple[str, str, Any, str, str]] = [
         f"{SCHEMAS} JobProgress properties other",
         {"type": "string"},
         "document-value",
-        "no field 'other'; say with x-inferred",
+        "no field 'other'; name its source",
     ),
     (
         "itwin",

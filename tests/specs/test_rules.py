@@ -244,7 +244,7 @@ def test_a_wait_claim_needs_its_mark(
     where = "#/paths/~1v2~1{project_id}~1apigw~1instances~1{instance_id}~1progress/get"
     assert found == (
         f"specs/apig.yaml:{mark}: {where}/x-wait/schedule/delays/0: wait-source: 20 isn't in the "
-        "document; quote the document, or say with x-inferred beside it where it is from"
+        "document; quote the document, or name the source in an x-inferred beside it"
     )
 
 

@@ -75,7 +75,7 @@ class Channel:
         fork.watch(self)
 
     def after_fork(self) -> None:
-        """Start over in a child, where there is no thread."""
+        """Start over in a child, which has no thread."""
         self._threads: dict[str, _Thread] = {}
         """The one that keeps the channel open. It ends when it isn't here any more; one that ended
         because trying again is pointless remains."""

@@ -82,7 +82,7 @@ class Secret:
         return "Secret('***')"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("credentials can't be pickled; create them again where they are needed")
+        raise TypeError("credentials can't be pickled; create them in the process that needs them")
 
 
 class Address(NamedTuple):

@@ -36,7 +36,7 @@ T = TypeVar("T")
 class StoppableIo(Io):
     """Waits for a socket, and looks now and then whether it is to stop.
 
-    It also stops at the end of the time if the socket is ready, since a server may send for ever.
+    It also stops at the end of the time if the socket is ready: a server may send endlessly.
     """
 
     def __init__(self, is_over: Callable[[], bool]) -> None:

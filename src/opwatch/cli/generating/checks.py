@@ -166,7 +166,7 @@ def _arguments(content: dict[str, Any], operation: Operation) -> Iterator[Proble
     """What opwatch would have to send, and doesn't know or can't."""
     plain = re.sub(r"\{[^{}]+\}", "x", operation.path)
     if not _PATH.fullmatch(plain) or {".", ".."} & set(unquote(plain).split("/")):
-        text = "the path can't be requested as it is; percent-encode what stands between the { }"
+        text = "the path can't be requested as it is; percent-encode what is between the { }"
         yield operation.place[:2], text
     for place, parameter in reduced.parameters_of(content, operation):
         what = f"the {parameter['in']} parameter {parameter['name']!r}"

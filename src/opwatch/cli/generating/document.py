@@ -16,7 +16,7 @@ JSON = re.compile(r"application/([!#$&^_.+a-z0-9-]+\+)?json(;.*)?", re.IGNORECAS
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a spec. Its answer stands at "200", whatever status the spec has it at."""
+    """One operation of a spec. Its answer is at "200", whatever its status is in the spec."""
 
     path: str
     method: str
@@ -24,7 +24,7 @@ class Operation:
 
     @property
     def place(self) -> tuple[str, ...]:
-        """Where it stands in its spec."""
+        """Its place in the spec."""
         return ("paths", self.path, self.method)
 
     @property
@@ -39,7 +39,7 @@ class Operation:
 
     @property
     def parameters(self) -> list[str]:
-        """What stands in its path, in order."""
+        """The parameters in its path, in order."""
         return re.findall(r"\{([^{}]+)\}", self.path)
 
     @property
@@ -112,7 +112,7 @@ def waited(content: dict[str, Any]) -> list[Operation]:
 
 
 def follow_up(content: dict[str, Any], block: dict[str, Any]) -> Operation | None:
-    """The operation that says how a job ended, where the block names one."""
+    """The operation that says how a job ended, if the block names one."""
     name = block.get("outcome", {}).get("operation")
     found = (each for each in operations(content) if each.content["operationId"] == name)
     return next(found, None)
@@ -129,7 +129,7 @@ def keys_of(pointer: str) -> Keys:
 
 
 def at(content: Any, keys: Keys) -> Any:
-    """What stands at the end of a pointer."""
+    """The value at the end of a pointer."""
     for key in keys:
         content = content[key]
     return content
@@ -191,7 +191,7 @@ def shown(block: dict[str, Any]) -> dict[str, str]:
 
 
 def pointers_of(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Each pointer into an answer of the operation itself, and where it stands in the block."""
+    """Each pointer into an answer of the operation itself, and its place in the block."""
     for name in ("restart-on-change", "contradiction", *SHOWN):
         if isinstance(block.get(name), str):
             yield (name,), block[name]
@@ -226,7 +226,7 @@ def pointers_of(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], 
 
 
 def error_pointers(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Each pointer into an error answer, and where it stands in the block."""
+    """Each pointer into an error answer, and its place in the block."""
     errors = block.get("errors", {})
     for name in ("code", "message"):
         for pointer in listed(errors.get(name, [])):

@@ -38,7 +38,7 @@ def write(path: Path, out: Path, name: str | None = None) -> tuple[str, str, lis
     """Write the package of a spec to the folder `out`; return the service's name, the form of its
     IDs, and the environment variables that its client needs.
 
-    What is in `out/opwatch_{name}` is replaced; the other files are written where there are none.
+    This replaces `out/opwatch_{name}`; other files are only written if they don't exist.
 
     Raises `checks.Invalid` for a spec that isn't valid, and `ConfigurationError` for a folder that
     holds something else, or a `name` that can't be a service's.

@@ -3,7 +3,7 @@ its problems.
 
 The compiler believes the block. These rules prove it first: its form, that each
 pointer leads somewhere, that each state has a phase, that the examples are read as they are
-labelled, and that what the block claims stands in the document or carries a mark.
+labelled, and that each claim of the block is in the document or has a mark.
 """
 
 import functools
@@ -41,11 +41,11 @@ OWN_HEADERS = {
     "user-agent",
 }
 MOST = 4096
-"""Combinations of values that are checked; beyond, each value is checked by itself."""
+"""Combinations of values that are checked; beyond that, each value is checked on its own."""
 MARKS = {"x-inferred", "x-addition", "x-deviation"}
 HOLDERS = {("contradiction",), ("fault", "at")}
 """What may also be an object or a list; each other pointer leads to a single value."""
-HOW_TO_MARK = "quote the document, or say with x-inferred beside it where it is from"
+HOW_TO_MARK = "quote the document, or name the source in an x-inferred beside it"
 
 
 @functools.cache
@@ -292,7 +292,7 @@ def _values(content: dict[str, Any], operation: Operation, pointer: str) -> list
 
 
 def claims_have_sources(content: dict[str, Any], document: str) -> Iterator[Problem]:
-    """Each number, state, code and text of a block stands in the document or carries a mark."""
+    """Each number, state, code and text of a block is in the document or has a mark."""
     if any(form(content)) or not document:
         return
     for operation in waited(content):

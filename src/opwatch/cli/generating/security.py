@@ -143,7 +143,7 @@ def _address_problem(url: Any) -> str | None:
 
 
 def token_header(content: dict[str, Any]) -> tuple[str, str]:
-    """Return the header that a typed client sends a token in, and what stands in front of it there.
+    """Return the header that a typed client sends a token in, and the prefix of the token.
 
     The header is empty if no way to authenticate is a token alone: then each request is signed.
     """

@@ -1,4 +1,4 @@
-"""A spec as it stands in its file: what it says, on which line, and what is wrong there."""
+"""A spec and its file: the content, the line of each part, and the problems there."""
 
 from __future__ import annotations
 
