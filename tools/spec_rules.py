@@ -19,14 +19,14 @@ from typing import Any
 import document_rules
 import documents
 import yaml
-import yaml_rules
-from yaml_rules import Unreadable
 
 from opwatch.cli.generating import examples as wait_examples
 from opwatch.cli.generating import rules as wait_rules
 from opwatch.cli.generating import spec as files
+from opwatch.cli.generating import yaml_rules
 from opwatch.cli.generating.spec import Finding, Place, Problem, pointer
 from opwatch.cli.generating.waits import compiled
+from opwatch.cli.generating.yaml_rules import Unreadable
 
 Rule = Callable[["Spec"], Iterator[Problem]]
 

@@ -9,7 +9,8 @@ import sys
 
 import spec_generation
 import spec_rules
-import yaml_rules
+
+from opwatch.cli.generating import yaml_rules
 
 
 def validate() -> int:

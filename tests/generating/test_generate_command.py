@@ -334,15 +334,16 @@ def test_many_booleans_take_no_time(run: Run) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"a: &a [*a]", "press.yaml is nested too deeply, or contains itself"),
+        (b"a: &a [*a]", "press.yaml:1: #/a/0: yaml: holds itself"),
+        (b"a: 1\na: 2", "press.yaml:2: #/a: yaml: a second key 'a', which hides the first"),
         (b"a: " + b"[" * 3000 + b"]" * 3000, "press.yaml is nested too deeply, or contains itself"),
         (b"a: 0x_", "press.yaml has a value that can't be read"),
         (b'{"a": "\\ud800"}', "press.yaml contains half of a surrogate pair"),
-        (b"", "structure: must be OpenAPI 3.0 or 3.1"),
-        (b"- a list", "structure: must be OpenAPI 3.0 or 3.1"),
-        (b"openapi: [", "press.yaml isn't YAML: "),
+        (b"", "press.yaml:1: #: yaml: must be an OpenAPI document"),
+        (b"- a list", "press.yaml:1: #: yaml: must be an OpenAPI document"),
+        (b"openapi: [", "press.yaml:2: #: yaml: did not find expected node content"),
         (b"title: caf\xe9", "press.yaml isn't UTF-8; save it as UTF-8"),
-        (b"a: 1\n\tb: 2", "press.yaml isn't YAML: "),
+        (b"a: 1\n\tb: 2", "press.yaml:2: #: yaml: found a tab character"),
     ],
 )
 def test_a_file_that_is_no_spec(data: bytes, said: str, run: Run) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import spec_generation
 import spec_rules
-import yaml_rules
 
 import specs as command_line
+from opwatch.cli.generating import yaml_rules
 
 Edit = Callable[[bytes], bytes]
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import yaml
 
-from opwatch.cli.generating import examples, reduced, rules, security, spec
+from opwatch.cli.generating import examples, reduced, rules, security, spec, yaml_rules
 from opwatch.cli.generating.document import (
     Operation,
     follow_up,
@@ -81,8 +81,13 @@ def checked(path: Path, name: str) -> dict[str, Any]:
 
 def _loaded(path: Path) -> tuple[Any, Any]:
     try:
+        text = path.read_text(encoding="utf-8-sig")
+        if not spec.is_json(path, text):
+            yaml_rules.check(text, str(path), strict=False)
         content, lines = spec.load(path)
         json.dumps(content, default=str, ensure_ascii=False).encode()
+    except yaml_rules.Unreadable as error:
+        raise Invalid(error.findings) from None
     except OSError as error:
         raise ConfigurationError(f"can't read {path}: {error.strerror}") from None
     except UnicodeEncodeError:

@@ -38,7 +38,7 @@ class Finding:
 def load(path: Path) -> tuple[Any, Mapping[Place, int]]:
     """Return what a YAML or JSON file holds, and on which line each node of it stands."""
     text = path.read_text(encoding="utf-8-sig")
-    if path.suffix.lower() == ".json" or text.lstrip().startswith("{"):
+    if is_json(path, text):
         try:
             return json.loads(text), _lines_of_json(text)
         except json.JSONDecodeError:
@@ -50,6 +50,11 @@ def load(path: Path) -> tuple[Any, Mapping[Place, int]]:
     _as_openapi_reads(root)
     content: Any = None if root is None else loader.construct_document(root)
     return content, dict(_lines(root, ()))
+
+
+def is_json(path: Path, text: str) -> bool:
+    """Whether a file is to be read as JSON, by its name or its first character."""
+    return path.suffix.lower() == ".json" or text.lstrip().startswith("{")
 
 
 def _lines_of_json(text: str) -> dict[Place, int]:

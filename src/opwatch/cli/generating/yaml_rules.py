@@ -1,6 +1,8 @@
 """What must hold of a file before anything is read in it: that it is UTF-8, that it is YAML, and
 that YAML reads what is written. Each problem is a finding with its line and its fix."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +37,12 @@ def text(path: Path, name: str) -> str:
         raise Unreadable([Finding(name, line, "#", "utf-8", problem)]) from None
 
 
-def check(content: str, name: str) -> None:
-    """Raise `Unreadable` if YAML can't read a spec, or reads something else than is written."""
+def check(content: str, name: str, *, strict: bool = True) -> None:
+    """Raise `Unreadable` if YAML can't read a spec, or if a key hides another.
+
+    If `strict`, also raise it for what YAML 1.1 reads as something else than is written; otherwise
+    that is read as OpenAPI means it (`spec.load`).
+    """
     try:
         root = yaml.compose(content, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -52,13 +58,13 @@ def check(content: str, name: str) -> None:
         raise Unreadable([Finding(name, 1, "#", "yaml", problem)])
     if findings := [
         Finding(name, node.start_mark.line + 1, pointer(place), "yaml", problem)
-        for place, node, problem in _problems(root, ())
+        for place, node, problem in _problems(root, (), strict)
     ]:
         raise Unreadable(findings)
 
 
 def _problems(
-    node: yaml.Node, place: Place, above: tuple[yaml.Node, ...] = ()
+    node: yaml.Node, place: Place, strict: bool, above: tuple[yaml.Node, ...] = ()
 ) -> Iterator[tuple[Place, yaml.Node, str]]:
     if any(node is other for other in above):
         yield place, node, "holds itself; write it out instead of an alias"
@@ -70,14 +76,14 @@ def _problems(
             inner = (*place, str(key.value))
             if key.value in seen:
                 yield inner, key, f"a second key {key.value!r}, which hides the first; remove one"
-            elif key.tag != f"{_TAG}str" and key.tag != f"{_TAG}merge":
+            elif strict and key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
                 yield inner, key, f"the key {key.value} isn't read as a text; quote it"
             seen.add(key.value)
-            yield from _problems(child, inner, above)
+            yield from _problems(child, inner, strict, above)
     elif isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
-            yield from _problems(child, (*place, index), above)
-    elif isinstance(node, yaml.ScalarNode) and (problem := _misread(node)):
+            yield from _problems(child, (*place, index), strict, above)
+    elif strict and isinstance(node, yaml.ScalarNode) and (problem := _misread(node)):
         yield place, node, problem
 
 
