@@ -49,7 +49,7 @@ def checked_name(path: Path, name: str | None) -> str:
     found = name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
     if not _NAME.fullmatch(found) or len(found) > 60:
         problem = f"{found!r:.40} can't name a service: use lower case letters, digits and hyphens"
-        raise Unnamed(f"{problem}")
+        raise Unnamed(problem)
     if found in _OWN:
         raise Unnamed(f"{found!r} is a service of opwatch's own")
     if found in ("api", "waits"):  # opwatch_api and opwatch_waits
