@@ -206,7 +206,7 @@ class _HttpxAuth(httpx.Auth):
                     before += 1
                     reply = Answer(
                         direct.status_code,
-                        tuple(direct.headers.raw),
+                        tuple((name.lower(), value) for name, value in direct.headers.raw),
                         b"" if sent is request else direct.content,
                         time.monotonic() - began,
                         wanted.secrets,

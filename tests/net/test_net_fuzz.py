@@ -197,7 +197,10 @@ def theirs(client: httpx.Client) -> Theirs | None:
     try:
         with client.stream("GET", "http://host/job") as response:
             codings = ",".join(response.headers.get_list("content-encoding", split_commas=True))
-            head = response.status_code, tuple(response.headers.raw)
+            head = (
+                response.status_code,
+                tuple((name.lower(), value) for name, value in response.headers.raw),
+            )
             try:
                 return *head, b"".join(response.iter_raw()), codings.lower()
             except httpx.HTTPError:

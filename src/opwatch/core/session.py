@@ -13,7 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -30,7 +30,7 @@ from opwatch.errors import (
     error_kind,
 )
 from opwatch.net.address import check_id
-from opwatch.net.message import Address, Answer
+from opwatch.net.message import Address, Answer, Request
 from opwatch.net.operation import outgoing
 from opwatch.progress import Phase, Progress
 from opwatch.reading import (
@@ -128,10 +128,9 @@ class Session(Generic[W]):
         self.address = address
         self.auth = auth
         own = (("Accept", service.accept), ("User-Agent", user_agent))
-        self._headers = (*own, *service.headers)
+        self._request = partial(_request, address, (*own, *service.headers))
+        self._repeated = lru_cache(maxsize=1024)(self._request)
         self._warned: set[str] = set()
-        self._called: set[str] = set()
-        """The modules of the operations that were called."""
 
     async def call(
         self, turn: Turn, operation: ModuleType, /, *envelope: str, **arguments: Any
@@ -148,15 +147,10 @@ class Session(Generic[W]):
         self, turn: Turn, operation: ModuleType, /, *envelope: str, **arguments: Any
     ) -> tuple[dict[str, Any], Any]:
         """As `call`, but return the JSON object of the answer too, in front of the model."""
-        if (name := getattr(operation, "__name__", "")) not in self._called:
-            self._called.add(name)
-            _keep_unset(name)
         build, parse = _halves(operation)
-        try:
-            kwargs = build(**arguments)
-        except ValueError as error:  # a path parameter that would name another resource
-            raise ConfigurationError(f"an argument can't be sent: {error}") from None
-        request = outgoing(self.address, kwargs, self._headers)
+        # What is text can't change: a poll repeats the request of the one before.
+        is_text = _TEXT.issuperset(map(type, arguments.values()))
+        request = (self._repeated if is_text else self._request)(build, **arguments)
         answer = await self.auth.flow(turn, request, self._error)
         if answer.status not in self.service.statuses or answer.problem:
             raise self._error(answer, turn)
@@ -344,9 +338,28 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__} ({file}, line {line})"
 
 
+_TEXT = {str}
+
+
+def _request(
+    address: Address,
+    headers: tuple[tuple[str, str], ...],
+    build: Callable[..., dict[str, Any]],
+    /,
+    **arguments: Any,
+) -> Request:
+    try:
+        kwargs = build(**arguments)
+    except ValueError as error:  # a path parameter that would name another resource
+        raise ConfigurationError(f"an argument can't be sent: {error}") from None
+    return outgoing(address, kwargs, headers)
+
+
+@lru_cache(maxsize=256)
 def _halves(operation: ModuleType) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the two functions of an operation, also of one that the generator wrote without the
-    templates of this project."""
+    templates of this project. On the way, let `UNSET` be itself again after it was pickled."""
+    _keep_unset(getattr(operation, "__name__", ""))
     if (parse := getattr(operation, "parse_response", None)) is not None:
         return operation.build_request, parse
     return operation._get_kwargs, partial(operation._parse_response, client=None)

@@ -74,10 +74,12 @@ async def exchange(request: Request, wire: Wire) -> tuple[Answer, bool]:
                 broken = error
             broken.head = head  # it may ask for a pause
             raise broken from None
-    headers = tuple(head.headers.raw_items())
-    codings = b",".join([value for name, value in headers if name.lower() == b"content-encoding"])
-    decoded, problem = await _decoded(bytes(body), codings, wire)
+    headers = tuple(head.headers)
+    decoded, problem = bytes(body), None
+    if codings := [value for name, value in headers if name == b"content-encoding"]:
+        decoded, problem = await _decoded(decoded, b",".join(codings), wire)
     if not is_complete:
+        decoded = decoded[:LONGEST_ANSWER]
         problem = _TOO_LONG
     is_over = connection.our_state is connection.their_state in (h11.DONE, h11.SWITCHED_PROTOCOL)
     is_reusable = is_over and problem is None and connection.trailing_data == (b"", False)
@@ -123,7 +125,7 @@ async def _decoded(raw: bytes, header: bytes, wire: Wire) -> tuple[bytes, str | 
     names = [name.strip() for name in header.lower().split(b",")]
     codings = [name for name in names if name not in (b"", b"identity")]
     if not codings:
-        return raw[:LONGEST_ANSWER], None
+        return raw, None
     # RFC 9110 means the zlib format by `deflate`; some servers send the bare one.
     is_zlib = raw[:1] and raw[0] & 15 == 8 and int.from_bytes(raw[:2], "big") % 31 == 0
     kinds = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15 if is_zlib else -15}

@@ -54,21 +54,6 @@ class Secret:
             return "must contain printable ASCII characters only"
         return None if value == value.strip() else "must not begin or end with a space"
 
-    def erased(self, text: str) -> str:
-        """Return `text` with this secret, as it is or percent-encoded, replaced by `***`."""
-        is_long = isinstance(self._value, str) and len(self._value) >= SHORTEST_ERASED
-        return hidden(self._erased, text) if is_long else text
-
-    def _erased(self, text: str) -> str:
-        text = text.replace(self._value, "***")
-        if "%" in text:
-            for safe in ("", "/"):
-                quoted = quote(self._value, safe=safe, errors="surrogatepass")
-                text = text.replace(quoted, "***")
-                # Servers on .NET write the digits in lower case.
-                text = text.replace(_ESCAPE.sub(lambda found: found[0].lower(), quoted), "***")
-        return text
-
     def __len__(self) -> int:
         return len(self.encode())
 
@@ -125,7 +110,7 @@ class Answer:
     """A complete response; no tuple, whose items error reports show: a body may hold a token."""
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = ()  # names in lower case
     body: bytes = b""  # decoded, and at most 1 MiB
     elapsed: float = 0.0  # seconds from sending the request to receiving the complete answer
     secrets: tuple[Secret, ...] = ()  # those of the request, which no error may quote
@@ -150,7 +135,7 @@ class Answer:
     def all(self, name: str) -> list[str]:
         """Return every header of that name, in order."""
         wanted = name.lower().encode()
-        return [v.decode("latin-1").strip() for key, v in self.headers if key.lower() == wanted]
+        return [value.decode("latin-1").strip() for key, value in self.headers if key == wanted]
 
     def holds_beginning(self, text: str) -> bool:
         """Return whether one of the request's secrets, or the beginning of one, is in `text`."""
@@ -158,19 +143,30 @@ class Answer:
 
     def erased(self, text: str) -> str:
         """Return `text`, which this answer contains, without the request's secrets."""
-        for secret in sorted(self.secrets, key=len, reverse=True):  # one may begin with another
-            text = secret.erased(text)
-        return text
+        return hidden(_erased, self.secrets, text)
+
+
+def _erased(secrets: tuple[Secret, ...], text: str) -> str:
+    """Return `text` with each secret, as it is or percent-encoded, replaced by `***`."""
+    for value in sorted(_quotable(secrets), key=len, reverse=True):  # one may begin with another
+        text = text.replace(value, "***")
+        if "%" in text:
+            for safe in ("", "/"):
+                quoted = quote(value, safe=safe, errors="surrogatepass")
+                text = text.replace(quoted, "***")
+                # Servers on .NET write the digits in lower case.
+                text = text.replace(_ESCAPE.sub(lambda found: found[0].lower(), quoted), "***")
+    return text
 
 
 def _holds_beginning(secrets: tuple[Secret, ...], text: str) -> bool:
     lower = text.lower()
+    return any(value[:SHORTEST_ERASED].lower() in lower for value in _quotable(secrets))
+
+
+def _quotable(secrets: tuple[Secret, ...]) -> list[str]:
     values = [secret.reveal() for secret in secrets]
-    return any(
-        value[:SHORTEST_ERASED].lower() in lower
-        for value in values
-        if isinstance(value, str) and len(value) >= SHORTEST_ERASED
-    )
+    return [one for one in values if isinstance(one, str) and len(one) >= SHORTEST_ERASED]
 
 
 def hidden(function: Callable[..., T], /, *arguments: Any, **named: Any) -> T:
