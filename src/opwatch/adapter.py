@@ -115,7 +115,7 @@ class _Io:
         if is_own and request.credential is not None:
             self.holds.check_credential(request.credential)
         elif not is_own:
-            self.holds.check(request, self.clock.now(), None)
+            self.holds.check(request)
         answer: Answer = await _outside(request)
         if not is_own:
             turn.learn(request, answer)
@@ -138,7 +138,7 @@ class _Own(Address):
 class _HttpxAuth(httpx.Auth):
     def __init__(self, auth: Auth, clock: Clock) -> None:
         self._auth = auth
-        holds = Holds()
+        holds = Holds(clock)
         self._io = _BlockingIo(clock, holds)
         self._async_io = _AsyncIo(clock, holds)
         self._origins: dict[str, str] = {}

@@ -48,8 +48,9 @@ def sign(
     if token := security_token.reveal():
         added["X-Security-Token"] = token
     signed = {**headers, "Host": host, **added}
-    pairs = sorted((name.lower(), value.strip()) for name, value in signed.items())
-    lines, names = "".join(f"{n}:{value}\n" for n, value in pairs), ";".join(n for n, _ in pairs)
+    pairs = sorted([(name.lower(), value.strip()) for name, value in signed.items()])
+    lines = "".join([f"{name}:{value}\n" for name, value in pairs])
+    names = ";".join([name for name, _ in pairs])
     path, _, query = target.partition("?")
     fields = sorted(parse_qsl(query, keep_blank_values=True)) if query else []
     query = "&".join(f"{quote(key, safe='~')}={quote(value, safe='~')}" for key, value in fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -122,7 +123,7 @@ class Core(Generic[W]):
             raise ConfigurationError(problem, argument=name)
 
     async def _progress(self, job_id: str) -> Progress[W]:
-        turn = Turn(self._io, self._clock.now())
+        turn = Turn(self._io, -math.inf)
         seen = await self._session.query(turn, self._session.check_id(job_id))
         if seen.trouble is not None:
             if seen.doubtful and seen.trouble.held_until is None:

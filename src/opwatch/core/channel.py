@@ -142,7 +142,7 @@ class Channel:
         """Open the channel, and nudge for each event until it breaks."""
         how, end = self._how, time.monotonic() + OPENING
         signed = how.sign(how.request)
-        self._holds.check(signed, self._clock.now(), None)
+        self._holds.check(signed)
         socket = self._connect(self._upgrade, how.subprotocol, end, is_over)
         try:
             socket.send(hidden(how.hello, signed))

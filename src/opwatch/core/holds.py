@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from typing import NoReturn
 
+from opwatch.clock import Clock
 from opwatch.core import polling
 from opwatch.core.polling import Gate
 from opwatch.errors import OpwatchError, RateLimited, twin
@@ -21,7 +22,8 @@ from opwatch.net.message import Request, Secret
 class Holds:
     """What one client holds back. Thread-safe; times are those of the client's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._gates: dict[str, Gate] = {}
         self._refusals: dict[Secret, OpwatchError] = {}
         self.after_fork()
@@ -30,7 +32,7 @@ class Holds:
     def after_fork(self) -> None:
         self._lock = threading.RLock()
 
-    def check(self, request: Request, now: float, last: float | None) -> None:
+    def check(self, request: Request, last: float | None = None) -> None:
         """Raise what keeps a request from being sent, if anything does.
 
         That is the refusal of its credential, or a `RateLimited` with `held_until`. From `last` on
@@ -40,8 +42,10 @@ class Holds:
         if request.credential is not None:
             self.check_credential(request.credential)
         origin = request.address.origin
-        gate = self._gates.get(origin)
-        if gate is None or now >= gate.until or (last is not None and now >= max(gate.asked, last)):
+        if (gate := self._gates.get(origin)) is None:
+            return
+        now = self._clock.now()
+        if now >= gate.until or (last is not None and now >= max(gate.asked, last)):
             return
         with self._lock:
             self._gates[origin], place = polling.admit(self._gates[origin], now)
@@ -68,15 +72,15 @@ class Holds:
         """Return until when `origin` asked for no requests."""
         return self._gates.get(origin, Gate()).asked
 
-    def limited(self, origin: str, now: float, retry_after: float | None = None) -> None:
+    def limited(self, origin: str, retry_after: float | None = None) -> None:
         """Hold `origin` for `retry_after` seconds, or for a backoff of our own."""
         with self._lock:
             gate = self._gates.get(origin, Gate())
-            self._gates[origin] = polling.shut(gate, now, retry_after)
+            self._gates[origin] = polling.shut(gate, self._clock.now(), retry_after)
 
-    def answered(self, origin: str, now: float) -> None:
+    def answered(self, origin: str) -> None:
         """Note an answer that was no rate limit: the next backoff starts from the beginning."""
         gate = self._gates.get(origin)
         if gate is not None and gate.strikes:
             with self._lock:
-                self._gates[origin] = polling.opened(self._gates[origin], now)
+                self._gates[origin] = polling.opened(self._gates[origin], self._clock.now())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import queue
 import time
 import weakref
@@ -69,16 +70,17 @@ class Turn:
 
     def limited(self, origin: str) -> None:
         """Hold an origin that limits the rate without saying for how long."""
-        self.holds.limited(origin, self.clock.now())
+        self.holds.limited(origin)
 
     def asked(self, answer: Answer) -> float | None:
         """Return the seconds for which an answer asks for no requests: in `Retry-After`, or in a
         header of the service's own."""
-        epoch, own = self.clock.epoch(), None
+        epoch = self.clock.epoch()
+        pause = retry_after(answer, epoch)
         if self.io.pause is not None:
             with suppress(Exception):  # a service's reader may raise anything
-                own = self.io.pause(answer, epoch)
-        return longest(retry_after(answer, epoch), own)
+                pause = longest(pause, self.io.pause(answer, epoch))
+        return pause
 
     def admit(self, request: Request) -> None:
         """Raise the error that keeps a request from being sent; otherwise, report its sending."""
@@ -86,7 +88,7 @@ class Turn:
             raise TransportError(
                 f"`request_timeout` ({self.io.request_timeout:g} s) passed before the request"
             )
-        self.holds.check(request, self.clock.now(), self.last)
+        self.holds.check(request, self.last)
         if self.sending is not None:
             self.sending()
 
@@ -94,11 +96,11 @@ class Turn:
         """Hold an origin that asks for a pause, in whatever answer, even one that broke off."""
         if answer is None:
             return
-        origin, now = request.address.origin, self.clock.now()
+        origin = request.address.origin
         if (pause := self.asked(answer)) is not None:
-            self.holds.limited(origin, now, pause)
+            self.holds.limited(origin, pause)
         elif answer.status < 400:
-            self.holds.answered(origin, now)
+            self.holds.answered(origin)
 
 
 # --- the loop -------------------------------------------------------------------------------------
@@ -219,7 +221,7 @@ class _Io:
 
     def __init__(self, transport: Any, clock: Clock, settings: Settings) -> None:
         self.clock = clock
-        self.holds = Holds()
+        self.holds = Holds(clock)
         self.nudges = Nudges()
         self.channel: Channel | None = None
         """The channel on which the service reports ends; None unless notifications are enabled."""
@@ -229,7 +231,7 @@ class _Io:
         holds = self.holds
         # What may have changed while a connection was opened. It holds no `self`: that would be a
         # cycle, and a client that is dropped would keep its connections.
-        transport.admit = lambda request: holds.check(request, now := clock.now(), now)
+        transport.admit = lambda request: holds.check(request, -math.inf)
         self.after_fork()
         fork.watch(self)
 

@@ -74,7 +74,7 @@ async def exchange(request: Request, wire: Wire) -> tuple[Answer, bool]:
                 broken = error
             broken.head = head  # it may ask for a pause
             raise broken from None
-    headers = tuple(head.headers)
+    headers = tuple([(name.lower(), value) for name, value in head.headers.raw_items()])
     decoded, problem = bytes(body), None
     if codings := [value for name, value in headers if name == b"content-encoding"]:
         decoded, problem = await _decoded(decoded, b",".join(codings), wire)
