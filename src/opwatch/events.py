@@ -101,17 +101,17 @@ class Started(Event[W]):
         return super().to_dict() | {"resumed": self.resumed}
 
 
-@attrs.frozen(kw_only=True)
 class Polled(Event[W]):
     """A poll was answered."""
 
+    __slots__ = ()
     kind = "progress"
 
 
-@attrs.frozen(kw_only=True)
 class Retrying(Event[W]):
     """A poll failed, and the wait continues."""
 
+    __slots__ = ()
     kind = "trouble"
 
 
@@ -127,10 +127,10 @@ class Held(Event[W]):
         return super().to_dict() | {"resumed": self.resumed}
 
 
-@attrs.frozen(kw_only=True)
 class Ended(Event[W]):
     """The wait has ended: the last event of every wait."""
 
+    __slots__ = ()
     kind = "result"
 
     @property

@@ -294,7 +294,7 @@ class Session(Generic[W]):
         if answer.is_about_credentials:  # then what it says may be made of them
             code = code if code in service.known else None
             message = message if message in service.known else _WORDS[status]
-            request_id = request_id if _UUID.fullmatch(request_id or "") else None
+            request_id = request_id if re.fullmatch(_UUID, request_id or "") else None
         text = printable(answer.erased(message or ""))
         if not text:
             body = excerpt(answer)
@@ -314,7 +314,7 @@ class Session(Generic[W]):
 
 _REFUSALS = (400, 404, 405, 406, 415, 422)
 """What services answer to a request that is another service's."""
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_UUID = r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"  # compiled when it is used
 _WORDS = {
     401: "the credentials were refused",
     403: "the credentials don't permit this",
