@@ -17,8 +17,9 @@ from airflow.sdk.execution_time.comms import GetXCom, SetXCom, XComResult
 from engine_checks import connections
 
 from opwatch import Fault, ITwin, Schedule
-from opwatch import airflow as ours
 from opwatch.airflow import (
+    GRACE,
+    OpwatchFailure,
     OpwatchGaveUp,
     OpwatchJobFailed,
     OpwatchOutcomeUnknown,
@@ -27,6 +28,7 @@ from opwatch.airflow import (
     OpwatchStalled,
     OpwatchTimeout,
     OpwatchTrigger,
+    connection,
 )
 from opwatch.errors import ConfigurationError
 from opwatch.simulator import Frame, Polls, Simulator
@@ -312,7 +314,7 @@ def test_triggers_of_one_connection_share_one_token(monkeypatch):
         logins = [one for one in simulator.requests if one.operation == "token"]
     assert {event.payload["progress"]["phase"] for event in events} == {"succeeded"}
     assert len(logins) == 2  # the client that began, and the triggers'
-    assert ours._shared == {}
+    assert connection.shared_clients == {}  # the last one closed it
 
 
 # --- the sensor -----------------------------------------------------------------------------------
@@ -325,7 +327,7 @@ def test_the_sensor_asks_once_and_defers():
     token = json.loads(deferred.value.trigger.token)
     assert polls(played) == [0]
     assert (token["job"], token["delays"], token["stall"]) == ("j", [5, 7], 60)
-    assert deferred.value.timeout.total_seconds() == 3600 + ours.GRACE
+    assert deferred.value.timeout.total_seconds() == 3600 + GRACE
 
 
 def test_a_job_that_is_over_at_the_first_query_is_not_deferred():
@@ -392,10 +394,8 @@ def test_each_end_has_its_own_failure(deferrable, answers, how, kind, airflows):
 def test_only_trouble_that_may_pass_is_retried():
     """Airflow's retries are for a wait that gave up; no other end is changed by waiting again."""
     final = (AirflowFailException, AirflowSensorTimeout)
-    assert not issubclass(OpwatchGaveUp, final)
-    assert {kind for kind in ours._FAILURES.values() if not issubclass(kind, final)} == {
-        OpwatchGaveUp
-    }
+    kinds = OpwatchFailure.__subclasses__()
+    assert [kind for kind in kinds if not issubclass(kind, final)] == [OpwatchGaveUp]
 
 
 def test_a_stalled_job_fails_the_task():
@@ -477,7 +477,8 @@ def test_a_host_becomes_an_address(fields, address):
     """A host without a scheme is asked over https; only the connection can say otherwise."""
     from airflow.sdk import Connection
 
-    assert ours._address(Connection(conn_id="c", conn_type="generic", **fields)) == address
+    given = Connection(conn_id="c", conn_type="generic", **fields)
+    assert connection.given_by(given, {}).address == address
 
 
 def test_a_misspelt_extra_is_refused(monkeypatch):

@@ -80,24 +80,15 @@ The jobs of one connection share one client in a triggerer: one rate limit, one 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-import attrs
-
 try:
     from airflow.sdk import BaseSensorOperator
     from airflow.sdk.bases.hook import BaseHook
-    from airflow.sdk.exceptions import (
-        AirflowException,
-        AirflowFailException,
-        AirflowSensorTimeout,
-        AirflowSkipException,
-    )
+    from airflow.sdk.exceptions import AirflowSkipException
     from airflow.sdk.execution_time.xcom import XCom
     from airflow.triggers.base import BaseTrigger, TriggerEvent
 except ModuleNotFoundError as error:
@@ -108,15 +99,25 @@ except ModuleNotFoundError as error:
 
 from opwatch import clock as clocks
 from opwatch import services
-from opwatch.client import AsyncClient, Watch
+from opwatch.airflow.connection import arguments, given_by, shared_client
+from opwatch.airflow.outcome import (
+    OpwatchFailure,
+    OpwatchGaveUp,
+    OpwatchJobFailed,
+    OpwatchOutcomeUnknown,
+    OpwatchRefused,
+    OpwatchStalled,
+    OpwatchTimeout,
+    broken,
+    conclude,
+    ended,
+    waited,
+)
 from opwatch.clock import Clock
 from opwatch.core import polling
 from opwatch.core.polling import Schedule
 from opwatch.core.run import Step
-from opwatch.environment import Connection
-from opwatch.errors import ConfigurationError, OpwatchError, WaitStalled, WaitTimeout
-from opwatch.net.message import Secret
-from opwatch.progress import Fault, Phase, Progress
+from opwatch.errors import ConfigurationError, OpwatchError
 from opwatch.text import printable
 
 __all__ = [
@@ -135,214 +136,6 @@ NOTE = "opwatch_wait"
 """The key of the XCom in which a trigger keeps its newest token."""
 GRACE = 600.0
 """Seconds after the wait's own deadline at which Airflow ends a task that no triggerer woke."""
-
-
-# --- how a task fails -----------------------------------------------------------------------------
-
-
-class OpwatchFailure(AirflowException):
-    """Raised by a sensor if the job didn't succeed, or the wait ended before the job.
-
-    `phase` is that of the job's last answer, `fault` the service's reason if it gave one, and
-    `token` resumes the wait (`client.resume`) if it can be resumed.
-    """
-
-    phase: Phase | None = None
-    fault: Fault | None = None
-    token: str | None = None
-
-
-class OpwatchJobFailed(OpwatchFailure, AirflowFailException):
-    """The job failed or was cancelled. Not retried, as waiting again would not change that."""
-
-
-class OpwatchOutcomeUnknown(OpwatchFailure, AirflowFailException):
-    """The job ended, but the service didn't say how. Not retried."""
-
-
-class OpwatchTimeout(OpwatchFailure, AirflowSensorTimeout):
-    """The sensor's `timeout` passed; the job is still running. Not retried, as for any sensor."""
-
-
-class OpwatchStalled(OpwatchFailure, AirflowSensorTimeout):
-    """The job made no progress for `stall_timeout` seconds; it is still running. Not retried."""
-
-
-class OpwatchRefused(OpwatchFailure, AirflowFailException):
-    """An error that no retry fixes: refused credentials, an unknown ID, a wrong address."""
-
-
-class OpwatchGaveUp(OpwatchFailure):
-    """Too many retryable errors in a row. The task's `retries` apply."""
-
-
-# --- what passes between trigger and sensor: plain JSON -------------------------------------------
-
-
-_SENT = ("wire", "details")
-
-
-def _report(progress: Progress[Any]) -> dict[str, Any]:
-    """Return progress as JSON: the task's XCom. `wire` and `details`, if present, are what the
-    service sent, under its own names."""
-    models = {name: getattr(progress, name) for name in _SENT}
-    sent = {name: _sendable(it.to_dict()) for name, it in models.items() if hasattr(it, "to_dict")}
-    return progress.to_dict() | {"wire": None} | sent
-
-
-_CREDENTIAL = ("token", "secret", "password")
-
-
-def _sendable(value: Any) -> Any:
-    """Return what a service sent in a form that Airflow accepts: no NaN, no lone surrogates.
-
-    A field that is a credential by its name, such as Catenis's `continuationToken`, is left out, as
-    it would be visible in the task's XCom.
-    """
-    if isinstance(value, dict):
-        names = (name for name in value if not name.lower().endswith(_CREDENTIAL))
-        return {_sendable(name): _sendable(value[name]) for name in names}
-    if isinstance(value, list):
-        return [_sendable(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
-
-
-def _ended(step: Step[Any]) -> dict[str, Any]:
-    assert step.progress is not None
-    return {"progress": _report(step.progress), "token": step.token}
-
-
-def _waited(watch: Watch[Any]) -> dict[str, Any]:
-    for _ in watch:
-        pass
-    assert watch.last is not None
-    return {"progress": _report(watch.last), "token": watch.token}
-
-
-def _broken(error: OpwatchError) -> dict[str, Any]:
-    last = None if error.last is None else _report(error.last)
-    kind: type[OpwatchFailure] = OpwatchGaveUp if error.transient else OpwatchRefused
-    if isinstance(error, WaitTimeout):
-        kind = OpwatchTimeout
-    elif isinstance(error, WaitStalled):
-        kind = OpwatchStalled
-    message = printable(f"{type(error).__name__}: {error}", 1000)
-    return {"progress": last, "token": error.token, "failure": kind.__name__, "message": message}
-
-
-_FAILURES: dict[str, type[OpwatchFailure]] = {
-    kind.__name__: kind for kind in (OpwatchGaveUp, OpwatchRefused, OpwatchTimeout, OpwatchStalled)
-}
-
-
-def _conclude(event: Mapping[str, Any], *, allow_unknown_outcome: bool) -> dict[str, Any]:
-    """The task's result, or an `OpwatchFailure`."""
-    progress: dict[str, Any] | None = event["progress"]
-    phase = None if progress is None else Phase(progress["phase"])
-    if event.get("failure"):
-        raise _failure(_FAILURES[event["failure"]], event["message"], event, phase)
-    assert progress is not None
-    name = f"{progress['service']} {printable(progress['job_id'])}"
-    if phase in (Phase.FAILED, Phase.CANCELLED):
-        fault = _fault(progress)
-        reason = f"{name}: {phase}{f': {printable(str(fault))}' if fault else ''}"
-        raise _failure(OpwatchJobFailed, reason, event, phase)
-    if phase is Phase.ENDED and not allow_unknown_outcome:
-        reason = (
-            f"{name}: ended, but the service didn't say how; allow_unknown_outcome accepts this"
-        )
-        raise _failure(OpwatchOutcomeUnknown, reason, event, phase)
-    return progress
-
-
-def _failure(
-    kind: type[OpwatchFailure], message: str, event: Mapping[str, Any], phase: Phase | None
-) -> OpwatchFailure:
-    failure = kind(message)
-    failure.phase, failure.fault, failure.token = phase, _fault(event["progress"]), event["token"]
-    return failure
-
-
-def _fault(progress: Mapping[str, Any] | None) -> Fault | None:
-    fault = None if progress is None else progress["fault"]
-    return None if fault is None else Fault(**fault)
-
-
-# --- from a connection to a client ----------------------------------------------------------------
-
-
-def _given(connection: Any, extra: dict[str, Any]) -> Connection:
-    return Connection(
-        connection.login or None, Secret(connection.password), _address(connection), extra
-    )
-
-
-def _key(given: Connection) -> Secret:
-    """Return a key that is equal for equal connections, and shows nothing."""
-    told = (given.login, given.password.reveal(), given.address, sorted(given.extra.items()))
-    return Secret(repr(told))
-
-
-def _address(connection: Any) -> str | None:
-    if not connection.host:
-        return None
-    host: str = connection.host
-    if "://" not in host:
-        host = f"{'http' if connection.schema == 'http' else 'https'}://{host}"
-    return f"{host}:{connection.port}" if connection.port else host
-
-
-_OPTIONS = ("request_timeout", "max_failures", "max_in_flight", "user_agent")
-
-
-def _arguments(service: str, given: Connection) -> dict[str, Any]:
-    """Return the arguments of a service's client; raise `ConfigurationError` for unknown ones."""
-    kind: Any = services.find(service).async_client
-    if (read := getattr(kind, "from_connection", None)) is None:
-        return given.extra
-    known = {*kind.connection_extra, *_OPTIONS}
-    if unknown := sorted(set(given.extra) - known):
-        raise ConfigurationError(
-            f"the connection's extra has unknown keys ({', '.join(unknown)}); "
-            f"the keys are {', '.join(sorted(known))}"
-        )
-    found: dict[str, Any] = read(given)
-    return found | given.take(*_OPTIONS)
-
-
-@attrs.define
-class _Shared:
-    client: AsyncClient[Any]
-    users: int = 0
-
-
-_shared: dict[tuple[str, str, Secret], _Shared] = {}
-
-
-@contextlib.asynccontextmanager
-async def _shared_client(service: str, conn_id: str) -> AsyncIterator[AsyncClient[Any]]:
-    """Yield the client of a connection, which all its triggers share; the last one closes it.
-
-    After a connection was edited, later triggers get a new client.
-    """
-    connection = await BaseHook.aget_connection(conn_id)
-    given = _given(connection, await connection.aextra_dejson())
-    key = (service, conn_id, _key(given))
-    if (shared := _shared.get(key)) is None:
-        client = services.find(service).async_client(**_arguments(service, given))
-        shared = _shared[key] = _Shared(client)
-    shared.users += 1
-    try:
-        yield shared.client
-    finally:
-        shared.users -= 1
-        if not shared.users:
-            del _shared[key]
-            await shared.client.aclose()
 
 
 # --- in the triggerer -----------------------------------------------------------------------------
@@ -415,15 +208,15 @@ class OpwatchTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll on schedule until the wait ends, and fire the event."""
         try:
-            event = _ended(await self._wait())
+            event = ended(await self._wait())
         except OpwatchError as error:
-            event = _broken(error)
+            event = broken(error)
         yield TriggerEvent(event)
 
     async def _wait(self) -> Step[Any]:
         clock = clocks.current.get()
         notes = _Notes(self.task_instance, self.token)
-        async with _shared_client(self.service, self.conn_id) as client:
+        async with shared_client(self.service, self.conn_id) as client:
             noted = await notes.read()
             if noted is None:
                 token = self.token
@@ -507,7 +300,7 @@ class OpwatchSensor(BaseSensorOperator):
         return self._conclude(event)
 
     def _conclude(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        return _conclude(event, allow_unknown_outcome=self.allow_unknown_outcome)
+        return conclude(event, allow_unknown_outcome=self.allow_unknown_outcome)
 
     def _begin(self) -> dict[str, Any]:
         """Return the event of a wait that ended here; otherwise, defer, which raises."""
@@ -516,15 +309,16 @@ class OpwatchSensor(BaseSensorOperator):
         try:
             if self.schedule is not None:
                 how["schedule"] = Schedule(self.schedule)
-            arguments = _arguments(self.service, _given(connection, connection.extra_dejson))
-            with services.find(self.service).client(**arguments) as client:
+            given = given_by(connection, connection.extra_dejson)
+            kind = services.find(self.service).client
+            with kind(**arguments(self.service, given)) as client:
                 if not self.deferrable:
-                    return _waited(client.watch(self.job_id, **how))
+                    return waited(client.watch(self.job_id, **how))
                 step = client.start(self.job_id, **how)
         except OpwatchError as error:
-            return _broken(error)
+            return broken(error)
         if step.delay is None:
-            return _ended(step)
+            return ended(step)
         self.defer(
             trigger=OpwatchTrigger(service=self.service, conn_id=self.conn_id, token=step.token),
             method_name="execute_complete",
