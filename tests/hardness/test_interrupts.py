@@ -8,6 +8,8 @@ hangs is ended by a watchdog, and counts as a failure.
 from __future__ import annotations
 
 import gc
+import itertools
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -144,8 +146,11 @@ def test_interrupts_at_random_moments(kind: Kind, watchdog: Watchdog) -> None:
             began = time.perf_counter()
             client.progress("running-1")
             usual.append(time.perf_counter() - began)
-        for number in range(INTERRUPTS):
-            delay = random.uniform(0, random.choice(usual[5:]))
+        for number in itertools.count():
+            # On a slow machine, many interrupts come when the call is over.
+            if number >= INTERRUPTS and inside > INTERRUPTS / 10:
+                break
+            delay = random.uniform(0, statistics.median(usual[5:]))
             with watchdog.limit(LONGEST_CALL):
                 found = interrupted(lambda: client.progress("running-5"), interrupter, delay)
             inside += "inside" in found
@@ -159,7 +164,6 @@ def test_interrupts_at_random_moments(kind: Kind, watchdog: Watchdog) -> None:
         assert free_slots(kind, client) == [0, 1]
         gc.collect()
         server.wait_until_open(MAX_IN_FLIGHT)
-    assert inside > INTERRUPTS / 10, "hardly any interrupt hit a call: this tested nothing"
 
 
 # --- every place ----------------------------------------------------------------------------------
