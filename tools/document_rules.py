@@ -35,11 +35,13 @@ def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem
     said = words(re.sub(r"\|", " ", document))
     for place, node in _described(content, ()):
         own = node.get("x-own", [])
+        if own is not True and not (isinstance(own, list) and all(isinstance(o, str) for o in own)):
+            text = "must be true, or a list of sentences; correct it"
+            yield (*place, "x-own"), text
+            continue
         ours = {sentence for key in TEXTS for sentence in _sentences(node.get(key, ""))}
         ours = {sentence for sentence in ours if words(sentence) not in said}
-        listed = own if isinstance(own, list) else [*ours] if own is True else []
-        if own not in (True, []) and not isinstance(own, list):
-            yield (*place, "x-own"), "x-own must be true or a list of sentences"
+        listed = [*ours] if own is True else own
         for key in TEXTS:
             for sentence in _sentences(node.get(key, "")):
                 if sentence in ours and words(sentence) not in map(words, listed):
@@ -109,13 +111,6 @@ def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
         yield from _own_schema(content, schema)
 
 
-def links_are_listed(readme: str, document: str) -> Iterator[Problem]:
-    """The README says of each link of the document where it leads."""
-    for link in read(document).links:
-        if f"`{link}`" not in readme:
-            yield (), f"README.md doesn't name `{link}`, to which the document links"
-
-
 def _operations(content: dict[str, Any]) -> Iterator[tuple[Place, str, dict[str, Any]]]:
     for path, item in content.get("paths", {}).items():
         if "x-addition" not in item:
@@ -179,7 +174,9 @@ def _statuses(
                 yield where, f"status {status} {text}"
             continue
         bodies = response.get("content", {})
-        if status in found.bodies:
+        if status in found.bodies and not bodies:
+            yield where, "the document gives it a body; add content"
+        elif status in found.bodies:
             media = next(iter(bodies))
             schema = bodies[media]["schema"]
             inner = (*where, "content", media, "schema")
@@ -318,3 +315,14 @@ def _is_ours(node: Any) -> bool:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def examples(content: dict[str, Any]) -> Iterator[tuple[str, Place, dict[str, Any]]]:
+    """Each example of an answer of the operations that a document describes, with its status."""
+    for place, _, operation in _operations(content):
+        for status, given in operation["responses"].items():
+            response, where = _resolved(content, given, (*place, "responses", status))
+            for media, body in response.get("content", {}).items():
+                for name, example in body.get("examples", {}).items():
+                    if not _is_ours(response):
+                        yield status, (*where, "content", media, "examples", name), example

@@ -4,6 +4,7 @@ Tables become JSON schemas, so that they can be compared with those of a spec li
 a document gives itself. `words` is a text without its markup, as it is compared with another.
 """
 
+import functools
 import html
 import json
 import re
@@ -21,6 +22,7 @@ TYPES: dict[str, Schema] = {
     "Integer": {"type": "integer", "format": "int32"},
     "Long": {"type": "integer", "format": "int64"},
 }
+_STATUS = r"^\*\*Status code: (\d+)\*\*$|^Response (\d{3}) "
 _NOT_WORDS = re.compile(r"<!--.*?-->|<[^>]*>|(?<=`)\s*<[^>]*>", re.DOTALL)
 
 
@@ -38,6 +40,10 @@ class Document:
     """The schema of the body of each status that has a table."""
     schemas: list[Schema] = field(default_factory=list)
     """The schemas that it gives itself."""
+    samples: list[tuple[int, str, Any]] = field(default_factory=list)
+    """Each JSON sample: its line, its status, its value."""
+    broken: list[tuple[int, str]] = field(default_factory=list)
+    """The lines of what begins like JSON and can't be read, and why."""
     messages: dict[str, list[str]] = field(default_factory=dict)
     """The messages of each status."""
     links: list[str] = field(default_factory=list)
@@ -51,6 +57,7 @@ def words(text: str) -> str:
     return " " + " ".join(re.findall(r"[\w%‰°]+", re.sub(r"[_*]{2}|`", " ", text))) + " "
 
 
+@functools.cache
 def read(text: str) -> Document:
     """Read a document in any of the three notations."""
     found = Document(links=[*_links(text)])
@@ -60,7 +67,7 @@ def read(text: str) -> Document:
         found.parameters[name] = {"description": description}
     for status, reason in re.findall(r"^Response (\d{3}) (.+)$", text, re.MULTILINE):
         found.statuses[status] = reason
-    found.schemas = [block for block in json_blocks(text) if "type" in block or "enum" in block]
+    _take_json(found, text)
     caption, status = "", "200"
     for kind, body in _parts(text):
         if kind == "caption":
@@ -72,16 +79,28 @@ def read(text: str) -> Document:
     return found
 
 
-def json_blocks(document: str) -> Iterator[dict[str, Any]]:
-    """Each JSON object of a document that begins a line."""
+def line_of(document: str, text: str) -> int:
+    """Return the first line of a document that has a text; 1 if none has."""
+    return document.count("\n", 0, max(document.find(text), 0)) + 1
+
+
+def _take_json(found: Document, text: str) -> None:
+    """Take each JSON object that begins a line: a schema, or a sample of the status above it."""
     end = 0
-    for start in re.finditer(r"^[ ]*(?=\{)", document, re.MULTILINE):
-        if start.end() >= end:
-            try:
-                block, end = json.JSONDecoder().raw_decode(document, start.end())
-            except ValueError:  # a brace of a program's text
-                continue
-            yield block
+    for start in re.finditer(r"^[ ]*(?=\{)", text, re.MULTILINE):
+        if start.end() < end:
+            continue
+        line = text.count("\n", 0, start.end()) + 1
+        try:
+            block, end = json.JSONDecoder().raw_decode(text, start.end())
+        except ValueError as error:
+            found.broken.append((line, str(error)))
+            continue
+        if "type" in block or "enum" in block:
+            found.schemas.append(block)
+        else:
+            above = re.findall(_STATUS, text[: start.end()], re.MULTILINE)
+            found.samples.append((line, "".join(above[-1]) if above else "200", block))
 
 
 def _links(text: str) -> Iterator[str]:

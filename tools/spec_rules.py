@@ -6,12 +6,12 @@ rest of the code relies on. A rule is a function from a spec to its problems, ea
 spec and what is wrong there.
 """
 
+import dataclasses
 import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,20 @@ from typing import Any
 import document_rules
 import documents
 import yaml
+from spec_file import MARKS, SCHEMAS, Spec, at, examples, marks, objects, place_of, read, schemas
 
 from opwatch.cli.generating import examples as wait_examples
 from opwatch.cli.generating import rules as wait_rules
+from opwatch.cli.generating import security
 from opwatch.cli.generating import spec as files
-from opwatch.cli.generating import yaml_rules
-from opwatch.cli.generating.spec import Finding, Place, Problem, pointer
+from opwatch.cli.generating.spec import Finding, Line, Problem, pointer
 from opwatch.cli.generating.waits import compiled
 from opwatch.cli.generating.yaml_rules import Unreadable
 
-Rule = Callable[["Spec"], Iterator[Problem]]
+Rule = Callable[[Spec], Iterator[Problem]]
 
-MARKS = ("x-inferred", "x-addition", "x-deviation")
 # Headers that the client sends itself; a parameter of that name would become an argument.
 OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bcot-timestamp"}
-SCHEMAS = ("components", "schemas")
 KEYWORDS = [
     *("type", "enum", "const", "properties", "patternProperties", "additionalProperties"),
     *("required", "items", "prefixItems", "contains", "anyOf", "oneOf", "allOf", "not", "if"),
@@ -45,42 +44,6 @@ KEYWORDS = [
     *("externalDocs", "contentEncoding", "contentMediaType", "contentSchema"),
     *("unevaluatedProperties", "unevaluatedItems", "$ref", "$defs", "$comment", "$id", "$anchor"),
 ]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One spec, and what it must agree with: its document and its part of the README."""
-
-    name: str
-    content: dict[str, Any]
-    lines: Mapping[Place, int]
-    document: str
-    readme: str
-    sums: str
-    """The hashes of all documents."""
-
-
-def read(path: Path) -> Spec:
-    """Read a spec, its document `documents/{name}.txt`, and its part of `README.md`.
-
-    Raises `Unreadable` if one of them can't be read.
-    """
-    yaml_rules.check(yaml_rules.text(path, f"specs/{path.name}"), f"specs/{path.name}")
-    content, lines = files.load(path)
-    document = f"documents/{path.stem}.txt"
-    has_document = (path.parent / document).exists()
-    readme = yaml_rules.text(path.parent / "README.md", "specs/README.md")
-    sums = "documents/SHA256SUMS"
-    return Spec(
-        name=path.name,
-        content=content,
-        lines=lines,
-        document=yaml_rules.text(path.parent / document, f"specs/{document}")
-        if has_document
-        else "",
-        readme=_section(readme, path.name),
-        sums=yaml_rules.text(path.parent / sums, f"specs/{sums}"),
-    )
 
 
 def check_all(folder: Path) -> list[Finding]:
@@ -121,28 +84,25 @@ def check_all(folder: Path) -> list[Finding]:
 def check(spec: Spec) -> list[Finding]:
     """Everything that is wrong with a spec. One that is not OpenAPI is not looked at further, and
     neither is the wait of one whose schemas and examples are wrong."""
+    spec = dataclasses.replace(spec, content=files.placed(spec.content))
     if findings := _apply("structure", structure, spec):
         return findings
     findings = [finding for name, rule in RULES.items() for finding in _apply(name, rule, spec)]
-    if {finding.rule for finding in findings}.isdisjoint({"example", "named-schema"}):
+    if {finding.rule for finding in findings}.isdisjoint({"example", "named-schema", "security"}):
         for name, rule in WAIT_RULES.items():
             findings += _apply(name, rule, spec)
     return findings
 
 
-def samples(document: str) -> list[Any]:
-    """The JSON objects of a document, in its order, without those that are schemas."""
-    return [
-        block
-        for block in documents.json_blocks(document)
-        if "type" not in block and "enum" not in block
-    ]
-
-
 def structure(spec: Spec) -> Iterator[Problem]:
     """The spec is OpenAPI 3.1, and each example has a value."""
     yield from files.structure(spec.content)
-    for place, node in _objects(spec.content):
+    messages = spec.content.get("x-websocket", {})
+    yield from files.lost_references(spec.content, messages, ("x-websocket",))
+    for place, schema in schemas(spec.content):
+        if not isinstance(schema, dict):
+            yield place, "a schema must be a map; write one, such as {type: string}"
+    for place, node in objects(spec.content):
         if place[-1:] == ("examples",) and "properties" not in place[-2:-1]:
             for name, example in node.items():
                 if not isinstance(example, dict) or "value" not in example:
@@ -158,20 +118,33 @@ def examples_fit(spec: Spec) -> Iterator[Problem]:
         components = {"components": spec.content.get("components", {})}
         validator = OAS31Validator(schema | components)
         for error in validator.iter_errors(value):
-            yield (*place, *error.absolute_path), error.message
+            text = f"{error.message}; correct the example or its schema"
+            yield (*place, *error.absolute_path), text
 
 
 def samples_are_kept(spec: Spec) -> Iterator[Problem]:
-    """Each JSON sample of the document is an example of the spec, value for value."""
-    present = {_canonical(value) for _, _, value in examples(spec)}
-    for sample in samples(spec.document):
-        if _canonical(sample) not in present:
-            yield (), f"this sample of the document is no example: {json.dumps(sample)}"
+    """Each JSON sample of the document is an example of its status, value for value, and each
+    example that isn't marked is one of them."""
+    found = documents.read(spec.document)
+    for line, error in found.broken:
+        yield spec.in_document(line), f"this can't be read as JSON ({error}); correct it"
+    present = {}
+    for status, place, example in document_rules.examples(spec.content):
+        present[status, _canonical(example["value"])] = place, example
+    samples = {(status, _canonical(value)): line for line, status, value in found.samples}
+    for (status, value), line in samples.items():
+        if (status, value) not in present:
+            text = f"this sample isn't an example of status {status} in {spec.name}; add it: {value}"
+            yield spec.in_document(line), text
+    for (status, value), (place, example) in present.items():
+        is_message = example["value"].get("message") in found.messages.get(status, [])
+        if (status, value) not in samples and not is_message and not {*MARKS} & example.keys():
+            yield place, "isn't a sample of the document; correct it, or mark it with x-addition"
 
 
 def keywords_are_known(spec: Spec) -> Iterator[Problem]:
     """Each keyword of a schema is one of JSON Schema or OpenAPI, or begins with `x-`."""
-    for place, node in _schemas(spec.content):
+    for place, node in schemas(spec.content):
         for key in node:
             if key not in KEYWORDS and not str(key).startswith("x-"):
                 near = difflib.get_close_matches(str(key), KEYWORDS, 1, 0.8)
@@ -181,50 +154,52 @@ def keywords_are_known(spec: Spec) -> Iterator[Problem]:
 
 def no_own_headers(spec: Spec) -> Iterator[Problem]:
     """No parameter is a header that the client sets itself."""
-    for place, node in _objects(spec.content):
+    for place, node in objects(spec.content):
         if node.get("in") == "header" and "securitySchemes" not in place:
             name = str(node.get("name"))
             if name.lower() in OWN_HEADERS:
-                yield place, f"{name} must not be a parameter: it would become an argument"
+                text = f"{name} must not be a parameter, since it would become an argument; remove it"
+                yield place, text
 
 
 def security_for_all(spec: Spec) -> Iterator[Problem]:
     """Security stands at the root alone, or the functions would demand a client with a token."""
     if not spec.content.get("security"):
-        yield (), "no security at the root"
-    for place, node in _objects(spec.content):
+        yield (), "no security at the root; add it"
+    for place, node in objects(spec.content):
         if place and "security" in node:
-            yield (*place, "security"), "security must stand at the root alone"
+            yield (*place, "security"), "security must stand at the root alone; move it there"
+    yield from security.schemes_are_usable(spec.content)
 
 
 def schemas_are_named(spec: Spec) -> Iterator[Problem]:
     """Each object is a component, and no title gives it another name."""
-    for place, node in _schemas(spec.content):
+    for place, node in schemas(spec.content):
         named = place[:2] == SCHEMAS and len(place) == 3
         if not named and ("properties" in node or "object" in _types(node)):
-            yield place, "an object without a name: make it a component"
+            yield place, "an object without a name; make it a component"
         if "title" in node:
-            yield place, "a title would rename the class: use x-title"
-    for place, node in _objects(spec.content):
+            yield place, "a title would rename the class; use x-title"
+    for place, node in objects(spec.content):
         if "content" in place and "schema" in node and "$ref" not in node["schema"]:
-            yield (*place, "schema"), "the schema of a body must be a component"
+            yield (*place, "schema"), "the schema of a body has no name; make it a component"
 
 
 def enums_are_open(spec: Spec) -> Iterator[Problem]:
     """An enumeration is a component, and beside it any string is allowed."""
     enums = set()
-    for place, node in _schemas(spec.content):
+    for place, node in schemas(spec.content):
         if "const" in node:
-            yield place, "a constant would raise on another value: use a string"
+            yield place, "a constant would raise on another value; use a string"
         if "enum" in node:
             enums.add(pointer(place))
             if place[:2] != SCHEMAS or len(place) != 3:
-                yield place, "an enumeration without a name: make it a component"
-    for place, node in _schemas(spec.content):
+                yield place, "an enumeration without a name; make it a component"
+    for place, node in schemas(spec.content):
         if node.get("$ref") in enums:
-            beside = _at(spec.content, place[:-1])
+            beside = at(spec.content, place[:-1])
             if place[-2] != "anyOf" or {"type": "string"} not in beside:
-                yield place, "an enumeration that is not open: anyOf it and {type: string}"
+                yield place, "an enumeration that isn't open; write anyOf: it and {type: string}"
 
 
 def marks_are_listed(spec: Spec) -> Iterator[Problem]:
@@ -235,18 +210,20 @@ def marks_are_listed(spec: Spec) -> Iterator[Problem]:
     for (place, mark), text in present.items():
         if listed.get((place, mark)) != text:
             row = f"| `{place}` | {mark} | {text} |"
-            yield _place(place), f"README.md lacks this row: {row}"
+            yield place_of(place), f"README.md lacks this row; add it: {row}"
     for place, mark in listed.keys() - present.keys():
-        yield (), f"README.md lists a mark that is not there: {place} {mark}"
+        text = f"{place} of {spec.name} has no {mark}; restore it, or remove this row"
+        yield spec.in_readme(f"| `{place}` | {mark} |"), text
 
 
 def readme_places_exist(spec: Spec) -> Iterator[Problem]:
     """Each place that the README names is in the spec."""
     for place in re.findall(r"`(#/\S*)`", spec.readme):
         try:
-            _at(spec.content, _place(place))
+            at(spec.content, place_of(place))
         except (LookupError, ValueError, TypeError):
-            yield (), f"README.md names a place that is not there: {place}"
+            text = f"{place} isn't in {spec.name}; restore it, or correct this line"
+            yield spec.in_readme(f"`{place}`"), text
 
 
 def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
@@ -258,14 +235,15 @@ def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
         same = [n for n, line in enumerate(lines) if n >= number and line == start]
         found = same or [n for n, line in enumerate(lines) if n >= number and start in line]
         if not found:
-            text = f"README.md begins a row with {start!r}, which isn't in a later line"
-            yield (), f"{text} than the row above"
+            text = f"{start!r} isn't in a later line of the document than the row above; correct it"
+            yield spec.in_readme(f'| "{start}" |'), text
             return
         if row == 0 and any(map(str.strip, map(documents.words, lines[: found[0]]))):
-            yield (), f"README.md doesn't say where the lines before {start!r} went"
+            text = f"no row says where the lines before {start!r} went; add one"
+            yield spec.in_readme(f'| "{start}" |'), text
         number = found[0] + 1
     if not number:
-        yield (), "README.md doesn't say where the lines of the document went"
+        yield spec.in_readme(spec.name), "no row says where the document's lines went; add them"
 
 
 def document_is_the_one(spec: Spec) -> Iterator[Problem]:
@@ -278,10 +256,8 @@ def document_is_the_one(spec: Spec) -> Iterator[Problem]:
         return
     digest = hashlib.sha256(spec.document.encode()).hexdigest()
     if f"{digest}  {name}" not in spec.sums.splitlines():
-        yield (
-            (),
-            f"documents/{name} isn't the one that was transcribed: {digest} isn't in SHA256SUMS",
-        )
+        text = f"documents/{name} isn't the one that was transcribed; restore it, or write {digest}"
+        yield Line("specs/documents/SHA256SUMS", documents.line_of(spec.sums, name)), text
 
 
 def words_are_quoted(spec: Spec) -> Iterator[Problem]:
@@ -296,7 +272,10 @@ def values_agree(spec: Spec) -> Iterator[Problem]:
 
 def links_are_listed(spec: Spec) -> Iterator[Problem]:
     """The README names each link of the document."""
-    yield from document_rules.links_are_listed(spec.readme, spec.document)
+    for link in documents.read(spec.document).links:
+        if f"`{link}`" not in spec.readme:
+            text = f"README.md doesn't name `{link}`, to which this line links; add it"
+            yield spec.in_document(documents.line_of(spec.document, link)), text
 
 
 def waits_are_formed(spec: Spec) -> Iterator[Problem]:
@@ -350,74 +329,12 @@ WAIT_RULES: dict[str, Rule] = {
 }
 
 
-def examples(spec: Spec) -> Iterator[tuple[Place, dict[str, Any], Any]]:
-    """Each example of a spec: its place, its schema, its value."""
-    for place, node in _objects(spec.content):
-        if isinstance(node.get("schema"), dict):
-            if "example" in node:
-                yield (*place, "example"), node["schema"], node["example"]
-            for name, example in node.get("examples", {}).items():
-                yield (*place, "examples", name, "value"), node["schema"], example["value"]
-    for place, node in _schemas(spec.content):
-        for index, value in enumerate(node.get("examples", [])):
-            yield (*place, "examples", index), node, value
-
-
-def marks(spec: Spec) -> Iterator[tuple[Place, str, str]]:
-    """Each mark of a spec: its place, its kind, its text on one line."""
-    for place, node in _objects(spec.content):
-        for mark in MARKS:
-            if mark in node:
-                yield place, mark, " ".join(str(node[mark]).split())
-
-
 def _apply(name: str, rule: Rule, spec: Spec) -> list[Finding]:
     try:
         return files.found(f"specs/{spec.name}", spec.lines, name, rule(spec))
     except Exception as error:  # noqa: BLE001 (a spec may be wrong in ways that no rule expects)
         text = f"can't be checked ({type(error).__name__}: {error}); correct what it is about"
         return [Finding(f"specs/{spec.name}", 1, "#", name, text)]
-
-
-def _objects(node: Any, place: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Each mapping of a spec except those inside the values of examples."""
-    if isinstance(node, dict):
-        yield place, node
-        for key, child in node.items():
-            if not _holds_example((*place, key), child):
-                yield from _objects(child, (*place, key))
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            yield from _objects(child, (*place, index))
-
-
-def _holds_example(place: Place, child: Any) -> bool:
-    key, parents = place[-1], place[:-1]
-    if parents[-1:] == ("properties",):  # a property of that name
-        return False
-    in_list = key == "examples" and isinstance(child, list)
-    return in_list or key == "example" or (key == "value" and parents[-2:-1] == ("examples",))
-
-
-def _schemas(content: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Each schema of a spec: the components, those beside an example, and all inside them."""
-    for place, node in _objects(content):
-        parent = place[:-1]
-        if parent == SCHEMAS or place[-1:] == ("schema",):
-            yield from _subschemas(node, place)
-
-
-def _subschemas(node: dict[str, Any], place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
-    yield place, node
-    for key in ("properties", "patternProperties"):
-        for name, child in node.get(key, {}).items():
-            yield from _subschemas(child, (*place, key, name))
-    for key in ("anyOf", "oneOf", "allOf"):
-        for index, child in enumerate(node.get(key, [])):
-            yield from _subschemas(child, (*place, key, index))
-    for key in ("items", "additionalProperties", "not"):
-        if isinstance(node.get(key), dict):
-            yield from _subschemas(node[key], (*place, key))
 
 
 def _types(schema: dict[str, Any]) -> list[str]:
@@ -427,19 +344,3 @@ def _types(schema: dict[str, Any]) -> list[str]:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def _place(text: str) -> Place:
-    return tuple(key.replace("~1", "/").replace("~0", "~") for key in text.split("/")[1:])
-
-
-def _at(content: Any, place: Place) -> Any:
-    for key in place:
-        content = content[int(key)] if isinstance(content, list) else content[key]
-    return content
-
-
-def _section(readme: str, name: str) -> str:
-    """The part of the README under the heading that names the spec."""
-    parts = re.split(r"^## ", readme, flags=re.MULTILINE)
-    return "".join(part for part in parts if part.startswith(name))

@@ -62,6 +62,7 @@ def checked_name(path: Path, name: str | None) -> str:
 def checked(path: Path, name: str) -> dict[str, Any]:
     """Return what a spec holds; raise `Invalid` if it breaks a rule."""
     content, lines = _loaded(path)
+    parts = spec.placed(content)
     groups: list[dict[str, Any]] = [
         {"structure": spec.structure},
         {"wait-form": rules.form, "security": security.schemes_are_usable},
@@ -72,7 +73,7 @@ def checked(path: Path, name: str) -> dict[str, Any]:
     for group in groups:
         findings = []
         for rule, problems in group.items():
-            findings += _found(path, lines, rule, lambda: problems(content))  # noqa: B023
+            findings += _found(path, lines, rule, lambda: problems(parts))  # noqa: B023
         if findings:
             raise Invalid(findings)
     found: dict[str, Any] = content

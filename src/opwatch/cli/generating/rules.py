@@ -103,6 +103,10 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
     for name, value in block.get("headers", {}).items():
         for problem in filter(None, header_problems(name, str(value))):
             yield (*place, "headers", name), problem
+    for n, case in enumerate(block["errors"].get("cases", [])):
+        for key in {"code", "message"} & case.keys() - block["errors"].keys():
+            text = f"the errors have no {key!r}, which says where it is; add one"
+            yield (*place, "errors", "cases", n, key), text
 
 
 def header_problems(name: str, value: str) -> Iterator[str | None]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -14,6 +15,14 @@ Place = tuple[str | int, ...]
 """The keys that lead from the root of a spec to a node of it."""
 Problem = tuple[Place, str]
 """A place, and what is wrong there."""
+
+
+class Line(NamedTuple):
+    """A line of a file beside the spec: the place of a problem that isn't in the spec itself."""
+
+    file: str
+    number: int
+
 
 DEEPEST = 200
 """How deep a spec may be nested. One that contains itself has no end."""
@@ -49,7 +58,7 @@ def load(path: Path) -> tuple[Any, Mapping[Place, int]]:
         root = loader.get_single_node()
     _as_openapi_reads(root)
     content: Any = None if root is None else loader.construct_document(root)
-    return content, dict(_lines(root, ()))
+    return content, _lines_by_place(root)
 
 
 def is_json(path: Path, text: str) -> bool:
@@ -60,18 +69,69 @@ def is_json(path: Path, text: str) -> bool:
 def _lines_of_json(text: str) -> dict[Place, int]:
     """The lines of a JSON file, as far as it is YAML, too: then they are known."""
     try:
-        return dict(_lines(_Loader(text).get_single_node(), ()))
+        return _lines_by_place(_Loader(text).get_single_node())
     except yaml.YAMLError:
         return {}
+
+
+class Part(dict[str, Any]):
+    """A map of a spec that knows its place, so that a key that it lacks is a problem there."""
+
+    place: Place = ()
+
+    def __missing__(self, key: str) -> Any:
+        raise Missing(self.place, key)
+
+
+class Missing(KeyError):
+    """A rule needs a key that the map at a place lacks."""
+
+    def __init__(self, place: Place, key: str) -> None:
+        self.place = place
+        super().__init__(key)
+
+
+def placed(node: Any, place: Place = ()) -> Any:
+    """Return a copy of a spec whose maps know their places."""
+    if isinstance(node, dict):
+        part = Part((key, placed(child, (*place, key))) for key, child in node.items())
+        part.place = place
+        return part
+    if isinstance(node, list):
+        return [placed(child, (*place, index)) for index, child in enumerate(node)]
+    return node
 
 
 def found(
     spec: str, lines: Mapping[Place, int], rule: str, problems: Iterator[Problem]
 ) -> list[Finding]:
-    """Return the problems that a rule has with a spec, each with its line."""
-    return [
-        Finding(spec, line_of(lines, place), pointer(place), rule, text) for place, text in problems
-    ]
+    """Return the problems that a rule has with a spec, each with its line.
+
+    If the rule fails, what it found before is the reason; else it raises, unless a key is missing.
+    """
+    findings = []
+    try:
+        for place, text in problems:
+            if isinstance(place, Line):
+                findings.append(Finding(place.file, place.number, "#", rule, text))
+            else:
+                findings.append(Finding(spec, line_of(lines, place), pointer(place), rule, text))
+    except Exception as error:
+        if not findings and not isinstance(error, Missing):
+            raise
+        if not findings:
+            text = f"has no {error.args[0]!r}; add it"
+            findings = [Finding(spec, line_of(lines, error.place), pointer(error.place), rule, text)]
+    return findings
+
+
+_FIXES = {
+    "required": "add it",
+    "type": "write one",
+    "enum": "write one of these",
+    "additionalProperties": "remove it",
+    "unevaluatedProperties": "remove it",
+}
 
 
 def structure(content: Any) -> Iterator[Problem]:
@@ -84,13 +144,37 @@ def structure(content: Any) -> Iterator[Problem]:
     if (kind := kinds.get(str(version)[:3])) is None:
         yield (), f"must be OpenAPI 3.0 or 3.1, and `openapi` says {version!r:.20}"
         return
-    lost = [*_lost_references(content, content, ())]
+    lost = [*lost_references(content, content, ())]
     yield from lost
     if lost:  # the validator would stop at the first
         return
     for error in kind(content).iter_errors():
         error = deepest(error)
-        yield tuple(error.absolute_path), error.message
+        fix = _FIXES.get(str(error.validator), "correct it")
+        yield _place(content, error), f"{error.message}; {fix}"
+
+
+def _place(content: Any, error: Any) -> Place:
+    """Where an error of the validator is: it names the operation, or a path from some schema."""
+    if named := re.search(r"'(\w+)' (?:operation )?in '(/.*)'", error.message):
+        return "paths", named[2], named[1]
+    path = tuple(error.absolute_path)
+    for place, node in _nodes(content, ()):
+        try:
+            for key in path:
+                node = node[key]
+        except (LookupError, TypeError):
+            continue
+        if node is error.instance:
+            return (*place, *path)
+    return path
+
+
+def _nodes(node: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    yield place, node
+    for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(child, dict | list):
+            yield from _nodes(child, (*place, key))
 
 
 def deepest(error: Any) -> Any:
@@ -104,7 +188,8 @@ _VALUES = ("const", "default", "enum", "example", "value")
 """What holds a value, in which `$ref` is a name like any other."""
 
 
-def _lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
+def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
+    """Each `$ref` of a part of a spec that leads nowhere."""
     if isinstance(node, dict):
         target = node.get("$ref")
         if isinstance(target, str) and not _is_there(content, target):
@@ -113,10 +198,10 @@ def _lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]
             if place[-1:] in (("properties",), ("schemas",)) or not (
                 key in _VALUES or str(key).startswith("x-")
             ):
-                yield from _lost_references(content, child, (*place, key))
+                yield from lost_references(content, child, (*place, key))
     elif isinstance(node, list):
         for index, child in enumerate(node):
-            yield from _lost_references(content, child, (*place, index))
+            yield from lost_references(content, child, (*place, index))
 
 
 def _is_there(content: Any, target: str) -> bool:
@@ -159,6 +244,10 @@ def _as_openapi_reads(node: yaml.Node | None, *, is_key: bool = False, depth: in
     elif isinstance(node, yaml.SequenceNode):
         for child in node.value:
             _as_openapi_reads(child, depth=depth + 1)
+
+
+def _lines_by_place(root: yaml.Node | None) -> dict[Place, int]:
+    return {} if root is None else {(): root.start_mark.line + 1, **dict(_lines(root, ()))}
 
 
 def _lines(node: yaml.Node | None, place: Place) -> Iterator[tuple[Place, int]]:

@@ -1,0 +1,144 @@
+"""A spec with what it must agree with, and the walks through it that the rules share."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import documents
+
+from opwatch.cli.generating import spec as files
+from opwatch.cli.generating import yaml_rules
+from opwatch.cli.generating.spec import Line, Place
+
+MARKS = ("x-inferred", "x-addition", "x-deviation")
+SCHEMAS = ("components", "schemas")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One spec, and what it must agree with: its document and its part of the README."""
+
+    name: str
+    content: dict[str, Any]
+    lines: Mapping[Place, int]
+    document: str
+    readme: str
+    sums: str
+    """The hashes of all documents."""
+    readme_line: int = 1
+    """Where its part of the README begins."""
+
+    def in_readme(self, text: str) -> Line:
+        """Return the line of the README that has a text."""
+        return Line("specs/README.md", self.readme_line - 1 + documents.line_of(self.readme, text))
+
+    def in_document(self, number: int) -> Line:
+        """Return a line of the document."""
+        return Line(f"specs/documents/{Path(self.name).stem}.txt", number)
+
+
+def read(path: Path) -> Spec:
+    """Read a spec, its document `documents/{name}.txt`, and its part of `README.md`.
+
+    Raises `Unreadable` if one of them can't be read.
+    """
+    yaml_rules.check(yaml_rules.text(path, f"specs/{path.name}"), f"specs/{path.name}")
+    content, lines = files.load(path)
+    document = f"documents/{path.stem}.txt"
+    has_document = (path.parent / document).exists()
+    readme = yaml_rules.text(path.parent / "README.md", "specs/README.md")
+    sums = "documents/SHA256SUMS"
+    part = _section(readme, path.name)
+    return Spec(
+        name=path.name,
+        content=content,
+        lines=lines,
+        document=yaml_rules.text(path.parent / document, f"specs/{document}")
+        if has_document
+        else "",
+        readme=part,
+        readme_line=documents.line_of(readme, part),
+        sums=yaml_rules.text(path.parent / sums, f"specs/{sums}"),
+    )
+
+
+def examples(spec: Spec) -> Iterator[tuple[Place, dict[str, Any], Any]]:
+    """Each example of a spec: its place, its schema, its value."""
+    for place, node in objects(spec.content):
+        if isinstance(node.get("schema"), dict):
+            if "example" in node:
+                yield (*place, "example"), node["schema"], node["example"]
+            for name, example in node.get("examples", {}).items():
+                yield (*place, "examples", name, "value"), node["schema"], example["value"]
+    for place, node in schemas(spec.content):
+        for index, value in enumerate(node.get("examples", [])):
+            yield (*place, "examples", index), node, value
+
+
+def marks(spec: Spec) -> Iterator[tuple[Place, str, str]]:
+    """Each mark of a spec: its place, its kind, its text on one line."""
+    for place, node in objects(spec.content):
+        for mark in MARKS:
+            if mark in node:
+                yield place, mark, " ".join(str(node[mark]).split())
+
+
+def objects(node: Any, place: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Each mapping of a spec except those inside the values of examples."""
+    if isinstance(node, dict):
+        yield place, node
+        for key, child in node.items():
+            if not _holds_example((*place, key), child):
+                yield from objects(child, (*place, key))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from objects(child, (*place, index))
+
+
+def _holds_example(place: Place, child: Any) -> bool:
+    key, parents = place[-1], place[:-1]
+    if parents[-1:] == ("properties",):  # a property of that name
+        return False
+    in_list = key == "examples" and isinstance(child, list)
+    return in_list or key == "example" or (key == "value" and parents[-2:-1] == ("examples",))
+
+
+def schemas(content: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Each schema of a spec: the components, those beside an example, and all inside them."""
+    for place, node in objects(content):
+        for key, child in node.items():
+            if place == SCHEMAS or key == "schema":
+                yield from _subschemas(child, (*place, key))
+
+
+def _subschemas(node: dict[str, Any], place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
+    yield place, node
+    if not isinstance(node, dict):  # JSON Schema has true and false, too; `structure` refuses them
+        return
+    for key in ("properties", "patternProperties"):
+        for name, child in node.get(key, {}).items():
+            yield from _subschemas(child, (*place, key, name))
+    for key in ("anyOf", "oneOf", "allOf"):
+        for index, child in enumerate(node.get(key, [])):
+            yield from _subschemas(child, (*place, key, index))
+    for key in ("items", "additionalProperties", "not"):
+        if isinstance(node.get(key), dict):
+            yield from _subschemas(node[key], (*place, key))
+
+
+def place_of(text: str) -> Place:
+    return tuple(key.replace("~1", "/").replace("~0", "~") for key in text.split("/")[1:])
+
+
+def at(content: Any, place: Place) -> Any:
+    for key in place:
+        content = content[int(key)] if isinstance(content, list) else content[key]
+    return content
+
+
+def _section(readme: str, name: str) -> str:
+    """The part of the README under the heading that names the spec."""
+    parts = re.split(r"^## ", readme, flags=re.MULTILINE)
+    return "".join(part for part in parts if part.startswith(name))
