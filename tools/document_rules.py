@@ -9,13 +9,16 @@ list these sentences of them.
 
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from documents import Document, Schema, read, words
+from strict import cases_of
 
 Place = tuple[str | int, ...]
 Problem = tuple[Place, str]
 
+SCHEMAS = ("components", "schemas")
 TEXTS = ("summary", "description")
 BOUNDS = [
     *("format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
@@ -96,19 +99,40 @@ def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
         yield ("paths",), f"{text}; mark what it doesn't describe with x-addition"
         return
     place, path, operation = operations[0]
-    if found.path is not None:
-        own = f"{str(place[-1]).upper()} {re.sub('{[^}]*}', '{}', path)}"
-        if own != found.path:
-            yield place, f"the document says {found.path}, not {own}"
+    yield from _names(place, path, operation, found)
     yield from _parameters(content, place, operation, found)
     yield from _statuses(content, place, operation, found)
-    names = {scheme.get("name") for scheme in _schemes(content)}
-    for header in found.headers:
-        if header not in names:
-            text = f"the document's header {header} isn't the name of a security scheme"
-            yield ("components", "securitySchemes"), text
+    yield from _headers(content, found)
     for schema in found.schemas:
         yield from _own_schema(content, schema)
+
+
+def marks_are_needed(content: dict[str, Any], document: str) -> Iterator[Problem]:
+    """Each `x-deviation` is at something that differs."""
+    differences = len([*values_agree(content, document)])
+    for place in _deviations(content, ()) if document else ():
+        if len([*values_agree(_unmarked(content, place), document)]) == differences:
+            yield (*place, "x-deviation"), "nothing differs from the document here; remove the mark"
+
+
+def _deviations(node: Any, place: Place) -> Iterator[Place]:
+    for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(child, dict | list) and key not in ("value", "x-wait"):
+            yield from _deviations(child, (*place, key))
+    if "x-deviation" in node:
+        yield place
+
+
+def _unmarked(node: Any, place: Place) -> Any:
+    """A copy of a spec without the mark at a place."""
+    if not place:
+        return {key: child for key, child in node.items() if key != "x-deviation"}
+    if isinstance(node, list):
+        return [
+            _unmarked(child, place[1:]) if index == place[0] else child
+            for index, child in enumerate(node)
+        ]
+    return node | {place[0]: _unmarked(node[place[0]], place[1:])}
 
 
 def _operations(content: dict[str, Any]) -> Iterator[tuple[Place, str, dict[str, Any]]]:
@@ -117,10 +141,6 @@ def _operations(content: dict[str, Any]) -> Iterator[tuple[Place, str, dict[str,
             for method in _METHODS:
                 if method in item and "x-addition" not in item[method]:
                     yield ("paths", path, method), path, item[method]
-
-
-def _schemes(content: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*content.get("components", {}).get("securitySchemes", {}).values()]
 
 
 def _resolved(content: dict[str, Any], node: Any, place: Place) -> tuple[dict[str, Any], Place]:
@@ -132,6 +152,43 @@ def _resolved(content: dict[str, Any], node: Any, place: Place) -> tuple[dict[st
         for key in place:
             node = node[key]
     return node, place
+
+
+def _names(
+    place: Place, path: str, operation: dict[str, Any], found: Document
+) -> Iterator[Problem]:
+    """Compare what the document calls the operation, its route and the parts of it."""
+    if "x-deviation" not in operation and found.name:
+        if found.name.casefold() != str(operation.get("operationId")).casefold():
+            text = f"the document calls it {found.name}; say with x-deviation why not"
+            yield (*place, "operationId"), text
+    if found.path is None:
+        return
+    own = f"{str(place[-1]).upper()} {path}"
+    if re.sub("{[^}]*}", "{}", own) != re.sub("{[^}]*}", "{}", found.path):
+        yield place, f"the document says {found.path}, not {own}; correct it"
+    excused = any("x-deviation" in each for each in operation.get("parameters", []))
+    if own != found.path and not excused:
+        text = f"the document says {found.path}; say with x-deviation why a parameter is renamed"
+        yield (*place, "parameters"), text
+
+
+def _headers(content: dict[str, Any], found: Document) -> Iterator[Problem]:
+    """Compare the headers of the document with the security schemes."""
+    place: Place = ("components", "securitySchemes")
+    schemes = content.get("components", {}).get("securitySchemes", {})
+    named = {scheme.get("name"): (key, scheme) for key, scheme in schemes.items()}
+    for header, said in found.headers.items():
+        if header not in named:
+            yield place, f"the document's header {header} isn't the name of a scheme; add one"
+            continue
+        key, scheme = named[header]
+        yield from _says(said["description"], scheme.get("description", ""), (*place, key))
+        if said["type"] != "string":
+            yield (*place, key), f"the document says type {said['type']}, not string; correct it"
+        if said["required"] == ({} in content.get("security", [])):
+            text = "requires" if said["required"] else "doesn't require"
+            yield ("security",), f"the document {text} the header {header}; correct it"
 
 
 def _parameters(
@@ -147,12 +204,12 @@ def _parameters(
             continue
         parameter, where = present[name]
         if "required" in said and bool(parameter.get("required")) != said["required"]:
-            text = f"the document says {str(said['required']).lower()}"
+            text = f"the document says {str(said['required']).lower()}; correct it"
             yield (*where, "required"), text
         yield from _says(said["description"], parameter.get("description", ""), where)
         for keyword in ("type", "format"):
             if keyword in said and parameter["schema"].get(keyword) != said[keyword]:
-                yield (*where, "schema"), f"the document says {keyword} {said[keyword]}"
+                yield (*where, "schema"), f"the document says {keyword} {said[keyword]}; write it"
     if found.parameters:
         for name, (parameter, where) in present.items():
             if name not in found.parameters and not _is_ours(parameter):
@@ -183,8 +240,9 @@ def _statuses(
             yield from _schema(content, found.bodies[status], schema, inner)
         if status in found.messages:
             yield from _messages(found.messages[status], bodies, where)
-        if found.bodies and found.statuses[status]:
-            yield from _says(found.statuses[status], response.get("description", ""), where)
+        reason = found.statuses[status]
+        if reason and (found.bodies or reason.casefold() != HTTPStatus(int(status)).phrase.casefold()):
+            yield from _says(reason, response.get("description", ""), where)
 
 
 def _messages(said: list[str], bodies: dict[str, Any], where: Place) -> Iterator[Problem]:
@@ -225,24 +283,21 @@ def _schema(
     nodes = [*_nodes(content, schema, place)]
     excused = any("x-deviation" in node for node, _ in nodes)
     where = nodes[0][1]
-    types = {each for node, _ in nodes for each in _listed(node.get("type", []))}
-    types -= {"null"} if nullable else set()
-    own = {*_listed(said.get("type", []))} | ({"null"} if said.get("nullable") else set())
-    if own and types != own and not excused:
-        given = " or ".join(sorted(types)) or "nothing"
-        text = f"type {given} here, {' or '.join(sorted(own))} in the document"
-        yield where, f"{text}; correct it, or say with x-deviation why"
+    yield from _types(said, nodes, nullable)
     yield from _enumeration(said, nodes, excused)
-    if "$ref" not in said:
-        for node, at in nodes:
-            for key in BOUNDS:
-                if key in node and node[key] != said.get(key) and "x-deviation" not in node:
-                    yield (*at, key), f"{key} isn't the document's; say with x-deviation why"
-        if said.get("format") and not any(said["format"] == n.get("format") for n, _ in nodes):
-            yield where, f"the document says {said['format']}; add it as format"
-    is_open = not any(node.get("additionalProperties") is False for node, _ in nodes)
-    if said.get("additionalProperties") is False and is_open and not excused:
-        yield where, "the document forbids further properties; say with x-deviation why not"
+    if "$ref" in said:
+        name = said["$ref"].rpartition("/")[2].casefold()
+        targets = [(node, at) for node, at in nodes if at[:2] == SCHEMAS and len(at) == 3]
+        called = [str(at[-1]).casefold() for _, at in targets]
+        if name not in called and not any("x-deviation" in node for node, _ in targets):
+            yield where, f"the document calls it {name}; say with x-deviation why not"
+    else:
+        yield from _bounds(said, nodes)
+        given = [node["additionalProperties"] for node, _ in nodes if "additionalProperties" in node]
+        wanted = [said["additionalProperties"]] if "additionalProperties" in said else []
+        if given != wanted and not (excused and wanted == [False]):
+            text = f"says additionalProperties: {wanted[0]}" if wanted else "allows more properties"
+            yield where, f"the document {text}; correct it, or say with x-deviation why"
     if "description" in said:
         texts = " ".join(node.get("description", "") for node, _ in nodes)
         yield from _says(said["description"], texts, where)
@@ -250,17 +305,55 @@ def _schema(
         yield from _fields(content, said, nodes)
 
 
+def _types(
+    said: Schema, nodes: list[tuple[dict[str, Any], Place]], nullable: bool
+) -> Iterator[Problem]:
+    """A mark lets a value be null, and a number be an integer; it excuses no other type."""
+    own = {*_listed(said.get("type", "string" if "enum" in said else []))}
+    own |= {"null"} if said.get("nullable") else set()
+    types = set()
+    for node, _ in nodes:
+        marked = "x-deviation" in node
+        for each in _listed(node.get("type", [])):
+            if each == "integer" and marked and "number" in own:
+                types.add("number")
+            elif each != "null" or "null" in own or not (marked or nullable):
+                types.add(each)
+    own = own or types - {"null"}  # a reference says no type
+    if types != own:
+        given = " or ".join(sorted(types)) or "nothing"
+        text = f"type {given} here, {' or '.join(sorted(own))} in the document"
+        yield nodes[0][1], f"{text}; correct it, or say with x-deviation why"
+
+
 def _enumeration(
     said: Schema, nodes: list[tuple[dict[str, Any], Place]], excused: bool
 ) -> Iterator[Problem]:
+    """A mark lets an enumeration be open; one of numbers, or of one text, may be left out."""
     present = [(node["enum"], at) for node, at in nodes if "enum" in node]
     for values, at in present:
         if sorted(map(str, values)) != sorted(map(str, said.get("enum", []))):
             text = ", ".join(map(str, said.get("enum", []))) or "no enumeration"
-            yield (*at, "enum"), f"the document has {text}"
-    if "enum" in said and not present and not excused:
-        text = "the document has an enumeration; add it, or say with x-deviation why not"
-        yield nodes[0][1], text
+            yield (*at, "enum"), f"the document has {text}; correct it"
+    if "enum" in said:
+        free = [node for node, _ in nodes if node.get("type") == "string" and "enum" not in node]
+        is_open = not all("x-deviation" in node for node in free)
+        may_be_left_out = excused and (len(said["enum"]) == 1 or isinstance(said["enum"][0], int))
+        if (not present and not may_be_left_out) or is_open:
+            text = "the document has an enumeration; add it, or say with x-deviation why not"
+            yield nodes[0][1], text
+
+
+def _bounds(said: Schema, nodes: list[tuple[dict[str, Any], Place]]) -> Iterator[Problem]:
+    for node, at in nodes:
+        for key in BOUNDS:
+            if key in node and node[key] != said.get(key) and "x-deviation" not in node:
+                yield (*at, key), f"{key} isn't the document's; say with x-deviation why"
+    if "format" in said:
+        typed = [node for node, _ in nodes if node.get("type", "null") != "null"]
+        others = [node for node in typed if node.get("format") != said["format"]]
+        if len(others) == len(typed) or not all("x-deviation" in node for node in others):
+            yield nodes[0][1], f"the document says {said['format']}; add it as format"
 
 
 def _fields(
@@ -277,17 +370,46 @@ def _fields(
             yield (*at, "properties"), f"the document's field {name!r} isn't here; add it"
         else:
             inside = (*at, "properties", name)
-            may_be_null = "x-deviation" in node
+            may_be_null = "null" in node.get("x-deviation", "")
             yield from _schema(content, inner, properties[name], inside, nullable=may_be_null)
+            own = properties[name].get("description") and "x-own" not in properties[name]
+            if own and not words(inner.get("description", "")).strip():
+                text = "the document doesn't describe it; remove the text, or mark it with x-own"
+                yield (*inside, "description"), text
     for name, schema in properties.items():
         if name not in said.get("properties", {}) and not _is_ours(schema):
             text = f"the document has no field {name!r}; name its source in an x-inferred"
             yield (*at, "properties", name), text
     required, own = set(said.get("required", [])), set(node.get("required", []))
     for name in sorted(required - own):
-        yield at, f"{name!r} isn't required here, and is in the document"
+        yield at, f"{name!r} isn't required here, and is in the document; add it"
     for name in sorted(own - required):
-        yield (*at, "required"), f"{name!r} is required here, and isn't in the document"
+        text = f"{name!r} is required here, and isn't in the document; remove it"
+        yield (*at, "required"), text
+    yield from _conditions(said, node, at)
+
+
+def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Problem]:
+    """Compare what the document calls "only returned if" with the cases of an `if`."""
+    fields = said.get("properties", {})
+    conditions = {name: inner["x-when"] for name, inner in fields.items() if inner.get("x-when")}
+    conditions = {name: when for name, when in conditions.items() if when.keys() <= fields.keys()}
+    if bool(conditions) != ("if" in node):
+        has = "only returns some fields" if conditions else "returns all fields"
+        yield at, f"the document {has}; say so with if, then and else"
+        return
+    for _, case in cases_of(node, "") if conditions else ():
+        given = {
+            name: schema["enum"][0]
+            for name, schema in case["properties"].items()
+            if schema.get("type") == "boolean" and "enum" in schema
+        }
+        told = " and ".join(f"{name} is {str(value).lower()}" for name, value in given.items())
+        for name, when in conditions.items():
+            if when.items() <= given.items() and name not in case["required"]:
+                yield (*at, "if"), f"the document returns {name!r} if {told}; require it then"
+            elif not when.items() <= given.items() and name in case["properties"]:
+                yield (*at, "if"), f"the document has no {name!r} if {told}; forbid it then"
 
 
 def _nodes(

@@ -22,6 +22,12 @@ TYPES: dict[str, Schema] = {
     "Integer": {"type": "integer", "format": "int32"},
     "Long": {"type": "integer", "format": "int64"},
 }
+CONDITIONS = {
+    "processing has already been finished": {"done": True},
+    "processing finished with error": {"done": True, "success": False},
+    "processing finished successfully": {"done": True, "success": True},
+}
+"""What "only returned if" says, as the values of fields."""
 _STATUS = r"^\*\*Status code: (\d+)\*\*$|^Response (\d{3}) "
 _NOT_WORDS = re.compile(r"<!--.*?-->|<[^>]*>|(?<=`)\s*<[^>]*>", re.DOTALL)
 
@@ -30,10 +36,12 @@ _NOT_WORDS = re.compile(r"<!--.*?-->|<[^>]*>|(?<=`)\s*<[^>]*>", re.DOTALL)
 class Document:
     """What a document says about one operation."""
 
+    name: str | None = None
+    """What it calls the operation, if it says so."""
     path: str | None = None
-    """Method and path, if it gives them; a parameter is `{}`."""
+    """Method and path, if it gives them."""
     parameters: dict[str, Schema] = field(default_factory=dict)
-    headers: list[str] = field(default_factory=list)
+    headers: dict[str, Schema] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
     """Each status code with its words."""
     bodies: dict[str, Schema] = field(default_factory=dict)
@@ -62,7 +70,10 @@ def read(text: str) -> Document:
     """Read a document in any of the three notations."""
     found = Document(links=[*_links(text)])
     if route := re.search(r"^(GET|POST|PUT|DELETE) (/\S+)$", text, re.MULTILINE):
-        found.path = f"{route[1]} {re.sub(r'{[^}]*}|`:[^`]*`', '{}', route[2])}"
+        path = re.sub("`:([^`]*)`", r"{\1}", route[2])
+        found.path = f"{route[1]} {path}"
+    if name := re.match(r":original_name: (\w+)", text):
+        found.name = name[1]
     for name, description in re.findall(r"<li>`(\w+)`: (.*?)</li>", text):
         found.parameters[name] = {"description": description}
     for status, reason in re.findall(r"^Response (\d{3}) (.+)$", text, re.MULTILINE):
@@ -74,6 +85,7 @@ def read(text: str) -> Document:
             caption = body
         elif kind == "status":
             status = body
+            found.statuses.setdefault(status, "")
         else:
             _take(found, [*body], caption, status)
     return found
@@ -127,7 +139,8 @@ def _take(found: Document, rows: list[list[str]], caption: str, status: str) -> 
         for name, mandatory, kind, text in rows[1:]:
             found.parameters[name] = _typed(kind, text) | {"required": mandatory == "Yes"}
     elif caption.endswith("header parameters"):
-        found.headers += [row[0] for row in rows[1:]]
+        for name, mandatory, kind, text in rows[1:]:
+            found.headers[name] = _typed(kind, text) | {"required": mandatory == "Yes"}
 
 
 def _typed(kind: str, text: str) -> Schema:
@@ -137,6 +150,10 @@ def _typed(kind: str, text: str) -> Schema:
         schema["enum"] = [int(each) if each.isdigit() else each for each in values]
     elif listed := re.search(r"One of: (.*)\.", text):
         schema["enum"] = re.findall(r"`(\w+)`", listed[1])
+    elif constant := re.search(r"The value \W+(\w+)", text):
+        schema["enum"] = [constant[1]]
+    if "ISO 8601" in text:
+        schema["format"] = "date-time"
     return schema
 
 
@@ -152,7 +169,9 @@ def _nested(rows: list[tuple[str, ...]]) -> Schema:
         parent, own = above[-1][1], name.replace("&nbsp;", "").strip("` ")
         schema = _typed(kind, text)
         parent.setdefault("properties", {})[own] = schema
-        if "only returned if" not in text:
+        if condition := re.search(r"only returned if ([^)]+?)\)", text):
+            schema["x-when"] = CONDITIONS.get(condition[1], {})
+        else:
             parent.setdefault("required", []).append(own)
         above.append((depth, schema))
     return root

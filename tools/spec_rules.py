@@ -125,6 +125,8 @@ def examples_fit(spec: Spec) -> Iterator[Problem]:
 def samples_are_kept(spec: Spec) -> Iterator[Problem]:
     """Each JSON sample of the document is an example of its status, value for value, and each
     example that isn't marked is one of them."""
+    if not spec.document:
+        return
     found = documents.read(spec.document)
     for line, error in found.broken:
         yield spec.in_document(line), f"this can't be read as JSON ({error}); correct it"
@@ -140,6 +142,20 @@ def samples_are_kept(spec: Spec) -> Iterator[Problem]:
         is_message = example["value"].get("message") in found.messages.get(status, [])
         if (status, value) not in samples and not is_message and not {*MARKS} & example.keys():
             yield place, "isn't a sample of the document; correct it, or mark it with x-addition"
+
+
+def descriptions_are_there(spec: Spec) -> Iterator[Problem]:
+    """Each operation, parameter, response, header, schema and field has a description."""
+    for place, node in objects(spec.content):
+        described = (
+            *(("parameters",), ("responses",), ("headers",), ("properties",)),
+            *(("securitySchemes",), ("schemas",)),
+        )
+        is_one = place[-2:-1] in described or (place[:1] == ("paths",) and len(place) == 3)
+        if is_one and "$ref" not in node and {"if", "then", "else"}.isdisjoint(place):
+            if not documents.words(str(node.get("description", ""))).strip():
+                text = "has no description; quote the document's, or write one with x-own"
+                yield place, text
 
 
 def keywords_are_known(spec: Spec) -> Iterator[Problem]:
@@ -270,6 +286,11 @@ def values_agree(spec: Spec) -> Iterator[Problem]:
     yield from document_rules.values_agree(spec.content, spec.document)
 
 
+def marks_are_needed(spec: Spec) -> Iterator[Problem]:
+    """Each `x-deviation` is at something that differs from the document."""
+    yield from document_rules.marks_are_needed(spec.content, spec.document)
+
+
 def links_are_listed(spec: Spec) -> Iterator[Problem]:
     """The README names each link of the document."""
     for link in documents.read(spec.document).links:
@@ -306,6 +327,7 @@ def wait_claims_have_sources(spec: Spec) -> Iterator[Problem]:
 
 RULES: dict[str, Rule] = {
     "keyword": keywords_are_known,
+    "description": descriptions_are_there,
     "example": examples_fit,
     "sample": samples_are_kept,
     "own-header": no_own_headers,
@@ -318,6 +340,7 @@ RULES: dict[str, Rule] = {
     "document-line": lines_are_accounted_for,
     "document-words": words_are_quoted,
     "document-value": values_agree,
+    "document-mark": marks_are_needed,
     "document-link": links_are_listed,
 }
 WAIT_RULES: dict[str, Rule] = {

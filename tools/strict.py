@@ -21,7 +21,7 @@ def strict(content: dict[str, Any]) -> dict[str, Any]:
     content = copy.deepcopy(content)
     schemas: dict[str, Schema] = content.get("components", {}).get("schemas", {})
     cases = {
-        name: {f"{name}{suffix}": case for suffix, case in _cases(schema, "")}
+        name: {f"{name}{suffix}": case for suffix, case in cases_of(schema, "")}
         for name, schema in schemas.items()
         if "if" in schema
     }
@@ -69,7 +69,7 @@ def _close(node: Schema, schemas: dict[str, Schema]) -> None:
             return
 
 
-def _cases(schema: Schema, suffix: str) -> Iterator[tuple[str, Schema]]:
+def cases_of(schema: Schema, suffix: str) -> Iterator[tuple[str, Schema]]:
     """The schema of each case of an `if` about one boolean, with the cases within it."""
     if "if" not in schema:
         yield suffix, schema
@@ -89,7 +89,7 @@ def _cases(schema: Schema, suffix: str) -> Iterator[tuple[str, Schema]]:
             case["properties"][key] = _not_null(case["properties"][key])
         case["properties"][name] |= {"type": "boolean", "enum": [value]}
         title = name[:1].upper() + name[1:]
-        yield from _cases(case, f"{suffix}{title if value else f'Not{title}'}")
+        yield from cases_of(case, f"{suffix}{title if value else f'Not{title}'}")
 
 
 def _not_null(schema: Schema) -> Schema:
