@@ -3,8 +3,7 @@ not. spec_rules.py applies these like its own.
 
 `x-addition` on a node says that the document has nothing of it, so neither it nor what it contains
 is compared; so does `x-inferred`, except for the texts and values of its own node. `x-deviation`
-excuses the keywords of its own node. `x-own` says that words are ours: `true` those of the node, a
-list these sentences of them.
+excuses the keywords of its own node, as far as each rule here says.
 """
 
 import re
@@ -15,76 +14,17 @@ from typing import Any
 from documents import Document, Schema, read, words
 from strict import cases_of
 
+from opwatch.reading import object_in
+
 Place = tuple[str | int, ...]
 Problem = tuple[Place, str]
 
 SCHEMAS = ("components", "schemas")
-TEXTS = ("summary", "description")
 BOUNDS = [
     *("format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
     *("minLength", "maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "default"),
 ]
 _METHODS = ("get", "put", "post", "delete", "patch")
-_EXAMPLE = ("example", "examples", "value", "x-wait", "x-codeSamples", "properties")
-
-
-# --- words ----------------------------------------------------------------------------------------
-
-
-def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem]:
-    """Each sentence of a description or summary is in the document, or is marked as ours."""
-    if not document:
-        return
-    said = words(re.sub(r"\|", " ", document))
-    for place, node in _described(content, ()):
-        own = node.get("x-own", [])
-        if own is not True and not (isinstance(own, list) and all(isinstance(o, str) for o in own)):
-            text = "must be true, or a list of sentences; correct it"
-            yield (*place, "x-own"), text
-            continue
-        ours = {sentence for key in TEXTS for sentence in _sentences(node.get(key, ""))}
-        ours = {sentence for sentence in ours if words(sentence) not in said}
-        listed = [*ours] if own is True else own
-        for key in TEXTS:
-            for sentence in _sentences(node.get(key, "")):
-                if sentence in ours and words(sentence) not in map(words, listed):
-                    text = f"{sentence!r} isn't in the document; quote it, or mark it with x-own"
-                    yield (*place, key), text
-        if own is True and not ours:
-            yield (*place, "x-own"), "every word of it is the document's; remove x-own"
-        for sentence in own if isinstance(own, list) else []:
-            if words(sentence) not in map(words, ours):
-                yield (*place, "x-own"), f"{sentence!r} isn't ours, or isn't there; remove it"
-
-
-def _described(node: Any, place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Each object with a text, or with a claim on one, that isn't all ours anyway."""
-    if isinstance(node, list):
-        for index, child in enumerate(node):
-            yield from _described(child, (*place, index))
-    elif isinstance(node, dict) and "x-addition" not in node:
-        if any(isinstance(node.get(key), str) for key in (*TEXTS, "x-own")) or "x-own" in node:
-            yield place, node
-        if "x-inferred" in node and (place[:1] != ("paths",) or "responses" in place):
-            return  # on a path or an operation, it is about the address or a header
-        for key, child in node.items():
-            if key == "properties" and isinstance(child, dict):
-                for name, schema in child.items():
-                    yield from _described(schema, (*place, key, name))
-            elif key == "examples" and isinstance(child, dict):
-                for name, example in child.items():
-                    own = {k: v for k, v in example.items() if k != "value"}
-                    yield from _described(own, (*place, key, name))
-            elif key not in _EXAMPLE:
-                yield from _described(child, (*place, key))
-
-
-def _sentences(text: str) -> list[str]:
-    found = re.split(r"\n\s*\n|(?<=[.;?!])\s+", text)
-    return [sentence.strip() for sentence in found if words(sentence).strip()]
-
-
-# --- values ---------------------------------------------------------------------------------------
 
 
 def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
@@ -98,8 +38,8 @@ def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
         text = f"the document describes one operation, and {len(operations)} here aren't marked"
         yield ("paths",), f"{text}; mark what it doesn't describe with x-addition"
         return
-    place, path, operation = operations[0]
-    yield from _names(place, path, operation, found)
+    place, operation = operations[0]
+    yield from _names(content, place, operation, found)
     yield from _parameters(content, place, operation, found)
     yield from _statuses(content, place, operation, found)
     yield from _headers(content, found)
@@ -135,12 +75,12 @@ def _unmarked(node: Any, place: Place) -> Any:
     return node | {place[0]: _unmarked(node[place[0]], place[1:])}
 
 
-def _operations(content: dict[str, Any]) -> Iterator[tuple[Place, str, dict[str, Any]]]:
+def _operations(content: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
     for path, item in content.get("paths", {}).items():
         if "x-addition" not in item:
             for method in _METHODS:
                 if method in item and "x-addition" not in item[method]:
-                    yield ("paths", path, method), path, item[method]
+                    yield ("paths", path, method), item[method]
 
 
 def _resolved(content: dict[str, Any], node: Any, place: Place) -> tuple[dict[str, Any], Place]:
@@ -155,14 +95,19 @@ def _resolved(content: dict[str, Any], node: Any, place: Place) -> tuple[dict[st
 
 
 def _names(
-    place: Place, path: str, operation: dict[str, Any], found: Document
+    content: dict[str, Any], place: Place, operation: dict[str, Any], found: Document
 ) -> Iterator[Problem]:
     """Compare what the document calls the operation, its route and the parts of it."""
-    if "x-deviation" not in operation and found.name:
-        if found.name.casefold() != str(operation.get("operationId")).casefold():
-            text = f"the document calls it {found.name}; say with x-deviation why not"
-            yield (*place, "operationId"), text
+    path = str(place[1])
+    item = content["paths"][path]
+    name = str(operation.get("operationId"))
+    is_other = found.name is not None and found.name.casefold() != name.casefold()
+    if is_other and str(found.name) not in operation.get("x-deviation", ""):
+        text = f"the document calls it {found.name}; say with x-deviation why not"
+        yield (*place, "operationId"), text
     if found.path is None:
+        if not _is_ours(item):
+            yield place[:2], "the document has no route; name its source in an x-inferred"
         return
     own = f"{str(place[-1]).upper()} {path}"
     if re.sub("{[^}]*}", "{}", own) != re.sub("{[^}]*}", "{}", found.path):
@@ -238,10 +183,14 @@ def _statuses(
             schema = bodies[media]["schema"]
             inner = (*where, "content", media, "schema")
             yield from _schema(content, found.bodies[status], schema, inner)
+        elif found.bodies and bodies and status not in found.messages:
+            yield where, "the document gives it no body; remove content, or correct the document"
         if status in found.messages:
             yield from _messages(found.messages[status], bodies, where)
         reason = found.statuses[status]
-        if reason and (found.bodies or reason.casefold() != HTTPStatus(int(status)).phrase.casefold()):
+        if reason and (
+            found.bodies or reason.casefold() != HTTPStatus(int(status)).phrase.casefold()
+        ):
             yield from _says(reason, response.get("description", ""), where)
 
 
@@ -250,7 +199,7 @@ def _messages(said: list[str], bodies: dict[str, Any], where: Place) -> Iterator
     for media, body in bodies.items():
         for name, example in body.get("examples", {}).items():
             at = (*where, "content", media, "examples", name)
-            present[example["value"].get("message")] = example, at
+            present[str(object_in(example["value"]).get("message"))] = example, at
     for message in said:
         if message not in present:
             yield (*where, "content"), f"the document's message {message!r} is no example; add it"
@@ -286,14 +235,17 @@ def _schema(
     yield from _types(said, nodes, nullable)
     yield from _enumeration(said, nodes, excused)
     if "$ref" in said:
-        name = said["$ref"].rpartition("/")[2].casefold()
+        name = said["$ref"].rpartition("/")[2]
         targets = [(node, at) for node, at in nodes if at[:2] == SCHEMAS and len(at) == 3]
         called = [str(at[-1]).casefold() for _, at in targets]
-        if name not in called and not any("x-deviation" in node for node, _ in targets):
+        excuses = [node.get("x-deviation", "") for node, _ in targets]
+        if name.casefold() not in called and not any(name in excuse for excuse in excuses):
             yield where, f"the document calls it {name}; say with x-deviation why not"
     else:
         yield from _bounds(said, nodes)
-        given = [node["additionalProperties"] for node, _ in nodes if "additionalProperties" in node]
+        given = [
+            node["additionalProperties"] for node, _ in nodes if "additionalProperties" in node
+        ]
         wanted = [said["additionalProperties"]] if "additionalProperties" in said else []
         if given != wanted and not (excused and wanted == [False]):
             text = f"says additionalProperties: {wanted[0]}" if wanted else "allows more properties"
@@ -441,7 +393,7 @@ def _listed(value: Any) -> list[Any]:
 
 def examples(content: dict[str, Any]) -> Iterator[tuple[str, Place, dict[str, Any]]]:
     """Each example of an answer of the operations that a document describes, with its status."""
-    for place, _, operation in _operations(content):
+    for place, operation in _operations(content):
         for status, given in operation["responses"].items():
             response, where = _resolved(content, given, (*place, "responses", status))
             for media, body in response.get("content", {}).items():

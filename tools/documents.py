@@ -51,7 +51,7 @@ class Document:
     samples: list[tuple[int, str, Any]] = field(default_factory=list)
     """Each JSON sample: its line, its status, its value."""
     broken: list[tuple[int, str]] = field(default_factory=list)
-    """The lines of what begins like JSON and can't be read, and why."""
+    """The lines of tables and of JSON that can't be read, and why."""
     messages: dict[str, list[str]] = field(default_factory=dict)
     """The messages of each status."""
     links: list[str] = field(default_factory=list)
@@ -80,14 +80,17 @@ def read(text: str) -> Document:
         found.statuses[status] = reason
     _take_json(found, text)
     caption, status = "", "200"
-    for kind, body in _parts(text):
+    for number, kind, body in _parts(text):
         if kind == "caption":
             caption = body
         elif kind == "status":
             status = body
             found.statuses.setdefault(status, "")
         else:
-            _take(found, [*body], caption, status)
+            try:
+                _take(found, [*body], caption, status)
+            except ValueError as error:
+                found.broken.append((number, f"as a table: {error}"))
     return found
 
 
@@ -106,7 +109,7 @@ def _take_json(found: Document, text: str) -> None:
         try:
             block, end = json.JSONDecoder().raw_decode(text, start.end())
         except ValueError as error:
-            found.broken.append((line, str(error)))
+            found.broken.append((line, f"as JSON: {error}"))
             continue
         if "type" in block or "enum" in block:
             found.schemas.append(block)
@@ -181,21 +184,23 @@ def _plain(text: str) -> str:
     return html.unescape(_NOT_WORDS.sub("", text))
 
 
-def _parts(text: str) -> Iterator[tuple[str, Any]]:
-    """The captions, the status headings, and the tables of a document, in order."""
-    lines = iter(text.splitlines())
-    for line in lines:
+def _parts(text: str) -> Iterator[tuple[int, str, Any]]:
+    """The captions, the status headings, and the tables of a document, in order, with their
+    lines."""
+    numbered = enumerate(text.splitlines(), 1)
+    lines = (line for _, line in numbered)
+    for number, line in numbered:
         bare = line.strip()
         if caption := re.match(r"\.\. table:: \*\*Table \d+\*\* (.+)", bare):
-            yield "caption", caption[1]
+            yield number, "caption", caption[1]
         elif status := re.fullmatch(r"\*\*Status code: (\d+)\*\*", bare):
-            yield "status", status[1]
+            yield number, "status", status[1]
         elif bare.startswith("+-"):
-            yield "table", _grid(lines)
+            yield number, "table", _grid(lines)
         elif re.fullmatch(r"=+( +=+)+", bare):
-            yield "table", _simple(bare, len(line) - len(line.lstrip()), lines)
+            yield number, "table", _simple(bare, len(line) - len(line.lstrip()), lines)
         elif re.fullmatch(r"\|( .* \|)+", bare):
-            yield "table", _piped(bare, lines)
+            yield number, "table", _piped(bare, lines)
 
 
 def _grid(lines: Iterator[str]) -> Iterator[list[str]]:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import spec_rules
+import spec_file
 import yaml
 from strict import booleans, strict
 
@@ -109,7 +109,7 @@ def _generate(target: Path, home: Path) -> None:
 def _generate_wire_models(spec: Path, output: Path, home: Path) -> None:
     made = home / "strict" / spec.name
     made.parent.mkdir(exist_ok=True)
-    content = strict(spec_rules.read(spec).content)
+    content = strict(spec_file.read(spec).content)
     made.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
     # Its settings are in pyproject.toml, which it finds from ROOT.
     arguments = ["--input", str(made), "--output", str(output)]
@@ -118,5 +118,5 @@ def _generate_wire_models(spec: Path, output: Path, home: Path) -> None:
 
 
 def _compile_wait(spec: Path, output: Path) -> None:
-    if text := waits.compiled(spec.stem, spec_rules.read(spec).content):
+    if text := waits.compiled(spec.stem, spec_file.read(spec).content):
         output.write_text(text, encoding="utf-8")

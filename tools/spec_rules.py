@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import document_rules
+import document_words
 import documents
 import yaml
 from spec_file import MARKS, SCHEMAS, Spec, at, examples, marks, objects, place_of, read, schemas
@@ -28,11 +29,16 @@ from opwatch.cli.generating import spec as files
 from opwatch.cli.generating.spec import Finding, Line, Problem, pointer
 from opwatch.cli.generating.waits import compiled
 from opwatch.cli.generating.yaml_rules import Unreadable
+from opwatch.reading import object_in
 
 Rule = Callable[[Spec], Iterator[Problem]]
 
 # Headers that the client sends itself; a parameter of that name would become an argument.
 OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bcot-timestamp"}
+DESCRIBED = [
+    *(("parameters",), ("responses",), ("headers",), ("properties",), ("schemas",)),
+    ("securitySchemes",),
+]
 KEYWORDS = [
     *("type", "enum", "const", "properties", "patternProperties", "additionalProperties"),
     *("required", "items", "prefixItems", "contains", "anyOf", "oneOf", "allOf", "not", "if"),
@@ -129,17 +135,20 @@ def samples_are_kept(spec: Spec) -> Iterator[Problem]:
         return
     found = documents.read(spec.document)
     for line, error in found.broken:
-        yield spec.in_document(line), f"this can't be read as JSON ({error}); correct it"
+        yield spec.in_document(line), f"can't be read {error}; correct it"
     present = {}
     for status, place, example in document_rules.examples(spec.content):
         present[status, _canonical(example["value"])] = place, example
     samples = {(status, _canonical(value)): line for line, status, value in found.samples}
     for (status, value), line in samples.items():
         if (status, value) not in present:
-            text = f"this sample isn't an example of status {status} in {spec.name}; add it: {value}"
+            text = (
+                f"this sample isn't an example of status {status} in {spec.name}; add it: {value}"
+            )
             yield spec.in_document(line), text
     for (status, value), (place, example) in present.items():
-        is_message = example["value"].get("message") in found.messages.get(status, [])
+        message = object_in(example["value"]).get("message")
+        is_message = message in found.messages.get(status, [])
         if (status, value) not in samples and not is_message and not {*MARKS} & example.keys():
             yield place, "isn't a sample of the document; correct it, or mark it with x-addition"
 
@@ -147,15 +156,10 @@ def samples_are_kept(spec: Spec) -> Iterator[Problem]:
 def descriptions_are_there(spec: Spec) -> Iterator[Problem]:
     """Each operation, parameter, response, header, schema and field has a description."""
     for place, node in objects(spec.content):
-        described = (
-            *(("parameters",), ("responses",), ("headers",), ("properties",)),
-            *(("securitySchemes",), ("schemas",)),
-        )
-        is_one = place[-2:-1] in described or (place[:1] == ("paths",) and len(place) == 3)
-        if is_one and "$ref" not in node and {"if", "then", "else"}.isdisjoint(place):
-            if not documents.words(str(node.get("description", ""))).strip():
-                text = "has no description; quote the document's, or write one with x-own"
-                yield place, text
+        is_one = place[-2:-1] in DESCRIBED or (place[:1] == ("paths",) and len(place) == 3)
+        is_one = is_one and "$ref" not in node and {"if", "then", "else"}.isdisjoint(place)
+        if is_one and documents.words(str(node.get("description", ""))).isspace():
+            yield place, "has no description; quote the document's, or write one with x-own"
 
 
 def keywords_are_known(spec: Spec) -> Iterator[Problem]:
@@ -174,7 +178,9 @@ def no_own_headers(spec: Spec) -> Iterator[Problem]:
         if node.get("in") == "header" and "securitySchemes" not in place:
             name = str(node.get("name"))
             if name.lower() in OWN_HEADERS:
-                text = f"{name} must not be a parameter, since it would become an argument; remove it"
+                text = (
+                    f"{name} must not be a parameter, since it would become an argument; remove it"
+                )
                 yield place, text
 
 
@@ -278,7 +284,7 @@ def document_is_the_one(spec: Spec) -> Iterator[Problem]:
 
 def words_are_quoted(spec: Spec) -> Iterator[Problem]:
     """Each sentence of the spec is in the document, or is marked."""
-    yield from document_rules.words_are_quoted(spec.content, spec.document)
+    yield from document_words.words_are_quoted(spec.content, spec.document)
 
 
 def values_agree(spec: Spec) -> Iterator[Problem]:

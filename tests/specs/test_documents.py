@@ -18,6 +18,7 @@ ITWIN = "paths /jobs/{id}/progress get"
 APIG = "paths /v2/{project_id}/apigw/instances/{instance_id}/progress get"
 SCHEMAS = "components schemas"
 PROGRESS = f"{SCHEMAS} InstanceProgress properties"
+FINISHED = f"{SCHEMAS} MessageProgress then"
 
 
 def found(name: str, content: Any = None, document: str | None = None) -> list[tuple[str, str]]:
@@ -28,7 +29,8 @@ def found(name: str, content: Any = None, document: str | None = None) -> list[t
         spec = dataclasses.replace(spec, document=document, sums=f"{digest}  {name}.txt\n")
     if content is not None:
         spec = dataclasses.replace(spec, content=content)
-    rules = {name: rule for name, rule in spec_rules.RULES.items() if name.startswith("document")}
+    names = [*filter(re.compile("document|sample|description").match, spec_rules.RULES)]
+    rules = {name: spec_rules.RULES[name] for name in names}
     return [(name, text) for name, rule in rules.items() for _, text in rule(spec)]
 
 
@@ -77,7 +79,7 @@ DOCUMENTS = [
     ("catenis", "| 503 |", "| 502 |", "document-value", "status 502 isn't here"),
     ("catenis", ">Progress not available<", ">No progress<", "document-value", "'No progress'"),
     ("catenis", ">Progress not available<", ">No progress<", "document-value", "'Progress not av"),
-    ("catenis", "GET /messages/`", "POST /messages/`", "document-value", "POST /messages/{}/pro"),
+    ("catenis", "GET /messages/`", "POST /messages/`", "document-value", "POST /messages/{mess"),
     ("catenis", "<li>`ephemeralMessageId`", "<li>`messageId`", "document-value", "'messageId'"),
     ("catenis", "Total number of bytes", "Number of kilobytes", "document-words", "Total number"),
     ("catenis", "#error_msg_80", "#error_msg_81", "document-link", "`#error_msg_81`"),
@@ -102,7 +104,7 @@ DOCUMENTS = [
         "document-value",
         "Server fault",
     ),
-    ("apig", "GET /v2/", "GET /v3/", "document-value", "GET /v3/{}/apigw"),
+    ("apig", "GET /v2/", "GET /v3/", "document-value", "GET /v3/{project_id}"),
     (
         "apig",
         "| error_msg             |",
@@ -110,6 +112,119 @@ DOCUMENTS = [
         "document-value",
         "error_text",
     ),
+    ("apig", "GET /v2/", "GEX /v2/", "document-value", "the document has no route"),
+    ("apig", ":original_name: Show", ":original_name: List", "document-value", "calls it List"),
+    (
+        "apig",
+        "| X-Auth-Token | Yes  ",
+        "| X-Auth-Token | No   ",
+        "document-value",
+        "doesn't require the header X-Auth-Token",
+    ),
+    (
+        "apig",
+        "| X-Auth-Token | Yes       | String",
+        "| X-Auth-Token | Yes       | Long  ",
+        "document-value",
+        "type integer, not string",
+    ),
+    ("apig", "X-Subject-Token in", "X-Subject-Token at", "document-value", "X-Subject-Token at"),
+    (
+        "apig",
+        "| progress              | Integer  ",
+        "| progress              | String   ",
+        "document-value",
+        "type integer here, string in the document",
+    ),
+    (
+        "apig",
+        "**Status code: 403**\n\n.. table::",
+        "**Status code: 402**\n\n.. table::",
+        "document-value",
+        "402",
+    ),
+    (
+        "apig",
+        "**Status code: 403**\n\n.. table::",
+        "Status code: 403\n\n.. table::",
+        "document-value",
+        "the document gives it no body",
+    ),
+    (
+        "apig",
+        "**Status code: 404**\n\nNot Found",
+        "**Status code: 403**\n\nNot Found",
+        "sample",
+        "isn't an example of status 403",
+    ),
+    ("apig", '"progress" : 50,', '"progress" : 50', "sample", "can't be read as JSON"),
+    ("apig", '"progress" : 50,', '"progress" : 55,', "sample", "isn't an example of status 200"),
+    ("apig", '"progress" : 50,', '"progress" : 55,', "sample", "isn't a sample of the document"),
+    ("apig", "Request header parameters", "Path Parameters  ", "document-value", "X-Auth-Token"),
+    ("apig", "3** Response body parameters", "3** Path Parameters", "sample", "as a table"),
+    ("itwin", "Response 404 Not Found", "Response 404 Gone", "document-value", "says 'Gone'"),
+    (
+        "itwin",
+        '"additionalProperties": true',
+        '"additionalProperties": false',
+        "document-value",
+        "additionalProperties: False",
+    ),
+    (
+        "itwin",
+        ', "additionalProperties": true',
+        "",
+        "document-value",
+        "allows more properties",
+    ),
+    (
+        "itwin",
+        '"jobProgress" ], "additionalProperties": false',
+        '"jobProgress" ], "additionalProperties": true',
+        "document-value",
+        "additionalProperties: True",
+    ),
+    (
+        "itwin",
+        '"percentage": { "type": "number"',
+        '"percentage": { "type": "string"',
+        "document-value",
+        "type number here, string in the document",
+    ),
+    ("itwin", "schemas/jobProgress-state", "schemas/step", "document-value", "calls it step"),
+    (
+        "itwin",
+        '"step": { "type": "string", "description": "Step of the job" }',
+        '"step": { "type": "string", "description": "" }',
+        "document-value",
+        "the document doesn't describe it",
+    ),
+    (
+        "itwin",
+        '"step": { "type": "string"',
+        '"step": { "nullable": true, "type": "string"',
+        "document-mark",
+        "nothing differs",
+    ),
+    ("itwin", '"state": "Active"', '"state": Active', "sample", "can't be read as JSON"),
+    (
+        "catenis",
+        "`success` | Boolean | *(only returned if processing has already been finished)*",
+        "`success` | Boolean | ",
+        "document-value",
+        "'success' isn't required here, and is",
+    ),
+    (
+        "catenis",
+        "`finishDate` | String | *(only returned if processing has already been finished)*",
+        "`finishDate` | String | *(only returned if processing finished with error)*",
+        "document-value",
+        "the document has no 'finishDate' if done is true and success is true",
+    ),
+    ("catenis", ">ISO 8601</a>", ">RFC 2822</a>", "document-words", "ISO 8601"),
+    ("catenis", "GET /api/0.7/messages", "GET /api/0.8/messages", "document-words", "a sample"),
+    ("catenis", '"bytesProcessed": 28', '"bytesProcessed": 29', "sample", "isn't an example"),
+    ("catenis", "`:messageId`", "`:ephemeralMessageId`", "document-mark", "nothing differs"),
 ]
 
 
@@ -199,8 +314,8 @@ CHANGES: list[tuple[str, str, Any, str, str]] = [
         "format isn't the document's",
     ),
     ("catenis", f"{CATENIS} x-own", ["Nobody said so."], "document-words", "'Nobody said so.'"),
-    ("catenis", f"{CATENIS} x-own", "yes", "document-words", "true or a list"),
-    ("catenis", "servers 0 x-own", False, "document-words", "isn't in the document; quote it"),
+    ("catenis", f"{CATENIS} x-own", "yes", "document-words", "must be true, or a list"),
+    ("catenis", "servers 0 x-own", False, "document-words", "must be true, or a list"),
     (
         "apig",
         f"{PROGRESS} progress description",
@@ -213,6 +328,58 @@ CHANGES: list[tuple[str, str, Any, str, str]] = [
     ("apig", f"{APIG} responses 404 description", "OK", "document-value", "says 'Not Found'"),
     ("apig", "components securitySchemes token name", "X-Token", "document-value", "X-Auth-Token"),
     ("apig", f"{SCHEMAS} InstanceStatus enum", ["creating", "success"], "document-value", "failed"),
+    ("apig", f"{PROGRESS} progress type", "string", "document-value", "type string here, integer"),
+    ("apig", f"{PROGRESS} status anyOf", [{"type": "string"}], "document-value", "enumeration"),
+    ("apig", f"{PROGRESS} status description", "", "description", "has no description"),
+    ("apig", "security", [{"token": []}, {}], "document-value", "requires the header X-Auth-Token"),
+    ("apig", "components securitySchemes token description", "", "description", "no description"),
+    (
+        "apig",
+        f"{APIG} operationId",
+        "ShowDetailsOfInstanceProgressV2_1",
+        "document-mark",
+        "nothing",
+    ),
+    (
+        "apig",
+        f"{APIG} responses 404 content application/json examples instanceNotFound value",
+        {"error_code": "APIC.7303"},
+        "sample",
+        "isn't a sample of the document",
+    ),
+    ("itwin", f"{SCHEMAS} JobProgress type", "array", "document-value", "array here, object"),
+    ("itwin", f"{SCHEMAS} JobProgress properties step type", "number", "document-value", "string"),
+    ("itwin", f"{SCHEMAS} Error additionalProperties", False, "document-value", "additionalProp"),
+    ("itwin", "components parameters JobId description", "", "description", "has no description"),
+    ("itwin", "components responses NotFound description", " ", "description", "no description"),
+    ("itwin", f"{ITWIN} description", "", "description", "has no description"),
+    (
+        "itwin",
+        f"{SCHEMAS} JobProgressResponse additionalProperties",
+        False,
+        "document-mark",
+        "nothing differs from the document here; remove the mark",
+    ),
+    (
+        "catenis",
+        f"{FINISHED} required",
+        ["success"],
+        "document-value",
+        "'finishDate' if done is tr",
+    ),
+    ("catenis", f"{FINISHED} else", {}, "document-value", "'error' if done is true and success is"),
+    ("catenis", f"{SCHEMAS} MessageProgress else", {}, "document-value", "if done is false"),
+    ("catenis", f"{SCHEMAS} MessageProgressData if", {}, "document-value", "returns all fields"),
+    (
+        "catenis",
+        f"{SCHEMAS} MessageProgress properties bytesProcessed type",
+        "boolean",
+        "document-value",
+        "type boolean here, number in the document",
+    ),
+    ("catenis", f"{SCHEMAS} DateTime anyOf", [{"type": "string"}], "document-value", "date-time"),
+    ("catenis", f"{SCHEMAS} ProcessingError description", "", "description", "no description"),
+    ("catenis", f"{CATENIS} x-codeSamples 0 source", "GET /b", "document-words", "isn't a sample"),
 ]
 
 
@@ -262,7 +429,7 @@ def test_the_words_of_a_text() -> None:
 def test_the_three_notations_are_read() -> None:
     """Tables of Markdown and of reStructuredText, and schemas, give what they say."""
     read = {name: documents.read(SPECS[name].document) for name in TRANSCRIBED}
-    assert read["catenis"].path == "GET /messages/{}/progress"
+    assert read["catenis"].path == "GET /messages/{messageId}/progress"
     assert [*read["catenis"].statuses] == ["200", "400", "500", "503"]
     assert read["catenis"].messages["500"] == ["Internal server error"]
     data = read["catenis"].bodies["200"]["properties"]["data"]

@@ -1,8 +1,11 @@
 """A broken spec or document is a finding with file, line, rule and fix, and never a traceback."""
 
+import copy
+import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spec_generation
@@ -10,6 +13,7 @@ import spec_rules
 
 import specs as command_line
 from opwatch.cli.generating import yaml_rules
+from opwatch.cli.generating.spec import Finding, Place, pointer
 
 Edit = Callable[[bytes], bytes]
 
@@ -127,7 +131,7 @@ def test_what_is_broken_is_a_finding(
     assert [line for line in found if f": {rule}: " in line and text in line], found
     for line in found:
         where, number, _ = line.split(":", 2)
-        assert where == f"specs/{file}"
+        assert where in (f"specs/{file}", f"specs/documents/{name}.txt")
         assert int(number) > 0
 
 
@@ -149,6 +153,91 @@ def test_a_finding_names_the_line(folder: Path, file: str, old: str, new: str) -
     line = text[: text.index(new) + len(new) - len(last)].count("\n") + 1
     (found,) = [each for each in findings(folder, path.stem) if "document-" not in each]
     assert found.startswith(f"specs/{file}:{line}: #/")
+
+
+SPECS = {path.stem: spec_rules.read(path) for path in spec_generation.specs()}
+ANSWER = "responses/200/content/application~1json"
+
+
+def at(content: Any, place: Place) -> Any:
+    for key in place:
+        content = content[key]
+    return content
+
+
+def without(name: str, place: Place) -> list[Finding]:
+    """The findings about a spec whose content lacks what is at a place."""
+    content = copy.deepcopy(SPECS[name].content)
+    del at(content, place[:-1])[place[-1]]
+    return spec_rules.check(dataclasses.replace(SPECS[name], content=content))
+
+
+def places(node: Any, place: Place = ()) -> Iterator[Place]:
+    """The place of each part of a spec."""
+    for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+        yield (*place, key)
+        if isinstance(child, dict | list):
+            yield from places(child, (*place, key))
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "rule", "text"),
+    [
+        ("apig", "/info", "structure", "'info' is a required property; add it"),
+        ("apig", "/security", "security", "no security at the root; add it"),
+        ("apig", "/tags/0/name", "structure", "'name' is a required property; add it"),
+        ("apig", "/parameters/0/name", "structure", "'name' is a required property; add it"),
+        ("apig", "1progress/get/parameters", "structure", "was not resolved; correct it"),
+        ("apig", "1progress/get/responses", "document-value", "has no 'responses'; add it"),
+        ("apig", f"{ANSWER}/schema", "document-value", "has no 'schema'; add it"),
+        ("apig", f"{ANSWER}", "document-value", "the document gives it a body; add content"),
+        ("apig", "/x-wait/errors/code", "wait-form", "no pointer leads to the code; add `code`"),
+        ("itwin", "/flows/clientCredentials", "security", "isn't an argument of this scheme"),
+        ("catenis", "/FinalMessageProgressEvent", "structure", "isn't in this file; copy it here"),
+    ],
+)
+def test_what_is_deleted_is_named(name: str, end: str, rule: str, text: str) -> None:
+    """One finding is about what is missing, at the part of the spec that lacks or needs it."""
+    place = next(each for each in places(SPECS[name].content) if pointer(each).endswith(end))
+    found = [each for each in without(name, place) if each.rule == rule and text in each.text]
+    assert found, without(name, place)
+    assert min(each.line for each in found) > 3  # where the comment above the spec ends
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_each_finding_about_a_deletion_has_a_line_and_a_fix(name: str) -> None:
+    """Whatever is deleted, no rule fails, and each finding says where, and what to do."""
+    for place in [*places(SPECS[name].content)][::29]:
+        for found in without(name, place):
+            assert found.line > 1, (place, str(found))
+            assert "; " in found.text or "must be" in found.text, (place, str(found))
+            assert "can't be checked" not in found.text, (place, str(found))
+
+
+def test_a_row_of_the_readme_is_named(folder: Path) -> None:
+    """A mark that isn't there is a finding about the line of the README that lists it."""
+    path = folder / "apig.yaml"
+    text = path.read_text(encoding="utf-8")
+    mark = text.index("      x-deviation: No field is required")
+    path.write_text(text[:mark] + text[text.index("\n", mark) + 1 :], encoding="utf-8")
+    rows = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    row = "| `#/components/schemas/InstanceProgress` | x-deviation |"
+    line = next(n for n, each in enumerate(rows, 1) if each.startswith(row))
+    assert any(
+        each.startswith(f"specs/README.md:{line}: #: mark: ") for each in findings(folder, "apig")
+    )
+
+
+def test_a_sample_is_named(folder: Path) -> None:
+    """A sample that the spec lacks is a finding about the line of the document where it begins."""
+    path = folder / "documents" / "apig.txt"
+    text = path.read_text(encoding="utf-8").replace('"progress" : 50', '"progress" : 55')
+    path.write_text(text, encoding="utf-8")
+    line = text[: text.index('"progress" : 55')].count("\n") - 3
+    start = (
+        f"specs/documents/apig.txt:{line}: #: sample: this sample isn't an example of status 200"
+    )
+    assert any(each.startswith(start) for each in findings(folder, "apig"))
 
 
 @pytest.mark.parametrize("file", ["README.md", "documents/SHA256SUMS"])

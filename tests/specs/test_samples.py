@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 
 
 def from_document(service: str, index: int, schema: str) -> Sample:
-    return Sample(service, schema, spec_rules.samples(SPECS[service].document)[index])
+    return Sample(service, schema, documents.read(SPECS[service].document).samples[index][2])
 
 
 CATENIS_READ = from_document("catenis", 0, "MessageProgressResponse")
@@ -97,8 +97,8 @@ def with_instants(value: Any) -> Any:
 
 def test_no_sample_is_overlooked() -> None:
     """The documents have fourteen samples: one of Catenis, four of iTwin, nine of APIG."""
-    documents = [SPECS[name].document for name in ("catenis", "itwin", "apig")]
-    found = [sample for document in documents for sample in spec_rules.samples(document)]
+    read = [documents.read(SPECS[name].document) for name in ("catenis", "itwin", "apig")]
+    found = [value for document in read for _, _, value in document.samples]
     assert len(found) == len(SAMPLES) == 14
     assert all(sample.body in found for sample in SAMPLES)
 
@@ -327,9 +327,7 @@ def test_the_strict_models_refuse(sample: Sample) -> None:
 def spec_schemas() -> list[tuple[dict[str, Any], str]]:
     """The schemas that iTwin's document prints, and the component each became."""
     names = ["JobProgressState", "JobProgress", "JobProgressResponse", "Error", "ErrorResponse"]
-    blocks = documents.json_blocks(SPECS["itwin"].document)
-    schemas = [block for block in blocks if "type" in block or "enum" in block]
-    return list(zip(schemas, names, strict=True))
+    return list(zip(documents.read(SPECS["itwin"].document).schemas, names, strict=True))
 
 
 @pytest.mark.parametrize(("printed", "name"), spec_schemas())

@@ -105,7 +105,7 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
             yield (*place, "headers", name), problem
     for n, case in enumerate(block["errors"].get("cases", [])):
         for key in {"code", "message"} & case.keys() - block["errors"].keys():
-            text = f"the errors have no {key!r}, which says where it is; add one"
+            text = f"no pointer leads to the {key}; add `{key}` to the errors"
             yield (*place, "errors", "cases", n, key), text
 
 

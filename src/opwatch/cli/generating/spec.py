@@ -116,12 +116,13 @@ def found(
                 findings.append(Finding(place.file, place.number, "#", rule, text))
             else:
                 findings.append(Finding(spec, line_of(lines, place), pointer(place), rule, text))
-    except Exception as error:
-        if not findings and not isinstance(error, Missing):
-            raise
+    except Missing as error:
         if not findings:
-            text = f"has no {error.args[0]!r}; add it"
-            findings = [Finding(spec, line_of(lines, error.place), pointer(error.place), rule, text)]
+            where = line_of(lines, error.place), pointer(error.place)
+            findings = [Finding(spec, *where, rule, f"has no {error.args[0]!r}; add it")]
+    except Exception:
+        if not findings:
+            raise
     return findings
 
 

@@ -1,0 +1,73 @@
+"""Whose words a spec uses: its document's, or ours with a mark.
+
+`x-own` says that words are ours: `true` those of the node, a list these sentences of them.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from documents import words
+
+Place = tuple[str | int, ...]
+Problem = tuple[Place, str]
+
+TEXTS = ("summary", "description")
+_EXAMPLE = ("example", "examples", "value", "x-wait", "x-codeSamples", "properties")
+
+
+def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem]:
+    """Each sentence of a description or summary is in the document, or is marked as ours."""
+    if not document:
+        return
+    said = words(re.sub(r"\|", " ", document))
+    for place, node in _described(content, ()):
+        own = node.get("x-own", [])
+        if own is not True and not (isinstance(own, list) and all(isinstance(o, str) for o in own)):
+            text = "must be true, or a list of sentences; correct it"
+            yield (*place, "x-own"), text
+            continue
+        ours = {sentence for key in TEXTS for sentence in _sentences(node.get(key, ""))}
+        ours = {sentence for sentence in ours if words(sentence) not in said}
+        listed = [*ours] if own is True else own
+        for key in TEXTS:
+            for sentence in _sentences(node.get(key, "")):
+                if sentence in ours and words(sentence) not in map(words, listed):
+                    text = f"{sentence!r} isn't in the document; quote it, or mark it with x-own"
+                    yield (*place, key), text
+        if own is True and not ours:
+            yield (*place, "x-own"), "every word of it is the document's; remove x-own"
+        for sentence in own if isinstance(own, list) else []:
+            if words(sentence) not in map(words, ours):
+                yield (*place, "x-own"), f"{sentence!r} isn't ours, or isn't there; remove it"
+        for index, sample in enumerate(node.get("x-codeSamples", [])):
+            if str(sample.get("source")).strip() not in document:
+                at = (*place, "x-codeSamples", index, "source")
+                yield at, "isn't a sample of the document; quote it"
+
+
+def _described(node: Any, place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Each object with a text, or with a claim on one, that isn't all ours anyway."""
+    if isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _described(child, (*place, index))
+    elif isinstance(node, dict) and "x-addition" not in node:
+        if any(isinstance(node.get(key), str) for key in (*TEXTS, "x-own")) or "x-own" in node:
+            yield place, node
+        if "x-inferred" in node and (place[:1] != ("paths",) or "responses" in place):
+            return  # on a path or an operation, it is about the address or a header
+        for key, child in node.items():
+            if key == "properties" and isinstance(child, dict):
+                for name, schema in child.items():
+                    yield from _described(schema, (*place, key, name))
+            elif key == "examples" and isinstance(child, dict):
+                for name, example in child.items():
+                    own = {k: v for k, v in example.items() if k != "value"}
+                    yield from _described(own, (*place, key, name))
+            elif key not in _EXAMPLE:
+                yield from _described(child, (*place, key))
+
+
+def _sentences(text: str) -> list[str]:
+    found = re.split(r"\n\s*\n|(?<=[.;?!])\s+", text)
+    return [sentence.strip() for sentence in found if words(sentence).strip()]
