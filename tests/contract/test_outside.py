@@ -9,11 +9,11 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from opwatch.simulator import Frame, Simulator, apig, itwin
+from opwatch.simulator import Frame, Simulator, apig, itwin, itwin_v2
 
 pytestmark = pytest.mark.outside
 
@@ -77,32 +77,85 @@ def test_oauthlib_fetches_a_token_from_the_simulator(sim: Simulator) -> None:
     assert run("oauthlib", token_url, *client, url) == [200, "Active"]
 
 
-@pytest.mark.parametrize(
-    ("service", "path", "statuses"),
-    [("itwin", "/jobs/{}/progress", [200, 404, 401]), ("itwin", "/jobs/{}", [200, 404, 401])],
-)
-def test_the_simulator_answers_as_the_spec_says(
-    sim: Simulator, service: str, path: str, statuses: list[int]
-) -> None:
-    """Another implementation of OpenAPI finds each answer of the simulator valid by the spec."""
-    base, found = sim.environ["ITWIN_BASE_URL"], []
-    spec = str(ROOT / "specs" / f"{service}.yaml")
-    accept = {"Accept": itwin.ACCEPT}
-    token = {"Authorization": f"Bearer {sim.token(service)}"}
-    for job_id, headers in ((JOB, accept | token), ("gone", accept | token), (JOB, accept)):
-        url = base + path.format(job_id)
-        found.append(run("openapi", spec, base, url, json.dumps(headers)))
-    assert found == statuses
+def test_otcextensions_reads_what_we_read(sim: Simulator) -> None:
+    """The cloud's own SDK logs in at the simulator, and reads the same progress as opwatch."""
+    user = (apig.USERNAME, apig.PASSWORD, apig.DOMAIN_NAME, apig.PROJECT_NAME)
+    found = run("otcextensions", sim.url, *user, JOB)
+    wire = sim.client("apig").progress(JOB).wire.to_dict()
+    names = ("status", "progress", "start_time", "error_code")
+    assert found == [wire[name] for name in names]
 
 
-@pytest.mark.parametrize(
-    ("job_id", "token", "status"), [(JOB, True, 200), ("gone", True, 404), (JOB, False, 401)]
-)
-def test_the_simulated_gateway_answers_as_the_spec_says(
-    sim: Simulator, job_id: str, token: bool, status: int
-) -> None:
-    """So it does the answers about a gateway."""
-    url = f"{sim.url}/v2/{apig.PROJECT_ID}/apigw/instances/{job_id}/progress"
-    headers = {"X-Auth-Token": sim.token("apig")} if token else {}
-    spec = str(ROOT / "specs" / "apig.yaml")
-    assert run("openapi", spec, sim.url, url, json.dumps(headers)) == status
+# --- specs ----------------------------------------------------------------------------------------
+
+
+class Service(NamedTuple):
+    """What a program is told of a simulated service."""
+
+    spec: str
+    base_url: str
+    parameters: dict[str, list[str]]
+    """What the parts of its paths may be, by their names in the spec."""
+    credentials: dict[str, str]
+
+
+STATES = [Frame("pending"), Frame("running", percent=50), Frame("succeeded"), Frame("failed")]
+
+
+def service(sim: Simulator, name: str) -> Service:
+    """A simulated service, with a job in each state."""
+    jobs = [f"pSimulatedMessage00{number}" for number, _ in enumerate(STATES)]
+    for job, state in zip(jobs, STATES, strict=True):
+        sim.add(name, job, state)
+    parts = {"ephemeralMessageId": jobs, "id": jobs, "instance_id": jobs}
+    parts["project_id"] = [apig.PROJECT_ID]
+    arguments = sim.arguments(name)
+    if name == "catenis":
+        credentials = {name: arguments[name] for name in ("device_id", "api_access_secret")}
+        credentials["secret"] = credentials.pop("api_access_secret")
+    elif name == "apig":
+        credentials = {"X-Auth-Token": sim.token(name)}
+    else:
+        accept = itwin_v2.ACCEPT if name == "itwin-v2" else itwin.ACCEPT
+        credentials = {"Authorization": f"Bearer {sim.token(name)}", "Accept": accept}
+    base_url = arguments.get("base_url") or arguments["endpoint"]
+    base_url += "/reality-modeling" if name == "itwin-v2" else ""
+    return Service(str(ROOT / "specs" / f"{name}.yaml"), base_url, parts, credentials)
+
+
+PATHS = [
+    ("catenis", "/messages/{}/progress"),
+    ("itwin", "/jobs/{}/progress"),
+    ("itwin", "/jobs/{}"),
+    ("itwin-v2", "/jobs/{}/progress"),
+    ("itwin-v2", "/jobs/{}/messages"),
+    ("apig", f"/v2/{apig.PROJECT_ID}/apigw/instances/{{}}/progress"),
+    ("apig", f"/v2/{apig.PROJECT_ID}/apigw/instances/{{}}"),
+]
+
+
+@pytest.mark.parametrize(("name", "path"), PATHS)
+def test_the_simulator_answers_as_the_spec_says(sim: Simulator, name: str, path: str) -> None:
+    """Another implementation of OpenAPI finds each request and each answer valid by the spec."""
+    given = service(sim, name)
+    jobs = given.parameters["id"]
+    accept = {key: value for key, value in given.credentials.items() if key == "Accept"}
+    requests = [(path.format(job), given.credentials) for job in (*jobs, "pSimulatedMessage009")]
+    requests.append((path.format(jobs[0]), accept))
+    found = run("openapi", given.spec, given.base_url, json.dumps(requests))
+    gone = 400 if name == "catenis" else 404
+    assert found == [*(200 for _ in STATES), gone, 401]
+
+
+@pytest.mark.parametrize("name", ["catenis", "itwin", "itwin-v2", "apig"])
+def test_a_tester_made_of_the_spec_finds_nothing(sim: Simulator, name: str) -> None:
+    """Whatever requests schemathesis generates, each answer is one of the spec, and none is 5xx."""
+    given = service(sim, name)
+    wrong = {key: f"{value}x" for key, value in given.credentials.items() if key != "Accept"}
+    credentials = json.dumps(given.credentials), json.dumps(given.credentials | wrong)
+    parts = json.dumps(given.parameters)
+    found = run("schemathesis", given.spec, given.base_url, parts, *credentials)
+    gone = "400" if name == "catenis" else "404"
+    assert {"200", "401", gone} <= found.keys()
+    assert sum(found.values()) >= 100
+    assert sim.problems == []
