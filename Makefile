@@ -93,12 +93,12 @@ $(VENV)-keystone/keystone.stamp: requirements/keystone.txt | $(BIN)/python
 	@touch $@
 
 .PHONY: contract
-contract: $(VENV)/dev.stamp $(VENV)-keystone/keystone.stamp node_modules/stamp ## Call a mock server that knows only specs/, a real Keystone, and the emulator of Catenis; needs Node
+contract: $(VENV)/dev.stamp $(VENV)-keystone/keystone.stamp node_modules/stamp ## Call real servers and a mock of specs/, and let Catenis's client call the simulator; needs Node
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(NODE_BIN)/redocly lint specs/*.yaml
 	$(BIN)/python -m pytest -m contract tests/contract
 
 .PHONY: contract-outside
-contract-outside: $(VENV)/dev.stamp $(VENV)-outside/engine.stamp ## Check the simulator with other projects' clients
+contract-outside: $(VENV)/dev.stamp $(VENV)-outside/engine.stamp ## Check the simulator with other projects' clients and a tester made of specs/
 	$(BIN)/python -m pytest -m outside tests/contract
 
 .PHONY: contract-pygeoapi
