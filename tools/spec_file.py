@@ -14,6 +14,11 @@ from opwatch.cli.generating.spec import Line, Place
 
 MARKS = ("x-inferred", "x-addition", "x-deviation")
 SCHEMAS = ("components", "schemas")
+HOLDERS: dict[str, type[dict[str, Any]] | type[list[Any]]] = {
+    **dict.fromkeys(("properties", "patternProperties"), dict),
+    **dict.fromkeys(("anyOf", "oneOf", "allOf"), list),
+}
+"""The keywords that hold several schemas."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +122,12 @@ def _subschemas(node: dict[str, Any], place: Place) -> Iterator[tuple[Place, dic
     yield place, node
     if not isinstance(node, dict):  # JSON Schema has true and false, too; `structure` refuses them
         return
-    for key in ("properties", "patternProperties"):
-        for name, child in node.get(key, {}).items():
-            yield from _subschemas(child, (*place, key, name))
-    for key in ("anyOf", "oneOf", "allOf"):
-        for index, child in enumerate(node.get(key, [])):
-            yield from _subschemas(child, (*place, key, index))
+    for key, kind in HOLDERS.items():
+        children = node.get(key, kind())
+        if isinstance(children, kind):
+            each = children.items() if isinstance(children, dict) else enumerate(children)
+            for name, child in each:
+                yield from _subschemas(child, (*place, key, name))
     for key in ("items", "additionalProperties", "not"):
         if isinstance(node.get(key), dict):
             yield from _subschemas(node[key], (*place, key))

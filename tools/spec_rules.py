@@ -20,7 +20,19 @@ import document_rules
 import document_words
 import documents
 import yaml
-from spec_file import MARKS, SCHEMAS, Spec, at, examples, marks, objects, place_of, read, schemas
+from spec_file import (
+    HOLDERS,
+    MARKS,
+    SCHEMAS,
+    Spec,
+    at,
+    examples,
+    marks,
+    objects,
+    place_of,
+    read,
+    schemas,
+)
 
 from opwatch.cli.generating import examples as wait_examples
 from opwatch.cli.generating import rules as wait_rules
@@ -102,17 +114,28 @@ def check(spec: Spec) -> list[Finding]:
 
 def structure(spec: Spec) -> Iterator[Problem]:
     """The spec is OpenAPI 3.1, and each example has a value."""
+    if malformed := [*_malformed(spec)]:
+        yield from malformed  # which the validator would fail at
+        return
     yield from files.structure(spec.content)
     messages = spec.content.get("x-websocket", {})
     yield from files.lost_references(spec.content, messages, ("x-websocket",))
-    for place, schema in schemas(spec.content):
-        if not isinstance(schema, dict):
-            yield place, "a schema must be a map; write one, such as {type: string}"
     for place, node in objects(spec.content):
         if place[-1:] == ("examples",) and "properties" not in place[-2:-1]:
             for name, example in node.items():
                 if not isinstance(example, dict) or "value" not in example:
                     yield (*place, name), "an example without a value; add `value`"
+
+
+def _malformed(spec: Spec) -> Iterator[Problem]:
+    for place, schema in schemas(spec.content):
+        if not isinstance(schema, dict):
+            yield place, "a schema must be a map; write one, such as {type: string}"
+            continue
+        for key, kind in HOLDERS.items():
+            if not isinstance(schema.get(key, kind()), kind):
+                what = "map" if kind is dict else "list"
+                yield (*place, key), f"must be a {what} of schemas; write one"
 
 
 def examples_fit(spec: Spec) -> Iterator[Problem]:
@@ -367,7 +390,7 @@ def _apply(name: str, rule: Rule, spec: Spec) -> list[Finding]:
 
 
 def _types(schema: dict[str, Any]) -> list[str]:
-    types = schema.get("type", [])
+    types = schema.get("type") or []
     return [types] if isinstance(types, str) else types
 
 

@@ -115,6 +115,24 @@ BROKEN: list[tuple[str, Edit, str, str]] = [
     ("apig.yaml", change("type: object", "type: objekt"), "structure", "objekt"),
     ("apig.yaml", change("enum: [creating, success, failed]", "enum: creating"), "structure", ""),
     ("apig.yaml", change("in: path", "in: road"), "structure", ""),
+    (
+        "catenis.yaml",
+        change(
+            "anyOf:\n        - type: string\n          format: date-time\n        - type: string",
+            "anyOf: text",
+        ),
+        "structure",
+        "must be a list of schemas; write one",
+    ),
+    (
+        "apig.yaml",
+        change(
+            '$ref: "#/components/schemas/GatewayStatus"\n            - type: string',
+            "\n            - true",
+        ),
+        "structure",
+        "a schema must be a map; write one",
+    ),
 ]
 
 
