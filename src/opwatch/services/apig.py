@@ -113,20 +113,21 @@ _KEYS = {
     "secret_key": "HUAWEICLOUD_SDK_SK",
     "security_token": "HUAWEICLOUD_SDK_SECURITY_TOKEN",
 }
-_USER = {"auth_url": "OS_AUTH_URL", "username": "OS_USERNAME", "password": "OS_PASSWORD"}
-_PROJECT = {"project_id": "OS_PROJECT_ID", "project_name": "OS_PROJECT_NAME"}
-_USER_DOMAIN = {"user_domain_id": "OS_USER_DOMAIN_ID", "domain_name": "OS_USER_DOMAIN_NAME"}
-_PROJECT_DOMAIN = {
-    "project_domain_id": "OS_PROJECT_DOMAIN_ID",
-    "project_domain_name": "OS_PROJECT_DOMAIN_NAME",
-}
+_DOMAINS = ("domain_name", "user_domain_id", "project_domain_name", "project_domain_id")
+_USER = {
+    name: f"OS_{name.upper()}"
+    for name in ("auth_url", "username", "password", "project_id", "project_name", *_DOMAINS)
+} | {"domain_name": "OS_USER_DOMAIN_NAME"}
+_EITHER = (
+    ("project_id", "project_name"),
+    ("user_domain_id", "domain_name"),
+    ("project_domain_id", "project_domain_name"),
+)
+"""An ID and a name of which the ID counts."""
 _OTHER_WAYS = (
     "OS_PROJECT_ID, for the project's name, with OS_TOKEN, or with HUAWEICLOUD_SDK_AK and "
     "HUAWEICLOUD_SDK_SK"
 )
-
-
-_DOMAINS = ("domain_name", "user_domain_id", "project_domain_name", "project_domain_id")
 
 
 class _Apig(Core[Wire]):
@@ -208,8 +209,7 @@ class _Apig(Core[Wire]):
         `ConfigurationError` that names all missing ones.
         """
         client = _CLIENT | ({"until": "APIG_UNTIL"} if until is None else {})
-        user = _USER | _PROJECT | _USER_DOMAIN | _PROJECT_DOMAIN
-        with taken_from(client | _KEYS | user | {"auth": "OS_TOKEN"}):
+        with taken_from(client | _KEYS | _USER | {"auth": "OS_TOKEN"}):
             auth, found = _auth_from_env(), arguments(client)
             if until is not None:
                 found["until"] = until
@@ -222,16 +222,10 @@ def _auth_from_env() -> Any:
         return AkSk(**arguments(_KEYS, "APIG_ENDPOINT", *keys, "OS_PROJECT_ID"))
     if is_set("OS_TOKEN"):
         return Secret(environment("APIG_ENDPOINT", "OS_TOKEN", "OS_PROJECT_ID")["OS_TOKEN"])
-    user = _USER | _id_or_name(_USER_DOMAIN) | _id_or_name(_PROJECT)
-    required = ("APIG_ENDPOINT", *user.values())
-    user |= _id_or_name(_PROJECT_DOMAIN)
-    return IamPassword(**arguments(user, *required, instead=_OTHER_WAYS))
-
-
-def _id_or_name(variables: dict[str, str]) -> dict[str, str]:
-    """Return the first of two variables if it is set, else the second."""
-    first, second = variables.items()
-    return dict([first if is_set(first[1]) else second])
+    unused = {pair[is_set(_USER[pair[0]])] for pair in _EITHER}
+    user = {name: variable for name, variable in _USER.items() if name not in unused}
+    needed = [variable for name, variable in user.items() if not name.startswith("project_domain")]
+    return IamPassword(**arguments(user, "APIG_ENDPOINT", *needed, instead=_OTHER_WAYS))
 
 
 class Apig(_Apig, Client[Wire]):
