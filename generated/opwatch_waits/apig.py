@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from opwatch_api.apig.api.instances import show_details_of_instance_progress_v2 as poll_operation
+from opwatch_api.apig.api.instances import show_details_of_instance_v2 as outcome_operation
 from opwatch_api.apig.models import InstanceProgress as Wire
 
 from opwatch.core.polling import Schedule
@@ -16,7 +18,7 @@ from opwatch.core.session import Complaint, Seen, Service, Session
 from opwatch.errors import BadResponse, JobGone, RateLimited, ServiceError
 from opwatch.net.message import Answer
 from opwatch.progress import Fault, Phase, Progress
-from opwatch.reading import milliseconds, object_in, percent, state, text
+from opwatch.reading import is_another, milliseconds, object_in, percent, state, text
 
 if TYPE_CHECKING:
     from opwatch.core.loop import Turn
@@ -25,6 +27,46 @@ _PHASES = {
     "creating": Phase.RUNNING,
     "success": Phase.SUCCEEDED,
     "failed": Phase.FAILED,
+}
+
+_OUTCOMES = {
+    "creating": Phase.RUNNING,
+    "createsuccess": Phase.RUNNING,
+    "initing": Phase.RUNNING,
+    "registering": Phase.RUNNING,
+    "installing": Phase.RUNNING,
+    "starting": Phase.RUNNING,
+    "updating": Phase.RUNNING,
+    "rollbacking": Phase.RUNNING,
+    "rollbacksuccess": Phase.RUNNING,
+    "restarting": Phase.RUNNING,
+    "resizing": Phase.RUNNING,
+    "unhealthy": Phase.RUNNING,
+    "freezing": Phase.RUNNING,
+    "frozen": Phase.RUNNING,
+    "deleting": Phase.RUNNING,
+    "unregistering": Phase.RUNNING,
+    "running": Phase.SUCCEEDED,
+    "createfail": Phase.FAILED,
+    "createtimeout": Phase.FAILED,
+    "initingfailed": Phase.FAILED,
+    "inittimeout": Phase.FAILED,
+    "registerfailed": Phase.FAILED,
+    "registertimeout": Phase.FAILED,
+    "installfailed": Phase.FAILED,
+    "installtimeout": Phase.FAILED,
+    "updatefailed": Phase.FAILED,
+    "updatetimeout": Phase.FAILED,
+    "rollbackfailed": Phase.FAILED,
+    "rollbacktimeout": Phase.FAILED,
+    "restartfail": Phase.FAILED,
+    "restarttimeout": Phase.FAILED,
+    "resizefailed": Phase.FAILED,
+    "resizetimeout": Phase.FAILED,
+    "deletefailed": Phase.FAILED,
+    "deletetimeout": Phase.FAILED,
+    "unregisterfailed": Phase.FAILED,
+    "unregistertimeout": Phase.FAILED,
 }
 
 
@@ -54,6 +96,8 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
     phase = _PHASES.get(found or "") or session.unknown(found)
     if phase is Phase.SUCCEEDED and fields.get("error_code"):
         phase = session.contradicted("error_code")
+    if phase is Phase.SUCCEEDED and fields.get("error_msg"):
+        phase = session.contradicted("error_msg")
     return Progress(
         service="apig",
         job_id=job_id,
@@ -65,6 +109,35 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
         started_at=milliseconds(fields.get("start_time")),
         finished_at=milliseconds(fields.get("end_time")) if phase.is_final else None,
         wire=wire,
+    )
+
+
+async def outcome(
+    session: Session[Wire], turn: Turn, progress: Progress[Wire], *, project_id: str
+) -> Progress[Wire] | None:
+    """Look up more about a job; None if the answer is about another one."""
+    fields, details = await session.fetch(
+        turn, outcome_operation, instance_id=progress.job_id, project_id=project_id
+    )
+    found = read_outcome(session, progress, fields)
+    return found and attrs.evolve(found, details=details)
+
+
+def read_outcome(
+    session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
+) -> Progress[Wire] | None:
+    """Return the progress with what the answer says; None for another job's."""
+    if is_another(fields.get("id") or "", progress.job_id):
+        return None
+    found = state(fields.get("status"))
+    phase = _OUTCOMES.get(found or "") or session.unknown(found)
+    if phase is Phase.SUCCEEDED and fields.get("error_code"):
+        phase = session.contradicted("error_code")
+    return attrs.evolve(
+        progress,
+        phase=phase,
+        step=None if phase.is_final else text(fields.get("status")),
+        fault=(Fault(text(fields.get("status")), None)) if phase is Phase.FAILED else None,
     )
 
 
@@ -128,4 +201,5 @@ def service(
                 "The token must be updated.",
             }
         ),
+        completes=Phase.SUCCEEDED,
     )

@@ -15,11 +15,12 @@ from opwatch_api.itwin.models import JobProgressResponse as Wire
 from opwatch.auth.scheme import Scheme
 from opwatch.core.polling import Schedule
 from opwatch.core.session import Complaint, Seen, Service, Session
-from opwatch.errors import JobGone, ServiceError
+from opwatch.errors import BadResponse, JobGone, ServiceError
 from opwatch.net.message import Answer
 from opwatch.progress import Phase, Progress
 from opwatch.reading import (
     as_fault,
+    filled,
     is_another,
     object_in,
     objects_in,
@@ -71,6 +72,8 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
     job_progress_field = fields["jobProgress"]
     found = state(job_progress_field.get("state"))
     phase = _PHASES.get(found or "") or session.unknown(found)
+    if phase is Phase.SUCCEEDED and fields.get("error"):
+        phase = session.contradicted("error")
     return Progress(
         service="itwin",
         job_id=job_id,
@@ -84,24 +87,35 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
 async def outcome(
     session: Session[Wire], turn: Turn, progress: Progress[Wire]
 ) -> Progress[Wire] | None:
-    """Look up how a job ended; None if the answer is about another job."""
+    """Look up more about a job; None if the answer is about another one."""
     fields, _ = await session.fetch(turn, outcome_operation, "job", id=progress.job_id)
-    return read_outcome(progress, fields)
+    return read_outcome(session, progress, fields)
 
 
-def read_outcome(progress: Progress[Wire], fields: dict[str, Any]) -> Progress[Wire] | None:
-    """Return the progress with what the answer says about the end."""
+def read_outcome(
+    session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
+) -> Progress[Wire] | None:
+    """Return the progress with what the answer says; None for another job's."""
     job_field = fields["job"]
     execution_information_field = object_in(job_field.get("executionInformation"))
     if is_another(job_field.get("id"), progress.job_id):
         return None
-    phase = _OUTCOMES.get(state(job_field.get("state")) or "", Phase.UNKNOWN)
+    found = state(job_field.get("state"))
+    phase = _OUTCOMES.get(found or "") or Phase.UNKNOWN
+    if phase is Phase.SUCCEEDED and fields.get("error"):
+        raise BadResponse("the answer reports both success and an error (`error`)", status=200)
     return attrs.evolve(
         progress,
         phase=phase,
         fault=(
             as_fault(
-                (text(each.get("code")), titled(text(each.get("title")), text(each.get("message"))))
+                (
+                    text(each.get("code")),
+                    titled(
+                        text(each.get("title")),
+                        filled(text(each.get("message")), each.get("params")),
+                    ),
+                )
                 for each in objects_in(execution_information_field.get("errors"))
             )
         )

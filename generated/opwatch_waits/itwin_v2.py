@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+from opwatch_api.itwin_v2.api.jobs import get_job_messages as outcome_operation
 from opwatch_api.itwin_v2.api.jobs import get_job_progress as poll_operation
 from opwatch_api.itwin_v2.models import JobProgressResponse as Wire
 
@@ -16,7 +18,7 @@ from opwatch.core.session import Complaint, Seen, Service, Session
 from opwatch.errors import JobGone, ServiceError
 from opwatch.net.message import Answer
 from opwatch.progress import Phase, Progress
-from opwatch.reading import object_in, percent, state, text
+from opwatch.reading import as_fault, filled, object_in, objects_in, percent, state, text, titled
 
 if TYPE_CHECKING:
     from opwatch.core.loop import Turn
@@ -54,6 +56,34 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
     )
 
 
+async def outcome(
+    session: Session[Wire], turn: Turn, progress: Progress[Wire]
+) -> Progress[Wire] | None:
+    """Look up more about a job; None if the answer is about another one."""
+    fields, _ = await session.fetch(turn, outcome_operation, "messages", id=progress.job_id)
+    return read_outcome(session, progress, fields)
+
+
+def read_outcome(
+    session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
+) -> Progress[Wire] | None:
+    """Return the progress with what the answer says; None for another job's."""
+    messages_field = fields["messages"]
+    return attrs.evolve(
+        progress,
+        fault=as_fault(
+            (
+                text(each.get("code")),
+                titled(
+                    text(each.get("title")), filled(text(each.get("message")), each.get("params"))
+                ),
+            )
+            for each in objects_in(messages_field.get("errors"))
+        )
+        or progress.fault,
+    )
+
+
 def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     """Return what an error answer says."""
     error_field = object_in(fields.get("error"))
@@ -78,6 +108,8 @@ def service(*, address_help: str) -> Service[Wire]:
         marker=lambda progress: progress.percent,
         address_help=address_help,
         known=frozenset({"HeaderNotFound", "InsufficientPermissions", "Unauthorized"}),
+        outcome=outcome,
+        completes=Phase.FAILED,
     )
 
 

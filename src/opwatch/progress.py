@@ -74,7 +74,7 @@ class Progress(Generic[W]):
     """What the service sent, as a generated model."""
     details: Any = attrs.field(default=None, repr=False)
     """A second response as a generated model, or None: the gateway, for `Apig` with
-    `until="usable"`."""
+    `until="usable"`, or the result if a spec has an outcome after success."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but `wire` as JSON: the phase as text, times in ISO 8601.

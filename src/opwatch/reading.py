@@ -276,6 +276,17 @@ def titled(title: str | None, message: str | None) -> str | None:
     return f"{title}: {message}" if title and message else title or message
 
 
+def filled(message: str | None, params: Any) -> str | None:
+    """A message with its parameters in their places: `%1` or `{0}` is the first."""
+    given = params if isinstance(params, list) else []
+
+    def param(place: re.Match[str]) -> str:
+        n = int(place[1]) - 1 if place[1] else int(place[2])
+        return (text(given[n]) if 0 <= n < len(given) else None) or place[0]
+
+    return re.sub(r"%([0-9]{1,2})|\{([0-9]{1,2})\}", param, message or "") or None
+
+
 def as_fault(faults: Iterable[tuple[str | None, str | None]]) -> Fault | None:
     """Several faults as one: the code of the first, the words of all. None if there is none."""
     codes_and_words = list(faults)

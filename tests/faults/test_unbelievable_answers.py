@@ -5,7 +5,7 @@ import logging
 import pytest
 from faults_support import OVER, outcome, times
 
-from opwatch import Fault, Phase
+from opwatch import AsyncITwin, AsyncITwinV2, Fault, ITwinV2, Phase
 from opwatch.errors import BadResponse, JobFailed, JobGone, RateLimited
 from opwatch.simulator import Frame, Polls, Simulator
 from opwatch.testing import Script, reply
@@ -26,6 +26,11 @@ def apig(driver):
 
 def itwin(driver, **options):
     return driver.clients["itwin"]("a made-up token", **options)
+
+
+def itwin_v2(driver):
+    kind = AsyncITwinV2 if driver.clients["itwin"] is AsyncITwin else ITwinV2
+    return kind("a made-up token")
 
 
 def called(driver, client, method, *args, **how):
@@ -79,6 +84,9 @@ CONTRADICTIONS = {
         {"status": "success", "data": {"action": "log", "progress": ENDED_WELL | {"error": ERROR}}},
     ),
     "apig": (apig, {"status": "success", "progress": 100, "error_code": "APIC.9218"}),
+    "apig, the message alone": (apig, {"status": "success", "error_msg": "quota exceeded"}),
+    "itwin": (itwin, {"jobProgress": {"state": "success"}, "error": ERROR}),
+    "itwin-v2": (itwin_v2, {"progress": {"state": "Success"}, "error": ERROR}),
 }
 
 
@@ -96,6 +104,29 @@ def test_a_success_beside_an_error_is_unknown(driver, clock, caplog, name):
     assert type(last).__name__ == "WaitTimeout"
     [record] = caplog.records
     assert "success and an error" in record.getMessage()
+
+
+@pytest.mark.parametrize("error", [ERROR, "text", [ERROR], 7])
+def test_how_a_job_ended_beside_an_error_is_unknown(driver, clock, caplog, error):
+    """A job that is over ends without an outcome, and one warning says why."""
+    both = reply(200, {"job": {"id": "mine", "state": "success"}, "error": error})
+    caplog.set_level(logging.WARNING, "opwatch")
+    with Script({"/progress": [OVER], "/jobs/mine": [both]}) as script:
+        found = called(driver, itwin(driver), "wait", "mine", timeout=None)
+    assert found.phase is Phase.ENDED
+    assert len(times(script.sent, end="/progress")) == 1
+    [record] = caplog.records
+    said = record.getMessage()
+    assert said.startswith("itwin mine ended, but its outcome is unknown: ")
+    assert "both success and an error (`error`)" in said
+
+
+def test_how_a_job_ended_is_read_once_it_is_consistent(driver, clock):
+    """The contradiction may have been one of the moment."""
+    both = reply(200, {"job": {"id": "mine", "state": "success"}, "error": ERROR})
+    with Script({"/progress": [OVER], "/jobs/mine": [both, job()]}):
+        found = called(driver, itwin(driver), "wait", "mine", timeout=None)
+    assert found.phase is Phase.SUCCEEDED
 
 
 @pytest.mark.parametrize("nothing", [None, "", {}])
@@ -121,6 +152,15 @@ def test_a_stray_value_among_the_errors_loses_no_reason(driver, clock, stray, fi
         error = called(driver, itwin(driver), "wait", "mine", timeout=60)
     assert type(error) is JobFailed
     assert error.fault == Fault("A", "Missing photos: 12 could not be read")
+
+
+def test_the_parameters_of_a_reason(driver, clock):
+    """They are in their places in the message."""
+    issue = {"code": "A", "message": "{0} of {1} photos, {2}", "params": ["12", 20]}
+    told = job(state="failed", executionInformation={"errors": [issue]})
+    with Script({"/progress": [OVER], "/jobs/mine": [told]}):
+        error = called(driver, itwin(driver), "wait", "mine", timeout=60)
+    assert error.fault == Fault("A", "12 of 20 photos, {2}")
 
 
 @pytest.mark.parametrize("error", [{"code": 500}, {"message": "boom"}])

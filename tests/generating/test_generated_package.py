@@ -16,7 +16,7 @@ import pytest
 import yaml
 from generating_tools import Change, Generate, changed, operation, wait
 
-from opwatch import ClientCredentials
+from opwatch import ClientCredentials, Fault, Phase
 from opwatch.cli.generating import package
 from opwatch.errors import (
     BadResponse,
@@ -535,6 +535,55 @@ def test_a_pause_that_a_job_which_is_over_asks_for(generate: Generate) -> None:
         made.Press().wait("p1", timeout=None)
         times = [sent.time for sent in script.sent if "results" in sent.target]
     assert (times[0], times[1] >= 60) == (0, True)
+
+
+def test_a_result_that_is_not_there_yet(generate: Generate) -> None:
+    """After a success, the result alone is polled until it is there."""
+    made = generate(with_result)
+    coming, there = (reply(200, {"state": word, "shop": "P1"}) for word in ("printing", "done"))
+    answers = {"/prints/p1": [DONE], "/results/p1": [coming, reply(503, {}), there]}
+    with FakeClock(), Script(answers) as script:
+        seen = list(made.Press().watch("p1", timeout=None))
+    assert [one.phase for one in seen] == [Phase.RUNNING, Phase.SUCCEEDED]
+    assert seen[-1].details.state == "done"
+    assert [sent.target.rpartition("/")[0] for sent in script.sent] == [
+        *("/api/prints", "/api/results", "/api/results", "/api/results")
+    ]
+
+
+@pytest.mark.parametrize("shop", ["p2", None, 7])
+def test_the_result_of_another_job_is_none(generate: Generate, shop: Any) -> None:
+    """Nor is one that doesn't say whose it is."""
+    answers = {
+        "/prints/p1": [DONE],
+        "/results/p1": [reply(200, {"state": "done", "shop": shop})],
+    }
+    with FakeClock(), Script(answers), pytest.raises(BadResponse, match="about another print"):
+        generate(with_result).Press(max_failures=2).wait("p1", timeout=None)
+
+
+def test_why_a_job_failed(generate: Generate) -> None:
+    """Another operation says so; a reason that is known already stays if it doesn't."""
+
+    def change(spec: dict[str, Any]) -> None:
+        with_result(spec)
+        wait(spec)["fault"] = {"code": "/state"}
+        fault = {"message": "/shop", "params": "/next"}
+        wait(spec)["outcome"] = {"operation": "getResult", "after": "failed", "fault": fault}
+
+    made = generate(change)
+    jammed = reply(200, {"state": "jammed"})
+    said = reply(200, {"shop": "tray %1", "next": [2]})
+    with FakeClock(), Script({"/prints/p1": [jammed], "/results/p1": [said]}):
+        assert made.Press().progress("p1").fault == Fault(None, "tray 2")
+
+
+def with_result(spec: dict[str, Any]) -> None:
+    with_outcome(spec)
+    wait(spec)["state"]["is"]["done"] = "succeeded"
+    wait(spec)["outcome"] |= {"after": "succeeded", "same": {"/shop": "id"}}
+    result = spec["paths"]["/results/{id}"]["get"]["responses"]["200"]["content"]
+    result["application/json"].pop("examples")
 
 
 def with_outcome(spec: dict[str, Any]) -> None:

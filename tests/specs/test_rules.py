@@ -19,6 +19,7 @@ Change = Callable[[Any], Any]
 
 CATENIS = "paths /messages/{ephemeralMessageId}/progress get"
 ITWIN = "paths /jobs/{id}/progress get"
+ITWIN = ITWIN
 APIG = "paths /v2/{project_id}/apigw/instances/{instance_id}/progress get"
 EVENT = "x-websocket final-msg-progress message"
 SCHEMAS = "components schemas"
@@ -122,6 +123,10 @@ CHANGES: list[tuple[str, str, Change]] = [
     ("wait-form", "itwin", put(f"{ITWIN} x-wait percent", "jobProgress.percentage")),
     ("wait-form", "itwin", put(f"{ITWIN} x-wait state is Active", "busy")),
     ("wait-form", "itwin", put(f"{ITWIN} x-wait outcome operation", "getJobs")),
+    ("wait-form", "itwin", drop(f"{ITWIN} x-wait outcome state")),
+    ("wait-form", "itwin", put(f"{ITWIN} x-wait outcome after", "failed")),
+    ("wait-form", "itwin-v2", drop(f"{ITWIN} x-wait outcome fault")),
+    ("wait-form", "itwin-v2", put(f"{ITWIN} x-wait outcome after", "succeeded")),
     ("wait-form", "itwin", put("paths /jobs/{id} get x-wait", {})),
     ("wait-form", "catenis", put(f"{CATENIS} x-wait restart-on-change", "/data/progress/done")),
     ("wait-form", "catenis", put(f"{CATENIS} x-wait state 0 when", {})),
@@ -134,12 +139,15 @@ CHANGES: list[tuple[str, str, Change]] = [
     ("wait-pointer", "itwin", put(f"{ITWIN} x-wait outcome same", {"/job/jobId": "id"})),
     ("wait-pointer", "itwin", put(f"{ITWIN} x-wait outcome started", "/job/executionInformation")),
     ("wait-pointer", "itwin", put(f"{ITWIN} x-wait errors code", "/code")),
+    ("wait-pointer", "itwin", put(f"{ITWIN} x-wait outcome contradiction", ["/error", "/fault"])),
+    ("wait-pointer", "itwin-v2", put(f"{ITWIN} x-wait outcome fault params", "/parameters")),
     ("wait-pointer", "catenis", put(f"{CATENIS} x-wait contradiction", "/data/error")),
     ("wait-pointer", "catenis", put(f"{CATENIS} x-wait require is", {"/state": "success"})),
     ("wait-pointer", "apig", put(f"{APIG} x-wait errors request-id at", "/requestId")),
     ("wait-pointer", "apig", put(f"{APIG} x-wait errors message", ["/error_msg", "/error/msg"])),
     ("wait-phase", "itwin", drop(f"{ITWIN} x-wait state is Unsubmitted")),
     ("wait-phase", "itwin", drop(f"{ITWIN} x-wait outcome state is cancelled")),
+    ("wait-phase", "apig", drop(f"{APIG} x-wait outcome state is Frozen")),
     (
         "wait-phase",
         "apig",

@@ -114,6 +114,10 @@ class Gateway(BaseModel):
     """
     Instance status.
     """
+    error_code: StrictStr | None = None
+    """
+    Not listed there. A gateway that is Running beside it isn't believed to be usable.
+    """
     create_time: StrictInt | None = None
     """
     Time when the gateway is created. The time is in the Unix timestamp format.

@@ -156,6 +156,10 @@ class JobProgressResponse(BaseModel):
     """
     Job progression details
     """
+    error: Error | None = None
+    """
+    Not documented here. A success beside it isn't believed.
+    """
 
 
 class Job(BaseModel):
@@ -231,3 +235,7 @@ class JobResponse(BaseModel):
         extra="forbid",
     )
     job: Job
+    error: Error | None = None
+    """
+    Not documented here. A success beside it isn't believed.
+    """

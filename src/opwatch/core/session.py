@@ -17,6 +17,8 @@ from functools import lru_cache, partial
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+import attrs
+
 from opwatch.auth.tokens import Auth
 from opwatch.core.polling import Marker, Schedule
 from opwatch.errors import (
@@ -71,7 +73,7 @@ class Seen(NamedTuple, Generic[W]):
     pause: float | None = None
     """Seconds for which this job is not to be polled, if the answer says so in a field."""
     over: Progress[W] | None = None
-    """The success that the next poll doesn't request again (`Service.follow`)."""
+    """The success that the next poll doesn't request again (`Service.completes`)."""
 
 
 class Service(NamedTuple, Generic[W]):
@@ -95,8 +97,8 @@ class Service(NamedTuple, Generic[W]):
     known: frozenset[str] = frozenset()
     """Documented codes and texts of 401 and 403 answers: nothing else of those is quoted."""
     outcome: Callable[[Session[W], Turn, Progress[W]], Awaitable[Progress[W] | None]] | None = None
-    """Look up how a job ended, if `query` only says that it did. Returns the progress with what it
-    found, `Phase.UNKNOWN` included; None for an answer about another job."""
+    """Look up more about a job in the phase `completes`. Returns the progress with what it found,
+    `Phase.UNKNOWN` included; None for an answer about another job."""
     id_parts: int = 1
     """How many path parameters a job's ID is made of."""
     statuses: tuple[int, ...] = (200,)
@@ -106,10 +108,9 @@ class Service(NamedTuple, Generic[W]):
     pause: Callable[[Answer, float], float | None] | None = None
     """Seconds for which an answer asks for no requests, in a header of the service's own; the
     number is the wall clock's time. `Retry-After` needs nothing."""
-    follow: Callable[[Session[W], Turn, Progress[W]], Awaitable[Seen[W]]] | None = None
-    """Once `query` has found a success, poll this instead of it."""
     completes: Phase = Phase.ENDED
-    """The phase that `outcome` says more about."""
+    """The phase that `outcome` says more about: how a job ended, why it failed, or whether its
+    result can be used. In the last case, `outcome` is polled until it says so."""
     is_elsewhere: bool = False
     """Whether the address is known to be another service's: no refusal there is about a job."""
     strangers: Mapping[str, str] = MappingProxyType({})
@@ -177,13 +178,12 @@ class Session(Generic[W]):
         """Poll one job once; if it is known to be `over`, look up only how it ended."""
         try:
             seen = Seen(over) if over else await self.service.query(self, turn, job_id, closer)
-            if self.service.follow and seen.progress.phase is Phase.SUCCEEDED:
-                return await self.service.follow(self, turn, seen.progress)
             if self.service.outcome is None or seen.trouble is not None:
                 return seen
             phase, completes = seen.progress.phase, self.service.completes
             if phase is completes:
-                return await self._resolve(self.service.outcome(self, turn, seen.progress), seen)
+                resolve = self._follow if phase is Phase.SUCCEEDED else self._resolve
+                return await resolve(self.service.outcome(self, turn, seen.progress), seen)
             if closer and completes is Phase.ENDED and not phase.is_final:
                 return await self._look_closer(
                     self.service.outcome(self, turn, seen.progress), seen
@@ -209,8 +209,8 @@ class Session(Generic[W]):
         try:
             found = await looking_up
         except OpwatchError as error:
-            if error.transient:
-                return seen._replace(trouble=error)
+            if error.transient:  # the frames below hold what the answer said
+                return seen._replace(trouble=error.with_traceback(None))
             self.unresolved(seen.progress, error)
             return seen
         if found is None:
@@ -220,6 +220,21 @@ class Session(Generic[W]):
             text = "the job is over, but the service doesn't say yet how it ended"
             return seen._replace(trouble=Unavailable(text))
         return seen if found.phase in (Phase.ENDED, Phase.UNKNOWN) else Seen(found)
+
+    async def _follow(self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]) -> Seen[W]:
+        """Return what is known of the result of a job that has succeeded: the end, or not yet."""
+        done = seen.progress
+        try:
+            if (found := await looking_up) is None:
+                kind = self.service.id_name.removesuffix(" ID")
+                raise BadResponse(f"the answer is about another {kind}, or none", status=200)
+        except OpwatchError as error:
+            progress = attrs.evolve(done, phase=Phase.RUNNING, finished_at=None)
+            return Seen(progress, error, doubtful=True, over=done)
+        if found.phase.is_final:
+            return Seen(found)
+        over = attrs.evolve(found, phase=Phase.SUCCEEDED)
+        return Seen(attrs.evolve(found, finished_at=None), over=over)
 
     async def _look_closer(
         self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]

@@ -1,8 +1,8 @@
 """APIG: the creation of a dedicated gateway, at Open Telekom Cloud and Huawei Cloud.
 
 API Gateway API reference, "Querying the Creation Progress of a Dedicated Gateway".
-specs/apig.yaml says what its answers mean; this file says how a client is created, where a poll
-finds its project, and when a gateway is usable ("Querying Dedicated Gateway Details").
+specs/apig.yaml says what its answers mean; this file says how a client is created, and where a poll
+finds its project.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack
 
-import attrs
-from opwatch_api.apig.api.instances import show_details_of_instance_v2
-from opwatch_api.apig.models import GatewayStatus
 from opwatch_api.apig.models import InstanceProgress as Wire
 from opwatch_waits import apig as waits
 
@@ -24,11 +21,11 @@ from opwatch.auth.tokens import token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.core.session import Seen, Session, logger
 from opwatch.environment import Connection, arguments, environment, is_set, taken_from
-from opwatch.errors import BadResponse, ConfigurationError, OpwatchError, PermissionDenied
+from opwatch.errors import ConfigurationError, PermissionDenied
 from opwatch.net.address import address, check_id
 from opwatch.net.message import Answer, Secret
-from opwatch.progress import Fault, Phase, Progress
-from opwatch.reading import any_json, is_another, object_in, state, text
+from opwatch.progress import Progress
+from opwatch.reading import any_json, object_in
 
 if TYPE_CHECKING:
     from opwatch.core.loop import Turn
@@ -61,42 +58,18 @@ async def _query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) 
     return await waits.query(session, turn, job_id, closer, project_id=project_id)
 
 
-_STATUSES = {
-    str(status).lower(): Phase.FAILED
-    if status.endswith(("Fail", "Failed", "Timeout"))
-    else Phase.RUNNING
-    for status in GatewayStatus
-} | {"running": Phase.SUCCEEDED}
-"""What each status of a gateway is to who waits until it is usable."""
-
-
-async def _follow(session: Session[Wire], turn: Turn, created: Progress[Wire]) -> Seen[Wire]:
+async def _usable(session: Session[Wire], turn: Turn, created: Progress[Wire]) -> Any:
     """Poll a gateway whose creation has succeeded."""
-    job_id = created.job_id
     try:
         project_id = await _project_id(session, turn)
-        fields, gateway = await session.fetch(
-            turn, show_details_of_instance_v2, project_id=project_id, instance_id=job_id
-        )
-        if is_another(fields.get("id") or "", job_id):
-            raise BadResponse("the answer is about another gateway, or none", status=200)
-    except OpwatchError as error:
+        return await waits.outcome(session, turn, created, project_id=project_id)
+    except PermissionDenied as error:
         was_read = created.details is not None
-        if isinstance(error, PermissionDenied) and error.code in _MAY_NOT_READ and not was_read:
-            known = "was created, but opwatch can't tell whether it is usable"
-            logger.warning("apig %s %s: %s", job_id, known, error._what())
-            return Seen(created)
-        progress = attrs.evolve(created, phase=Phase.RUNNING, finished_at=None)
-        return Seen(progress, error, doubtful=True, over=created)
-    status = text(fields.get("status"))
-    phase = _STATUSES.get(state(status) or "") or session.unknown(status)
-    if phase is Phase.SUCCEEDED and fields.get("error_code"):
-        phase = session.contradicted("error_code")
-    if phase.is_final:
-        fault = Fault(status) if phase is Phase.FAILED else None
-        return Seen(attrs.evolve(created, phase=phase, step=None, fault=fault, details=gateway))
-    created = attrs.evolve(created, step=status, details=gateway)
-    return Seen(attrs.evolve(created, phase=phase, finished_at=None), over=created)
+        if error.code not in _MAY_NOT_READ or was_read:
+            raise
+        known = "was created, but opwatch can't tell whether it is usable"
+        logger.warning("apig %s %s: %s", created.job_id, known, error._what())
+        return created
 
 
 def _is_expired(answer: Answer) -> bool:
@@ -172,7 +145,7 @@ class _Apig(Core[Wire]):
             bound = partial(AkSkAuth, credentials, project_id)
         service = SERVICE
         if until == "usable":
-            service = SERVICE._replace(follow=_follow)
+            service = SERVICE._replace(outcome=_usable)
         elif until != "created":
             problem = f"must be 'created' or 'usable', not {until!r:.40}"
             raise ConfigurationError(problem, argument="until")

@@ -1,59 +1,29 @@
 """iTwin v2: a reality-modeling, reality-analysis or reality-conversion job.
 
 iTwin Platform, "Get job progress" and "Get job messages". specs/itwin-v2.yaml says what
-the answers mean; this file says how a client is created, and where the reason of a failure is.
+the answers mean; this file says how a client is created.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, get_args
+from typing import Any, Literal, Self, TypeAlias, Unpack, get_args
 
-import attrs
-from opwatch_api.itwin_v2.api.jobs import get_job_messages
 from opwatch_api.itwin_v2.models import JobProgressResponse as Wire
 from opwatch_waits import itwin_v2 as waits
 
 from opwatch.auth.oauth2 import ClientCredentials
 from opwatch.client import AsyncClient, Client, Options, Plugin
-from opwatch.core.session import Session
 from opwatch.described import Described
 from opwatch.environment import arguments, taken_from
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
-from opwatch.progress import Phase, Progress
-from opwatch.reading import as_fault, objects_in, text, titled
-
-if TYPE_CHECKING:
-    from opwatch.core.loop import Turn
 
 BASE_URL = "https://api.bentley.com"
 Api: TypeAlias = Literal["reality-modeling", "reality-analysis", "reality-conversion"]
 APIS: tuple[str, ...] = get_args(Api)
 _V1 = "contextcapture"
-
-
-async def _reason(session: Session[Wire], turn: Turn, progress: Progress[Wire]) -> Progress[Wire]:
-    """Look up why a job failed."""
-    fields, _ = await session.fetch(turn, get_job_messages, "messages", id=progress.job_id)
-    faults = (
-        (text(each.get("code")), titled(text(each.get("title")), _message(each)))
-        for each in objects_in(fields["messages"].get("errors"))
-    )
-    return attrs.evolve(progress, fault=as_fault(faults))
-
-
-def _message(issue: dict[str, Any]) -> str | None:
-    """Return the message of an error, with its parameters in the places of `%1`, `%2` and so on."""
-    given = issue.get("params")
-    params = given if isinstance(given, list) else []
-
-    def param(place: re.Match[str]) -> str:
-        found = text(params[int(place[1]) - 1]) if 0 < int(place[1]) <= len(params) else None
-        return found or place[0]
-
-    return re.sub(r"%([0-9]{1,2})", param, text(issue.get("message")) or "") or None
 
 
 _IS_V1 = (
@@ -62,7 +32,7 @@ _IS_V1 = (
 )
 SERVICE = waits.service(
     address_help="check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"
-)._replace(outcome=_reason, completes=Phase.FAILED, strangers={"jobProgress": _IS_V1})
+)._replace(strangers={"jobProgress": _IS_V1})
 
 
 class _ITwinV2(Described[Wire]):

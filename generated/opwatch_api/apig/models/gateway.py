@@ -25,6 +25,8 @@ class Gateway:
         project_id (None | str | Unset): ID of the tenant to which the gateway belongs.
         instance_name (None | str | Unset): Gateway name.
         status (GatewayStatus | None | str | Unset): Instance status.
+        error_code (None | str | Unset): Not listed there. A gateway that is Running beside it isn't believed to be
+            usable.
         create_time (int | None | Unset): Time when the gateway is created. The time is in the Unix timestamp format.
         eip_address (None | str | Unset): Elastic IP address bound to the gateway.
         nat_eip_address (None | str | Unset): IP address for outbound access.
@@ -38,6 +40,7 @@ class Gateway:
     project_id: None | str | Unset = UNSET
     instance_name: None | str | Unset = UNSET
     status: GatewayStatus | None | str | Unset = UNSET
+    error_code: None | str | Unset = UNSET
     create_time: int | None | Unset = UNSET
     eip_address: None | str | Unset = UNSET
     nat_eip_address: None | str | Unset = UNSET
@@ -73,6 +76,12 @@ class Gateway:
             status = self.status.value
         else:
             status = self.status
+
+        error_code: None | str | Unset
+        if isinstance(self.error_code, Unset):
+            error_code = UNSET
+        else:
+            error_code = self.error_code
 
         create_time: int | None | Unset
         if isinstance(self.create_time, Unset):
@@ -139,6 +148,8 @@ class Gateway:
             field_dict["instance_name"] = instance_name
         if status is not UNSET:
             field_dict["status"] = status
+        if error_code is not UNSET:
+            field_dict["error_code"] = error_code
         if create_time is not UNSET:
             field_dict["create_time"] = create_time
         if eip_address is not UNSET:
@@ -205,6 +216,15 @@ class Gateway:
             return cast(GatewayStatus | None | str | Unset, data)
 
         status = _parse_status(d.pop("status", UNSET))
+
+        def _parse_error_code(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        error_code = _parse_error_code(d.pop("error_code", UNSET))
 
         def _parse_create_time(data: object) -> int | None | Unset:
             if data is None:
@@ -300,6 +320,7 @@ class Gateway:
             project_id=project_id,
             instance_name=instance_name,
             status=status,
+            error_code=error_code,
             create_time=create_time,
             eip_address=eip_address,
             nat_eip_address=nat_eip_address,

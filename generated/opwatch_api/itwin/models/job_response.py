@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
+from ..types import UNSET, Unset
+
 if TYPE_CHECKING:
+    from ..models.error import Error
     from ..models.job import Job
 
 
@@ -19,13 +22,25 @@ class JobResponse:
 
     Attributes:
         job (Job): What a job is, and how it ended.
+        error (Error | None | Unset): Not documented here. A success beside it isn't believed.
     """
 
     job: Job
+    error: Error | None | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.error import Error  # noqa: PLC0415
+
         job = self.job.to_dict()
+
+        error: dict[str, Any] | None | Unset
+        if isinstance(self.error, Unset):
+            error = UNSET
+        elif isinstance(self.error, Error):
+            error = self.error.to_dict()
+        else:
+            error = self.error
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -34,18 +49,39 @@ class JobResponse:
                 "job": job,
             }
         )
+        if error is not UNSET:
+            field_dict["error"] = error
 
         return field_dict
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        from ..models.error import Error  # noqa: PLC0415
         from ..models.job import Job  # noqa: PLC0415
 
         d = {**src_dict}
         job = Job.from_dict(d.pop("job"))
 
+        def _parse_error(data: object) -> Error | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                error_type_0 = Error.from_dict(data)
+
+                return error_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(Error | None | Unset, data)
+
+        error = _parse_error(d.pop("error", UNSET))
+
         job_response = cls(
             job=job,
+            error=error,
         )
 
         job_response.additional_properties = d

@@ -192,9 +192,11 @@ def shown(block: dict[str, Any]) -> dict[str, str]:
 
 def pointers_of(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Each pointer into an answer of the operation itself, and its place in the block."""
-    for name in ("restart-on-change", "contradiction", *SHOWN):
+    for name in ("restart-on-change", *SHOWN):
         if isinstance(block.get(name), str):
             yield (name,), block[name]
+    for pointer in listed(block.get("contradiction", [])):
+        yield ("contradiction",), pointer
     if isinstance(percent := block.get("percent"), dict):
         for name in ("count", "total"):
             yield ("percent", name), percent[name]
@@ -213,7 +215,7 @@ def pointers_of(block: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], 
     fault = block.get("fault", {})
     if "at" in fault:
         yield ("fault", "at"), fault["at"]
-    for name in ("code", "title", "message"):
+    for name in ("code", "title", "message", "params"):
         if name in fault:
             yield ("fault", name), fault.get("at", "") + fault[name]
     for name in ("started", "finished"):

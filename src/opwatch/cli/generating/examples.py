@@ -89,6 +89,7 @@ def _phase(
     reader: dict[str, Any], block: dict[str, Any], parts: list[str], is_outcome: bool, value: Any
 ) -> str:
     """The phase that an example is read to, or why it isn't an answer; `parts` are the ID's."""
+    from opwatch.errors import OpwatchError
     from opwatch.progress import Phase, Progress
 
     if not isinstance(value, dict):
@@ -98,14 +99,15 @@ def _phase(
     job_id = "/".join(own.get(part, "") for part in parts)
     try:
         if is_outcome:
-            over = Progress(service="", job_id=job_id, phase=Phase.ENDED, wire=None)
-            return str(reader["read_outcome"](over, value).phase)
+            over = Phase(block.get("after", "ended"))
+            progress = Progress(service="", job_id=job_id, phase=over, wire=None)
+            return str(reader["read_outcome"](_Session(), progress, value).phase)
         if "_problem" in reader:
             given = (value, job_id) if "same" in block else (value,)
             if (problem := reader["_problem"](*given)) is not None:
                 return str(problem)
         return str(reader["read"](_Session(), job_id, value, None).phase)
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, OpwatchError) as error:
         return f"{type(error).__name__}: {error}"
 
 

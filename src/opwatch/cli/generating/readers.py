@@ -23,6 +23,8 @@ from opwatch.cli.generating.python import (
     quoted,
 )
 
+_UNKNOWN = {"ended": "Phase.UNKNOWN", "succeeded": "session.unknown(found)"}
+"""What an outcome is whose state isn't known: of a job that is over, the end stays as it was."""
 TIMES = {"date-time": "parse_time", "seconds": "seconds", "milliseconds": "milliseconds"}
 
 
@@ -70,17 +72,25 @@ class Readers:
         self.operation = operation
         self.block: dict[str, Any] = operation.content["x-wait"]
         self.outcome = follow_up(content, self.block)
+        self.completes: str = self.block.get("outcome", {}).get("after", "ended")
         self.required = self._envelope(operation, self.block)
         self.parts: list[str] = listed(self.block["id"]["parameter"])
         self.is_demanding = "require" in self.block or "same" in self.block
 
-    def _same(self, block: dict[str, Any], reader: Reader, job_id: str) -> Iterator[str]:
-        """The tests of the fields that name the job."""
+    def _same(
+        self, block: dict[str, Any], reader: Reader, job_id: str, *, must: bool = False
+    ) -> Iterator[str]:
+        """The tests of the fields that name the job, which `must` be there or needn't."""
         for pointer, name in block.get("same", {}).items():
             part = job_id
             if len(self.parts) > 1:
                 part = f'{job_id}.split("/")[{self.parts.index(name)}]'
-            yield f"if is_another({reader.at(pointer)}, {part}):"
+            found = reader.at(pointer)
+            yield (
+                f"if is_another({found} or '', {part}):"
+                if must
+                else f"if is_another({found}, {part}):"
+            )
 
     def _problem(self) -> str:
         if not self.is_demanding:
@@ -124,12 +134,7 @@ class Readers:
             ]
         else:
             lines = ["phase = _phase(session, fields)"]
-        if pointer := block.get("contradiction"):
-            field = pointer.strip("/").replace("/", ".")
-            lines += [
-                f"if phase is Phase.SUCCEEDED and {reader.at(pointer)}:",
-                f"    phase = session.contradicted({quoted(field)})",
-            ]
+        lines += self._contradictions(block, reader)
         if isinstance(percent := block.get("percent"), dict):
             counts = f"{reader.at(percent['count'])}, {reader.at(percent['total'])}"
             fields["percent"] = f"share({counts})"
@@ -150,6 +155,19 @@ class Readers:
                 f"return Progress({named(fields)}, wire=wire)",
             ]
         )
+
+    def _contradictions(self, block: dict[str, Any], reader: Reader) -> list[str]:
+        """The tests for a success that isn't believed. If it is how a job that is over ended, the
+        answer is an error, which is retried."""
+        lines = []
+        for pointer in listed(block.get("contradiction", [])):
+            field = pointer.strip("/").replace("/", ".")
+            then = f"phase = session.contradicted({quoted(field)})"
+            if "operation" in block and self.completes == "ended":
+                problem = f"the answer reports both success and an error (`{field}`)"
+                then = f"raise BadResponse({quoted(problem)}, status=200)"
+            lines += [f"if phase is Phase.SUCCEEDED and {reader.at(pointer)}:", f"    {then}"]
+        return lines
 
     def _phase(self) -> str:
         rows = self.block["state"]
@@ -206,6 +224,8 @@ class Readers:
             f"text({reader.at(told[key], base)})" if key in told else "None"
             for key in ("code", "title", "message")
         )
+        if "params" in told:
+            message = f"filled({message}, {reader.at(told['params'], base)})"
         return f"({code}, {message if title == 'None' else f'titled({title}, {message})'})"
 
     def _time(self, told: Any, reader: Reader) -> str:
@@ -217,19 +237,29 @@ class Readers:
             return ""
         block = self.block["outcome"]
         reader = Reader(self._envelope(self.outcome, block))
-        tests = self._same(block, reader, "progress.job_id")
-        same = [line for test in tests for line in (test, "    return None")]
-        found = reader.at(block["state"]["at"])
-        ended = self._ended(block, reader)
-        head = "progress: Progress[Wire], fields: dict[str, Any]"
+        is_result = self.completes == "succeeded"
+        tests = self._same(block, reader, "progress.job_id", must=is_result)
+        lines = [line for test in tests for line in (test, "    return None")]
+        if self.completes == "failed":
+            fields = {"fault": f"{self._fault(block['fault'], reader)} or progress.fault"}
+        else:
+            lines += [
+                f"found = state({reader.at(block['state']['at'])})",
+                f'phase = _OUTCOMES.get(found or "") or {_UNKNOWN[self.completes]}',
+                *self._contradictions(block, reader),
+            ]
+            fields = {"phase": "phase"}
+            if "step" in block:
+                fields["step"] = f"None if phase.is_final else text({reader.at(block['step'])})"
+            fields |= self._ended(block, reader)
+        head = "session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]"
         return indented(
             [
                 f"def read_outcome({head}) -> Progress[Wire] | None:",
-                '"""Return the progress with what the answer says about the end."""',
+                '"""Return the progress with what the answer says; None for another job\'s."""',
                 *reader.lines,
-                *same,
-                f'phase = _OUTCOMES.get(state({found}) or "", Phase.UNKNOWN)',
-                f"return attrs.evolve(progress, {named({'phase': 'phase', **ended})})",
+                *lines,
+                f"return attrs.evolve(progress, {named(fields)})",
             ]
         )
 

@@ -43,7 +43,7 @@ OWN_HEADERS = {
 MOST = 4096
 """Combinations of values that are checked; beyond that, each value is checked on its own."""
 MARKS = {"x-inferred", "x-addition", "x-deviation"}
-HOLDERS = {("contradiction",), ("fault", "at")}
+HOLDERS = {("contradiction",), ("fault", "at"), ("fault", "params")}
 """What may also be an object or a list; each other pointer leads to a single value."""
 HOW_TO_MARK = "quote the document, or name the source in an x-inferred beside it"
 
@@ -93,6 +93,8 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
         Schedule(tuple(schedule["delays"] if isinstance(schedule, dict) else schedule))
     except ConfigurationError as error:
         yield (*place, *at), str(error)
+    if (outcome := block.get("outcome")) and (problem := _what_lacks(outcome)):
+        yield (*place, "outcome"), problem
     for above, part in (((), block), (("outcome",), block.get("outcome", {}))):
         if isinstance(states := part.get("state"), dict):
             phases: dict[str, str] = {}
@@ -107,6 +109,18 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
         for key in {"code", "message"} & case.keys() - block["errors"].keys():
             text = f"no pointer leads to the {key}; add `{key}` to the errors"
             yield (*place, "errors", "cases", n, key), text
+
+
+def _what_lacks(outcome: dict[str, Any]) -> str | None:
+    """Why an outcome says nothing about the phase it is after, or more than is read."""
+    if outcome.get("after") != "failed":
+        return None if "state" in outcome else "says no phase; add `state`"
+    if "fault" not in outcome:
+        return "says no reason of a failure; add `fault`"
+    unread = [
+        key for key in ("state", "step", "started", "finished", "contradiction") if key in outcome
+    ]
+    return f"only `fault` is read after `failed`; remove {', '.join(unread)}" if unread else None
 
 
 def header_problems(name: str, value: str) -> Iterator[str | None]:
@@ -150,7 +164,7 @@ def _names(
             known = ", ".join(each.content["operationId"] for each in operations(content))
             text = f"no operation has this operationId; name one of {known}"
             yield (*place, "outcome", "operation"), text
-        elif not set(other.parameters) <= set(parts):
+        elif not set(other.parameters) <= set(operation.parameters):
             text = f"{other.path} needs more than the job's ID; name an operation that doesn't"
             yield (*place, "outcome", "operation"), text
 

@@ -52,7 +52,16 @@ MODULES = {
     "opwatch.net.message": ["Answer"],
     "opwatch.progress": ["Fault", "Phase", "Progress"],
     "opwatch.reading": [
-        *("as_fault", "count", "is_another", "longest", "milliseconds", "object_in", "objects_in"),
+        *(
+            "as_fault",
+            "count",
+            "filled",
+            "is_another",
+            "longest",
+            "milliseconds",
+            "object_in",
+            "objects_in",
+        ),
         *("parse_time", "pause", "percent", "seconds", "sent_at", "share", "state", "text"),
         *("titled", "words_of"),
     ],
@@ -189,14 +198,22 @@ class _Module(Readers):
         parts, given = self._parts("progress.job_id", self.outcome)
         required = self._envelope(self.outcome, self.block["outcome"])
         call = ["turn", "outcome_operation", *map(quoted, required), *given]
-        head = "session: Session[Wire], turn: Turn, progress: Progress[Wire]"
+        head = ["session: Session[Wire]", "turn: Turn", "progress: Progress[Wire]"]
+        if extra := [identifier(name) for name in self._others if name in self.outcome.parameters]:
+            head += ["*"] + [f"{name}: str" for name in extra]
+            call += [f"{name}={name}" for name in extra]
+        found = "read_outcome(session, progress, fields)"
+        lines = ["fields, _ = await", f"return {found}"]
+        if self.completes == "succeeded":
+            lines = ["fields, details = await", f"found = {found}"]
+            lines += ["return found and attrs.evolve(found, details=details)"]
+        lines[0] += f" session.fetch({', '.join(call)})"
         return indented(
             [
-                f"async def outcome({head}) -> Progress[Wire] | None:",
-                '"""Look up how a job ended; None if the answer is about another job."""',
+                f"async def outcome({', '.join(head)}) -> Progress[Wire] | None:",
+                '"""Look up more about a job; None if the answer is about another one."""',
                 *parts,
-                f"fields, _ = await session.fetch({', '.join(call)})",
-                "return read_outcome(progress, fields)",
+                *lines,
             ]
         )
 
@@ -295,7 +312,10 @@ class _Module(Readers):
         if known:
             fields["known"] = f"frozenset({{{', '.join(map(quoted, known))}}})"
         if self.outcome is not None:
-            fields["outcome"] = "outcome"
+            if not set(self._others) & set(self.outcome.parameters):
+                fields["outcome"] = "outcome"
+            if self.completes != "ended":
+                fields["completes"] = phase(self.completes)
         if len(self.parts) > 1:
             fields["id_parts"] = str(len(self.parts))
         if (statuses := block.get("statuses", [200])) != [200]:
