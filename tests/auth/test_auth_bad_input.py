@@ -25,6 +25,7 @@ from opwatch import (
     ITwin,
 )
 from opwatch.auth import aksk, ctn1
+from opwatch.auth.scheme import Scheme
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address, check_id
 from opwatch.net.message import Address
@@ -402,3 +403,16 @@ def test_a_naive_timestamp_is_refused():
         partial(aksk.sign, **common, headers={}, access_key="AK", secret_key=PLANTED),
     ):
         check_named("timestamp", lambda sign=sign: sign(timestamp=naive))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "X Key", "X-Key:", "X-Schl\u00fcssel", "X-K\r\nX-A: 1", 7, None]
+)
+def test_a_header_that_no_request_can_have(name: Any) -> None:
+    """A scheme refuses it when it is made, as it does a prefix that can't be sent."""
+    with pytest.raises(ConfigurationError, match=r"^`header` must be the name of a header"):
+        Scheme("token", {}, header=name)
+    prefix = "Bearer\n" if name == "" else "T\u00f6ken "
+    with pytest.raises(ConfigurationError, match=r"^`prefix` must be printable ASCII text"):
+        Scheme("token", {}, prefix=prefix)
+    assert Scheme("token", {}, header="X-Api-Key").header == "X-Api-Key"

@@ -9,7 +9,7 @@ import attrs
 import pytest
 from generating_tools import Change, Generate, operation, wait
 
-from opwatch.core.session import Seen, Service
+from opwatch.core.session import Complaint, Seen, Service
 from opwatch.progress import Phase
 from opwatch.testing import conformance
 
@@ -56,8 +56,20 @@ def hopeful(service: Service[Any]) -> Service[Any]:
     return seen(service, change)
 
 
-def raising(progress: Any) -> Any:
-    raise KeyError(progress.job_id)
+def raising(*arguments: Any) -> Any:
+    raise KeyError("state")
+
+
+def demanding(answer: Any, fields: Any) -> Any:
+    return Complaint(fields["error"].get("code") if "error" in fields else None)
+
+
+def quoting(answer: Any, fields: Any) -> Any:
+    return Complaint(message=fields.get("message"))
+
+
+def counting(answer: Any, epoch: float) -> Any:
+    return float(answer.header("x-wait") or 0)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +85,18 @@ def raising(progress: Any) -> Any:
             lambda service: seen(service, lambda found: attrs.evolve(found, wire=lambda: 0)),
             "the pickle of .* raises",
         ),
+        (
+            lambda service: service._replace(complaint=raising),
+            r"reading an error \(200 with {}\) rai",
+        ),
+        (lambda service: service._replace(complaint=demanding), "reading an error .* AttributeErr"),
+        (
+            lambda service: service._replace(complaint=quoting),
+            "reading an error .* no Complaint of",
+        ),
+        (lambda service: service._replace(pause=raising), "reading a pause .* raises KeyError"),
+        (lambda service: service._replace(pause=counting), "reading a pause .* raises ValueError"),
+        (lambda service: seen(service, raising), r"reading the answer raised KeyError \(test_conf"),
     ],
 )
 def test_a_broken_promise(
@@ -83,7 +107,7 @@ def test_a_broken_promise(
     check(made)
     for client in (made.Press, made.AsyncPress):
         monkeypatch.setattr(client, "_service", change(client._service))
-    samples = [] if "pickle" in said else SAMPLES
+    samples = [] if "pickle" in said or "answer raised" in said else SAMPLES
     with pytest.raises(AssertionError, match=said):
         check(made, samples)
 

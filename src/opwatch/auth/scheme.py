@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
 
 from opwatch.auth import require_text
 from opwatch.auth.oauth2 import TOKEN_URL, ClientCredentials
@@ -13,7 +15,7 @@ from opwatch.auth.tokens import Auth, Credentials, Token, TokenAuth, veiled
 from opwatch.clock import Clock
 from opwatch.environment import arguments, environment, is_set
 from opwatch.errors import ConfigurationError
-from opwatch.net.message import Secret, hidden
+from opwatch.net.message import HEADER_NAME, Secret, hidden
 
 if TYPE_CHECKING:
     from opwatch.core.loop import Turn
@@ -27,9 +29,10 @@ _NEEDED: dict[Kind, tuple[str, ...]] = {
 }
 
 
-class Scheme(NamedTuple):
+@attrs.frozen
+class Scheme:
     """What a service takes: a token or an API key, a user name and a password, or OAuth2 client
-    credentials."""
+    credentials. Raises `ConfigurationError` for a header or a prefix that can't be sent."""
 
     kind: Kind
     variables: Mapping[str, str]
@@ -41,6 +44,16 @@ class Scheme(NamedTuple):
     scope: str = ""
     optional: bool = False
     """Whether the service also answers without credentials."""
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.header, str) or not HEADER_NAME.fullmatch(self.header):
+            problem = f"must be the name of a header, such as 'X-Api-Key', not {self.header!r:.60}"
+            raise ConfigurationError(problem, argument="header")
+        if not (
+            isinstance(self.prefix, str) and self.prefix.isascii() and self.prefix.isprintable()
+        ):
+            problem = f"must be printable ASCII text, such as 'Bearer ', not {self.prefix!r:.60}"
+            raise ConfigurationError(problem, argument="prefix")
 
     def veil(self, auth: object) -> object:
         """Return what a client was given to authenticate with, so that no traceback shows it.

@@ -117,6 +117,7 @@ class Service(NamedTuple, Generic[W]):
     """Objects at the top of another service's answers, and what is wrong with `base_url` then."""
 
 
+MISREAD = "reading the answer raised"
 _PARSER_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What a generated parser raises for an answer of another form than documented."""
 
@@ -202,7 +203,7 @@ class Session(Generic[W]):
 
     def misread(self, error: Exception) -> BadResponse:
         """Return the error that it is if what reads an answer raises: a mistake in its code."""
-        return BadResponse(f"reading the answer raised {_where(error)}")
+        return BadResponse(f"{MISREAD} {_where(error)}")
 
     async def _resolve(self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]) -> Seen[W]:
         """Return how a job that is over ended, or why: known now, or later, or never."""

@@ -14,6 +14,8 @@ import attrs
 
 T = TypeVar("T")
 _ESCAPE = re.compile("%[0-9A-F]{2}")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.6.2: a token."""
 
 SHORTEST_ERASED = 8  # characters; a shorter secret is likely to be part of an ordinary word
 LINE_BREAK = "must not begin or end with a line break; strip the one its file ends with"

@@ -10,6 +10,7 @@ from opwatch.cli.generating.document import Operation, at, referred
 from opwatch.cli.generating.spec import Place, Problem
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
+from opwatch.net.message import HEADER_NAME
 
 VARIABLES: dict[str, dict[str, str]] = {
     "none": {},
@@ -112,7 +113,7 @@ def _variables_exist(variables: Any, kind: str | None, place: Place) -> Iterator
 
 def header_problem(name: str) -> str | None:
     """Return why a spec can't have opwatch send a header of this name; None if it can."""
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+    if not HEADER_NAME.fullmatch(name):
         return f"{name!r} can't be the name of a header; use letters, digits and hyphens"
     if name.lower() in CONNECTION_HEADERS:
         return f"{name} belongs to the connection, and opwatch sets it; name another header"
