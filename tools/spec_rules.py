@@ -329,8 +329,10 @@ def links_are_listed(spec: Spec) -> Iterator[Problem]:
 
 
 def waits_are_formed(spec: Spec) -> Iterator[Problem]:
-    """Each `x-wait` block has the form of x-wait.schema.json, and what it names is there."""
-    yield from wait_rules.form(spec.content)
+    """Each `x-wait` block has the form of x-wait.schema.json, and what it names is there. None
+    polls more than once a second."""
+    problems = [*wait_rules.form(spec.content)]
+    yield from problems or wait_rules.schedules_are_slow(spec.content)
 
 
 def wait_pointers_exist(spec: Spec) -> Iterator[Problem]:

@@ -265,6 +265,19 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (boolean_state, "wait-phase: /state is a boolean; write conditions"),
         (set_at("schedule", value=[float("inf")]), "wait-form: "),
+        (
+            set_at("schedule", value=[5, 0.5]),
+            "x-wait/schedule/1: wait-form: 0.5 is less than a second between two polls; write 1 or",
+        ),
+        (set_at("schedule", value=[0]), "wait-form: 0 is less than a second"),
+        (
+            set_at("state", "is", value={"printing": "running", "done": "pending"}),
+            "wait-phase: no state is the end of a job; give one of them succeeded, failed, canc",
+        ),
+        (
+            outcome_of("get"),
+            "wait-phase: no state is ended, so that it is never requested; name one, or remove it",
+        ),
         (set_at("schedule", value=[float("nan")]), "wait-form: "),
         (set_at("id", "parameter", value=["id", "id"]), "wait-form: 'id' is named twice"),
         (
@@ -331,6 +344,12 @@ def test_many_booleans_take_no_time(run: Run) -> None:
     assert (code, "/flag23 False has no phase" in err) == (2, True)
 
 
+LAUGHS = b"\n".join(
+    [b"a0: &a0 ha", *(b"a%d: &a%d [%b]" % (n, n, b"*a%d, " % (n - 1) * 10) for n in range(1, 12))]
+)
+"""Aliases of aliases: a few lines that stand for a hundred thousand million words."""
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -344,6 +363,26 @@ def test_many_booleans_take_no_time(run: Run) -> None:
         (b"openapi: [", "press.yaml:2: #: yaml: did not find expected node content"),
         (b"title: caf\xe9", "press.yaml isn't UTF-8; save it as UTF-8"),
         (b"a: 1\n\tb: 2", "press.yaml:2: #: yaml: found a tab character"),
+        pytest.param(
+            LAUGHS,
+            "press.yaml:7: #: file: more than 1,000,000 values, aliases included; keep",
+            id="aliases",
+        ),
+        pytest.param(
+            b"{" + LAUGHS.replace(b"\n", b", ") + b"}",
+            "press.yaml:1: #: file: more than 1,000,000",
+            id="aliases in flow",
+        ),
+        pytest.param(
+            b"a: [" + b"{}," * 1_000_001 + b"]",
+            "press.yaml:1: #: file: more than 1,000,000 values",
+            id="many values",
+        ),
+        pytest.param(
+            b"#" * (16 * 1024**2 + 1),
+            "press.yaml:1: #: file: is larger than 16 MiB; keep what the",
+            id="a large file",
+        ),
     ],
 )
 def test_a_file_that_is_no_spec(data: bytes, said: str, run: Run) -> None:

@@ -342,6 +342,47 @@ def test_what_the_spec_does_not_list(generate: Generate) -> None:
         made.Press().wait("p1", timeout=None)
 
 
+def test_required_fields_that_the_wait_does_not_read(generate: Generate) -> None:
+    """An answer without them is one; without its state, it isn't."""
+
+    def change(spec: dict[str, Any]) -> None:
+        schemas = spec["components"]["schemas"]
+        schemas["Print"]["required"] = [*schemas["Print"]["properties"], "shelf"]
+        shelf = {"type": "object", "properties": {"row": {"type": "string"}}, "required": ["row"]}
+        schemas["Print"]["properties"]["shelf"] = shelf
+
+    made = generate(change)
+    answers = [reply(200, {"state": "printing"}), reply(200, {"state": "done", "shelf": {}})]
+    with FakeClock(), Script({"/p1": answers}):
+        assert made.Press().wait("p1", timeout=None).phase is Phase.SUCCEEDED
+    with FakeClock(), Script({"/p1": [reply(200, {"shop": "a"})]}), pytest.raises(BadResponse):
+        made.Press().progress("p1")
+
+
+def test_a_required_object_around_what_the_wait_reads(generate: Generate) -> None:
+    """An answer without it isn't one, whatever else it lacks."""
+
+    def change(spec: dict[str, Any]) -> None:
+        schemas = spec["components"]["schemas"]
+        properties = {"print": {"$ref": "#/components/schemas/Print"}, "shop": {"type": "string"}}
+        schemas["Answer"] = {"type": "object", "properties": properties}
+        schemas["Answer"]["required"] = ["print", "shop"]
+        body = operation(spec)["responses"]["200"]["content"]["application/json"]
+        del body["examples"]
+        body["schema"] = {"$ref": "#/components/schemas/Answer"}
+        wait(spec)["state"]["at"] = "/print/state"
+
+    made = generate(change)
+    with FakeClock(), Script({"/p1": [reply(200, {"print": {"state": "done"}})]}):
+        assert made.Press().progress("p1").phase is Phase.SUCCEEDED
+    with (
+        FakeClock(),
+        Script({"/p1": [reply(200, {"shop": "a"})]}),
+        pytest.raises(BadResponse, match="contains no object print"),
+    ):
+        made.Press().progress("p1")
+
+
 def test_states_that_are_numbers(generate: Generate) -> None:
     """A block names them as text; one that isn't listed keeps the wait going."""
 

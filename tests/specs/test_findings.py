@@ -42,6 +42,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "specs"
 
 
+LAUGHS = b"\nx-0: &x0 ha\n" + b"\n".join(
+    b"x-%d: &x%d [%b]" % (n, n, b"*x%d, " % (n - 1) * 10) for n in range(1, 12)
+)
 BROKEN: list[tuple[str, Edit, str, str]] = [
     (
         "apig.yaml",
@@ -111,6 +114,8 @@ BROKEN: list[tuple[str, Edit, str, str]] = [
     ("apig.yaml", lambda content: b"- 1\n", "yaml", "must be an OpenAPI document"),
     ("apig.yaml", lambda content: content + b"\0", "yaml", "remove it"),
     ("apig.yaml", change("paths:\n", "paths: &all\n  <<: *all\n"), "yaml", "holds itself"),
+    ("apig.yaml", lambda content: content + LAUGHS, "file", "more than 1,000,000 values"),
+    ("apig.yaml", lambda content: b"#" * (16 * 1024**2 + 1), "file", "larger than 16 MiB"),
     ("apig.yaml", change("      responses:\n", "      response:\n"), "structure", ""),
     ("apig.yaml", change("type: object", "type: objekt"), "structure", "objekt"),
     ("apig.yaml", change("enum: [creating, success, failed]", "enum: creating"), "structure", ""),

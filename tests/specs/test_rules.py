@@ -133,6 +133,7 @@ CHANGES: list[tuple[str, str, Change]] = [
     ("wait-form", "catenis", put(f"{CATENIS} x-wait errors cases 0 is", "lost")),
     ("wait-form", "apig", put(f"{APIG} x-wait id parameter", "gateway_id")),
     ("wait-form", "apig", put(f"{APIG} x-wait schedule delays", [])),
+    ("wait-form", "apig", put(f"{APIG} x-wait schedule delays", [20, 0.9])),
     ("wait-form", "apig", put(f"{APIG} x-wait until", "done")),
     ("wait-pointer", "itwin", put(f"{ITWIN} x-wait step", "/jobProgress/steps")),
     ("wait-pointer", "itwin", put(f"{ITWIN} x-wait outcome fault code", "/codes")),

@@ -66,7 +66,7 @@ def checked(path: Path, name: str) -> dict[str, Any]:
     groups: list[dict[str, Any]] = [
         {"structure": spec.structure},
         {"wait-form": rules.form, "security": security.schemes_are_usable},
-        {"wait-use": _uses},
+        {"wait-use": _uses, "wait-form": rules.schedules_are_slow},
         {"wait-pointer": rules.pointers_exist, "wait-phase": rules.states_have_phases},
         {"wait-example": lambda content: _examples(content, name)},
     ]
@@ -82,8 +82,10 @@ def checked(path: Path, name: str) -> dict[str, Any]:
 
 def _loaded(path: Path) -> tuple[Any, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if not spec.is_json(path, text):
+        text = yaml_rules.raw(path, str(path)).decode("utf-8-sig")
+        if spec.is_json(path, text):
+            yaml_rules.check_size(text, str(path))
+        else:
             yaml_rules.check(text, str(path), strict=False)
         content, lines = spec.load(path)
         json.dumps(content, default=str, ensure_ascii=False).encode()

@@ -19,11 +19,14 @@ from opwatch.cli.generating.document import (
     Keys,
     Operation,
     at,
+    below,
     class_name,
+    envelope,
     follow_up,
     identifier,
     keys_of,
     listed,
+    pointers_of,
     referred,
     security_of,
     waited,
@@ -66,6 +69,7 @@ def reduced(name: str, content: dict[str, Any]) -> dict[str, Any]:
         block["outcome"]["operation"] = [*modules][-1]
     schemas = _Schemas(content)
     paths: dict[str, Any] = {}
+    answers: dict[str, dict[str, Any]] = {}
     for module, each in modules.items():
         query, headers = fixed(content, each)
         own = {header.lower() for header in block.get("headers", {})}
@@ -74,11 +78,12 @@ def reduced(name: str, content: dict[str, Any]) -> dict[str, Any]:
                 block.setdefault("headers", {})[header] = value
         path = re.sub(r"\{([^{}]+)\}", lambda found: f"{{{names[found[1]]}}}", each.path)
         path += f"?{urlencode(query)}" if query else ""
-        paths[path] = {"get": _operation(module, each, names, schemas)}
+        answers[each.path] = schemas.answer(each.schema)
+        paths[path] = {"get": _operation(module, each, names, answers[each.path])}
     needed = security_of(content, operation) or []
     polled = next(iter(paths.values()))["get"]
     polled |= {"x-wait": block, "servers": [{"url": security.base_url(content, operation.place)}]}
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": name, "version": "1"},
         "security": needed,
@@ -88,6 +93,30 @@ def reduced(name: str, content: dict[str, Any]) -> dict[str, Any]:
             "schemas": schemas.done(),
         },
     }
+    _require(content, document, operation, answers[operation.path], block)
+    if outcome is not None:
+        _require(content, document, outcome, answers[outcome.path], block["outcome"])
+    return document
+
+
+def _require(
+    content: dict[str, Any],
+    document: dict[str, Any],
+    operation: Operation,
+    answer: dict[str, Any],
+    block: dict[str, Any],
+) -> None:
+    """Require of an answer its state, and the objects that hold what the wait reads, if the spec
+    does. Whatever else a spec requires, an answer without it can be read."""
+    pointers = {place: keys_of(pointer) for place, pointer in pointers_of(block)}
+    needed = {envelope(content, operation.schema, [*pointers.values()])}
+    for place, keys in pointers.items():
+        if place[0] == "state":  # the key at the end is required if an object there would be
+            needed.add(envelope(content, operation.schema, [(*keys, "")]))
+    for keys in needed:
+        for n, key in enumerate(keys):
+            for schema in below(document, answer, keys[:n]):
+                schema["required"] = sorted({key, *schema.get("required", [])})
 
 
 def fixed(content: dict[str, Any], operation: Operation) -> tuple[dict[str, str], dict[str, str]]:
@@ -122,9 +151,9 @@ def parameters_of(
 
 
 def _operation(
-    module: str, operation: Operation, names: dict[str, str], schemas: _Schemas
+    module: str, operation: Operation, names: dict[str, str], answer: dict[str, Any]
 ) -> dict[str, Any]:
-    body = {operation.media_type: {"schema": schemas.answer(operation.schema)}}
+    body = {operation.media_type: {"schema": answer}}
     text = {"type": "string"}
     return {
         "operationId": module,
@@ -206,7 +235,6 @@ class _Schemas:
 
     def _object(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        required = []
         taken = set(PROPERTIES)
         for key, child in schema["properties"].items():
             python = identifier(key).lower()
@@ -216,10 +244,7 @@ class _Schemas:
             kept[key] = self._of(child, f"{name} {key}")
             if "$ref" not in kept[key]:  # it has its own
                 kept[key] = kept[key] | _described(child)
-            if key in schema.get("required", []):
-                required.append(key)
-        found = {"type": "object", "properties": kept, "required": required}
-        return found | _described(schema)
+        return {"type": "object", "properties": kept} | _described(schema)
 
     def _value(self, schema: dict[str, Any], suggested: str) -> dict[str, Any]:
         """Return the schema of a value that isn't an object of known properties."""

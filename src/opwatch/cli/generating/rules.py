@@ -42,6 +42,9 @@ OWN_HEADERS = {
 }
 MOST = 4096
 """Combinations of values that are checked; beyond that, each value is checked on its own."""
+SHORTEST = 1
+"""Seconds."""
+FINAL = ("succeeded", "failed", "cancelled", "ended")
 MARKS = {"x-inferred", "x-addition", "x-deviation"}
 HOLDERS = {("contradiction",), ("fault", "at"), ("fault", "params")}
 """What may also be an object or a list; each other pointer leads to a single value."""
@@ -250,10 +253,29 @@ def errors_of(
                 yield str(status), (*place, "content", media), body
 
 
+def schedules_are_slow(content: dict[str, Any]) -> Iterator[Problem]:
+    """No service is polled more than once a second."""
+    for operation in waited(content):
+        schedule = operation.content["x-wait"]["schedule"]
+        at: Place = ("schedule", "delays") if isinstance(schedule, dict) else ("schedule",)
+        for n, delay in enumerate(schedule["delays"] if isinstance(schedule, dict) else schedule):
+            if delay < SHORTEST:
+                text = f"{delay} is less than a second between two polls; write {SHORTEST} or more"
+                yield (*operation.place, "x-wait", *at, n), text
+
+
 def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
-    """Each value that the schema lists for a state, or for what a condition tests, has a phase."""
+    """Each value that the schema lists for a state, or for what a condition tests, has a phase; and
+    one of the phases is final."""
     for place, operation, block in blocks(content):
         states = block.get("state")
+        if states and _phases(states).isdisjoint(FINAL):
+            text = f"no state is the end of a job; give one of them {', '.join(FINAL)}"
+            yield (*place, "state"), text
+        after = block.get("outcome", {}).get("after", "ended")
+        if "outcome" in block and after not in _phases(states):
+            text = f"no state is {after}, so that it is never requested; name one, or remove it"
+            yield (*place, "outcome"), text
         if isinstance(states, dict):
             known = {plain(name) for name in states["is"]}
             values = _values(content, operation, states["at"])
@@ -274,6 +296,12 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
                 if not any(_holds(row["when"], given) for row in states):
                     told = ", ".join(f"{key} {value!r}" for key, value in given.items())
                     yield (*place, "state"), f"{told} has no phase; add a condition for it"
+
+
+def _phases(states: Any) -> set[str]:
+    """The phases that a state may have."""
+    rows = states["is"].values() if isinstance(states, dict) else (row["is"] for row in states)
+    return set(rows)
 
 
 def _combined(values: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:

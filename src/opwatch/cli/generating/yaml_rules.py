@@ -9,9 +9,13 @@ from pathlib import Path
 
 import yaml
 
-from opwatch.cli.generating.spec import Finding, Place, pointer
+from opwatch.cli.generating.spec import DEEPEST, Finding, Place, pointer
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it
+LARGEST = 16 * 1024 * 1024
+"""The most bytes of a spec. GitHub's, one of the largest there are, has 9 million."""
+MOST = 1_000_000
+"""The most values in a spec, each alias counted as what it stands for."""
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
@@ -25,10 +29,23 @@ class Unreadable(Exception):
         super().__init__("\n".join(map(str, findings)))
 
 
+def raw(path: Path, name: str) -> bytes:
+    """Return the bytes of a file that findings call `name`; raise `Unreadable` if it is too large.
+
+    A device has no end.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        problem = f"is larger than {LARGEST // 1024**2} MiB; keep what the wait needs"
+        raise Unreadable([Finding(name, 1, "#", "file", problem)])
+    return content
+
+
 def text(path: Path, name: str) -> str:
     """Return the text of a file that findings call `name`; raise `Unreadable` if it isn't UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        return raw(path, name).decode()
     except FileNotFoundError:
         raise Unreadable([Finding(name, 1, "#", "file", "is missing; restore it")]) from None
     except UnicodeDecodeError as error:
@@ -37,12 +54,41 @@ def text(path: Path, name: str) -> str:
         raise Unreadable([Finding(name, line, "#", "utf-8", problem)]) from None
 
 
+def check_size(content: str, name: str) -> None:
+    """Raise `Unreadable` for more values than can be checked, as a few aliases of aliases make, and
+    `RecursionError` for too deep a nesting. Nothing is kept of what is read here."""
+    sizes: dict[str, int] = {}
+    above: list[tuple[str | None, int]] = []
+    """The collections that are open: their anchors, and how much is in them so far."""
+    total = 0
+    try:
+        for event in yaml.parse(content, Loader=_Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                above.append((event.anchor, total))
+                total += 1
+                if len(above) > DEEPEST:
+                    raise RecursionError
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = above.pop()
+                sizes[str(anchor)] = total - before
+            elif isinstance(event, yaml.NodeEvent):
+                size = sizes.get(str(event.anchor), 1) if isinstance(event, yaml.AliasEvent) else 1
+                total += size
+            if total > MOST:
+                problem = f"more than {MOST:,} values, aliases included; keep what the wait needs"
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise Unreadable([Finding(name, line, "#", "file", problem)])
+    except yaml.YAMLError:
+        pass  # which is a finding of who reads it
+
+
 def check(content: str, name: str, *, strict: bool = True) -> None:
     """Raise `Unreadable` if YAML can't read a spec, or if a key hides another.
 
     If `strict`, also raise it for what YAML 1.1 reads as something else than is written; otherwise
     that is read as OpenAPI means it (`spec.load`).
     """
+    check_size(content, name)
     try:
         root = yaml.compose(content, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
