@@ -343,18 +343,30 @@ def test_what_the_spec_does_not_list(generate: Generate) -> None:
 
 
 def test_required_fields_that_the_wait_does_not_read(generate: Generate) -> None:
-    """An answer without them is one; without its state, it isn't."""
+    """An answer without them, or with something else, is one; without its state, it isn't."""
 
     def change(spec: dict[str, Any]) -> None:
         schemas = spec["components"]["schemas"]
         schemas["Print"]["required"] = [*schemas["Print"]["properties"], "shelf"]
         shelf = {"type": "object", "properties": {"row": {"type": "string"}}, "required": ["row"]}
-        schemas["Print"]["properties"]["shelf"] = shelf
+        books = {"type": "array", "items": shelf}
+        schemas["Print"]["properties"] |= {"shelf": shelf, "books": books}
 
     made = generate(change)
-    answers = [reply(200, {"state": "printing"}), reply(200, {"state": "done", "shelf": {}})]
-    with FakeClock(), Script({"/p1": answers}):
-        assert made.Press().wait("p1", timeout=None).phase is Phase.SUCCEEDED
+    for more in (
+        {},
+        {"shelf": {}},
+        {"shelf": None},
+        {"shelf": []},
+        {"shelf": "a"},
+        {"books": None},
+    ):
+        with FakeClock(), Script({"/p1": [reply(200, {"state": "done"} | more)]}):
+            assert made.Press().progress("p1").phase is Phase.SUCCEEDED
+    told = {"state": "done", "shelf": {"row": "a"}, "books": [{"row": "b"}]}
+    with FakeClock(), Script({"/p1": [reply(200, told)]}):
+        wire = made.Press().progress("p1").wire
+    assert (wire.shelf.row, wire.books[0].row) == ("a", "b")
     with FakeClock(), Script({"/p1": [reply(200, {"shop": "a"})]}), pytest.raises(BadResponse):
         made.Press().progress("p1")
 

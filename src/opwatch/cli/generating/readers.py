@@ -22,6 +22,7 @@ from opwatch.cli.generating.python import (
     phase,
     quoted,
 )
+from opwatch.text import printable
 
 _UNKNOWN = {"ended": "Phase.UNKNOWN", "succeeded": "session.unknown(found)"}
 """What an outcome is whose state isn't known: of a job that is over, the end stays as it was."""
@@ -161,7 +162,7 @@ class Readers:
         answer is an error, which is retried."""
         lines = []
         for pointer in listed(block.get("contradiction", [])):
-            field = pointer.strip("/").replace("/", ".")
+            field = printable(pointer.strip("/").replace("/", "."))
             then = f"phase = session.contradicted({quoted(field)})"
             if "operation" in block and self.completes == "ended":
                 problem = f"the answer reports both success and an error (`{field}`)"

@@ -116,7 +116,9 @@ def _require(
     for keys in needed:
         for n, key in enumerate(keys):
             for schema in below(document, answer, keys[:n]):
-                schema["required"] = sorted({key, *schema.get("required", [])})
+                if (found := schema.get("properties", {}).get(key)) is not None:
+                    schema["required"] = sorted({key, *schema.get("required", [])})
+                    schema["properties"][key] = _object_alone(found)
 
 
 def fixed(content: dict[str, Any], operation: Operation) -> tuple[dict[str, str], dict[str, str]]:
@@ -241,7 +243,7 @@ class _Schemas:
             if python in taken or not (key.isprintable() and key):
                 continue
             taken.add(python)
-            kept[key] = self._of(child, f"{name} {key}")
+            kept[key] = _nullable(self._of(child, f"{name} {key}"))
             if "$ref" not in kept[key]:  # it has its own
                 kept[key] = kept[key] | _described(child)
         return {"type": "object", "properties": kept} | _described(schema)
@@ -304,6 +306,24 @@ def _any_of(options: list[dict[str, Any]]) -> dict[str, Any]:
         return {}
     alone: dict[str, Any] = unique[0]
     return alone if len(unique) == 1 else {"anyOf": unique}
+
+
+_NULL = {"type": "null"}
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object or a list that may also be null. The parser of one that may not
+    raises for anything else than what it describes, in an answer that is fine otherwise."""
+    options = schema.get("anyOf", [schema])
+    is_made = any("$ref" in each or each.get("type") == "array" for each in options)
+    return _any_of([*options, _NULL]) if is_made and {"type": "string"} not in options else schema
+
+
+def _object_alone(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object that must be there, without the null of `_nullable`."""
+    others = [each for each in schema.get("anyOf", []) if each != _NULL]
+    alone: dict[str, Any] = others[0] if len(others) == 1 and "$ref" in others[0] else schema
+    return alone
 
 
 def _described(schema: Any) -> dict[str, str]:
