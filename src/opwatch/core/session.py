@@ -24,6 +24,7 @@ from opwatch.core.polling import Marker, Schedule
 from opwatch.errors import (
     BadResponse,
     ConfigurationError,
+    JobGone,
     NotFound,
     OpwatchError,
     RateLimited,
@@ -115,6 +116,8 @@ class Service(NamedTuple, Generic[W]):
     """Whether the address is known to be another service's: no refusal there is about a job."""
     strangers: Mapping[str, str] = MappingProxyType({})
     """Objects at the top of another service's answers, and what is wrong with `base_url` then."""
+    gone_help: str | None = None
+    """What to check if a job isn't known, besides its ID."""
 
 
 MISREAD = "reading the answer raised"
@@ -315,8 +318,9 @@ class Session(Generic[W]):
         if not text:
             body = excerpt(answer)
             text = f'the response was "{body}"' if body else "the response was empty"
-        is_redirect = 300 <= status < 400
-        if is_redirect:
+        advice = {NotFound: service.address_help, JobGone: service.gone_help}.get(kind)
+        if 300 <= status < 400:
+            advice = service.address_help
             text = "the response was a redirect, which opwatch doesn't follow"
         return kind(
             f"{text}{pause_in_words(pause)}",
@@ -324,7 +328,7 @@ class Session(Generic[W]):
             code=printable(answer.erased(code or ""), 80) or None,
             request_id=printable(answer.erased(request_id or ""), 80) or None,
             retry_after=pause,
-            advice=service.address_help if is_redirect or kind is NotFound else None,
+            advice=advice,
         )
 
 

@@ -18,12 +18,7 @@ from opwatch.described import Described
 from opwatch.net.address import address
 
 _V2 = {"reality-modeling", "reality-analysis", "reality-conversion"}
-_USE = f"use ITwinV2 (service itwin-v2), or {waits.BASE_URL} for ITwin"
-_IS_V2 = f"(ITWIN_BASE_URL) is an address of iTwin's API v2: {_USE}"
-_IS_BARE = f"(ITWIN_BASE_URL) has no path, and iTwin's API v1 needs one: {_USE}"
-SERVICE = waits.service(address_help="check `base_url` (ITWIN_BASE_URL)")._replace(
-    strangers={"progress": _IS_V2}
-)
+SERVICE = waits.service(address_help="check `base_url` (ITWIN_BASE_URL)")
 
 
 class _ITwin(Described[Wire]):
@@ -47,12 +42,21 @@ class _ITwin(Described[Wire]):
         **options: Unpack[Options],
     ) -> None:
         auth = self._scheme.veil(auth)  # type: ignore[assignment]
-        service = SERVICE if resolve_outcome else SERVICE._replace(outcome=None)
         where = address(base_url, "base_url")
+        use = f"use ITwinV2 (service itwin-v2), or {where.origin}/contextcapture for ITwin"
+        wrong = f"(ITWIN_BASE_URL) is an address of iTwin's API v2: {use}"
+        service = SERVICE._replace(strangers={"progress": wrong})
         is_v2 = not _V2.isdisjoint(where.prefix.lower().split("/"))
-        if is_v2 or (where.host.endswith("api.bentley.com") and not where.prefix):
-            wrong = f"`base_url` {_IS_V2 if is_v2 else _IS_BARE}"
-            service = service._replace(address_help=wrong, is_elsewhere=True)
+        if is_v2 or not where.prefix:
+            if not is_v2:
+                wrong = f"(ITWIN_BASE_URL) has no path, and iTwin's API v1 needs one: {use}"
+            advice = f"`base_url` {wrong}"
+            is_elsewhere = is_v2 or where.host.endswith("api.bentley.com")  # or it may be a proxy
+            service = service._replace(
+                address_help=advice, gone_help=advice, is_elsewhere=is_elsewhere
+            )
+        if not resolve_outcome:
+            service = service._replace(outcome=None)
         self._open(service, where, self._scheme.bind(auth), options)
 
     @classmethod

@@ -19,20 +19,18 @@ from opwatch.described import Described
 from opwatch.environment import arguments, taken_from
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
+from opwatch.net.message import Address
 
 BASE_URL = "https://api.bentley.com"
 Api: TypeAlias = Literal["reality-modeling", "reality-analysis", "reality-conversion"]
 APIS: tuple[str, ...] = get_args(Api)
+_DEFAULT: Api = "reality-modeling"
 _V1 = "contextcapture"
 
 
-_IS_V1 = (
-    f"(ITWIN_BASE_URL) is an address of iTwin's API v1: use ITwin (service itwin), or {BASE_URL} "
-    f"for ITwinV2"
-)
 SERVICE = waits.service(
     address_help="check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"
-)._replace(strangers={"jobProgress": _IS_V1})
+)._replace(gone_help="check the job ID, `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)")
 
 
 class _ITwinV2(Described[Wire]):
@@ -51,7 +49,7 @@ class _ITwinV2(Described[Wire]):
         self,
         auth: ClientCredentials | str | Callable[[], Any],
         *,
-        api: Api = "reality-modeling",
+        api: Api = _DEFAULT,
         base_url: str = BASE_URL,
         **options: Unpack[Options],
     ) -> None:
@@ -59,9 +57,14 @@ class _ITwinV2(Described[Wire]):
         if api not in APIS:
             problem = f"must be {', '.join(map(repr, APIS[:2]))} or {APIS[2]!r}, not {api!r:.40}"
             raise ConfigurationError(problem, argument="api")
-        where, service = address(base_url, "base_url"), SERVICE
+        where = address(base_url, "base_url")
+        use = f"use ITwin (service itwin), or {where.origin} for ITwinV2"
+        wrong = f"(ITWIN_BASE_URL) is an address of iTwin's API v1: {use}"
+        service = SERVICE._replace(strangers={"jobProgress": wrong})
         if _V1 in where.prefix.lower().split("/"):
-            service = SERVICE._replace(address_help=f"`base_url` {_IS_V1}", is_elsewhere=True)
+            service = service._replace(address_help=f"`base_url` {wrong}", is_elsewhere=True)
+        elif api != _DEFAULT:
+            _check_api(api, where)
         where = where if where.prefix else where._replace(prefix=f"/{api}")
         self._open(service, where, self._scheme.bind(auth), options)
 
@@ -84,7 +87,16 @@ class _ITwinV2(Described[Wire]):
                 found["api"] = api
             if "base_url" in found:
                 found["base_url"] = re.sub(rf"(?i)(/{_V1})?/*$", "", found["base_url"])
+                _check_api(found.get("api"), address(found["base_url"], "base_url"))
             return cls(auth, **found, **options)
+
+
+def _check_api(api: str | None, where: Address) -> None:
+    """Raise a `ConfigurationError` if an address is that of another API."""
+    named = where.prefix.rpartition("/")[2].lower()
+    if named in APIS and api not in (None, named):
+        problem = f"is {api!r}, but `base_url` (ITWIN_BASE_URL) ends in /{named}"
+        raise ConfigurationError(problem, argument="api")
 
 
 class ITwinV2(_ITwinV2, Client[Wire]):
