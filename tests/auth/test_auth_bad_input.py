@@ -152,8 +152,15 @@ def test_swapped_arguments_do_not_show_the_secret():
     assert "`device_id` must be 20" in str(refusal(lambda: Catenis(PLANTED, DEVICE)))
 
 
-@pytest.mark.parametrize("value", [None, 7, PLANTED.encode(), [PLANTED], ""])
-@pytest.mark.parametrize("name", ["auth_url", "username", "password", "domain_name"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (name, value)
+        for name in ("auth_url", "username", "password", "domain_name")
+        for value in (None, 7, PLANTED.encode(), [PLANTED], "")
+        if (name, value) != ("domain_name", None)
+    ],
+)
 def test_a_login_must_be_text(name, value):
     """Each part of a login must be a string that isn't empty."""
     given = {"auth_url": "https://iam", "username": "u", "password": "p", "domain_name": "d"}
@@ -164,7 +171,7 @@ def test_a_login_must_be_text(name, value):
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({}, "`domain_name` must be a string, and not empty"),
+        ({}, "`domain_name` or `user_domain_id` must be passed"),
         (
             {"domain_name": "d", "user_domain_id": "i"},
             "pass `domain_name` or `user_domain_id`, not both",
@@ -218,7 +225,7 @@ def test_any_other_password_is_sent_as_it_is(password):
 @pytest.mark.parametrize(
     ("project", "words"),
     [
-        ({}, "pass `project_name` or `project_id`, not neither"),
+        ({}, "`project_name` or `project_id` must be passed"),
         ({"project_id": "p", "project_name": "n"}, "pass `project_name` or `project_id`, not both"),
         ({"project_id": ""}, "`project_id` must be a string, and not empty"),
         ({"project_name": " "}, "`project_name` must be a string, and not empty"),
@@ -235,6 +242,15 @@ def test_without_a_login_the_project_must_be_given(auth):
     """Without the identity service, nobody else says which project it is."""
     error = refusal(lambda: Apig("https://apig.example.com", auth))
     assert str(error) == "`project_id` must be passed with this `auth`"
+
+
+def test_a_login_to_another_project_is_refused():
+    """Its token would not be accepted. An ID may be written in either case."""
+    build = partial(Apig, "https://apig.example.com", IAM(project_id="abc"))
+    error = refusal(lambda: build(project_id="def"))
+    assert str(error).startswith("`project_id` is not the project that `auth` logs in to")
+    build(project_id="ABC").close()
+    Apig("https://apig.example.com", IAM(project_name="abc"), project_id="def").close()
 
 
 @pytest.mark.parametrize("project", ["..", "a/b", "a?b", "a%b", "a\nb"])

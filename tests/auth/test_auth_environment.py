@@ -118,6 +118,20 @@ def test_the_other_ways_are_listed(env, client, other):
         client.from_env()
 
 
+def test_an_id_in_place_of_a_name_is_named(env):
+    """If only a name is missing, the error says which variable may stand for it."""
+    env(**{name: value for name, value in LOGIN.items() if name != "OS_USER_DOMAIN_NAME"})
+    with pytest.raises(ConfigurationError) as caught:
+        Apig.from_env()
+    assert str(caught.value) == (
+        "not set in the environment: OS_USER_DOMAIN_NAME (or set OS_USER_DOMAIN_ID or OS_PROJECT_ID"
+        " in place of a name; or the project's ID with OS_TOKEN, or with HUAWEICLOUD_SDK_AK and "
+        "HUAWEICLOUD_SDK_SK, instead)"
+    )
+    env(OS_USER_DOMAIN_ID="an-id")
+    Apig.from_env().close()
+
+
 @pytest.mark.parametrize("client", [Catenis, ITwin, Apig])
 def test_no_variable_is_named_twice(env, client):
     """If nothing is set, the error names each variable once."""

@@ -210,6 +210,41 @@ def test_what_an_answer_of_the_token_endpoint_means(answer, kind, words):
     assert error.advice == (CHECK if says_nothing else None)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"title": "Unauthorized"},
+        {"message": "The username or password is wrong."},
+        {"message": "Expecting to find domain in project. x"},
+    ],
+)
+def test_a_refused_login_says_what_to_check(status, said):
+    """The identity service doesn't say which part is wrong; the error names all of them."""
+    refused = reply(status, {"error": {"code": status, **said}})
+    with Script({LOGIN: [refused]}), pytest.raises(AuthenticationError) as caught:
+        Apig("https://apig", USER(project_name="p")).progress("g")
+    for name in ("OS_USER_DOMAIN_", "OS_PROJECT_", "OS_PROJECT_DOMAIN_"):
+        assert f"{name}NAME or {name}ID" in caught.value.advice
+
+
+@pytest.mark.parametrize("answer", [reply(404), reply(404, {"error": {"title": "Not Found"}})])
+@pytest.mark.parametrize(
+    ("auth_url", "advice"),
+    [
+        ("https://iam", "check `auth_url` (OS_AUTH_URL): it must end in /v3"),
+        ("https://iam/v3/auth", "check `auth_url` (OS_AUTH_URL): it must end in /v3"),
+        ("https://iam/identity/v3/", "check `auth_url` (OS_AUTH_URL)"),
+    ],
+)
+def test_a_login_where_there_is_none(answer, auth_url, advice):
+    """The error says what is wrong with the address, if that can be seen."""
+    auth = IamPassword(auth_url, "a-user", "made up", domain_name="d", project_name="p")
+    with Script(lambda _: answer), pytest.raises(NotFound) as caught:
+        Apig("https://apig", auth).progress("g")
+    assert caught.value.advice == advice
+
+
 @pytest.mark.parametrize("auth", ["oauth", "iam"])
 def test_refused_credentials_are_sent_once(auth):
     """A client remembers that its credentials were refused, and sends nothing any more."""
@@ -571,7 +606,7 @@ def test_an_old_token_that_was_refused_is_not_used_again():
     ("given", "scope"),
     [
         ({"project_name": "eu-de_x"}, {"name": "eu-de_x", "domain": {"name": "döm"}}),
-        ({"project_id": "p1"}, {"id": "p1"}),
+        ({"project_id": "a-project"}, {"id": "a-project"}),
     ],
 )
 def test_iam_logs_in_to_a_project_by_name_or_id(given, scope):

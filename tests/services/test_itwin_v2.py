@@ -446,7 +446,7 @@ def test_the_platforms_bare_address(clock: FakeClock, host: str, code: str | Non
     is_gone = code == "JobNotFound" and "bentley" not in host
     assert type(caught.value) is (JobGone if is_gone else NotFound)
     assert str(caught.value).endswith(
-        "; `base_url` (ITWIN_BASE_URL) has no path, and iTwin's API v1 needs one: use ITwinV2 "
+        "; check `base_url` (ITWIN_BASE_URL): iTwin's API v1 needs a path; use ITwinV2 "
         f"(service itwin-v2), or https://{host}/contextcapture for ITwin"
     )
 

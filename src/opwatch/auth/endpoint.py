@@ -9,7 +9,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from opwatch.auth.tokens import Credentials, Token
-from opwatch.errors import AuthenticationError, BadResponse, OpwatchError, ServiceError, error_kind
+from opwatch.errors import (
+    AuthenticationError,
+    BadResponse,
+    NotFound,
+    OpwatchError,
+    ServiceError,
+    error_kind,
+)
 from opwatch.net.message import Address, Answer, Request, Secret, hidden
 from opwatch.reading import pause_in_words, retry_after
 
@@ -24,6 +31,8 @@ class TokenEndpoint(Credentials):
     """Its name in messages."""
     _advice: str
     """What to check if another server may have answered."""
+    _credentials: ClassVar[str | None] = None
+    """What to check if they were refused, if the answer doesn't say which part is wrong."""
     _codes: ClassVar[frozenset[str]]
     """The codes it documents."""
     _texts: ClassVar[tuple[str, ...]] = ()
@@ -97,11 +106,14 @@ class TokenEndpoint(Credentials):
             text = "the credentials were refused"
         else:
             text = "temporarily unavailable" if kind.transient else "no token was returned"
+        advice = None if kind.transient else self._advice
+        if known or code:
+            advice = {AuthenticationError: self._credentials, NotFound: self._advice}.get(kind)
         pause = retry_after(answer, epoch)
         return kind(
             f"{self._called}: {text}{pause_in_words(pause)}",
             status=status,
             code=code,
             retry_after=pause,
-            advice=None if known or code or kind.transient else self._advice,
+            advice=advice,
         )

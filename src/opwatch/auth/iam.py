@@ -30,6 +30,11 @@ class IamPassword(TokenEndpoint):
     client = "Apig"
     _called = "identity service"
     _advice = "check `auth_url` (OS_AUTH_URL)"
+    _credentials = (
+        "check the user and password, the user's domain (OS_USER_DOMAIN_NAME or "
+        "OS_USER_DOMAIN_ID), the project (OS_PROJECT_NAME or OS_PROJECT_ID), and its domain "
+        "(OS_PROJECT_DOMAIN_NAME or OS_PROJECT_DOMAIN_ID; by default the user's)"
+    )
     _codes = frozenset(
         {"Unauthorized", "Bad Request", "Forbidden", "Not Found", "Too Many Requests"}
     )
@@ -56,8 +61,6 @@ class IamPassword(TokenEndpoint):
     ) -> None:
         password = secret = Secret(password)  # type: ignore[assignment]
         require_text(auth_url=auth_url, username=username, password=secret)
-        if user_domain_id is None:
-            require_text(domain_name=domain_name)
         self._user_domain = _one_of(domain_name=domain_name, user_domain_id=user_domain_id)
         project = _one_of(project_name=project_name, project_id=project_id)
         domain = self._user_domain
@@ -72,6 +75,8 @@ class IamPassword(TokenEndpoint):
         self.project_id = project_id
         self._secret = secret
         self._address = address(auth_url, "auth_url")
+        if not self._address.prefix.endswith("/v3"):
+            self._advice = "check `auth_url` (OS_AUTH_URL): it must end in /v3"
 
     def _request(self) -> Request:
         password = self._secret.reveal()
@@ -114,7 +119,9 @@ def _one_of(**values: str | None) -> dict[str, Any]:
     `{"id": …}`, by the end of its argument's name."""
     given = {name: value for name, value in values.items() if value is not None}
     if len(given) != 1:
-        names = " or ".join(f"`{name}`" for name in values)
-        raise ConfigurationError(f"pass {names}, not {'both' if given else 'neither'}")
+        first, second = values
+        if given:
+            raise ConfigurationError(f"pass `{first}` or `{second}`, not both")
+        raise ConfigurationError(f"or `{second}` must be passed", argument=first)
     require_text(**given)
     return {name.rpartition("_")[2]: value for name, value in given.items()}

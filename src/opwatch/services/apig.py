@@ -98,8 +98,8 @@ _EITHER = (
 )
 """An ID and a name of which the ID counts."""
 _OTHER_WAYS = (
-    "OS_PROJECT_ID, for the project's name, with OS_TOKEN, or with HUAWEICLOUD_SDK_AK and "
-    "HUAWEICLOUD_SDK_SK"
+    "OS_USER_DOMAIN_ID or OS_PROJECT_ID in place of a name; or the project's ID with OS_TOKEN, or "
+    "with HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK,"
 )
 
 
@@ -127,6 +127,9 @@ class _Apig(Core[Wire]):
             raise ConfigurationError("comes first, then `auth`: swap the two", argument="endpoint")
         where = address(endpoint, "endpoint")
         if isinstance(credentials, IamPassword):
+            if project_id and is_another(credentials.project_id, project_id):
+                problem = "is not the project that `auth` logs in to; pass it there alone"
+                raise ConfigurationError(problem, argument="project_id")
             project_id = project_id or credentials.project_id
         elif project_id is None:
             raise ConfigurationError("must be passed with this `auth`", argument="project_id")

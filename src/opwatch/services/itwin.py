@@ -48,9 +48,8 @@ class _ITwin(Described[Wire]):
         service = SERVICE._replace(strangers={"progress": wrong})
         is_v2 = not _V2.isdisjoint(where.prefix.lower().split("/"))
         if is_v2 or not where.prefix:
-            if not is_v2:
-                wrong = f"(ITWIN_BASE_URL) has no path, and iTwin's API v1 needs one: {use}"
-            advice = f"`base_url` {wrong}"
+            bare = f"check `base_url` (ITWIN_BASE_URL): iTwin's API v1 needs a path; {use}"
+            advice = f"`base_url` {wrong}" if is_v2 else bare
             is_elsewhere = is_v2 or where.host.endswith("api.bentley.com")  # or it may be a proxy
             service = service._replace(
                 address_help=advice, gone_help=advice, is_elsewhere=is_elsewhere
