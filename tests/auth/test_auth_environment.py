@@ -42,6 +42,7 @@ def env(monkeypatch):
 
 
 CATENIS = {"CATENIS_DEVICE_ID": DEVICE, "CATENIS_API_ACCESS_SECRET": "made up"}
+AT_AN_ADDRESS = CATENIS | {"CATENIS_BASE_URL": "https://catenis.example.com/api/0.7"}
 ITWIN = {"ITWIN_CLIENT_ID": "a-client", "ITWIN_CLIENT_SECRET": "made up"}
 LOGIN = {
     "APIG_ENDPOINT": "https://apig.example.com",
@@ -148,6 +149,8 @@ def test_no_variable_is_named_twice(env, client):
         (Catenis, CATENIS, "CATENIS_API_ACCESS_SECRET", "a\nline"),
         (Catenis, CATENIS, "CATENIS_ENVIRONMENT", "playground"),
         (Catenis, CATENIS, "CATENIS_VERSION", "newest"),
+        (Catenis, AT_AN_ADDRESS, "CATENIS_ENVIRONMENT", "playground"),
+        (Catenis, AT_AN_ADDRESS, "CATENIS_VERSION", "newest"),
         (Catenis, CATENIS, "CATENIS_BASE_URL", "ftp://example.com"),
         (Catenis, CATENIS, "CATENIS_BASE_URL", "nonsense"),
         (ITwin, ITWIN, "ITWIN_BASE_URL", "http://example.com"),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from simulator_tools import Answer, Send, host_of, statuses
+from simulator_tools import Answer, Send, host_of, sender, statuses
 
 from opwatch import AkSk, IamPassword, Phase
 from opwatch.auth import aksk
@@ -93,6 +93,22 @@ def test_a_domain_has_a_name_and_an_id(
     assert client.progress("gateway-1").phase is Phase.RUNNING
 
 
+@pytest.mark.parametrize("how", ["argument", "attribute"])
+def test_strict_domains(clock: FakeClock, how: str) -> None:
+    """As in Keystone, a project's name needs its domain when asked for; an ID needs none."""
+    with Simulator(strict_domains=how == "argument") as sim:
+        if how == "attribute":
+            assert login(sender(sim), credentials(project=NAMED)).status == 201
+            sim.strict_domains = True
+        answer = login(sender(sim), credentials(project=NAMED))
+        assert code(answer) == (400, "Bad Request")
+        assert answer.json["error"]["message"].startswith("Expecting to find domain in project")
+        for project in (NAMED | {"domain": {"id": apig.DOMAIN_ID}}, {"id": apig.PROJECT_ID}):
+            assert login(sender(sim), credentials(project=project)).status == 201
+        sim.add("apig", "gateway-1", Frame("running"))
+        assert sim.client("apig").progress("gateway-1").phase is Phase.RUNNING
+
+
 def test_a_login_brings_the_catalog_where_nobody_says_not_to(send: Send) -> None:
     """Without `nocatalog` the answer lists the services."""
     assert "catalog" in login(send, credentials(), "/v3/auth/tokens").json["token"]
@@ -175,6 +191,26 @@ def test_a_project_of_somebody_else_is_forbidden(sim: Simulator) -> None:
     client = sim.client("apig", auth=sim.token("apig"), project_id="another")
     with pytest.raises(PermissionDenied, match="No permissions"):
         client.progress("gateway-1")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        AkSk(apig.ACCESS_KEY, apig.SECRET_KEY),
+        AkSk(
+            apig.TEMPORARY_ACCESS_KEY,
+            apig.TEMPORARY_SECRET_KEY,
+            security_token=apig.SECURITY_TOKEN,
+        ),
+    ],
+)
+def test_a_key_opens_its_own_project_only(sim: Simulator, keys: AkSk) -> None:
+    """The signature is right, and the project in header and path is another's."""
+    with pytest.raises(PermissionDenied) as caught:
+        sim.client("apig", auth=keys, project_id="another").progress("gateway-1")
+    assert (caught.value.status, caught.value.code) == (403, "APIC.7106")
+    client = sim.client("apig", auth=keys, project_id=apig.PROJECT_ID)
+    assert client.progress("gateway-1").phase is Phase.RUNNING
 
 
 @pytest.mark.parametrize(

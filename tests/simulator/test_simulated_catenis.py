@@ -168,16 +168,21 @@ def test_a_malformed_header_is_refused(
     assert refusal(send("GET", TARGET, given)) == FAILED + expected
 
 
-@pytest.mark.parametrize("version", ["0.2", "0.7", "0.13"])
+@pytest.mark.parametrize("version", ["0.7", "0.10", "0.13"])
 def test_every_version_of_the_api_is_served(sim: Simulator, version: str) -> None:
-    """The versions 0.2 to 0.13 are one API."""
+    """The versions 0.7 to 0.13 are one API."""
     client = sim.client("catenis", base_url=f"{sim.url}/api/{version}")
     assert client.progress("message-1").phase is Phase.RUNNING
 
 
 @pytest.mark.parametrize(
     ("method", "target"),
-    [("GET", TARGET.replace("0.7", "0.14")), ("POST", TARGET), ("GET", TARGET + "/")],
+    [
+        ("GET", TARGET.replace("0.7", "0.6")),
+        ("GET", TARGET.replace("0.7", "0.14")),
+        ("POST", TARGET),
+        ("GET", TARGET + "/"),
+    ],
 )
 def test_what_is_not_the_api_is_not_found(
     sim: Simulator, clock: FakeClock, send: Send, method: str, target: str

@@ -123,6 +123,13 @@ def test_a_progress_is_not_kept_for_ever(sim: Simulator, clock: FakeClock) -> No
         client.progress("job-1")
 
 
+def test_a_step_is_always_sent(sim: Simulator) -> None:
+    """A frame without one has an empty one, which is none to a client."""
+    sim.add("itwin", "job-2", Frame("running"))
+    progress = sim.client("itwin").progress("job-2")
+    assert (progress.wire.to_dict()["jobProgress"]["step"], progress.step) == ("", None)
+
+
 def test_a_correlation_id_is_shown_to_the_user(sim: Simulator) -> None:
     """The id that the service's support asks for arrives in the error."""
     sim.add("itwin", "job-2", Frame(status=503, headers={"X-Correlation-Id": "shown"}))

@@ -138,6 +138,16 @@ def test_a_failure_meets_one_service_and_one_operation(sim: Simulator) -> None:
     assert sim.client("itwin").progress("job-1").phase is Phase.RUNNING
 
 
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [("itwin", "nonsense"), ("itwin", "notifications"), ("catenis", "token"), ("apig", "")],
+)
+def test_an_operation_that_a_service_lacks(sim: Simulator, service: str, operation: str) -> None:
+    """It would never fail: it is refused, and the error names those that there are."""
+    with pytest.raises(ConfigurationError, match=r"`operation` must be None or one of .*progress"):
+        sim.disturb(service, Frame(status=503), operation=operation)
+
+
 def test_a_disturbed_poll_is_not_a_poll_of_the_job(sim: Simulator) -> None:
     """A job is not asked while its service fails: its script waits."""
     sim.disturb("itwin", Frame(status=503))

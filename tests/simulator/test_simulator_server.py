@@ -202,6 +202,14 @@ def test_no_record_holds_a_credential(sim: Simulator, send: Send) -> None:
     assert "secret" not in str(headers)
 
 
+@pytest.mark.parametrize("target", ["/connect/token", "/v3/auth/tokens", "/nowhere"])
+def test_a_body_that_is_too_long_is_refused(sim: Simulator, send: Send, target: str) -> None:
+    """No service takes more than a few hundred bytes."""
+    assert send("POST", target, {}, b"x" * 65_537).status == 413
+    assert send("POST", target, {}, b"x" * 65_536).status in (400, 404)
+    assert (sim.requests[0].service, sim.requests[0].status) == (None, 413)
+
+
 def test_a_callback_sees_each_request() -> None:
     """`on_request` is called with each request as it comes."""
     seen: list[Request] = []
@@ -354,7 +362,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     assert set(opwatch.simulator.__all__) <= set(dir(opwatch.simulator))
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "starlette", "pydantic"])
+@pytest.mark.parametrize("missing", ["uvicorn", "starlette", "pydantic", "wsproto"])
 def test_a_missing_extra_is_named(missing: str) -> None:
     """Without its packages the simulator says which extra to install."""
     code = f"""
@@ -387,7 +395,8 @@ def test_the_fixture_says_what_is_missing(
 ) -> None:
     """Without the extra the fixture fails with what to install, not with a traceback."""
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "opwatch.simulator.server")
+    for name in ("server", "serving"):
+        monkeypatch.delitem(sys.modules, f"opwatch.simulator.{name}")
     monkeypatch.delattr(opwatch.simulator, "Simulator")
     pytester.makepyfile("def test_mine(opwatch_simulator): pass")
     result = pytester.runpytest_inprocess()

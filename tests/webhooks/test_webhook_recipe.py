@@ -15,7 +15,7 @@ import httpx
 import pytest
 from agenda import Agenda
 
-from opwatch.errors import ConfigurationError
+from opwatch.errors import ConfigurationError, InvalidWebhook
 from opwatch.simulator import Frame, Polls, Simulator
 from opwatch.webhooks import itwin
 
@@ -59,13 +59,16 @@ def receiver(*statuses: int) -> Iterator[tuple[str, "queue.Queue[Any]"]]:
 # --- the simulator's webhooks ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_the_simulator_posts_an_end(version: int) -> None:
+@pytest.mark.parametrize(
+    ("service", "given", "version"),
+    [("itwin", None, 1), ("itwin-v2", None, 2), ("itwin", 2, 2), ("itwin-v2", 1, 1)],
+)
+def test_the_simulator_posts_an_end(service: str, given: Any, version: int) -> None:
     """What it posts is what `verify` takes; a job that ends later is posted later."""
     with receiver(200) as (url, posted), Simulator() as sim:
-        sim.webhook("itwin", f"{url}/hooks", secret=SECRET, version=version)
-        sim.add("itwin", JOB, Polls([Frame("running"), Frame("failed")]))
-        client = sim.client("itwin")
+        sim.webhook(service, f"{url}/hooks", secret=SECRET, version=given)
+        sim.add(service, JOB, Polls([Frame("running"), Frame("failed")]))
+        client = sim.client(service)
         client.progress(JOB)
         client.progress(JOB)
         path, headers, body = posted.get()
@@ -88,8 +91,52 @@ def test_a_delivery_that_is_not_taken_is_repeated() -> None:
     assert posted.empty()
 
 
-def test_a_receiver_that_is_not_there() -> None:
-    """It is no problem of the simulator's."""
+def test_a_webhook_can_be_stopped() -> None:
+    """It delivers nothing more; another one does."""
+    with receiver(200) as (url, posted), Simulator() as sim:
+        sim.webhook("itwin", f"{url}/first", secret=SECRET).stop()
+        sim.webhook("itwin", f"{url}/second", secret=SECRET)
+        sim.add("itwin", JOB, Frame("succeeded"))
+        sim.client("itwin").progress(JOB)
+        assert posted.get()[0] == "/second"
+    assert posted.empty()
+
+
+def test_signatures_that_are_wrong_or_stale() -> None:
+    """A webhook with another secret signs wrongly, and a skewed clock makes old events."""
+    with receiver(200) as (url, posted), Simulator() as sim:
+        wrong = sim.webhook("itwin", url, secret="another made-up secret")
+        sim.add("itwin", "job-1", Frame("succeeded"))
+        sim.client("itwin").progress("job-1")
+        _, headers, body = posted.get()
+        with pytest.raises(InvalidWebhook, match="doesn't match its body"):
+            itwin.verify(body, headers, SECRET)
+        wrong.stop()
+        sim.webhook("itwin", url, secret=SECRET)
+        sim.skew = -2 * 86_400
+        sim.add("itwin", "job-2", Frame("succeeded"))
+        sim.client("itwin").progress("job-2")
+        _, headers, body = posted.get()
+        with pytest.raises(InvalidWebhook, match="stale"):
+            itwin.verify(body, headers, SECRET)
+
+
+def test_a_delivery_that_is_never_taken(caplog: pytest.LogCaptureFixture) -> None:
+    """A warning says why; otherwise a receiver that refuses looks like an event never sent."""
+    with receiver(401) as (url, posted), Simulator() as sim:
+        sim.webhook("itwin", url, secret=SECRET)
+        sim.add("itwin", JOB, Frame("succeeded"))
+        sim.client("itwin").progress(JOB)
+        for _ in range(3):
+            posted.get()
+    (warning,) = caplog.messages
+    assert (
+        warning == f"webhook to {url}: an event was not delivered: the receiver responded with 401"
+    )
+
+
+def test_a_receiver_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    """It is no problem of the simulator's, which logs a warning."""
     with socket.socket() as taken, Simulator() as sim:
         taken.bind(("127.0.0.1", 0))  # no other test's server gets it meanwhile
         sim.webhook("itwin", f"http://127.0.0.1:{taken.getsockname()[1]}", secret=SECRET)
@@ -99,12 +146,15 @@ def test_a_receiver_that_is_not_there() -> None:
 
 
 def test_a_webhook_that_can_not_be() -> None:
-    """A service without webhooks, and an address that isn't this machine's over plain http."""
+    """A service without webhooks, an address that isn't this machine's, and another version."""
     with Simulator() as sim:
         with pytest.raises(ConfigurationError, match="apig has no webhooks"):
             sim.webhook("apig", "http://127.0.0.1:1", secret=SECRET)
-        with pytest.raises(ConfigurationError, match="`url`"):
-            sim.webhook("itwin", "http://example.com", secret=SECRET)
+        for url in ("http://example.com", "https://example.invalid/x", "nonsense", "", "/hooks"):
+            with pytest.raises(ConfigurationError, match="`url`"):
+                sim.webhook("itwin", url, secret=SECRET)
+        with pytest.raises(ConfigurationError, match="`version`"):
+            sim.webhook("itwin", "http://127.0.0.1:1", secret=SECRET, version=3)  # type: ignore[arg-type]
 
 
 # --- the recipe -----------------------------------------------------------------------------------

@@ -60,9 +60,8 @@ class _Catenis(Core[Wire]):
     ) -> None:
         api_access_secret = secret = Secret(api_access_secret)  # type: ignore[assignment]
         device = Ctn1(device_id, secret)  # type: ignore[arg-type]
-        where = address(
-            _base_url(environment, version) if base_url is None else base_url, "base_url"
-        )
+        usual = _base_url(environment, version)  # refuses a typo, even if it doesn't count
+        where = address(usual if base_url is None else base_url, "base_url")
         advice = None if base_url is None else _PROXIED
         self._open(SERVICE, where, partial(Ctn1Auth, device, advice=advice), options)
         is_bool = isinstance(notifications, bool)

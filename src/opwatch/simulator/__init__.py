@@ -54,7 +54,7 @@ _HOMES = {
     "Timed": "timeline",
     "demo_jobs": "demo",
 }
-_EXTRA = ("pydantic", "starlette", "uvicorn")
+_EXTRA = ("pydantic", "starlette", "uvicorn", "wsproto")
 MISSING = "the simulator needs more packages: pip install 'opwatch[simulator]'"
 
 

@@ -93,6 +93,8 @@ IAM_ERRORS = {
     "Service Unavailable": (503, "The service is unavailable."),
 }
 _DOMAIN = {"id": DOMAIN_ID, "name": DOMAIN_NAME}
+_NO_DOMAIN = "Expecting to find domain in project."
+"""The beginning of Keystone's text."""
 _WORDS = {
     Phase.PENDING: "creating",
     Phase.RUNNING: "creating",
@@ -172,8 +174,8 @@ class _Apig:
 
         gateway = "/v2/{project_id}/apigw/instances/{job_id}"
         keys = {
-            ACCESS_KEY: KeyPair(SECRET_KEY),
-            TEMPORARY_ACCESS_KEY: KeyPair(TEMPORARY_SECRET_KEY, SECURITY_TOKEN),
+            ACCESS_KEY: KeyPair(SECRET_KEY, PROJECT_ID),
+            TEMPORARY_ACCESS_KEY: KeyPair(TEMPORARY_SECRET_KEY, PROJECT_ID, SECURITY_TOKEN),
         }
         return [
             route("/v3/auth/tokens", "token", self._token(state)),
@@ -300,7 +302,7 @@ class _Apig:
 
     def _token(self, state: State) -> Handler:
         def handle(exchange: Exchange) -> Reply:
-            _check_login(exchange)
+            _check_login(exchange, state.strict_domains)
             token = self._issue(state)
             catalog = "nocatalog" not in parse_qs(exchange.query)
             return Reply(
@@ -341,7 +343,7 @@ def _code(table: Mapping[str, tuple[int, str]], status: int | None) -> str:
 # --- the identity service -------------------------------------------------------------------------
 
 
-def _check_login(exchange: Exchange) -> None:
+def _check_login(exchange: Exchange, strict_domains: bool) -> None:
     kind = (exchange.header("content-type") or "").partition(";")[0].strip().lower()
     if exchange.method != "POST":
         raise Refused(Frame(error="Not Found"))
@@ -354,6 +356,8 @@ def _check_login(exchange: Exchange) -> None:
         given = (user["name"], user["password"])
         project = auth["scope"]["project"]
         scope = (project.get("name"), project.get("id"))
+        if strict_domains and "name" in project and "domain" not in project:
+            raise Refused(Frame(error="Bad Request", message=_NO_DOMAIN))
         domains = [user["domain"], project.get("domain", _DOMAIN)]
         is_known = all(domain.items() <= _DOMAIN.items() for domain in domains)
     except (ValueError, LookupError, TypeError, AttributeError):

@@ -23,6 +23,8 @@ from opwatch.simulator.simulation import Exchange, Handler, Refused, Reply, Simu
 from opwatch.simulator.state import Job, Request, State
 from opwatch.simulator.timeline import Frame
 
+MOST_BODY = 64 * 1024
+"""Bytes of a request's body; each service takes much less."""
 _SECRET_HEADERS = frozenset({"authorization", "x-auth-token", "x-security-token", "cookie"})
 CLOSING = "opwatch.closing"
 
@@ -171,6 +173,10 @@ class _Guard:
 
         try:
             await self.app({**scope, CLOSING: self.closing}, receive, watched)
+        except _TooLong:
+            reply = Reply(status=413, body={"detail": "the request's body is too long"})
+            self.state.note(record(request_of(scope), self.state, None, None, None, 413))
+            await _send(reply, content(reply), self.state, send)
         except Exception as error:  # noqa: BLE001 (reported when the simulator stops)
             is_http = scope["type"] == "http"
             method = scope["method"] if is_http else "WebSocket"
@@ -197,12 +203,18 @@ def application(state: State, simulations: Iterable[Simulation], closing: Closin
 # --- in and out -----------------------------------------------------------------------------------
 
 
+class _TooLong(Exception):
+    """A request's body is longer than `MOST_BODY`."""
+
+
 async def _exchange(scope: Scope, receive: Receive) -> Exchange:
     body, more = b"", True
     while more:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
+        if len(body) > MOST_BODY:
+            raise _TooLong
     return request_of(scope, body)
 
 

@@ -60,7 +60,8 @@ KEY_LIFE = timedelta(days=7)
 """How long a signature's date is valid, in full days, UTC."""
 KEPT = {"p": 24 * 3600.0, "h": 3600.0}
 """Seconds a processed message is kept: provisional ones, and cached ones that nobody read."""
-_VERSIONS = frozenset(f"0.{minor}" for minor in range(2, 14))
+_VERSIONS = frozenset(f"0.{minor}" for minor in range(7, 14))
+"""Those of the API that have both routes."""
 _AUTHORIZATION = re.compile(
     rf"{ctn1.ALGORITHM}\s+Credential=(\w{{20}})/([^/,]+)/{ctn1.SCOPE}\s*,\s*Signature=([0-9a-f]{{64}})",
     re.ASCII,

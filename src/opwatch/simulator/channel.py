@@ -21,7 +21,6 @@ HELLO_TIMEOUT = 5.0
 """Seconds that a client has to authenticate itself."""
 TICK = 0.02
 """Seconds between two looks for jobs that have ended."""
-OPERATION = "notifications"
 
 
 @attrs.frozen(eq=False)
@@ -36,15 +35,18 @@ class Channel:
     """What is wrong with the first message (None if none came in time), if anything is."""
     confirmation: str
     event: Callable[[Job], Reply]
+    operation: str = "notifications"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = request_of(scope)
         is_offered = self.subprotocol in scope["subprotocols"]
-        frame = self.state.disturbance(self.simulation.name, OPERATION)
+        frame = self.state.disturbance(self.simulation.name, self.operation)
         reply = Reply(status=101 if is_offered and self.is_served(exchange) else 404, raw=b"")
         if frame is not None and not frame.silent:
             reply = answer(self.simulation, self.state, frame, "progress")
-        note = record(exchange, self.state, self.simulation.name, OPERATION, None, reply.status)
+        note = record(
+            exchange, self.state, self.simulation.name, self.operation, None, reply.status
+        )
         self.state.note(note)
         await receive()  # a client wants to connect
         if reply.status != 101:

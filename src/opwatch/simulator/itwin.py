@@ -105,6 +105,7 @@ class ITwinSimulation:
     """Version 1; `itwin_v2` contains the differences of version 2."""
 
     name = "itwin"
+    version = 1
     accept = ACCEPT
     errors = ERRORS
     gone = "JobNotFound"
@@ -157,7 +158,7 @@ class ITwinSimulation:
         if word is None:
             raise ConfigurationError("an unknown phase needs a state; pass state='...'")
         percent = 100 if frame.phase is Phase.SUCCEEDED and frame.percent is None else frame.percent
-        fields = {"percentage": percent, "state": word, "step": frame.step}
+        fields = {"percentage": percent, "state": word, "step": frame.step or ""}
         return {"jobProgress": {name: it for name, it in fields.items() if it is not None}}
 
     def refusal(self, frame: Frame, operation: str) -> tuple[int, Any]:
@@ -197,7 +198,7 @@ class ITwinSimulation:
         return found
 
     def webhook(
-        self, job: Job, state: State, secret: str, version: int
+        self, job: Job, state: State, secret: str, version: int | None
     ) -> tuple[bytes, dict[str, str]]:
         """Return the event that a job has ended, signed with a webhook's secret.
 
@@ -205,7 +206,7 @@ class ITwinSimulation:
         """
         event = {
             "content": {"jobId": job.id},
-            "eventType": f"realityModeling.jobCompleted.v{version}",
+            "eventType": f"realityModeling.jobCompleted.v{version or self.version}",
             "enqueuedDateTime": _iso(state.epoch()),
             "iTwinId": ITWIN_ID,
             "messageId": str(uuid.uuid4()),

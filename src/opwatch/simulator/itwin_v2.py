@@ -39,6 +39,7 @@ _PERCENT = {Phase.PENDING: 0, Phase.SUCCEEDED: 100}
 
 class _ITwinV2(ITwinSimulation):
     name = "itwin-v2"
+    version = 2
     accept = ACCEPT
     errors = itwin.ERRORS | {
         "JobProgressNotFound": (404, "Requested job progress is not available.")

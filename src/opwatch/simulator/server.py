@@ -6,12 +6,7 @@ come from the entry points `opwatch.simulators` of any installed package.
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import logging
-import os
-import socket
-import threading
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from importlib.metadata import entry_points
@@ -19,15 +14,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import attrs
-import uvicorn
-from starlette.types import ASGIApp
 
 from opwatch import clock as clocks
 from opwatch import services
 from opwatch.client import AsyncClient, Client
 from opwatch.clock import Clock
+from opwatch.core.polling import checked
 from opwatch.errors import ConfigurationError
 from opwatch.simulator.app import application, check
+from opwatch.simulator.serving import HOST, Server
 from opwatch.simulator.simulation import Simulation
 from opwatch.simulator.state import Disturbance, Job, Request, State
 from opwatch.simulator.timeline import Frame, Script
@@ -37,11 +32,6 @@ if TYPE_CHECKING:  # for who reads types; no service is known here otherwise
     import opwatch
 
 GROUP = "opwatch.simulators"
-HOST = "127.0.0.1"
-KEEP_ALIVE = 600
-"""Seconds an idle connection is kept: longer than any client's longest delay."""
-_LAST_ANSWERS = 0.5
-"""Seconds for the answers in progress when the simulator stops."""
 
 
 class SimulatorProblem(AssertionError):
@@ -64,7 +54,8 @@ class Simulator:
     `port` 0 picks a free port. `clock` is the clock of timelines, tokens and signatures, and of the
     clients made here, so nothing sleeps inside an `opwatch.testing.FakeClock`. `extra` simulations
     are served in addition to the installed ones. `on_request` is called with each `Request`, from
-    the serving thread.
+    the serving thread. With `strict_domains`, a login to APIG that names its project must name the
+    project's domain, too, as OpenStack's Keystone requires.
 
     Use it as a context manager: it is ready when entered, and stops on exit. The exit raises
     `SimulatorProblem` if there are `problems` that the test didn't look at.
@@ -77,13 +68,15 @@ class Simulator:
         clock: Clock | None = None,
         extra: Iterable[Simulation] = (),
         on_request: Callable[[Request], object] | None = None,
+        strict_domains: bool = False,
     ) -> None:
         self._port = port
         self._simulations = {one.name: one for one in [*installed(), *extra]}
         self._clients: list[Client[Any]] = []
         self._webhooks: list[Webhook] = []
-        self._thread: _Thread | None = None
+        self._thread: Server | None = None
         self.state = State(clock or clocks.current.get(), on_request)
+        self.strict_domains = strict_domains
 
     # --- running ---
 
@@ -92,7 +85,7 @@ class Simulator:
         if self._thread is not None:
             raise ConfigurationError("the simulator is already running")
         served = self._simulations.values()
-        thread = _Thread(self._port, lambda closing: application(self.state, served, closing))
+        thread = Server(self._port, lambda closing: application(self.state, served, closing))
         thread.start()
         self._thread = thread
 
@@ -220,13 +213,20 @@ class Simulator:
             raise
         return job
 
-    def webhook(self, service: str, url: str, *, secret: str, version: int = 1) -> None:
+    def webhook(
+        self, service: str, url: str, *, secret: str, version: Literal[1, 2] | None = None
+    ) -> Webhook:
         """POST a signed event to `url` when a job of a service ends: iTwin's `jobCompleted`.
 
-        Raises `ConfigurationError` for a service without webhooks, and for a remote address.
+        `version` is the event's: by default 1 for `itwin`, and 2 for `itwin-v2`. Returns the
+        webhook, which ends with its `stop()` or the simulator's. A delivery that fails is repeated
+        twice; if all fail, a warning to the logger `opwatch` says why. Raises `ConfigurationError`
+        for a service without webhooks, and for an address that isn't this machine's.
         """
+        checked(version, "version", version in (None, 1, 2), "1, 2 or None")
         simulation = self.simulation(service)
         self._webhooks.append(Webhook(self.state, simulation, url, secret, version))
+        return self._webhooks[-1]
 
     def job(self, service: str, job_id: str) -> Job:
         """Return the job with that ID; raise `ConfigurationError` if it wasn't added."""
@@ -267,6 +267,15 @@ class Simulator:
     def skew(self, seconds: float) -> None:
         self.state.skew = seconds
 
+    @property
+    def strict_domains(self) -> bool:
+        """Whether a login that names its project must name the project's domain, too."""
+        return self.state.strict_domains
+
+    @strict_domains.setter
+    def strict_domains(self, strict: bool) -> None:
+        self.state.strict_domains = strict
+
     def set_token_life(self, seconds: float, *, service: str | None = None) -> None:
         """How long tokens last that are issued from now on, in seconds."""
         names = self.services if service is None else [self.simulation(service).name]
@@ -288,12 +297,18 @@ class Simulator:
     ) -> None:
         """Answer the next `times` requests to a service, or all for `seconds`, with `frame`.
 
-        Without both (`times=None`), it lasts until `calm`. `operation` is `"progress"`, `"job"` or
-        `"token"`; None is everything except tokens.
+        Without both (`times=None`), it lasts until `calm`. `operation` is `"progress"`, `"job"`
+        (the second request of a poll), `"token"` or `"notifications"`; None is everything except
+        tokens. Raises `ConfigurationError` for an operation that the service doesn't have.
         """
         until = None if seconds is None else self.state.clock.now() + seconds
         left = None if seconds is not None else times
-        self.simulation(service)
+        routes = self.simulation(service).routes(self.state)
+        served = {getattr(getattr(route, "endpoint", None), "operation", None) for route in routes}
+        if operation not in {None, *served}:
+            names = ", ".join(sorted(repr(one) for one in served if one not in (None, "other")))
+            problem = f"must be None or one of {names} for {service}, not {operation!r:.40}"
+            raise ConfigurationError(problem, argument="operation")
         self.state.disturb(Disturbance(service, operation, frame, left, until))
 
     def rate_limit(
@@ -332,118 +347,3 @@ class Simulator:
 
     def __repr__(self) -> str:
         return f"<Simulator at {self.url}>" if self._thread else "<Simulator, not running>"
-
-
-# --- the thread that serves -----------------------------------------------------------------------
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which reports when it is up, and stops immediately when requested.
-
-    uvicorn checks every 0.1 s whether to stop, which is too long for a fixture of every test.
-    """
-
-    def __init__(self, config: uvicorn.Config, up: threading.Event, closing: asyncio.Event) -> None:
-        super().__init__(config)
-        self._up = up
-        self._closing = closing
-
-    async def main_loop(self) -> None:
-        self._up.set()
-        await self._closing.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Accept no more, and only then close: asyncio leaks a connection accepted in between.
-        for listener in sockets or []:
-            asyncio.get_running_loop().remove_reader(listener)
-        # Answers in progress, and connections that were accepted a moment ago.
-        if others := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(others, timeout=_LAST_ANSWERS)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        for server in self.servers:
-            server.close()
-        while self.server_state.connections:
-            await asyncio.sleep(0)
-
-
-class _Quiet(logging.Filter):
-    """Drops what one thread logs."""
-
-    def __init__(self, thread: threading.Thread) -> None:
-        super().__init__()
-        self._thread = thread
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.thread != self._thread.ident
-
-
-class _Thread:
-    """A server in a thread, from a bound socket to the last closed connection."""
-
-    def __init__(self, port: int, application: Callable[[asyncio.Event], ASGIApp]) -> None:
-        self._application = application
-        # Named as TCP, or asyncio would leave Nagle's algorithm on: 40 ms on every second answer.
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        try:
-            if os.name == "posix":  # elsewhere it would share the port with its owner
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((HOST, port))
-        except OSError:
-            self._socket.close()
-            raise
-        self.port: int = self._socket.getsockname()[1]
-        self._up = threading.Event()
-        self._failure: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing = asyncio.Event()
-        self._thread = threading.Thread(
-            target=self._run, name=f"opwatch simulator {self.port}", daemon=True
-        )
-        self._quiet = _Quiet(self._thread)
-
-    def start(self) -> None:
-        self._thread.start()
-        self._up.wait()
-        if self._failure is not None:
-            raise self._failure
-
-    def stop(self) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._closing.set)
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
-        logger = logging.getLogger("uvicorn.error")
-        logger.addFilter(self._quiet)
-        try:
-            # The loop whose listening socket can be left alone, on every platform.
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                runner.run(self._serve())
-        except BaseException as failure:  # noqa: BLE001 (raised by the thread that waits)
-            self._failure = failure
-        finally:
-            self._loop = None
-            logger.removeFilter(self._quiet)
-            self._socket.close()
-            self._up.set()
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        config = uvicorn.Config(
-            self._application(self._closing),
-            http="h11",
-            ws="wsproto",
-            ws_ping_interval=30.0,  # as Catenis pings
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            date_header=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE,
-        )
-        await _Server(config, self._up, self._closing).serve(sockets=[self._socket])

@@ -31,6 +31,8 @@ class KeyPair:
     """An access key, and how often its signature failed."""
 
     secret_key: str
+    project_id: str
+    """The only project that it opens."""
     security_token: str | None = None
     failures: int = 0
     """In a row."""
@@ -40,7 +42,10 @@ class KeyPair:
 def project_of_signature(
     exchange: Exchange, state: State, keys: Mapping[str, KeyPair]
 ) -> str | None:
-    """Return the project that a signed request is for; refuse an invalid signature."""
+    """Return the project that a signed request is for, or None if its key doesn't open that.
+
+    Refuses an invalid signature.
+    """
     authorization = exchange.header("authorization")
     if authorization is None:
         raise Refused(Frame(error="APIG.0301"))
@@ -61,7 +66,7 @@ def project_of_signature(
             pair.failures, pair.locked_until = 0, now + LOCK_TIME
     if wrong is not None:
         raise _unsigned(wrong)
-    return exchange.header("x-project-id")
+    return pair.project_id if exchange.header("x-project-id") == pair.project_id else None
 
 
 def _unsigned(why: str) -> Refused:

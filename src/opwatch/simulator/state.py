@@ -200,6 +200,7 @@ class State:
         self.lock = threading.RLock()
         self.clock = clock
         self.skew = 0.0
+        self.strict_domains = False
         self.token_life: dict[str, float] = {}
         self.problems: list[str] = []
         self.requests: deque[Request] = deque(maxlen=MOST_REQUESTS)

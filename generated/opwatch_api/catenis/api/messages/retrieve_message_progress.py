@@ -59,6 +59,11 @@ def parse_response(
 
             return response_401
 
+        if response.status_code == 429:
+            response_429 = ErrorResponse.from_dict(json_object(response))
+
+            return response_429
+
         if response.status_code == 500:
             response_500 = ErrorResponse.from_dict(json_object(response))
 
