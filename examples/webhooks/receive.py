@@ -5,6 +5,7 @@
 POST /jobs/ID starts waiting for a job. iTwin posts its events to /webhooks/itwin.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from opwatch import AsyncITwin, Schedule
 from opwatch.errors import InvalidWebhook, OpwatchError
 from opwatch.webhooks import itwin
 
+logger = logging.getLogger(__name__)
 SECRET = os.environ["ITWIN_WEBHOOK_SECRET"]
 POLLING = Schedule((120,))
 """A safety net: if an event gets lost, the end is still detected within two minutes."""
@@ -38,7 +40,8 @@ async def receive(request: Request) -> None:
     try:
         event = itwin.verify(await request.body(), request.headers, SECRET)
     except InvalidWebhook as error:
-        raise HTTPException(401, str(error)) from error
+        logger.warning("refused a webhook: %s", error)
+        raise HTTPException(401) from error
     if event.job_id:
         app.state.client.nudge(event.job_id)
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webhook_faults import BODY, EVENT, JOB, NOW, REFUSED, SECRET, signed
 
+from opwatch import ITwin
 from opwatch.errors import ConfigurationError, InvalidWebhook, OpwatchError
 from opwatch.testing import FakeClock
 from opwatch.webhooks import itwin
@@ -100,6 +101,16 @@ def test_content_of_another_form(content: Any) -> None:
     assert verified({**EVENT, "content": content}).job_id is None
 
 
+@pytest.mark.parametrize("job_id", ["../x", "a/b", "..", "a?b", "a\n", "", " "])
+def test_an_id_that_is_none(job_id: str) -> None:
+    """What `client.nudge` would refuse is no job's ID, in an event that is valid otherwise."""
+    for name in ("jobId", "id"):
+        event = verified({**EVENT, "content": {name: job_id}})
+        if event.job_id is not None:
+            ITwin("a made-up token").nudge(event.job_id)
+    assert verified({**EVENT, "content": {"jobId": "../x"}}).job_id is None
+
+
 def test_names_of_headers_in_any_case() -> None:
     """Web frameworks write them as they like, and digits of a signature come in either case."""
     body = json.dumps(EVENT).encode()
@@ -141,6 +152,22 @@ def test_a_stale_event() -> None:
         with pytest.raises(InvalidWebhook, match="stale"):
             verified(EVENT, max_age=short)
     assert verified(EVENT, max_age=timedelta(seconds=31)).job_id == JOB
+
+
+def test_an_event_from_the_future() -> None:
+    """Clocks differ, and a time without a zone may be hours off; a day or more is a mistake."""
+    ahead = {**EVENT, "enqueuedDateTime": "2027-01-16T09:00:00Z"}
+    with pytest.raises(
+        InvalidWebhook, match=r"queued 90000 s in the future; check this machine's clock"
+    ):
+        verified(ahead)
+    assert verified(ahead, max_age=None).job_id == JOB
+    assert verified(ahead, max_age=90_000).job_id == JOB
+    soon = {**EVENT, "enqueuedDateTime": "2027-01-15T08:05:00Z"}
+    assert verified(soon, max_age=0).job_id == JOB
+    later = {**EVENT, "enqueuedDateTime": "2027-01-15T08:05:01Z"}
+    with pytest.raises(InvalidWebhook, match="future"):
+        verified(later, max_age=timedelta(seconds=1))
 
 
 @pytest.mark.parametrize(

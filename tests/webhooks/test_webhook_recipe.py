@@ -1,11 +1,15 @@
 """The recipe for webhooks, and the simulator's own: an end is noticed when it is posted."""
 
+import hashlib
+import hmac
 import importlib.util
+import json
 import queue
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from agenda import Agenda
 
 from opwatch.errors import ConfigurationError, InvalidWebhook
 from opwatch.simulator import Frame, Polls, Simulator
+from opwatch.testing import FakeClock
 from opwatch.webhooks import itwin
 
 RECIPE = Path(__file__).resolve().parents[2] / "examples" / "webhooks" / "receive.py"
@@ -213,6 +218,37 @@ def test_three_hours(
         polls = [one.time - began for one in sim.requests if one.operation == "progress"]
     assert len(polls) <= 92
     assert polls[-1] - ENDS < 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_is_refused_is_logged(
+    backend: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sender learns nothing but 401. An event whose job ID is none is no error of the app's."""
+    event = {"eventType": "x", "content": {"jobId": "../x"}}
+    with FakeClock() as clock, Simulator() as sim:
+        now = datetime.fromtimestamp(clock.epoch(), UTC).isoformat()
+        body = json.dumps(event | {"enqueuedDateTime": now}).encode()
+        module = recipe(monkeypatch, sim)
+
+        async def main() -> list[httpx.Response]:
+            app = module.app
+            transport = httpx.ASGITransport(app)
+            async with (
+                app.router.lifespan_context(app),
+                httpx.AsyncClient(transport=transport, base_url="http://app") as http,
+            ):
+                digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+                return [
+                    await http.post("/webhooks/itwin", content=body, headers=headers)
+                    for headers in ({}, {"Signature": f"sha256={digest}"})
+                ]
+
+        unsigned, signed = anyio.run(main, backend=backend)
+    assert (unsigned.status_code, unsigned.json()) == (401, {"detail": "Unauthorized"})
+    assert signed.status_code == 200
+    (logged,) = [one.getMessage() for one in caplog.records if one.name == "receive"]
+    assert logged.startswith("refused a webhook: itwin: the request has no `Signature` header")
 
 
 def test_three_hours_by_the_schedule_alone() -> None:

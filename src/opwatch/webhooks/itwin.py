@@ -10,6 +10,7 @@ import hmac
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from opwatch import clock as clocks
 from opwatch.auth import require_text
 from opwatch.core.polling import Duration, seconds
 from opwatch.errors import ConfigurationError, InvalidWebhook
+from opwatch.net.address import check_id
 from opwatch.net.message import Secret, hidden
 from opwatch.reading import any_json, object_in, parse_time, text
 from opwatch.text import printable
@@ -27,6 +29,8 @@ __all__ = ["Event", "verify"]
 
 MAX_AGE = 86_400.0
 """Seconds. Deliveries are repeated, so it can't be a matter of minutes."""
+MAX_AHEAD = 300.0
+"""Seconds by which an event may be in the future, at least: clocks differ."""
 _SIGNATURE = re.compile(r"\s*sha256=([0-9a-f]{64})\s*", re.IGNORECASE | re.ASCII)
 _US_TIME = re.compile(
     r"(\d{1,2})/(\d{1,2})/(\d{4}) (0?\d|1[0-2]):(\d\d):(\d\d)(?:\.\d+)? ([AP])M", re.ASCII
@@ -41,7 +45,7 @@ class Event:
     type: str
     """`realityModeling.jobCompleted.v1` or `.v2`, or any other event of the platform."""
     job_id: str | None
-    """`content.jobId` or `content.id`; None if it has neither. Pass it to `client.nudge`."""
+    """`content.jobId` or `content.id`; None if that isn't an ID. Pass it to `client.nudge`."""
     itwin_id: str | None
     message_id: str | None
     """The same if a delivery is repeated."""
@@ -58,10 +62,11 @@ def verify(
     """Return the event of a webhook's request if iTwin signed it with the webhook's secret.
 
     `body` is the request's body, byte for byte, and `headers` has its `Signature`, in any case.
-    `max_age` is how long ago the event may have been queued, in seconds or as a `timedelta`; None
-    takes any. Compares in constant time. Raises `InvalidWebhook` for a request that isn't signed,
-    isn't signed with this secret, is too old, doesn't say how old it is or holds no event, and
-    `ConfigurationError` for an argument that isn't valid.
+    `max_age` is how long ago the event may have been queued, in seconds or as a `timedelta`, and
+    also how far in the future, but at least five minutes; None takes any. Compares in constant
+    time. Raises `InvalidWebhook` for a request that isn't signed, isn't signed with this secret, is
+    too old or in the future, doesn't say how old it is or holds no event, and `ConfigurationError`
+    for an argument that isn't valid.
     """
     secret = key = Secret(secret)  # type: ignore[assignment]
     require_text(secret=key)
@@ -113,16 +118,27 @@ def _event(body: bytes, max_age: float | None) -> Event:
             problem = f"the event is stale: it was queued {age:.0f} s ago"
             advice = "it may be a replay; pass a longer `max_age` to accept it"
             raise InvalidWebhook(problem, service="itwin", advice=advice)
+        if -age > max(max_age, MAX_AHEAD):
+            problem = f"the event was queued {-age:.0f} s in the future"
+            advice = "check this machine's clock"
+            raise InvalidWebhook(problem, service="itwin", advice=advice)
     content = object_in(fields.get("content"))
     return Event(
         type=printable(kind, 200),
-        job_id=text(content.get("jobId")) or text(content.get("id")),
+        job_id=_job_id(content),
         itwin_id=text(fields.get("iTwinId")),
         message_id=text(fields.get("messageId")),
         webhook_id=text(fields.get("webhookId")),
         enqueued=enqueued,
         content=content,
     )
+
+
+def _job_id(content: Mapping[str, Any]) -> str | None:
+    found = text(content.get("jobId")) or text(content.get("id"))
+    with suppress(ConfigurationError):
+        return check_id(found, "job ID")
+    return None
 
 
 def _time(value: Any) -> datetime | None:
