@@ -25,7 +25,11 @@ BROKEN = {
     ),
     "bad frame": (
         "it sends a frame that isn't valid",
-        r"closed the WebSocket \(1002\)|doesn't speak WebSocket",
+        r"sent a frame that isn't valid \(1002\)",
+    ),
+    "bad text": (
+        "it sends text that isn't UTF-8",
+        r"sent a frame that isn't valid \(1007\)",
     ),
     "endless": ("it sends a message without end", "sent a message that is too long"),
     "endless nothing": (

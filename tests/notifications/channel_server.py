@@ -179,6 +179,8 @@ class ChannelServer:
             channel.send(events.BytesMessage(OPEN.encode()), events.CloseConnection(1000))
         elif script == "bad frame":
             channel.sock.sendall(b"\xff\xff\xff\xff")
+        elif script == "bad text":
+            channel.sock.sendall(b"\x81\x02\xff\xfe")
         elif script == "pings":
             self._ping(channel)
         elif script == "endless":

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import anyio
@@ -506,10 +506,12 @@ def test_notifications_is_a_switch(value: Any) -> None:
         Catenis(DEVICE_ID, SECRET, notifications=value)
 
 
+@pytest.mark.parametrize("found", [None, ModuleType("wsproto")], ids=["none", "another"])
 @pytest.mark.parametrize("client", [Catenis, AsyncCatenis])
-def test_the_extra_is_named_if_it_is_missing(client: Any, monkeypatch: Any) -> None:
-    """Without wsproto, switching notifications on says what to install; nothing else needs it."""
-    monkeypatch.setitem(sys.modules, "wsproto", None)
+def test_the_extra_is_named_if_it_is_missing(client: Any, found: Any, monkeypatch: Any) -> None:
+    """Without wsproto, or with another package of that name, switching notifications on says what
+    to install; nothing else needs it."""
+    monkeypatch.setitem(sys.modules, "wsproto", found)
     monkeypatch.delitem(sys.modules, "opwatch.net.websocket", raising=False)
     with pytest.raises(ConfigurationError, match=r"pip install 'opwatch\[notifications\]'"):
         client(DEVICE_ID, SECRET, notifications=True)

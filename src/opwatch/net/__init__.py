@@ -39,7 +39,7 @@ OpenWebSocket: TypeAlias = "Callable[[Request, str, float, Callable[[], bool]], 
 def _websocket(settings: Any) -> OpenWebSocket:
     try:
         from opwatch.net.websocket import WebSocket
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         problem = "needs another package: pip install 'opwatch[notifications]'"
         raise ConfigurationError(f"{problem} ({error})", argument="notifications") from None
     return partial(WebSocket, settings)

@@ -124,6 +124,8 @@ class WebSocket:
                     refused.head = Answer(event.status_code, tuple(event.headers))
                     raise refused
                 elif isinstance(event, events.CloseConnection):
+                    if self._frames.state is ConnectionState.OPEN:  # wsproto's own: nobody closed
+                        raise self._broken(f"sent a frame that isn't valid ({int(event.code)})")
                     # Its reason may contain the credentials.
                     raise self._broken(f"closed the WebSocket ({int(event.code)})")
             if not (data := self._read(time.monotonic() + SILENCE if end is None else end)):
