@@ -123,7 +123,7 @@ class ConfigurationError(OpwatchError, ValueError):
 
 
 class InvalidWebhook(OpwatchError):
-    """A webhook request has no valid signature, or is too old or from the future. Respond with 401."""
+    """A webhook request isn't validly signed, or its time is off. Respond with 401."""
 
 
 class JobFailed(OpwatchError):

@@ -74,10 +74,11 @@ class Progress(Generic[W]):
     """What the service sent, as a generated model."""
     details: Any = attrs.field(default=None, repr=False)
     """A second response as a generated model, or None: the gateway, for `Apig` with
-    `until="usable"`, or the result if a spec has an outcome after success."""
+    `until="usable"` (an `opwatch_api.apig.models.Gateway`), or the result if a spec has an outcome
+    after success."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but `wire` as JSON: the phase as text, times in ISO 8601.
+        """Return everything but `wire` and `details` as JSON: the phase as text, times in ISO 8601.
 
         `wire.to_dict()` is the answer itself, by the service's names.
         """

@@ -20,7 +20,7 @@ class IamPassword(TokenEndpoint):
     `auth_url` ends in `/v3`: `https://iam.eu-de.otc.t-systems.com/v3`. Pass either the project's
     name or its ID, and the user's domain by its name (`domain_name`) or its ID (`user_domain_id`).
     A project that is named is looked up in the user's domain, unless `project_domain_name` or
-    `project_domain_id` is passed.
+    `project_domain_id` is passed; a project's ID needs no domain.
 
     The token lasts 24 hours; it is renewed before it expires, and if it dies earlier, as it does
     when the password or the rights change. Raises `ConfigurationError` for a missing, empty or

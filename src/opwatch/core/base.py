@@ -109,9 +109,10 @@ class Core(Generic[W]):
 
         Call it, from any thread or task, when something else reports that the job may have ended: a
         webhook, a message, a user. There is at most one such poll per delay of the schedule, and
-        none while a `Retry-After` lasts. The service's answer decides: a nudge that is early or
-        forged costs one poll, and one that is lost costs nothing. Does nothing if nobody is waiting
-        for the job. Raises `ConfigurationError` for an invalid ID.
+        none while a `Retry-After` lasts, or before the first poll of `resume`. The service's answer
+        decides: a nudge that is early or forged costs one poll, and leaves the rest of that delay
+        to the schedule; one that is lost costs nothing. Does nothing if nobody is waiting for the
+        job. Raises `ConfigurationError` for an invalid ID.
         """
         self._io.nudges.nudge(self._session.check_id(job_id))
 

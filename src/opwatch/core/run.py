@@ -61,7 +61,7 @@ class Step(Generic[W]):
     """Why this step got no answer, if the wait continues; otherwise None."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the step as JSON; `wire` of its progress is left out."""
+        """Return the step as JSON; `wire` and `details` of its progress are left out."""
         return {
             "progress": None if self.progress is None else self.progress.to_dict(),
             "token": self.token,
