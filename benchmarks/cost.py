@@ -135,7 +135,7 @@ The maximum detection delay is the longest time between the end of a job and the
 it, if no request fails: the longest delay of the schedule with its maximum jitter. If the service
 reports ends itself, with [notifications](waiting.md#catenis-notifications) or a
 [webhook](recipes/webhooks.md), opwatch polls at once, and the schedule's delay only matters if an
-event is lost.
+event is lost or comes too early.
 
 ## Many jobs at the same time
 

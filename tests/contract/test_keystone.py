@@ -15,7 +15,7 @@ import httpx
 import pytest
 from keystone_server import PASSWORD
 
-from opwatch import Apig, IamPassword, Phase, httpx_auth
+from opwatch import Apig, IamPassword, Phase, Schedule, httpx_auth
 from opwatch.errors import AuthenticationError
 
 pytestmark = pytest.mark.contract
@@ -30,10 +30,17 @@ class Gateways(BaseHTTPRequestHandler):
     """Answers each request for a gateway; notes the path and the token."""
 
     seen: ClassVar[list[tuple[str, str | None]]] = []
+    statuses: ClassVar[list[str]] = []
+    """What the gateway `new` says next; it was created already."""
 
     def do_GET(self) -> None:
         self.seen.append((self.path, self.headers["X-Auth-Token"]))
-        body = json.dumps({"status": "creating", "progress": 30}).encode()
+        answer: dict[str, Any] = {"status": "creating", "progress": 30}
+        if self.path.endswith("/new/progress"):
+            answer = {"status": "success", "progress": 100}
+        elif self.path.endswith("/new"):
+            answer = {"id": "new", "status": self.statuses.pop(0), "ingress_ip": "192.168.0.10"}
+        body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -139,6 +146,17 @@ def test_a_project_by_its_name(
     assert valid.json()["token"]["project"]["id"] == projects[domain]
 
 
+def test_a_gateway_is_usable_once_it_runs(
+    keystone: str, gateways: str, projects: dict[str, str]
+) -> None:
+    """`CreateSuccess` isn't the end of a wait until it is usable; `Running` is."""
+    Gateways.statuses[:] = ["CreateSuccess", "Running"]
+    auth = IamPassword(keystone, "admin", PASSWORD, project_name="eu-de_x", domain_name="Default")
+    with Apig(gateways, auth, until="usable", schedule=Schedule((0.01,))) as client:
+        phases = [(one.phase, one.step) for one in client.watch("new", timeout=60)]
+    assert phases == [(Phase.RUNNING, "CreateSuccess"), (Phase.SUCCEEDED, None)]
+
+
 def test_a_project_by_its_id(keystone: str, gateways: str, projects: dict[str, str]) -> None:
     """An ID needs no domain, and an openrc file that names one does no harm."""
     auth = IamPassword(
@@ -170,6 +188,7 @@ def test_a_wrong_domain_is_refused(
     with Apig(gateways, auth) as client, pytest.raises(AuthenticationError) as caught:
         client.progress("g")
     assert (caught.value.status, len(Gateways.seen)) == (401, before)
+    assert caught.value.advice.startswith("check the user and password, the user's domain")
 
 
 def test_a_token_that_keystone_revoked_is_replaced(keystone: str, projects: dict[str, str]) -> None:

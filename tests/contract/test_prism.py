@@ -58,6 +58,7 @@ ANSWERS = {
     ("catenis", "400", "notAvailable"): "Unavailable",
     ("catenis", "400", "invalidParameters"): "ServiceError",
     ("catenis", "401", "notLoggedIn"): "AuthenticationError",
+    ("catenis", "429", "tooManyRequests"): "RateLimited",
     ("catenis", "500", "internalError"): "Unavailable",
     ("catenis", "503", "notAvailable"): "Unavailable",
     ("itwin", "200", "active"): "running",
