@@ -25,7 +25,7 @@ from opwatch.errors import ConfigurationError, PermissionDenied
 from opwatch.net.address import address, check_id
 from opwatch.net.message import Answer, Secret
 from opwatch.progress import Progress
-from opwatch.reading import any_json, object_in
+from opwatch.reading import any_json, is_another, object_in
 
 if TYPE_CHECKING:
     from opwatch.core.loop import Turn
