@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, Self, TypeVar
 from opwatch import net
 from opwatch.clock import AsyncCancel, Cancel
 from opwatch.core.base import Core, WatchBase
-from opwatch.core.loop import AsyncIo, BlockingIo, blocking
+from opwatch.core.loop import AsyncIo, BlockingIo
 from opwatch.core.many import AsyncWatchMany, WatchMany
 from opwatch.core.options import Options, Settings
 from opwatch.core.polling import Duration, Schedule
 from opwatch.core.run import Step
 from opwatch.events import Event
+from opwatch.net.message import blocking
 from opwatch.progress import Progress
 
 __all__ = ["AsyncClient", "AsyncWatch", "Client", "Core", "Options", "Plugin", "Watch"]
@@ -43,7 +44,7 @@ class Watch(WatchBase[W], Iterator[Progress[W]]):
     """
 
     def __next__(self) -> Progress[W]:
-        progress = blocking(self._upcoming())
+        progress = blocking(self._upcoming)
         if progress is None:
             raise StopIteration
         return progress
@@ -63,7 +64,7 @@ class Client(Core[W]):
         `RateLimited` without sending anything while an earlier answer's `Retry-After` lasts, and
         another `OpwatchError` if there is no valid answer for another reason.
         """
-        return blocking(self._progress(job_id))
+        return blocking(self._progress, job_id)
 
     def wait(
         self,
@@ -89,7 +90,7 @@ class Client(Core[W]):
         job.
         """
         run = self._run(job_id, timeout, stall_timeout, schedule, on_event=on_event)
-        return blocking(self._finish(run, on_progress, cancel))
+        return blocking(self._finish, run, on_progress, cancel)
 
     def watch(
         self,
@@ -132,7 +133,7 @@ class Client(Core[W]):
         schedule: Schedule | None = None,
     ) -> Step[W]:
         """Start a wait without sleeping: poll once, and return when the next poll is due."""
-        return blocking(self._step(self._run(job_id, timeout, stall_timeout, schedule)))
+        return blocking(self._step, self._run(job_id, timeout, stall_timeout, schedule))
 
     def step(self, token: str) -> Step[W]:
         """Advance a wait by one step, for a task queue, a scheduler or a cron job.
@@ -142,7 +143,7 @@ class Client(Core[W]):
         answer. Raises `ConfigurationError` for a token that is damaged, newer, or for another
         service, and what `wait` raises if the wait ends before the job.
         """
-        return blocking(self._step(self._resumed(token)))
+        return blocking(self._step, self._resumed(token))
 
     def resume(
         self,
@@ -156,7 +157,7 @@ class Client(Core[W]):
 
         Returns and raises what `wait` does.
         """
-        return blocking(self._finish(self._resumed(token, on_event), on_progress, cancel))
+        return blocking(self._finish, self._resumed(token, on_event), on_progress, cancel)
 
     def close(self) -> None:
         """Close the connections. A client that is used again opens new ones."""

@@ -29,9 +29,9 @@ from hypothesis import strategies as st
 from opwatch import AkSk, Apig, AsyncApig, AsyncCatenis, Catenis
 from opwatch.errors import PermissionDenied
 from opwatch.net.address import address, endpoint
-from opwatch.net.blocking import run
 from opwatch.net.exchange import exchange
 from opwatch.net.message import Request as Outgoing
+from opwatch.net.message import blocking
 from opwatch.testing import FakeClock, Script, reply
 
 SECRET_KEY = "made/up+secret=key"
@@ -193,7 +193,7 @@ class Wire:
 def as_sent(outgoing: Outgoing) -> Request:
     """Return the request as the exchange writes it."""
     wire = Wire()
-    run(exchange, outgoing, wire)
+    blocking(exchange, outgoing, wire)
     return Request(wire.sent, b"")
 
 

@@ -13,9 +13,9 @@ from fault_server import Peer
 from opwatch.errors import OpwatchError
 from opwatch.net.address import address
 from opwatch.net.asynchronous import AsyncTransport
-from opwatch.net.blocking import Transport, run
+from opwatch.net.blocking import Transport
 from opwatch.net.exchange import exchange
-from opwatch.net.message import Answer, Request, Secret
+from opwatch.net.message import Answer, Request, Secret, blocking
 
 MODES = ["blocking", "asyncio", "trio"]
 TOKEN = "planted-bearer-token"
@@ -115,5 +115,5 @@ def feed(
     pauses.
     """
     wire = Scripted(pieces)
-    answer, is_reusable = run(exchange, request or get(), wire)
+    answer, is_reusable = blocking(exchange, request or get(), wire)
     return answer, is_reusable, wire.sent, wire.pauses

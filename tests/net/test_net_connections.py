@@ -33,9 +33,9 @@ from net_support import MODES, TOKEN, Limits, answering, ask, get, http
 from opwatch.errors import TransportError
 from opwatch.net import pool
 from opwatch.net.asynchronous import AsyncTransport
-from opwatch.net.blocking import Transport, run
+from opwatch.net.blocking import Transport
 from opwatch.net.connection import CONNECT_TIMEOUT, Io, connect
-from opwatch.net.message import Answer, Request, Secret
+from opwatch.net.message import Answer, Request, Secret, blocking
 
 every_mode = pytest.mark.parametrize("mode", MODES)
 ways_to_end = pytest.mark.parametrize("end", [Peer.close, Peer.reset], ids=["close", "reset"])
@@ -338,7 +338,7 @@ def test_connecting_never_takes_more_than_its_limit() -> None:
             return False
 
     with full() as full_port, pytest.raises(TransportError, match="timed out"):
-        run(connect, Dead(), get("https://192.0.2.1").address, None, None, began + 3600)
+        blocking(connect, Dead(), get("https://192.0.2.1").address, None, None, began + 3600)
     assert [limit <= time.monotonic() + CONNECT_TIMEOUT for limit in limits] == [True]
 
 

@@ -18,9 +18,8 @@ from fault_scenarios import HEAD_OF_200, HEAD_OF_CHUNKED, MIB, SCENARIOS, Play, 
 from fault_server import FaultServer, Peer
 from fault_services import ITWIN, Sample
 
-from opwatch.net.blocking import run
 from opwatch.net.exchange import exchange
-from opwatch.net.message import Address, Request
+from opwatch.net.message import Address, Request, blocking
 
 MOST = 64 * MIB
 GRACE = 20.0
@@ -115,7 +114,7 @@ def test_a_body_that_comes_a_byte_at_a_time_is_not_kept_in_pieces(is_chunked: bo
         async def pause(self) -> None: ...
 
     tracemalloc.start()
-    answer, _ = run(exchange, Request("GET", Address("http://x", "x"), "/"), Dripping())
+    answer, _ = blocking(exchange, Request("GET", Address("http://x", "x"), "/"), Dripping())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert answer.body == b"x" * size

@@ -2,7 +2,7 @@
 
 The loop and everything that sends are coroutines over an `Io`. The async client awaits them. The
 blocking client runs the same coroutines with an `Io` whose methods block and never suspend, so that
-one `send(None)` finishes a coroutine (`blocking`). Each request takes a slot, passes the hold of
+one `send(None)` finishes a coroutine (`net.message.blocking`). Each request takes a slot, passes the hold of
 its origin, and only then is sent; a `Turn` is one poll, which ends, in total, within the client's
 `request_timeout`.
 """
@@ -183,17 +183,6 @@ def is_cancellation(error: BaseException) -> bool:
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
     return False
-
-
-def blocking(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends. One that does was given something async."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
-    coroutine.close()
-    raise ConfigurationError("a blocking client was given something async")
 
 
 # --- blocking, and async --------------------------------------------------------------------------

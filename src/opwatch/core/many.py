@@ -21,7 +21,6 @@ from typing import Any, Generic, TypeVar
 
 from opwatch.core.loop import (
     Io,
-    blocking,
     is_cancellation,
     poll,
     running_loop,
@@ -33,6 +32,7 @@ from opwatch.core.nudges import Either, nobody
 from opwatch.core.polling import checked
 from opwatch.core.run import Run
 from opwatch.errors import OpwatchError, WaitCancelled
+from opwatch.net.message import blocking
 from opwatch.progress import Progress
 
 W = TypeVar("W")
@@ -182,7 +182,7 @@ class WatchMany(Many[W], Iterator[Progress[W]]):
     """An iterator over the answers of all jobs, as they arrive. See `Client.watch_many`."""
 
     def __next__(self) -> Progress[W]:
-        progress = blocking(self._upcoming())
+        progress = blocking(self._upcoming)
         if progress is None:
             raise StopIteration
         return progress

@@ -6,11 +6,13 @@ Nothing here opens a connection or knows a service. No repr shows a header, a bo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote
 
 import attrs
+
+from opwatch.errors import ConfigurationError
 
 T = TypeVar("T")
 _ESCAPE = re.compile("%[0-9A-F]{2}")
@@ -178,3 +180,14 @@ def hidden(function: Callable[..., T], /, *arguments: Any, **named: Any) -> T:
     except BaseException as error:  # noqa: BLE001 (raised again, without the frames below)
         error.__context__ = error.__cause__ = None
         raise error.with_traceback(None)  # noqa: B904 (the same error)
+
+
+def blocking(function: Callable[..., Coroutine[Any, Any, T]], /, *arguments: Any) -> T:
+    """Run a coroutine that never suspends. One that does was given something async."""
+    coroutine = function(*arguments)
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    coroutine.close()
+    raise ConfigurationError("a blocking client was given something async")

@@ -20,9 +20,8 @@ from wsproto.connection import ConnectionState
 
 from opwatch.errors import TransportError
 from opwatch.net import fork, proxy, tls
-from opwatch.net.blocking import run
 from opwatch.net.connection import Io, connect, failure
-from opwatch.net.message import Answer, Request, Secret, hidden
+from opwatch.net.message import Answer, Request, Secret, blocking, hidden
 
 LONGEST_MESSAGE = 64 * 1024  # characters
 SILENCE = 90.0  # seconds without anything, also a ping, after which a connection counts as lost
@@ -75,7 +74,7 @@ class WebSocket:
         self._events: deque[Any] = deque()
         self._text, self._length = "", 0
         io = self.open_io(is_over)
-        self._connection = run(connect, io, to, context, proxy.find(to), end)
+        self._connection = blocking(connect, io, to, context, proxy.find(to), end)
         fork.watch(self)
         try:
             self._send(events.Request(to.host, request.target, [], headers, [subprotocol]))
@@ -137,7 +136,7 @@ class WebSocket:
         receive = partial(self._connection.sock.recv, _READ)
         wait: Callable[..., Any] = partial(self._connection.when_ready, for_write=False)
         try:
-            data: bytes = run(wait, receive, end)
+            data: bytes = blocking(wait, receive, end)
         except OSError as error:
             raise self._lost(error) from None
         return data
@@ -151,7 +150,7 @@ class WebSocket:
     def _write(self, data: bytes | Secret) -> None:
         self._connection.end = time.monotonic() + _WRITE_TIMEOUT
         try:
-            run(self._connection.send, [data])
+            blocking(self._connection.send, [data])
         except OSError as error:
             raise self._lost(error) from None
 
