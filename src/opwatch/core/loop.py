@@ -2,9 +2,9 @@
 
 The loop and everything that sends are coroutines over an `Io`. The async client awaits them. The
 blocking client runs the same coroutines with an `Io` whose methods block and never suspend, so that
-one `send(None)` finishes a coroutine (`net.message.blocking`). Each request takes a slot, passes the hold of
-its origin, and only then is sent; a `Turn` is one poll, which ends, in total, within the client's
-`request_timeout`.
+one `send(None)` finishes a coroutine (`blocking`, in `net.message`). Each request takes a slot,
+passes the hold of its origin, and only then is sent; a `Turn` is one poll, which ends, in total,
+within the client's `request_timeout`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from opwatch import telemetry
-from opwatch.clock import AsyncCancel, Cancel, Clock
+from opwatch.clock import Clock
 from opwatch.core import polling
 from opwatch.core.holds import Holds
-from opwatch.core.nudges import Bell, Either, Nudges, Wait
+from opwatch.core.nudges import AsyncBell, Bell, Nudges, Wait, running_loop
 from opwatch.core.run import Run
 from opwatch.errors import ConfigurationError, OpwatchError, TransportError
 from opwatch.events import Event, Retrying
@@ -196,6 +196,10 @@ class _Slot:
     def __init__(self, home: queue.SimpleQueue[_Slot]) -> None:
         self._home = weakref.ref(home)
 
+    def release(self) -> None:
+        if (home := self._home()) is not None:
+            home.put(self)
+
     def __del__(self) -> None:
         if (home := self._home()) is not None:
             home.put(_Slot(home))
@@ -205,6 +209,9 @@ class _Io:
     """The state that both kinds share: a client's holds and limits."""
 
     is_async: ClassVar[bool]
+    _bell: ClassVar[Any]
+    _slot: Any
+    _pause: Any
     pause: Callable[[Answer, float], float | None] | None = None
     """Reads the service's own headers that ask for a pause (`Service.pause`)."""
 
@@ -231,6 +238,34 @@ class _Io:
         if self.channel is not None:
             self.channel.close()
 
+    async def send(self, request: Request, turn: Turn) -> Answer:
+        """Send a request once there is a slot for it, unless it must not be sent."""
+        if (slot := await self._slot(turn.left())) is None:
+            raise TransportError(
+                f"no request was sent within `request_timeout` ({self.request_timeout:g} s), "
+                f"because `max_in_flight` ({self.max_in_flight}) other requests were in flight"
+            )
+        try:
+            turn.admit(request)
+            with telemetry.request(request) as traced:
+                sent = self._transport.send(request, turn.end)
+                answer: Answer = await sent if self.is_async else sent
+                traced.status = answer.status
+        except TransportError as error:
+            turn.learn(request, error.__dict__.pop("head", None))
+            raise
+        finally:
+            slot.release()
+        turn.learn(request, answer)
+        return answer
+
+    async def sleep(self, wait: Wait, cancel: Any) -> None:
+        """Sleep until a poll is due, or until the wait is nudged or cancelled."""
+        bell = self._bell(cancel)
+        wait.wake = bell.ring
+        if (left := wait.due - self.clock.now()) > 0:  # looked at again: a nudge may have come
+            await self._pause(self.clock, left, bell)
+
     async def listen(self, deadline: float | None, cancel: Any) -> None:
         """Before a first poll, wait until the channel is open, or has failed to open.
 
@@ -244,7 +279,10 @@ class _Io:
 
     async def landed(self, flight: Flight, seconds: float, cancel: Any = None) -> bool:
         """Wait until something has landed, in this thread or another; return whether it has."""
-        raise AssertionError("a driver waits")
+        bell = self._bell(cancel)
+        flight.on_landing(bell.ring)
+        await self._pause(Clock(), seconds, bell)
+        return flight.has_landed
 
     async def landing(self, flight: Flight, turn: Turn) -> None:
         """Wait until another caller's request has landed."""
@@ -267,12 +305,6 @@ class _Io:
             raise ConfigurationError(problem, argument="cancel")
         return cancel
 
-    def _no_slot(self) -> TransportError:
-        return TransportError(
-            f"no request was sent within `request_timeout` ({self.request_timeout:g} s), because "
-            f"`max_in_flight` ({self.max_in_flight}) other requests were in flight"
-        )
-
     def _no_token(self) -> TransportError:
         return TransportError(
             f"no token arrived within `request_timeout` ({self.request_timeout:g} s)"
@@ -283,37 +315,21 @@ class BlockingIo(_Io):
     """Blocking input and output. Thread-safe, and safe to interrupt anywhere."""
 
     is_async = False
+    _bell = Bell
 
     def after_fork(self) -> None:
         self._slots: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         for _ in range(self.max_in_flight):
             self._slots.put(_Slot(self._slots))
 
-    async def send(self, request: Request, turn: Turn) -> Answer:
-        slots = self._slots
+    async def _slot(self, seconds: float) -> _Slot | None:
         try:
-            slot = slots.get(timeout=turn.left())
+            return self._slots.get(timeout=seconds)
         except queue.Empty:
-            raise self._no_slot() from None
-        try:
-            turn.admit(request)
-            with telemetry.request(request) as traced:
-                answer: Answer = self._transport.send(request, turn.end)
-                traced.status = answer.status
-        except TransportError as error:
-            turn.learn(request, error.__dict__.pop("head", None))
-            raise
-        finally:
-            slots.put(slot)
-        turn.learn(request, answer)
-        return answer
+            return None
 
-    async def sleep(self, wait: Wait, cancel: Cancel | None) -> None:
-        """Sleep until a poll is due, or until the wait is nudged or cancelled."""
-        bell = Bell(cancel)
-        wait.wake = bell.ring
-        if (left := wait.due - self.clock.now()) > 0:  # looked at again: a nudge may have come
-            self.clock.sleep(left, bell)
+    async def _pause(self, clock: Clock, seconds: float, bell: Bell) -> None:
+        clock.sleep(seconds, bell)
 
     async def result(self, value: Any, turn: Turn) -> Any:
         """Return what a callable of the user's returned, unless it is async."""
@@ -324,22 +340,17 @@ class BlockingIo(_Io):
         problem = "must not be async in a blocking client; use the async one"
         raise ConfigurationError(problem, argument="auth")
 
-    async def landed(self, flight: Flight, seconds: float, cancel: Cancel | None = None) -> bool:
-        bell = Bell(cancel)
-        flight.on_landing(bell.ring)
-        bell.wait(seconds)
-        return flight.has_landed
-
 
 class AsyncIo(_Io):
     """Async input and output, on asyncio and trio, in any number of event loops."""
 
     is_async = True
+    _bell = AsyncBell
 
     def after_fork(self) -> None:
         self._slots: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
-    async def send(self, request: Request, turn: Turn) -> Answer:
+    async def _slot(self, seconds: float) -> Any:
         import anyio
 
         loop = running_loop()
@@ -348,31 +359,14 @@ class AsyncIo(_Io):
         try:
             slots.acquire_nowait()
         except anyio.WouldBlock:
-            with anyio.move_on_after(turn.left()) as scope:
+            with anyio.move_on_after(seconds) as scope:
                 await slots.acquire()
             if scope.cancelled_caught:
-                raise self._no_slot() from None
-        try:
-            turn.admit(request)
-            with telemetry.request(request) as traced:
-                answer: Answer = await self._transport.send(request, turn.end)
-                traced.status = answer.status
-        except TransportError as error:
-            turn.learn(request, error.__dict__.pop("head", None))
-            raise
-        finally:
-            slots.release()
-        turn.learn(request, answer)
-        return answer
+                return None
+        return slots
 
-    async def sleep(self, wait: Wait, cancel: AsyncCancel | None) -> None:
-        """Sleep until a poll is due, or until the wait is nudged or cancelled."""
-        import anyio
-
-        rung, loop = anyio.Event(), running_loop()
-        wait.wake = lambda: soon(loop, rung.set)
-        if (left := wait.due - self.clock.now()) > 0:  # looked at again: a nudge may have come
-            await self.clock.asleep(left, rung if cancel is None else Either(rung, cancel))
+    async def _pause(self, clock: Clock, seconds: float, bell: AsyncBell) -> None:
+        await clock.asleep(seconds, bell)
 
     async def result(self, value: Any, turn: Turn) -> Any:
         """Return what a callable of the user's returned, awaited if need be."""
@@ -388,27 +382,3 @@ class AsyncIo(_Io):
         import anyio
 
         return anyio.move_on_after(self.request_timeout, shield=True)
-
-    async def landed(
-        self, flight: Flight, seconds: float, cancel: AsyncCancel | None = None
-    ) -> bool:
-        import anyio
-
-        rung, loop = anyio.Event(), running_loop()
-        flight.on_landing(lambda: soon(loop, rung.set))
-        with anyio.move_on_after(seconds):
-            await (rung if cancel is None else Either(rung, cancel)).wait()
-        return flight.has_landed
-
-
-def soon(loop: Any, call: Callable[[], object]) -> None:
-    """Call something in an event loop, from any thread; not if the loop is closed."""
-    with suppress(RuntimeError):
-        (getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon)(call)
-
-
-def running_loop() -> Any:
-    """Return the running event loop: asyncio's, or trio's token."""
-    from anyio.lowlevel import current_token  # a blocking client doesn't need it
-
-    return current_token().native_token

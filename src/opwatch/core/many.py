@@ -16,19 +16,16 @@ import logging
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from opwatch.core.loop import (
     Io,
     is_cancellation,
     poll,
-    running_loop,
-    soon,
     start,
     tell,
 )
-from opwatch.core.nudges import Either, nobody
+from opwatch.core.nudges import AsyncBell, nobody, running_loop
 from opwatch.core.polling import checked
 from opwatch.core.run import Run
 from opwatch.errors import OpwatchError, WaitCancelled
@@ -57,7 +54,6 @@ class Many(Generic[W]):
         self._in_flight: dict[Any, Any] = {}
         self._answers: deque[Progress[W]] = deque()
         self._broken: deque[BaseException] = deque()
-        self._came: Any = None
         self._is_nudged = False
         self.wake: Callable[[], object] = nobody
         io.nudges.add(self)
@@ -245,17 +241,14 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
                         await ended.wait()
 
     def _forget(self) -> None:
-        import anyio
-
-        self._came = anyio.Event()
-        self.wake = partial(soon, self._loop, self._came.set)
+        self._came = AsyncBell(self._cancel, self._loop)
+        self.wake = self._came.ring
 
     async def _pause(self, seconds: float | None) -> None:
-        until = self._came if self._cancel is None else Either(self._came, self._cancel)
         if seconds is None:
-            await until.wait()
+            await self._came.wait()
         else:
-            await self._io.clock.asleep(seconds, until)
+            await self._io.clock.asleep(seconds, self._came)
 
     async def _launch(self, run: Run[W]) -> bool:
         import anyio
@@ -292,4 +285,4 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
     def _land(self, run: Run[W], scope: Any) -> None:
         self._put_back(run)
         self._in_flight.pop(scope)[0].set()
-        self._came.set()
+        self._came.rung.set()

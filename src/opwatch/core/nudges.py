@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from opwatch.clock import LONGEST_SLEEP, Cancel
+from opwatch.clock import LONGEST_SLEEP, AsyncCancel, Cancel
 
 GLANCE = 0.5
 """Seconds between two looks at an event, if a thread can't wait for it alone."""
@@ -82,14 +82,24 @@ class Bell:
         return self.is_set()
 
 
-class Either:
-    """The first of two events, in an event loop."""
+class AsyncBell:
+    """As `Bell`, in an event loop."""
 
-    def __init__(self, *events: Any) -> None:
-        self._events = events
+    def __init__(self, cancel: AsyncCancel | None = None, loop: Any = None) -> None:
+        import anyio
+
+        self._loop = loop or running_loop()
+        self._cancel = cancel
+        self.rung = anyio.Event()
+
+    def ring(self) -> None:
+        """Set it, from any thread; not if the loop is closed."""
+        loop = self._loop
+        with suppress(RuntimeError):
+            (getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon)(self.rung.set)
 
     def is_set(self) -> bool:
-        return any(event.is_set() for event in self._events)
+        return self.rung.is_set() or (self._cancel is not None and self._cancel.is_set())
 
     async def wait(self) -> None:
         import anyio
@@ -98,6 +108,16 @@ class Either:
             await event.wait()
             group.cancel_scope.cancel()
 
+        if self._cancel is None:
+            await self.rung.wait()
+            return
         async with anyio.create_task_group() as group:
-            for event in self._events:
+            for event in (self.rung, self._cancel):
                 group.start_soon(wait_for, event)
+
+
+def running_loop() -> Any:
+    """Return the running event loop: asyncio's, or trio's token."""
+    from anyio.lowlevel import current_token  # a blocking client doesn't need it
+
+    return current_token().native_token
