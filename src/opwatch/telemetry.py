@@ -9,18 +9,19 @@ a header, a body or a query string.
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
-from types import ModuleType, TracebackType
-from typing import Any, Self
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 from opwatch._version import __version__
 from opwatch.events import Ended, Event, Polled, Retrying, Started
 from opwatch.net.address import endpoint
 from opwatch.net.message import Request
 
-_NOTHING = nullcontext()
+_NOTHING = nullcontext(SimpleNamespace())
 
 
 class _Instruments:
@@ -100,63 +101,39 @@ def inside(span: Any) -> AbstractContextManager[Any]:
     return within
 
 
-class _Untraced:
-    """A request that nobody traces."""
-
-    status: int | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nothing to end."""
-
-
-_UNTRACED = _Untraced()
-
-
-class _Traced(_Untraced):
-    """The span of one request; set `status` once there is an answer."""
-
-    def __init__(self, found: _Instruments, request: Request) -> None:
-        self._found = found
-        host, port = endpoint(request.address)
-        self._span = found.tracer.start_span(
-            request.method,
-            kind=found.trace.SpanKind.CLIENT,
-            attributes={
-                "http.request.method": request.method,
-                "server.address": host,
-                "server.port": port,
-                "url.full": request.address.origin + request.target.partition("?")[0],
-            },
-        )
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        wrong = None if kind is None else kind.__name__
-        with suppress(Exception):
-            if self.status is not None:
-                self._span.set_attribute("http.response.status_code", self.status)
-                wrong = str(self.status) if self.status >= 400 else None
-            if wrong is not None:
-                self._span.set_attribute("error.type", wrong)
-                self._span.set_status(self._found.trace.StatusCode.ERROR)
-            self._span.end()
-
-
-def request(request: Request) -> _Untraced:
-    """Return the context manager that a request is sent in."""
+def request(request: Request) -> AbstractContextManager[Any]:
+    """Return the context manager that a request is sent in; set its `status` to the answer's."""
     if (found := _loaded()) is not None:
         with suppress(Exception):
-            return _Traced(found, request)
-    return _UNTRACED
+            host, port = endpoint(request.address)
+            span = found.tracer.start_span(
+                request.method,
+                kind=found.trace.SpanKind.CLIENT,
+                attributes={
+                    "http.request.method": request.method,
+                    "server.address": host,
+                    "server.port": port,
+                    "url.full": request.address.origin + request.target.partition("?")[0],
+                },
+            )
+            return _traced(found, span)
+    return _NOTHING
+
+
+@contextmanager
+def _traced(found: _Instruments, span: Any) -> Iterator[SimpleNamespace]:
+    traced, wrong = SimpleNamespace(status=None), None
+    try:
+        yield traced
+    except BaseException as error:
+        wrong = type(error).__name__
+        raise
+    finally:
+        with suppress(Exception):
+            if traced.status is not None:
+                span.set_attribute("http.response.status_code", traced.status)
+                wrong = str(traced.status) if traced.status >= 400 else None
+            if wrong is not None:
+                span.set_attribute("error.type", wrong)
+                span.set_status(found.trace.StatusCode.ERROR)
+            span.end()
