@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from opwatch.errors import OpwatchError
+from opwatch.net import fork
+
+T = TypeVar("T")
 
 
 class Flight:
@@ -37,10 +40,19 @@ class Flight:
             self.land()
 
 
+class Single(dict[str, T]):
+    """At most one thing, under an empty name. A child process starts with none."""
+
+    after_fork = dict.clear
+
+    def __init__(self) -> None:
+        fork.watch(self)
+
+
 class Pilot:
     """Whoever needs the request. One's own flight lands when a pilot is dropped, at the latest."""
 
-    def __init__(self, flights: dict[str, Flight]) -> None:
+    def __init__(self, flights: Single[Flight]) -> None:
         self._flights = flights
         self._own = Flight()
         self.flight = flights.setdefault("", self._own)

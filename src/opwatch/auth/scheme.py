@@ -5,20 +5,17 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from opwatch.auth import require_text
 from opwatch.auth.oauth2 import TOKEN_URL, ClientCredentials
-from opwatch.auth.tokens import Auth, Credentials, Token, TokenAuth, veiled
+from opwatch.auth.tokens import Auth, Given, TokenAuth, veiled
 from opwatch.clock import Clock
 from opwatch.environment import arguments, environment, is_set
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import HEADER_NAME, Secret, hidden
-
-if TYPE_CHECKING:
-    from opwatch.core.loop import Turn
 
 Kind: TypeAlias = Literal["none", "token", "basic", "oauth2"]
 _NEEDED: dict[Kind, tuple[str, ...]] = {
@@ -60,7 +57,7 @@ class Scheme:
 
         Raises `ConfigurationError` if it can't be that.
         """
-        if isinstance(auth, (Secret, _Basic)):
+        if isinstance(auth, (Secret, Given)):
             return auth
         if auth is None and (self.optional or self.kind == "none"):
             return None
@@ -125,7 +122,7 @@ class Scheme:
         require_text(username=username, password=secret)
         if ":" in username:
             raise ConfigurationError("must not contain a colon", argument="username")
-        return _Basic(hidden(_encoded, username, secret), secret)
+        return Given(hidden(_encoded, username, secret), (secret,))
 
     def _takes(self, credentials: ClientCredentials) -> bool:
         """Whether their token endpoint is this service's: one was named, or it is iTwin's."""
@@ -138,17 +135,6 @@ class Scheme:
         found = ClientCredentials(client_id, secret, **own | more)  # type: ignore[arg-type]
         found._advice = f"check `token_url` ({self.variables['token_url']})"
         return found
-
-
-class _Basic(Credentials):
-    """A user name and a password as one token, which doesn't hide the password in an answer."""
-
-    def __init__(self, encoded: Secret, password: Secret) -> None:
-        self._encoded = encoded
-        self._password = password
-
-    async def fetch(self, turn: Turn) -> Token:
-        return Token(self._encoded, parts=(self._password,))
 
 
 def _encoded(name: str, password: Secret) -> Secret:

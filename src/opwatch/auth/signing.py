@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from opwatch.auth import aksk, ctn1, require
-from opwatch.auth.flight import Flight, Pilot
+from opwatch.auth.flight import Flight, Pilot, Single
 from opwatch.auth.tokens import Auth, Credentials, Explain
 from opwatch.clock import Clock
 from opwatch.errors import ConfigurationError
-from opwatch.net import fork
 from opwatch.net.message import Answer, Request, Secret, hidden
 from opwatch.reading import http_date
 
@@ -183,11 +182,7 @@ class AkSkAuth(_Signing):
         self._secrets = [secret, token] if token else [secret]
         self._project_id = project_id
         self._is_proven = False
-        self.after_fork()
-        fork.watch(self)
-
-    def after_fork(self) -> None:
-        self._flights: dict[str, Flight] = {}
+        self._flights: Single[Flight] = Single()
 
     async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
         while not self._is_proven:

@@ -12,13 +12,12 @@ import logging
 import math
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from opwatch.auth import require
-from opwatch.auth.flight import Flight, Pilot
+from opwatch.auth.flight import Flight, Pilot, Single
 from opwatch.clock import Clock
 from opwatch.errors import AuthenticationError, ConfigurationError, OpwatchError, Unavailable, twin
-from opwatch.net import fork
 from opwatch.net.message import Answer, Request, Secret, hidden
 
 if TYPE_CHECKING:
@@ -59,6 +58,11 @@ class Auth:
 class Token:
     """A token, and how long it is valid."""
 
+    renew_at = end = math.inf
+    """When it is renewed, and when it expires, on the client's clock."""
+    is_proven = False
+    """Whether the service has accepted it."""
+
     def __init__(
         self,
         secret: Secret,
@@ -72,14 +76,6 @@ class Token:
         self.life = life
         """Seconds; infinite if unknown, and then the token is kept until it is refused."""
         self.project_id = project_id
-        self.is_proven = False
-        """Whether the service has accepted it."""
-
-
-class _Kept(NamedTuple):
-    token: Token
-    renew_at: float
-    end: float
 
 
 class Credentials:
@@ -112,23 +108,19 @@ class TokenAuth(Auth):
         as_given: bool = False,
     ) -> None:
         if isinstance(auth, Secret):
-            auth = _Given(auth if as_given else bare(auth))
-        elif isinstance(auth, _Called) and as_given:
-            auth = _Called(auth.function, as_given)
+            auth = Given(auth if as_given else bare(auth))
+        elif isinstance(auth, _Called):
+            auth.as_given = as_given
         self._credentials: Credentials = auth
         self._clock = clock
         self._header = header
         self._prefix = prefix
         self._is_expired = is_expired
         self._project_id = project_id
-        self._kept: _Kept | None = None
+        self._kept: Token | None = None
         self._is_proven = False
         """Whether the service has accepted a token."""
-        self.after_fork()
-        fork.watch(self)
-
-    def after_fork(self) -> None:
-        self._flights: dict[str, Flight] = {}
+        self._flights: Single[Flight] = Single()
 
     async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
         token = self._current() or await self._get(turn)
@@ -137,7 +129,7 @@ class TokenAuth(Auth):
         answer, renewals = await turn.send(self._with(request, token)), 0
         while answer.status == 401 and self._is_expired(answer):
             # A token that others have used or replaced meanwhile has expired, and isn't refused.
-            is_refused = self._keeps(token) and not token.is_proven
+            is_refused = self._kept is token and not token.is_proven
             if renewals and (is_refused or not self._is_proven):
                 break
             if renewals == MOST_RENEWALS:
@@ -164,14 +156,11 @@ class TokenAuth(Auth):
         kept, now = self._kept, self._clock.now()
         if kept is None or now >= kept.end or (now >= kept.renew_at and not self._flights):
             return None
-        return kept.token
-
-    def _keeps(self, token: Token) -> bool:
-        return self._kept is not None and self._kept.token is token
+        return kept
 
     async def _other_than(self, token: Token, turn: Turn) -> Token:
         """Forget this very token, which was refused; return what replaces it."""
-        if self._keeps(token):
+        if self._kept is token:
             self._kept = None
         return await self._get(turn, token)
 
@@ -201,15 +190,16 @@ class TokenAuth(Auth):
     async def _fetch(self, turn: Turn, flight: Flight) -> None:
         kept, now = self._kept, self._clock.now()
         if kept is not None and now < min(kept.renew_at, kept.end):
-            flight.result = kept.token  # another flight landed a moment ago
+            flight.result = kept  # another flight landed a moment ago
             return
         try:
             token = await self._credentials.fetch(turn)
         except OpwatchError as error:
             self._fail(error.with_traceback(None), flight)
         else:
-            flight.result, end = token, now + token.life
-            self._kept = _Kept(token, end - min(RENEW_BEFORE, token.life / 2), end)
+            token.end = now + token.life
+            token.renew_at = token.end - min(RENEW_BEFORE, token.life / 2)
+            self._kept = flight.result = token
 
     def _fail(self, error: OpwatchError, flight: Flight) -> None:
         kept, now = self._kept, self._clock.now()
@@ -220,8 +210,8 @@ class TokenAuth(Auth):
         # refused the credentials: they would be refused again.
         is_refused = self._credentials.is_fixed and isinstance(error, AuthenticationError)
         pause = max(RENEW_AGAIN, getattr(error, "retry_after", None) or 0.0)
-        self._kept = kept._replace(renew_at=math.inf if is_refused else now + pause)
-        flight.result = kept.token
+        kept.renew_at = math.inf if is_refused else now + pause
+        flight.result = kept
         if error.held_until is None:
             logger.warning("couldn't renew a token, which stays in use until it expires: %s", error)
 
@@ -266,37 +256,34 @@ def _bare(token: Secret) -> Secret:
     return Secret(_BEARER.sub("", value, count=1).rstrip(" ")) if is_text else token
 
 
-class _Given(Credentials):
-    """A token that the user passed."""
+class Given(Credentials):
+    """A token that the user passed, or that was made of `parts`."""
 
-    def __init__(self, token: Secret) -> None:
+    def __init__(self, token: Secret, parts: tuple[Secret, ...] = ()) -> None:
         if not isinstance(token.reveal(), str):
             kinds = "credentials, a token (str), or a callable that returns one"
             given = type(token.reveal()).__name__
             raise ConfigurationError(f"must be {kinds}, not {given}", argument="auth")
         require(auth=token)
         self._token = token
+        self._parts = parts
 
     async def fetch(self, turn: Turn) -> Token:
-        return Token(self._token)
+        return Token(self._token, parts=self._parts)
 
 
 class _Called(Credentials):
     """A callable of the user's that returns a token, blocking or async."""
 
-    __slots__ = ("_as_given", "function")
-    is_fixed = False
+    is_fixed = as_given = False
 
-    def __init__(
-        self, function: Callable[[], Any | Awaitable[Any]], as_given: bool = False
-    ) -> None:
-        self.function = function
-        self._as_given = as_given
+    def __init__(self, function: Callable[[], Any | Awaitable[Any]]) -> None:
+        self._function = function
 
     async def fetch(self, turn: Turn) -> Token:
         try:
-            token = Secret(await turn.io.result(self.function(), turn))
-            token = token if self._as_given else bare(token)
+            token = Secret(await turn.io.result(self._function(), turn))
+            token = token if self.as_given else bare(token)
         except OpwatchError:
             raise
         except Exception as error:

@@ -18,10 +18,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opwatch import net
-from opwatch.auth.flight import Flight
+from opwatch.auth.flight import Flight, Single
 from opwatch.core.nudges import Bell
 from opwatch.errors import OpwatchError, TransportError
-from opwatch.net import fork
 from opwatch.net.message import Request, Secret, hidden
 from opwatch.reading import any_json, object_in, retry_after
 
@@ -71,12 +70,7 @@ class Channel:
         self._connect = net.open_websocket.get()(settings)
         self._upgrade = how.request._replace(headers=(("User-Agent", settings.agent),))
         self._has_warned = False
-        self.after_fork()
-        fork.watch(self)
-
-    def after_fork(self) -> None:
-        """Start over in a child, which has no thread."""
-        self._threads: dict[str, _Thread] = {}
+        self._threads: Single[_Thread] = Single()
         """The one that keeps the channel open. It ends when it isn't here any more; one that ended
         because trying again is pointless remains."""
 
@@ -86,7 +80,14 @@ class Channel:
             own = _Thread(Flight(), Bell())
             try:
                 if (thread := self._threads.setdefault("", own)) is own:
-                    self._start(own)
+                    name = f"opwatch {self._service} notifications"
+                    threading.Thread(
+                        target=self._listen, args=(own,), name=name, daemon=True
+                    ).start()
+            except RuntimeError:  # the system has no more, or the interpreter is about to end
+                self._pause(TransportError("no thread can be started"))
+                own.first.land()
+                return own.first
             except BaseException:  # an interrupt: perhaps it runs, perhaps it doesn't
                 self._end(own)
                 raise
@@ -96,14 +97,6 @@ class Channel:
         """Close the channel. Another wait reopens it."""
         if (thread := self._threads.pop("", None)) is not None:
             thread.bell.ring()
-
-    def _start(self, own: _Thread) -> None:
-        name = f"opwatch {self._service} notifications"
-        try:
-            threading.Thread(target=self._listen, args=(own,), name=name, daemon=True).start()
-        except RuntimeError:  # the system has no more, or the interpreter is about to end
-            self._pause(TransportError("no thread can be started"))
-            own.first.land()
 
     def _end(self, own: _Thread) -> None:
         if self._threads.get("") is own:
