@@ -69,6 +69,19 @@ class Row:
             return printable(self.progress.step, 120)
         return str(self.progress.phase)
 
+    def watched(self, now: float) -> str:
+        """For how long the job has been watched, or was."""
+        return duration((now if self.ended is None else self.ended) - self.began)
+
+    def next_poll(self, now: float) -> str:
+        """When the next poll is due: `in 12 s`."""
+        if self.outcome is not None or (self.due is None and self.queries):
+            return ""
+        left = (self.due or now) - now
+        if left < 0.5:
+            return "polling"
+        return f"in {left:.0f} s" if left < 1000 else f"in {left / 60:.0f} m"
+
     def why(self, width: int) -> str:
         """The reason, with as many of the details as fit into one line."""
         text = f"{self.service} {self.job_id}: {self.reason}"
@@ -83,7 +96,7 @@ class Board:
     """The rows of all jobs. `now` gives seconds on a clock that only goes forward."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+        self.now = now
         self.rows: dict[tuple[str, str], Row] = {}
 
     def row(self, job: tuple[str, str]) -> Row:
@@ -91,14 +104,15 @@ class Board:
         row = self.rows.get(job)
         if row is None:
             service, job_id = job
-            row = self.rows[job] = Row(printable(service), printable(job_id), self._now())
+            row = self.rows[job] = Row(printable(service), printable(job_id), self.now())
         return row
 
     def show(self, event: Event[Any]) -> None:
         """Show what an event says about its job."""
         row, delay = self.row(event.job), event.next_poll_in
         if isinstance(event, Polled) and event.progress is not None:
-            self._answer(row, event.progress, delay)
+            row.progress = event.progress
+            self.held(event.job, None, delay)
         elif isinstance(event, Retrying) and event.error is not None:
             self.troubled(event.job, in_short(event.error), delay)
         elif isinstance(event, Held):
@@ -113,28 +127,24 @@ class Board:
         self, job: tuple[str, str], progress: Progress[Any], delay: float | None = None
     ) -> None:
         """Show an answer; the next poll is due in `delay` seconds."""
-        self._answer(self.row(job), progress, delay)
+        row = self.row(job)
+        row.progress = progress
+        row.queries += 1
+        self.held(job, None, delay)
         if progress.phase.is_final:
             fault = printable(str(progress.fault)) if progress.fault else None
             self.ended(job, str(progress.phase), fault)
 
-    def _answer(self, row: Row, progress: Progress[Any], delay: float | None) -> None:
-        row.progress, row.notice = progress, None
-        row.queries += 1
-        self._next(row, delay)
-
     def troubled(self, job: tuple[str, str], notice: str, delay: float | None) -> None:
         """Show that a poll failed and is retried."""
-        row = self.row(job)
-        row.notice = printable(notice, 120)
-        row.queries += 1
-        self._next(row, delay)
+        self.row(job).queries += 1
+        self.held(job, notice, delay)
 
     def held(self, job: tuple[str, str], notice: str | None, delay: float | None) -> None:
-        """Show that polling is paused."""
+        """Show why polling is paused, or that it isn't."""
         row = self.row(job)
         row.notice = printable(notice, 120) if notice else None
-        self._next(row, delay)
+        row.due = None if delay is None else self.now() + delay
 
     def ended(
         self,
@@ -157,14 +167,11 @@ class Board:
         row.outcome = outcome
         row.reason = None if reason is None else printable(reason, 1000)
         if row.ended is None:
-            row.ended = self._now()
+            row.ended = self.now()
 
     @property
     def is_over(self) -> bool:
         return all(row.outcome is not None for row in self.rows.values())
-
-    def _next(self, row: Row, delay: float | None) -> None:
-        row.due = None if delay is None else self._now() + delay
 
     # Drawing; rich calls the first.
 
@@ -178,11 +185,8 @@ class Board:
         if len(rows) > room:
             rows.sort(key=lambda row: row.outcome is not None)
             rows, hidden = rows[: room - 1], rows[room - 1 :]
-        columns = Columns.fit(rows, options.max_width)
-        now = self._now()
-        for row in rows:
-            line = columns.line(row, now, ascii_only=options.ascii_only)
-            yield Constrain(line, options.max_width - FREE)
+        grid = _grid(rows, self.now(), options.max_width, ascii_only=options.ascii_only)
+        yield Constrain(grid, options.max_width - FREE)
         if hidden:
             text = Text(f"  and {len(hidden)} more: {counted(hidden)}", style="dim", no_wrap=True)
             yield Constrain(text, options.max_width - FREE)
@@ -196,7 +200,7 @@ class Board:
 
     def summary(self) -> RenderableType:
         """Return a table of how each job ended, and why those that didn't succeed didn't."""
-        return _Summary(self, list(self.rows.values()), self._now())
+        return _Summary(self)
 
 
 @attrs.frozen
@@ -204,8 +208,6 @@ class _Summary:
     """The table at the end. An ID is shortened if there is no room for it, and never wrapped."""
 
     board: Board
-    rows: list[Row]
-    now: float
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
@@ -221,36 +223,32 @@ class _Summary:
         from rich.text import Text
 
         heads = ["", "service", "job", "outcome", "watched", "polls"]
-        cells = [self._cells(row, ascii_only=ascii_only) for row in self.rows]
-        longest = max((len(row.job_id) for row in self.rows), default=0)
-        wanted, between = min(longest, 16), 1 if ascii_only else 2
-        while (room := width - _breadth(heads, cells, between)) < wanted and len(heads) > 4:
-            heads.pop()  # the polls, then the time
-        room = max(room, 6)
+        rows, now = self.board.rows.values(), self.board.now()
+        cells = [
+            [
+                *(row.mark(ascii_only=ascii_only), row.service, row.job_id, row.outcome or ""),
+                *(row.watched(now), str(row.queries)),
+            ]
+            for row in rows
+        ]
+        widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+        wanted = min(max((len(row.job_id) for row in rows), default=0), 16)
+        shown, between = len(heads), 1 if ascii_only else 2
+        while (
+            room := width - sum(widths[:shown]) + widths[2] - between * (shown - 1)
+        ) < wanted and shown > 4:
+            shown -= 1  # the polls, then the time
         rule = None if ascii_only else box.SIMPLE_HEAD
         table = Table(box=rule, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-        for head in heads:
+        for head in heads[:shown]:
             right = head in ("watched", "polls")
             table.add_column(head, no_wrap=True, justify="right" if right else "left")
-        gap = ".." if ascii_only else "…"
-        for row, texts in zip(self.rows, cells, strict=True):
-            texts[2] = shortened(texts[2], room, gap)
+        for row, texts in zip(rows, cells, strict=True):
+            texts[2] = shortened(texts[2], max(room, 6), ".." if ascii_only else "…")
             styles = [row.style, "", "", row.style, "", ""]
-            shown = [Text(text, style=style) for text, style in zip(texts, styles, strict=True)]
-            table.add_row(*shown[: len(heads)])
+            styled = [Text(text, style=style) for text, style in zip(texts, styles, strict=True)]
+            table.add_row(*styled[:shown])
         return table
-
-    def _cells(self, row: Row, *, ascii_only: bool) -> list[str]:
-        watched = (row.ended if row.ended is not None else self.now) - row.began
-        mark = row.mark(ascii_only=ascii_only)
-        texts = [mark, row.service, row.job_id, row.outcome or "", duration(watched)]
-        return [*texts, str(row.queries)]
-
-
-def _breadth(heads: list[str], cells: list[list[str]], between: int) -> int:
-    """Return the width of a table without the job's column, including the gaps between columns."""
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=False)]
-    return sum(widths) - widths[2] + between * (len(heads) - 1)
 
 
 def counted(rows: Iterable[Row]) -> str:
@@ -261,94 +259,50 @@ def counted(rows: Iterable[Row]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.most_common())
 
 
-@attrs.frozen
-class Columns:
-    """The width of each part of a row."""
-
-    service: int
-    job: int
-    bar: int
-    words: int
-    times: bool
-    """Whether there is room for the elapsed time and the time until the next poll."""
-
-    AMOUNT = 7
-    BESIDE = 34
-    """Room for a bar and a few words, which a longer job ID doesn't take."""
-    ELAPSED = 7
-    NEXT = 8
-
-    @classmethod
-    def fit(cls, rows: list[Row], width: int) -> Columns:
-        """Return widths that fit into `width` cells; a row never takes two lines."""
-        service = min(max((len(row.service) for row in rows), default=0), 12)
-        longest = max((len(row.job_id) for row in rows), default=0)
-        times = width >= 72
-        fixed = 2 + service + 1 + 1 + 1 + cls.AMOUNT + 1
-        if times:
-            fixed += cls.ELAPSED + 1 + cls.NEXT + 1
-        left = max(width - FREE - fixed, 12)
-        job = min(longest, max(left * 3 // 10, left - cls.BESIDE, 4))
-        left -= job
-        words = max(left * 6 // 10, 4)
-        return cls(service, job, max(min(left - words, 40), 4), words, times)
-
-    def line(self, row: Row, now: float, *, ascii_only: bool) -> RenderableType:
-        """Return one row as one line of cells."""
-        from rich.table import Table
-
-        grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
-        widths = [1, self.service, self.job, self.bar, self.AMOUNT, self.words]
-        widths += [self.ELAPSED, self.NEXT] if self.times else []
-        for n, width in enumerate(widths):
-            right = n in (4, 6)
-            grid.add_column(
-                width=width, no_wrap=True, overflow="ellipsis", justify="right" if right else "left"
-            )
-        grid.add_row(*self._cells(row, now, ascii_only=ascii_only))
-        return grid
-
-    def _cells(self, row: Row, now: float, *, ascii_only: bool) -> list[RenderableType]:
-        from rich.text import Text
-
-        cells: list[RenderableType] = [
-            Text(row.mark(ascii_only=ascii_only), style=row.style),
-            Text(row.service),
-            Text(shortened(row.job_id, self.job, ".." if ascii_only else "…"), style="dim"),
-            self._bar(row),
-            Text(amount(row.progress) if row.progress else ""),
-            Text(row.words, style=row.style if row.outcome or row.notice else ""),
-        ]
-        if self.times:
-            elapsed = (row.ended if row.ended is not None else now) - row.began
-            cells += [Text(duration(elapsed), style="dim"), _countdown(row, now)]
-        return cells
-
-    def _bar(self, row: Row) -> RenderableType:
-        from rich.progress_bar import ProgressBar
-
-        percent = row.progress.percent if row.progress else None
-        over = row.outcome is not None
-        if over and percent is None:
-            percent = 100.0 if row.outcome == "succeeded" else 0.0
-        return ProgressBar(
-            total=100.0 if percent is not None else None,
-            completed=percent or 0.0,
-            width=self.bar,
-            complete_style=row.style,
-            finished_style=row.style,
-            pulse_style=row.style,
-        )
+_AMOUNT, _ELAPSED, _NEXT = 7, 7, 8
+"""Cells for how much is done, the elapsed time and the time until the next poll."""
+_BESIDE = 34
+"""Cells for a bar and a few words, which a longer job ID doesn't take."""
 
 
-def _countdown(row: Row, now: float) -> Text:
+def _grid(rows: list[Row], now: float, width: int, *, ascii_only: bool) -> RenderableType:
+    """Return the rows as lines that fit into `width` cells; a row never takes two lines."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
     from rich.text import Text
 
-    if row.outcome is not None or (row.due is None and row.queries):
-        return Text("")
-    left = (row.due or now) - now
-    return Text(_soon(left) if left >= 0.5 else "polling", style="dim")
-
-
-def _soon(seconds: float) -> str:
-    return f"in {seconds:.0f} s" if seconds < 1000 else f"in {seconds / 60:.0f} m"
+    service = min(max((len(row.service) for row in rows), default=0), 12)
+    longest = max((len(row.job_id) for row in rows), default=0)
+    times = [_ELAPSED, _NEXT] if width >= 72 else []
+    left = max(width - FREE - (2 + service + 2 + _AMOUNT + 2 + sum(times) + len(times)), 12)
+    job = min(longest, max(left * 3 // 10, left - _BESIDE, 4))
+    left -= job
+    words = max(left * 6 // 10, 4)
+    bar = max(min(left - words, 40), 4)
+    grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    for n, cells in enumerate([1, service, job, bar, _AMOUNT, words, *times]):
+        right = n in (4, 6)
+        grid.add_column(
+            width=cells, no_wrap=True, overflow="ellipsis", justify="right" if right else "left"
+        )
+    for row in rows:
+        percent = row.progress.percent if row.progress else None
+        if row.outcome is not None and percent is None:
+            percent = 100.0 if row.outcome == "succeeded" else 0.0
+        grid.add_row(
+            Text(row.mark(ascii_only=ascii_only), style=row.style),
+            Text(row.service),
+            Text(shortened(row.job_id, job, ".." if ascii_only else "…"), style="dim"),
+            ProgressBar(
+                total=100.0 if percent is not None else None,
+                completed=percent or 0.0,
+                width=bar,
+                complete_style=row.style,
+                finished_style=row.style,
+                pulse_style=row.style,
+            ),
+            Text(amount(row.progress) if row.progress else ""),
+            Text(row.words, style=row.style if row.outcome or row.notice else ""),
+            *(Text(text, style="dim") for text in (row.watched(now), row.next_poll(now)) if times),
+        )
+    return grid
