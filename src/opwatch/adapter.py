@@ -64,18 +64,20 @@ def httpx_auth(
         require(project_id=project_id)
         if not isinstance(credentials, AkSk):
             raise ConfigurationError("is for AkSk only", argument="project_id")
+    auth: Auth
     if isinstance(credentials, Ctn1):
-        return _HttpxAuth(Ctn1Auth(credentials, clock), clock)
-    if isinstance(credentials, AkSk):
-        return _HttpxAuth(AkSkAuth(credentials, project_id, clock), clock)
-    if isinstance(credentials, ClientCredentials):
-        token = TokenAuth(credentials, clock, header="Authorization", prefix="Bearer ")
-        return _HttpxAuth(token, clock)
-    if isinstance(credentials, IamPassword):
-        return _HttpxAuth(TokenAuth(credentials, clock, header="X-Auth-Token"), clock)
-    kind = type(credentials).__name__  # what was given may be a token
-    problem = f"must be Ctn1, ClientCredentials, IamPassword or AkSk, not {kind}"
-    raise ConfigurationError(problem, argument="credentials")
+        auth = Ctn1Auth(credentials, clock)
+    elif isinstance(credentials, AkSk):
+        auth = AkSkAuth(credentials, project_id, clock)
+    elif isinstance(credentials, ClientCredentials):
+        auth = TokenAuth(credentials, clock, header="Authorization", prefix="Bearer ")
+    elif isinstance(credentials, IamPassword):
+        auth = TokenAuth(credentials, clock, header="X-Auth-Token")
+    else:
+        kind = type(credentials).__name__  # what was given may be a token
+        problem = f"must be Ctn1, ClientCredentials, IamPassword or AkSk, not {kind}"
+        raise ConfigurationError(problem, argument="credentials")
+    return _HttpxAuth(auth, clock)
 
 
 @types.coroutine
@@ -111,13 +113,9 @@ class _Io:
         )
 
     async def send(self, request: Request, turn: Turn) -> Answer:
-        is_own = isinstance(request.address, _Own)
-        if is_own and request.credential is not None:
-            self.holds.check_credential(request.credential)
-        elif not is_own:
-            self.holds.check(request)
+        self.holds.check(request)
         answer: Answer = await _outside(request)
-        if not is_own:
+        if not _is_own(request):
             turn.learn(request, answer)
         return answer
 
@@ -131,8 +129,10 @@ class _AsyncIo(_Io, AsyncIo):
         await _outside(super().landing(flight, turn))
 
 
-class _Own(Address):
-    """The address of a request that isn't for a token."""
+def _is_own(request: Request) -> bool:
+    """Whether it is the caller's request, and not one for a token: its origin isn't named here, so
+    that no pause of a token endpoint holds it."""
+    return not request.address.origin
 
 
 class _HttpxAuth(httpx.Auth):
@@ -227,7 +227,7 @@ class _HttpxAuth(httpx.Auth):
             problem = f"is for {origin}, where it was first used, not for {place.origin}"
             advice = "call httpx_auth again for another address"
             raise ConfigurationError(problem, argument="auth", advice=advice)
-        own = _Own(origin, request.headers["Host"])
+        own = Address("", request.headers["Host"])
         target = url.raw_path.decode("ascii")
         return Request(request.method, own, target, body=request.content)
 
@@ -294,7 +294,7 @@ def _fail(flow: Coroutine[Any, Any, Answer], end: GeneratorExit, now: float) -> 
 def _outgoing(wanted: Request, request: httpx.Request) -> httpx.Request:
     """Return the request as httpx sends it: the caller's own with more headers, or another."""
     pairs = ((n, v.encode().decode() if isinstance(v, Secret) else v) for n, v in wanted.headers)
-    if isinstance(wanted.address, _Own):
+    if _is_own(wanted):
         request.headers.update(dict(pairs))
         return request
     body = wanted.body.encode() if isinstance(wanted.body, Secret) else wanted.body
@@ -327,7 +327,7 @@ def _strip(sent: httpx.Request, wanted: Request) -> None:
     That is all of a request for a token. Of any other it is the service's own headers: httpx itself
     sends `Authorization` to the same origin only.
     """
-    if isinstance(wanted.address, _Own):
+    if _is_own(wanted):
         for name, value in wanted.headers:
             if isinstance(value, Secret) and name != "Authorization":
                 sent.headers.pop(name, None)
