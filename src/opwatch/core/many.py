@@ -168,10 +168,16 @@ class Many(Generic[W]):
 
     async def _launch(self, run: Run[W]) -> bool:
         """Start a poll; return whether it has already finished."""
-        raise AssertionError("a driver launches")
+        try:
+            await self._poll(run)
+        finally:
+            self._put_back(run)
+        return True
 
     async def _pause(self, seconds: float | None) -> None:
         """Sleep until something arrives, for at most `seconds`."""
+        if seconds:
+            await self._io.sleep(self, self._cancel)
 
 
 class WatchMany(Many[W], Iterator[Progress[W]]):
@@ -182,17 +188,6 @@ class WatchMany(Many[W], Iterator[Progress[W]]):
         if progress is None:
             raise StopIteration
         return progress
-
-    async def _launch(self, run: Run[W]) -> bool:
-        try:
-            await self._poll(run)
-        finally:
-            self._put_back(run)
-        return True
-
-    async def _pause(self, seconds: float | None) -> None:
-        if seconds:
-            await self._io.sleep(self, self._cancel)
 
 
 class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):

@@ -201,11 +201,9 @@ class Run(Generic[W]):
             self._stay_away(asked, now)
         return progress
 
-    def cancel(self) -> WaitCancelled:
-        """End the wait at the caller's request; return the error to raise."""
-        error = WaitCancelled("the wait was cancelled; the job continues", advice=RESUME)
-        self._break(error)
-        return error
+    def cancel(self) -> None:
+        """End the wait at the caller's request."""
+        self._break(WaitCancelled("the wait was cancelled; the job continues", advice=RESUME))
 
     def interrupt(self) -> None:
         """End the wait because of something outside of it: Ctrl-C, a cancelled task."""
@@ -261,15 +259,14 @@ class Run(Generic[W]):
         """
         self.trouble = error
         pause = getattr(error, "retry_after", None)
+        is_worth_it = error.transient and not is_enough
         if error.held_until is not None:
+            is_worth_it = False
             if pause is None or not polling.is_too_long(pause, now, self.state.plan.deadline):
                 self._hold(error.held_until)  # nothing was sent, so nothing is counted
                 self._is_nudged, self._is_ahead = self._is_nudged or self._is_ahead, False
                 return
-            event = Trouble(transient=False, retry_after=pause, over=over)
-        else:
-            event = Trouble(error.transient and not is_enough, pause, over=over)
-        self._advance(event, now, jitter, error)
+        self._advance(Trouble(is_worth_it, pause, over), now, jitter, error)
 
     def _stay_away(self, until: float, now: float) -> None:
         """Poll no earlier than the service asked for; if that is too late, the wait ends now."""
