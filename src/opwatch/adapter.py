@@ -285,8 +285,8 @@ def _fail(flow: Coroutine[Any, Any, Answer], end: GeneratorExit, now: float) -> 
     while isinstance(cause, GeneratorExit):
         cause = cause.__context__
     if isinstance(cause, Exception):
-        error = TransportError(f"the request for a token failed: {type(cause).__name__}")
-        error.held_until = now  # the next request may try again at once
+        problem = f"the request for a token failed: {type(cause).__name__}"
+        error = TransportError(problem, held_until=now)  # the next request may try again at once
         with suppress(OpwatchError):
             flow.throw(error)
 

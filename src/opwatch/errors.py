@@ -45,28 +45,24 @@ class OpwatchError(Exception):
     """If a pause kept the request from being sent: when the pause ends, in seconds on the client's
     clock. Otherwise None."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        advice: str | None = None,
-        service: str | None = None,
-        job_id: str | None = None,
-        last: Progress[Any] | None = None,
-        token: str | None = None,
-    ) -> None:
+    advice: str | None = None
+    """How to continue or what to check, or None."""
+    service: str | None = None
+    """The name of the service, or None if no service was involved."""
+    job_id: str | None = None
+    last: Progress[Any] | None = None
+    """The last answer before the error, or None."""
+    token: str | None = None
+    """The token that resumes the wait: `client.resume(error.token)`."""
+
+    def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         """What happened, without the job and the advice."""
-        self.advice = advice
-        """How to continue or what to check, or None."""
-        self.service = service
-        """The name of the service, or None if no service was involved."""
-        self.job_id = job_id
-        self.last = last
-        """The last answer before the error, or None."""
-        self.token = token
-        """The token that resumes the wait: `client.resume(error.token)`."""
+        for name, value in details.items():
+            if not hasattr(self, name):
+                raise TypeError(f"{type(self).__name__} has no {name!r}")
+            setattr(self, name, value)
 
     def __str__(self) -> str:
         where = " ".join(part for part in (self.service, self.job_id) if part)
@@ -108,12 +104,14 @@ def twin(error: E) -> E:
 class ConfigurationError(OpwatchError, ValueError):
     """An argument or setting isn't valid; the message says why and how to fix it."""
 
-    def __init__(self, message: str, *, argument: str | None = None, **where: Any) -> None:
+    argument: str | None = None
+    """The name of the argument at fault, or None if it isn't a single one."""
+
+    def __init__(self, message: str, *, argument: str | None = None, **details: Any) -> None:
         self.problem = message
         """What is wrong, without the argument's name."""
-        self.argument = argument
-        """The name of the argument at fault, or None if it isn't a single one."""
-        super().__init__(f"`{argument}` {message}" if argument else message, **where)
+        text = f"`{argument}` {message}" if argument else message
+        super().__init__(text, argument=argument, **details)
 
     def taken_from(self, variable: str) -> Self:
         """Name the environment variable that the argument's value came from."""
@@ -129,10 +127,8 @@ class InvalidWebhook(OpwatchError):
 class JobFailed(OpwatchError):
     """The service reported that the job failed."""
 
-    def __init__(self, message: str, *, fault: Fault | None = None, **where: Any) -> None:
-        super().__init__(message, **where)
-        self.fault = fault
-        """The service's reason, or None if it gave none."""
+    fault: Fault | None = None
+    """The service's reason, or None if it gave none."""
 
 
 class JobCancelled(JobFailed):
@@ -154,25 +150,14 @@ class WaitCancelled(OpwatchError):
 class ServiceError(OpwatchError):
     """The service responded with an error."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        code: str | None = None,
-        request_id: str | None = None,
-        retry_after: float | None = None,
-        **where: Any,
-    ) -> None:
-        super().__init__(message, **where)
-        self.status = status
-        """The HTTP status."""
-        self.code = code
-        """The service's own code, or None."""
-        self.request_id = request_id
-        """The ID that the service's support will ask for, or None."""
-        self.retry_after = retry_after
-        """Seconds until the next request may be sent, if the service said so (`Retry-After`)."""
+    status: int | None = None
+    """The HTTP status."""
+    code: str | None = None
+    """The service's own code, or None."""
+    request_id: str | None = None
+    """The ID that the service's support will ask for, or None."""
+    retry_after: float | None = None
+    """Seconds until the next request may be sent, if the service said so (`Retry-After`)."""
 
     def _what(self) -> str:
         parts = [str(part) for part in (self.status, self.code) if part is not None]
@@ -213,14 +198,10 @@ class BadResponse(OpwatchError):
 
     transient = True
 
-    def __init__(
-        self, message: str, *, status: int | None = None, excerpt: str = "", **where: Any
-    ) -> None:
-        super().__init__(message, **where)
-        self.status = status
-        """The HTTP status."""
-        self.excerpt = excerpt
-        """The beginning of the response, as one printable line; empty if it can't be shown."""
+    status: int | None = None
+    """The HTTP status."""
+    excerpt = ""
+    """The beginning of the response, as one printable line; empty if it can't be shown."""
 
     def _what(self) -> str:
         text = f"{self.message} ({self.status})" if self.status else self.message

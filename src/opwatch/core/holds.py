@@ -51,9 +51,8 @@ class Holds:
             self._gates[origin], place = polling.admit(self._gates[origin], now)
         left = gate.asked - now if gate.asked > now else None
         why = f"asked for no requests for another {left:.0f} s" if left else "limits the rate"
-        error = RateLimited(f"no request was sent, because {origin} {why}", retry_after=left)
-        error.held_until = place
-        raise error
+        problem = f"no request was sent, because {origin} {why}"
+        raise RateLimited(problem, retry_after=left, held_until=place)
 
     def check_credential(self, credential: Secret) -> None:
         """Raise the refusal of a credential, if it was refused."""

@@ -202,16 +202,12 @@ async def _open_tunnel(connection: Connection, proxy: Proxy, target: str, end: f
     except (OSError, ProtocolError) as error:
         raise failure(error, whom, seconds) from None
     if answer.status == 407:
-        refused = TransportError(
-            f"{whom} refused the credentials (407)",
-            advice="check the user and password in HTTPS_PROXY or ALL_PROXY",
-        )
-        refused.transient = False
-        raise refused
+        advice = "check the user and password in HTTPS_PROXY or ALL_PROXY"
+        problem = f"{whom} refused the credentials (407)"
+        raise TransportError(problem, advice=advice, transient=False)
     if not answer.is_success:
-        refused = TransportError(f"{whom} refused to connect to {target} ({answer.status})")
-        refused.head = answer
-        raise refused
+        problem = f"{whom} refused to connect to {target} ({answer.status})"
+        raise TransportError(problem, head=answer)
 
 
 def failure(error: OSError | ProtocolError, whom: str, seconds: float) -> TransportError:

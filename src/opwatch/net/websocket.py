@@ -119,9 +119,8 @@ class WebSocket:
                     if self._frames.state is ConnectionState.OPEN:  # a close may follow already
                         self._send(event.response())
                 elif isinstance(event, events.RejectConnection) and event.status_code >= 200:
-                    refused = self._broken(f"refused the WebSocket ({event.status_code})")
-                    refused.head = Answer(event.status_code, tuple(event.headers))
-                    raise refused
+                    head = Answer(event.status_code, tuple(event.headers))
+                    raise self._broken(f"refused the WebSocket ({event.status_code})", head=head)
                 elif isinstance(event, events.CloseConnection):
                     if self._frames.state is ConnectionState.OPEN:  # wsproto's own: nobody closed
                         raise self._broken(f"sent a frame that isn't valid ({int(event.code)})")
@@ -167,5 +166,5 @@ class WebSocket:
             return self._broken("was silent for too long")
         return failure(error, self._origin, 0.0)
 
-    def _broken(self, how: str) -> TransportError:
-        return TransportError(f"{self._origin} {how}")
+    def _broken(self, how: str, **details: Any) -> TransportError:
+        return TransportError(f"{self._origin} {how}", **details)

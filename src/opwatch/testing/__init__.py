@@ -233,9 +233,7 @@ class Script:
 
 
 def _no_websocket(*how: Any) -> Any:
-    refused = TransportError("a script has no WebSocket; call client.nudge()")
-    refused.transient = False
-    raise refused
+    raise TransportError("a script has no WebSocket; call client.nudge()", transient=False)
 
 
 def _plain(request: Request) -> Request:
