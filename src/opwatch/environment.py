@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -59,28 +60,18 @@ def arguments(
 ) -> Environment:
     """Return the values of those variables that are set, by the names of the arguments.
 
-    Raises what `environment` raises if one that is required isn't set, and `url` for an address
-    that isn't one.
+    Raises `ConfigurationError` if one that is required isn't set, or an address isn't one.
     """
     environment(*required, instead=instead)
     found = Environment()
     for name, variable in variables.items():
         if is_set(variable):  # its value is no local: the next one may raise
+            found[name] = os.environ[variable]
             is_address = name.endswith(("url", "endpoint"))
-            found[name] = url(variable) if is_address else os.environ[variable]
+            # A bare word could be an address, but is more likely something else.
+            if is_address and not re.search(r"://|^[^/]*\.", found[name]):
+                raise ConfigurationError(f"{variable} must be a URL like https://example.com/path")
     return found
-
-
-def url(variable: str, default: str = "") -> str:
-    """Return the address in a variable, or `default` if it isn't set.
-
-    Raises `ConfigurationError` for a bare word: without `https://` it could be an address, and is
-    more likely something else.
-    """
-    value = os.environ[variable] if is_set(variable) else default
-    if value and "://" not in value and "." not in value.partition("/")[0]:
-        raise ConfigurationError(f"{variable} must be a URL like https://example.com/path")
-    return value
 
 
 @contextmanager

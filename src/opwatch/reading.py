@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from opwatch.errors import BadResponse
-from opwatch.net.message import Answer
+from opwatch.net.message import Answer, hidden, holds_beginning
 from opwatch.progress import Fault
 from opwatch.text import printable
 
@@ -100,9 +100,9 @@ def excerpt(answer: Answer) -> str:
     if answer.is_about_credentials:
         return ""
     text = answer.erased(answer.body[:5000].decode("utf-8", "replace"))
-    return (
-        "" if answer.holds_beginning(text) else printable(re.sub(_CREDENTIAL, r"\1***", text), 200)
-    )
+    if hidden(holds_beginning, answer.secrets, text):
+        return ""
+    return printable(re.sub(_CREDENTIAL, r"\1***", text), 200)
 
 
 def retry_after(answer: Answer, epoch: float) -> float | None:

@@ -46,10 +46,10 @@ class TokenEndpoint(Credentials):
             answer = await turn.send(hidden(self._request))
         except OpwatchError as error:
             if error.transient and error.held_until is None:
-                turn.limited(origin)
+                turn.holds.limited(origin)
             raise
         if (answer.status == 429 or answer.status >= 500) and not answer.all("retry-after"):
-            turn.limited(origin)
+            turn.holds.limited(origin)
         found = hidden(self._read, answer, turn.clock.epoch())
         if isinstance(found, Token):
             return found

@@ -69,10 +69,12 @@ class Scheme:
                 auth = name, secret = auth[0], Secret(auth[1])
                 return self.of_pair(name, secret)
             problem = f"must be a tuple of {pair}"
-        elif isinstance(auth, ClientCredentials) and not self._takes(auth):
+        elif isinstance(auth, ClientCredentials) and self.prefix != "Bearer ":
+            problem = "must be a key (str), or a callable that returns one"
+        elif isinstance(auth, ClientCredentials) and not (
+            auth.names_endpoint or self.token_url == TOKEN_URL
+        ):
             problem = "must name the `token_url` of this service's tokens"
-            if self.prefix != "Bearer ":
-                problem = "must be a key (str), or a callable that returns one"
         elif self.kind == "basic":
             problem = f"must be a tuple of {pair}, not {type(auth).__name__}"
         else:
@@ -123,11 +125,6 @@ class Scheme:
         if ":" in username:
             raise ConfigurationError("must not contain a colon", argument="username")
         return Given(hidden(_encoded, username, secret), (secret,))
-
-    def _takes(self, credentials: ClientCredentials) -> bool:
-        """Whether their token endpoint is this service's: one was named, or it is iTwin's."""
-        is_bearer = self.prefix == "Bearer "
-        return is_bearer and (credentials.names_endpoint or self.token_url == TOKEN_URL)
 
     def _client(self, client_id: str, client_secret: str, **more: str) -> ClientCredentials:
         own: dict[str, Any] = {"scope": self.scope or None, "token_url": self.token_url}

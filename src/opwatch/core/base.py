@@ -88,10 +88,10 @@ class Core(Generic[W]):
         plan = polling.plan(now, chosen, timeout, stall_timeout, settings.max_failures)
         many = len(ids) > settings.max_in_flight
         spread = chosen.delays[0] / len(ids) if many else 0.0
-        states = (polling.begin(plan, now, delay=spread * n) for n in range(len(ids)))
+        session, clock, begin = self._session, self._clock, polling.begin
         return [
-            Run(self._session, self._clock, *both, on_event=on_event)
-            for both in zip(ids, states, strict=True)
+            Run(session, clock, job_id, begin(plan, now, delay=spread * n), on_event=on_event)
+            for n, job_id in enumerate(ids)
         ]
 
     def _resumed(self, token: str, on_event: OnEvent[W] = None) -> Run[W]:

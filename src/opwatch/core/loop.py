@@ -68,10 +68,6 @@ class Turn:
     def send(self, request: Request) -> Coroutine[Any, Any, Answer]:
         return self.io.send(request, self)
 
-    def limited(self, origin: str) -> None:
-        """Hold an origin that limits the rate without saying for how long."""
-        self.holds.limited(origin)
-
     def asked(self, answer: Answer) -> float | None:
         """Return the seconds for which an answer asks for no requests: in `Retry-After`, or in a
         header of the service's own."""

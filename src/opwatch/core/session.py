@@ -132,9 +132,16 @@ class Session(Generic[W]):
         self.service = service
         self.address = address
         self.auth = auth
-        own = (("Accept", service.accept), ("User-Agent", user_agent))
-        self._request = partial(_request, address, (*own, *service.headers))
-        self._repeated = lru_cache(maxsize=1024)(self._request)
+        headers = (("Accept", service.accept), ("User-Agent", user_agent), *service.headers)
+
+        def request(build: Callable[..., dict[str, Any]], /, **arguments: Any) -> Request:
+            try:
+                kwargs = build(**arguments)
+            except ValueError as error:  # a path parameter that would name another resource
+                raise ConfigurationError(f"an argument can't be sent: {error}") from None
+            return outgoing(address, kwargs, headers)
+
+        self._request, self._repeated = request, lru_cache(maxsize=1024)(request)
         self._warned: set[str] = set()
 
     async def call(
@@ -309,7 +316,7 @@ class Session(Generic[W]):
             problem = answer.problem or "isn't a documented one"
             return bad_response(answer, f"the answer {problem}")
         if kind is RateLimited and pause is None:
-            turn.limited(self.address.origin)
+            turn.holds.limited(self.address.origin)
         if answer.is_about_credentials:  # then what it says may be made of them
             code = code if code in service.known else None
             message = message if message in service.known else _WORDS[status]
@@ -359,20 +366,6 @@ def _where(error: Exception) -> str:
 
 
 _TEXT = {str}
-
-
-def _request(
-    address: Address,
-    headers: tuple[tuple[str, str], ...],
-    build: Callable[..., dict[str, Any]],
-    /,
-    **arguments: Any,
-) -> Request:
-    try:
-        kwargs = build(**arguments)
-    except ValueError as error:  # a path parameter that would name another resource
-        raise ConfigurationError(f"an argument can't be sent: {error}") from None
-    return outgoing(address, kwargs, headers)
 
 
 @lru_cache(maxsize=256)

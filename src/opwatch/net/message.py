@@ -141,10 +141,6 @@ class Answer:
         wanted = name.lower().encode()
         return [value.decode("latin-1").strip() for key, value in self.headers if key == wanted]
 
-    def holds_beginning(self, text: str) -> bool:
-        """Return whether one of the request's secrets, or the beginning of one, is in `text`."""
-        return hidden(_holds_beginning, self.secrets, text)
-
     def erased(self, text: str) -> str:
         """Return `text`, which this answer contains, without the request's secrets."""
         return hidden(_erased, self.secrets, text)
@@ -163,7 +159,8 @@ def _erased(secrets: tuple[Secret, ...], text: str) -> str:
     return text
 
 
-def _holds_beginning(secrets: tuple[Secret, ...], text: str) -> bool:
+def holds_beginning(secrets: tuple[Secret, ...], text: str) -> bool:
+    """Return whether one of the secrets, or the beginning of one, is in `text`."""
     lower = text.lower()
     return any(value[:SHORTEST_ERASED].lower() in lower for value in _quotable(secrets))
 
