@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from opwatch.events import Ended, Event, Held, Polled, Retrying
+from opwatch.events import Ended, Event, Held, Retrying
 from opwatch.progress import Phase, Progress
 from opwatch.text import printable
 from opwatch.words import amount, details, duration, in_short, reason, shortened
@@ -109,19 +109,15 @@ class Board:
 
     def show(self, event: Event[Any]) -> None:
         """Show what an event says about its job."""
-        row, delay = self.row(event.job), event.next_poll_in
-        if isinstance(event, Polled) and event.progress is not None:
-            row.progress = event.progress
-            self.held(event.job, None, delay)
-        elif isinstance(event, Retrying) and event.error is not None:
-            self.troubled(event.job, in_short(event.error), delay)
-        elif isinstance(event, Held):
-            self.held(event.job, None if event.resumed else "paused by a rate limit", delay)
+        row = self.row(event.job)
+        row.progress, row.queries = event.progress or row.progress, event.attempt
+        self._next(row, event.next_poll_in)
+        if isinstance(event, Retrying) and event.error is not None:
+            row.notice = printable(in_short(event.error), 120)
+        elif isinstance(event, Held) and not event.resumed:
+            row.notice = "paused by a rate limit"
         elif isinstance(event, Ended):
-            row.progress = event.progress
-            why = reason(event)
-            self.ended(event.job, event.outcome, why, details=() if why is None else details(event))
-        row.queries = event.attempt
+            self._end(row, event.outcome, reason(event), details(event))
 
     def answered(
         self, job: tuple[str, str], progress: Progress[Any], delay: float | None = None
@@ -130,44 +126,19 @@ class Board:
         row = self.row(job)
         row.progress = progress
         row.queries += 1
-        self.held(job, None, delay)
+        self._next(row, delay)
         if progress.phase.is_final:
-            fault = printable(str(progress.fault)) if progress.fault else None
-            self.ended(job, str(progress.phase), fault)
+            self._end(row, str(progress.phase), str(progress.fault) if progress.fault else None)
 
-    def troubled(self, job: tuple[str, str], notice: str, delay: float | None) -> None:
-        """Show that a poll failed and is retried."""
-        self.row(job).queries += 1
-        self.held(job, notice, delay)
-
-    def held(self, job: tuple[str, str], notice: str | None, delay: float | None) -> None:
-        """Show why polling is paused, or that it isn't."""
-        row = self.row(job)
-        row.notice = printable(notice, 120) if notice else None
+    def _next(self, row: Row, delay: float | None) -> None:
         row.due = None if delay is None else self.now() + delay
+        row.notice = None
 
-    def ended(
-        self,
-        job: tuple[str, str],
-        outcome: str,
-        reason: str | None,
-        *,
-        details: Iterable[str] = (),
-        asked: bool = False,
-    ) -> None:
-        """Show that the job or its wait ended.
-
-        `details` follow the reason if there is room. `asked` says whether the wait ended with a
-        poll that was neither answered nor retried.
-        """
-        row = self.row(job)
-        row.queries += asked
-        row.details = [printable(detail, 200) for detail in details]
-        row.due = row.notice = None
-        row.outcome = outcome
+    def _end(self, row: Row, outcome: str, reason: str | None, details: Iterable[str] = ()) -> None:
+        row.outcome, row.due = outcome, None
         row.reason = None if reason is None else printable(reason, 1000)
-        if row.ended is None:
-            row.ended = self.now()
+        row.details = [printable(detail, 200) for detail in details]
+        row.ended = self.now() if row.ended is None else row.ended
 
     @property
     def is_over(self) -> bool:

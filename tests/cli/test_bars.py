@@ -3,14 +3,15 @@
 import io
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from cli_tools import run_apart
 from rich.console import Console
 
 from opwatch import bars, words
-from opwatch.errors import WaitTimeout
-from opwatch.events import Event
+from opwatch.errors import JobGone, RateLimited, TransportError, WaitTimeout
+from opwatch.events import Ended, Event, Retrying
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.simulator import Frame, Polls, Simulator
 
@@ -31,6 +32,10 @@ def answer(
 ) -> Progress[None]:
     service, job_id = job
     return Progress(service=service, job_id=job_id, phase=Phase(phase), wire=None, **fields)  # type: ignore[arg-type]
+
+
+def event(kind: type[Event[None]], job: tuple[str, str] = ITWIN, **fields: object) -> Event[None]:
+    return kind(service=job[0], job_id=job[1], time=datetime.now(UTC), **fields)  # type: ignore[arg-type]
 
 
 def drawn(what: object, *, width: int = 80, height: int = 24) -> list[str]:
@@ -68,7 +73,7 @@ def test_a_notice_takes_the_place_of_the_step() -> None:
     """Trouble is shown until the next answer."""
     board = bars.Board(Now())
     board.answered(ITWIN, answer(percent=50.0, step="Reconstruction"), 15)
-    board.troubled(ITWIN, "rate limited (429)", 30)
+    board.show(event(Retrying, error=RateLimited("slowly", status=429), next_poll_in=30))
     [row] = drawn(board)
     assert row.startswith("! itwin")
     assert "rate limited (429)" in row
@@ -125,11 +130,11 @@ def test_the_summary() -> None:
     now = Now()
     board = bars.Board(now)
     board.answered(ITWIN, answer(percent=10.0), 15)
-    board.troubled(ITWIN, "no answer", 15)
+    board.show(event(Retrying, error=TransportError("no answer"), next_poll_in=15, attempt=2))
     now.time = 3700
     board.answered(ITWIN, answer(phase="succeeded"), None)
     board.row(("apig", "g1"))
-    board.ended(("apig", "g1"), "timed out", "not over at the deadline")
+    board.show(event(Ended, ("apig", "g1"), error=WaitTimeout("not over at the deadline")))
     now.time = 9999
     assert [row.split() for row in drawn(board.summary())] == [
         ["service", "job", "outcome", "watched", "polls"],
@@ -164,8 +169,9 @@ def test_every_query_counts() -> None:
     """A query that an error answered, and that ended the wait, is one too."""
     board = bars.Board(Now())
     board.answered(ITWIN, answer(percent=10.0), 15)
-    board.ended(ITWIN, "gone", "no such job", details=["(404 Gone)"], asked=True)
-    board.ended(("apig", "g1"), "timed out", "not over")
+    gone = JobGone("no such job", status=404, code="Gone")
+    board.show(event(Ended, error=gone, attempt=2))
+    board.show(event(Ended, ("apig", "g1"), error=WaitTimeout("not over")))
     rows = drawn(board.summary())
     assert [row.split()[-1] for row in rows[2:4]] == ["2", "0"]
     assert rows[-2:] == [f"itwin {ITWIN[1]}: no such job (404 Gone)", "apig g1: not over"]
@@ -242,8 +248,8 @@ def test_a_board_shows_events(sim: Simulator) -> None:
     sim.add("itwin", "j1", Polls([Frame("running", percent=10), limit, Frame("succeeded")]))
     board, rows = bars.Board(Now()), []
 
-    def show(event: Event[object]) -> None:
-        board.show(event)
+    def show(what: Event[object]) -> None:
+        board.show(what)
         rows.append(drawn(board)[0])
 
     sim.client("itwin").wait("j1", timeout=None, on_event=show)
