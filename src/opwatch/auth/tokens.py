@@ -275,6 +275,7 @@ class Given(Credentials):
 class _Called(Credentials):
     """A callable of the user's that returns a token, blocking or async."""
 
+    __slots__ = ("_function",)  # not in `vars`, which error reports show
     is_fixed = as_given = False
 
     def __init__(self, function: Callable[[], Any | Awaitable[Any]]) -> None:
