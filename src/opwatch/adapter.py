@@ -7,7 +7,6 @@ the only file that imports httpx.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import types
@@ -158,22 +157,7 @@ class _HttpxAuth(httpx.Auth):
     def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        return _AsyncFlow(self._async_flow(request))
-
-    async def _async_flow(
-        self, request: httpx.Request
-    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        _check_body(request, httpx.AsyncByteStream, "must be async in an async client")
-        await request.aread()
-        with closing(self._steps(request, self._async_io)) as steps:
-            response = None
-            while (step := _next(steps, response)) is not None:
-                if not isinstance(step, httpx.Request):
-                    response = await step
-                    continue
-                response = yield step
-                if step is not request:
-                    await response.aread()
+        return _AsyncFlow(request, self._steps(request, self._async_io))
 
     def _steps(self, request: httpx.Request, io: Any) -> Generator[Any, Any, None]:
         """Yield each request that httpx is to send, and what an async flow waits for."""
@@ -244,22 +228,33 @@ class _HttpxAuth(httpx.Auth):
 
 
 class _AsyncFlow(AsyncGenerator[httpx.Request, httpx.Response]):
-    """An async generator that, unlike Python's own, learns what it is closed for."""
+    """The steps of a flow, which learn what they are closed for; in an async generator of Python's,
+    they would not."""
 
-    def __init__(self, flow: AsyncGenerator[httpx.Request, httpx.Response]) -> None:
-        self._flow = flow
+    def __init__(self, request: httpx.Request, steps: Generator[Any, Any, None]) -> None:
+        self._request = request
+        self._steps = steps
+        self._sent: httpx.Request | None = None
 
-    async def asend(self, value: httpx.Response) -> httpx.Request:
-        return await self._flow.asend(value)
+    async def asend(self, value: Any) -> httpx.Request:
+        if self._sent is None:
+            _check_body(self._request, httpx.AsyncByteStream, "must be async in an async client")
+            await self._request.aread()
+        elif self._sent is not self._request:
+            await value.aread()
+        step = _next(self._steps, value)
+        while step is not None and not isinstance(step, httpx.Request):
+            step = _next(self._steps, await step)
+        if step is None:
+            raise StopAsyncIteration
+        self._sent = step
+        return step
 
-    async def athrow(self, *args: Any) -> httpx.Request:
-        return await self._flow.athrow(*args)
+    async def athrow(self, *args: Any) -> Any:
+        return self._steps.throw(*args)
 
     async def aclose(self) -> None:
-        if isinstance(cause := sys.exception(), Exception):
-            with suppress(Exception):
-                await self._flow.athrow(cause)
-        await self._flow.aclose()
+        self._steps.close()
 
 
 def _check_body(request: httpx.Request, kind: type, problem: str) -> None:

@@ -49,6 +49,8 @@ class Event(Generic[W]):
 
     kind: ClassVar[str]
     """The word for it in `--json`."""
+    _more: ClassVar[tuple[str, ...]] = ()
+    """What `to_dict` returns in addition."""
 
     service: str
     job_id: str
@@ -86,6 +88,7 @@ class Event(Generic[W]):
             "attempt": self.attempt,
             "next_query_in": None if self.next_poll_in is None else round(self.next_poll_in, 3),
             "elapsed": round(self.elapsed, 3),
+            **{name: getattr(self, name) for name in self._more},
         }
 
 
@@ -94,11 +97,9 @@ class Started(Event[W]):
     """A wait begins or is resumed."""
 
     kind = "start"
+    _more = ("resumed",)
     resumed: bool = False
     """Whether the wait began elsewhere."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"resumed": self.resumed}
 
 
 class Polled(Event[W]):
@@ -120,11 +121,9 @@ class Held(Event[W]):
     """Nothing was sent: the service asked for a pause, or the next poll isn't due."""
 
     kind = "held"
+    _more = ("resumed",)
     resumed: bool = False
     """Whether a wait that began elsewhere isn't due yet."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"resumed": self.resumed}
 
 
 class Ended(Event[W]):
@@ -132,6 +131,7 @@ class Ended(Event[W]):
 
     __slots__ = ()
     kind = "result"
+    _more = ("outcome", "exit_code")
 
     @property
     def outcome(self) -> str:
@@ -146,6 +146,3 @@ class Ended(Event[W]):
         if self.error is not None:
             return exits.of_error(self.error).code
         return exits.SUCCEEDED if self.progress is None else exits.of_phase(self.progress.phase)
-
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"outcome": self.outcome, "exit_code": self.exit_code}
