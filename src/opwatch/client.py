@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -190,7 +189,6 @@ class AsyncClient(Core[W]):
     def _connect(self, settings: Settings) -> None:
         self._transport = net.open_async.get()(settings)
         self._io = AsyncIo(self._transport, self._clock, settings)
-        self._many: weakref.WeakSet[AsyncWatchMany[W]] = weakref.WeakSet()
 
     async def progress(self, job_id: str) -> Progress[W]:
         """As `Client.progress`."""
@@ -237,9 +235,7 @@ class AsyncClient(Core[W]):
     ) -> AsyncWatchMany[W]:
         """As `Client.watch_many`, for `async for`: up to `max_in_flight` requests at a time."""
         runs = self._runs(job_ids, timeout, stall_timeout, schedule, on_event=on_event)
-        many = AsyncWatchMany(runs, self._io, cancel)
-        self._many.add(many)
-        return many
+        return AsyncWatchMany(runs, self._io, cancel)
 
     async def start(
         self,
@@ -270,8 +266,9 @@ class AsyncClient(Core[W]):
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         self._io.close()
-        for many in list(self._many):
-            await many.give_up()
+        for wait in self._io.nudges:
+            if isinstance(wait, AsyncWatchMany):
+                await wait.give_up()
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:

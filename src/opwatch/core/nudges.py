@@ -10,7 +10,7 @@ import os
 import queue
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -46,11 +46,13 @@ class Nudges:
     def add(self, wait: Wait) -> None:
         self._waits.add(weakref.ref(wait, self._waits.discard))
 
+    def __iter__(self) -> Iterator[Wait]:
+        return (wait for reference in list(self._waits) if (wait := reference()) is not None)
+
     def nudge(self, job_id: str | None = None) -> None:
         """Nudge every wait for that job, or for any."""
-        for reference in list(self._waits):
-            if (wait := reference()) is not None:
-                wait.nudge(job_id)
+        for wait in self:
+            wait.nudge(job_id)
 
     def __bool__(self) -> bool:
         return bool(self._waits)

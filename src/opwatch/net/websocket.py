@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -126,19 +126,14 @@ class WebSocket:
                         raise self._broken(f"sent a frame that isn't valid ({int(event.code)})")
                     # Its reason may contain the credentials.
                     raise self._broken(f"closed the WebSocket ({int(event.code)})")
-            if not (data := self._read(time.monotonic() + SILENCE if end is None else end)):
+            until = time.monotonic() + SILENCE if end is None else end
+            connection = self._connection
+            receive = partial(connection.sock.recv, _READ)
+            data = self._run(partial(connection.when_ready, for_write=False), receive, until)
+            if not data:
                 raise self._broken("closed the connection")
             self._valid(self._frames.receive_data, data)
             self._events.extend(self._valid(lambda: list(self._frames.events())))
-
-    def _read(self, end: float) -> bytes:
-        receive = partial(self._connection.sock.recv, _READ)
-        wait: Callable[..., Any] = partial(self._connection.when_ready, for_write=False)
-        try:
-            data: bytes = blocking(wait, receive, end)
-        except OSError as error:
-            raise self._lost(error) from None
-        return data
 
     def _send(self, event: events.Event) -> None:
         self._write(bytes(self._valid(self._frames.send, event)))
@@ -148,10 +143,17 @@ class WebSocket:
 
     def _write(self, data: bytes | Secret) -> None:
         self._connection.end = time.monotonic() + _WRITE_TIMEOUT
+        self._run(self._connection.send, [data])
+
+    def _run(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+        """Wait for the socket."""
         try:
-            blocking(self._connection.send, [data])
+            return blocking(function, *arguments)
+        except TimeoutError:
+            lost = self._broken("was silent for too long")
         except OSError as error:
-            raise self._lost(error) from None
+            lost = failure(error, self._origin, 0.0)
+        raise lost
 
     def _valid(self, call: Callable[..., T], *arguments: Any) -> T:
         """Call wsproto. Besides its own errors, a server's data may cause some of Python's."""
@@ -160,11 +162,6 @@ class WebSocket:
         except Exception:  # noqa: BLE001
             problem = self._broken("doesn't speak WebSocket")
         raise problem
-
-    def _lost(self, error: OSError) -> TransportError:
-        if isinstance(error, TimeoutError):
-            return self._broken("was silent for too long")
-        return failure(error, self._origin, 0.0)
 
     def _broken(self, how: str, **details: Any) -> TransportError:
         return TransportError(f"{self._origin} {how}", **details)
