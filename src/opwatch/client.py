@@ -43,8 +43,7 @@ class Watch(WatchBase[W], Iterator[Progress[W]]):
     """
 
     def __next__(self) -> Progress[W]:
-        progress = blocking(self._upcoming)
-        if progress is None:
+        if (progress := blocking(self._upcoming)) is None:
             raise StopIteration
         return progress
 
@@ -177,8 +176,7 @@ class AsyncWatch(WatchBase[W], AsyncIterator[Progress[W]]):
     """As `Watch`, for `async for`."""
 
     async def __anext__(self) -> Progress[W]:
-        progress = await self._upcoming()
-        if progress is None:
+        if (progress := await self._upcoming()) is None:
             raise StopAsyncIteration
         return progress
 

@@ -24,28 +24,22 @@ from opwatch.net.message import Request
 _NOTHING = nullcontext(SimpleNamespace())
 
 
-class _Instruments:
-    """What is created once."""
-
-    def __init__(self, trace: ModuleType) -> None:
-        self.trace = trace
-        self.tracer = trace.get_tracer("opwatch", __version__)
-        meter = import_module("opentelemetry.metrics").get_meter("opwatch", __version__)
-        self.polls = meter.create_counter("opwatch.polls", "{poll}", "Polls made")
-        self.retries = meter.create_counter(
-            "opwatch.retries", "{poll}", "Polls that failed and were retried"
-        )
-        self.delay = meter.create_histogram(
-            "opwatch.detection_delay",
-            "s",
-            "Time from the end of a job, as reported by its service, to the poll that saw it",
-        )
+@lru_cache(maxsize=1)
+def _instruments(trace: ModuleType) -> SimpleNamespace:
+    """Return what is created once."""
+    meter = import_module("opentelemetry.metrics").get_meter("opwatch", __version__)
+    retries = "Polls that failed and were retried"
+    delay = "Time from the end of a job, as reported by its service, to the poll that saw it"
+    return SimpleNamespace(
+        trace=trace,
+        tracer=trace.get_tracer("opwatch", __version__),
+        polls=meter.create_counter("opwatch.polls", "{poll}", "Polls made"),
+        retries=meter.create_counter("opwatch.retries", "{poll}", retries),
+        delay=meter.create_histogram("opwatch.detection_delay", "s", delay),
+    )
 
 
-_instruments = lru_cache(maxsize=1)(_Instruments)
-
-
-def _loaded() -> _Instruments | None:
+def _loaded() -> SimpleNamespace | None:
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or getattr(trace.__spec__, "_initializing", False):
         return None  # another thread is importing it
@@ -67,7 +61,7 @@ def note(event: Event[Any], span: Any) -> Any:
     return span
 
 
-def _note(found: _Instruments, event: Event[Any], span: Any) -> Any:
+def _note(found: SimpleNamespace, event: Event[Any], span: Any) -> Any:
     about = {"opwatch.service": event.service}
     if isinstance(event, Started):
         attributes = about | {"opwatch.job_id": event.job_id, "opwatch.resumed": event.resumed}
@@ -121,7 +115,7 @@ def request(request: Request) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _traced(found: _Instruments, span: Any) -> Iterator[SimpleNamespace]:
+def _traced(found: SimpleNamespace, span: Any) -> Iterator[SimpleNamespace]:
     traced, wrong = SimpleNamespace(status=None), None
     try:
         yield traced

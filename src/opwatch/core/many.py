@@ -184,8 +184,7 @@ class WatchMany(Many[W], Iterator[Progress[W]]):
     """An iterator over the answers of all jobs, as they arrive. See `Client.watch_many`."""
 
     def __next__(self) -> Progress[W]:
-        progress = blocking(self._upcoming)
-        if progress is None:
+        if (progress := blocking(self._upcoming)) is None:
             raise StopIteration
         return progress
 
