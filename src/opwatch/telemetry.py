@@ -55,35 +55,35 @@ def is_loaded() -> bool:
 
 def note(event: Event[Any], span: Any) -> Any:
     """Take an event of a wait; return the wait's span, which `Started` begins and `Ended` ends."""
-    if (found := _loaded()) is not None:
-        with suppress(Exception):
-            return _note(found, event, span)
-    return span
-
-
-def _note(found: SimpleNamespace, event: Event[Any], span: Any) -> Any:
+    if (found := _loaded()) is None:
+        return span
     about = {"opwatch.service": event.service}
-    if isinstance(event, Started):
-        attributes = about | {"opwatch.job_id": event.job_id, "opwatch.resumed": event.resumed}
-        return found.tracer.start_span(f"wait {event.service}", attributes=attributes)
-    if isinstance(event, (Polled, Retrying)):
-        found.polls.add(1, about)
-    if isinstance(event, Retrying):
-        found.retries.add(1, about | {"error.type": type(event.error).__name__})
-    if isinstance(event, Ended):
-        progress = event.progress
-        if event.error is None and progress is not None and progress.finished_at is not None:
-            late = (event.time - progress.finished_at).total_seconds()
-            found.delay.record(max(late, 0.0), about)
-        if span is not None:
-            span.set_attribute("opwatch.outcome", event.outcome)
-            span.set_attribute("opwatch.attempts", event.attempt)
-            if event.exit_code and event.error is not None:
-                span.set_attribute("error.type", type(event.error).__name__)
-            if event.exit_code:
-                span.set_status(found.trace.StatusCode.ERROR, event.outcome)
-            span.end()
+    with suppress(Exception):
+        if isinstance(event, Started):
+            attributes = about | {"opwatch.job_id": event.job_id, "opwatch.resumed": event.resumed}
+            return found.tracer.start_span(f"wait {event.service}", attributes=attributes)
+        if isinstance(event, (Polled, Retrying)):
+            found.polls.add(1, about)
+        if isinstance(event, Retrying):
+            found.retries.add(1, about | {"error.type": type(event.error).__name__})
+        if isinstance(event, Ended):
+            _end(found, event, span, about)
     return span
+
+
+def _end(found: SimpleNamespace, event: Ended[Any], span: Any, about: dict[str, str]) -> None:
+    progress = event.progress
+    if event.error is None and progress is not None and progress.finished_at is not None:
+        late = (event.time - progress.finished_at).total_seconds()
+        found.delay.record(max(late, 0.0), about)
+    if span is not None:
+        span.set_attribute("opwatch.outcome", event.outcome)
+        span.set_attribute("opwatch.attempts", event.attempt)
+        if event.exit_code and event.error is not None:
+            span.set_attribute("error.type", type(event.error).__name__)
+        if event.exit_code:
+            span.set_status(found.trace.StatusCode.ERROR, event.outcome)
+        span.end()
 
 
 def inside(span: Any) -> AbstractContextManager[Any]:

@@ -119,9 +119,6 @@ class Ctn1Auth(_Signing):
         self._skew = skew if abs(skew) >= tolerance else 0.0
         return True
 
-    def __repr__(self) -> str:
-        return f"<CTN1 of device {self._how['device_id']}>"
-
 
 def measured_skew(answer: Answer, epoch: float) -> float | None:
     """Return how far ahead the server's clock is, in seconds, at the middle of the request.
@@ -203,6 +200,3 @@ class AkSkAuth(_Signing):
         if answer.status < 400 or answer.status == 404:
             self._is_proven = True
         return answer
-
-    def __repr__(self) -> str:
-        return f"<AK/SK of {self._how['access_key']}>"

@@ -215,9 +215,6 @@ class TokenAuth(Auth):
         if error.held_until is None:
             logger.warning("couldn't renew a token, which stays in use until it expires: %s", error)
 
-    def __repr__(self) -> str:
-        return f"<{self._header} token>"
-
 
 token_auth = TokenAuth
 """The functions that a service's file calls."""

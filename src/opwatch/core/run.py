@@ -197,8 +197,15 @@ class Run(Generic[W]):
                 progress = None
             else:
                 self._advance(Reading(progress.phase, marker), now, jitter)
-        if asked > now and not self.is_over:
-            self._stay_away(asked, now)
+        if asked <= now or self.is_over:
+            return progress
+        pause = asked - now
+        if not polling.is_too_long(pause, now, self.state.plan.deadline):
+            self._hold(asked)
+        else:
+            text = f"the service asks for a pause of {pause:.15g} s (Retry-After)"
+            text = f"{text}, which is {self._beyond(pause)}"
+            self._break(RateLimited(text, retry_after=pause))
         return progress
 
     def cancel(self) -> None:
@@ -267,16 +274,6 @@ class Run(Generic[W]):
                 self._is_nudged, self._is_ahead = self._is_nudged or self._is_ahead, False
                 return
         self._advance(Trouble(is_worth_it, pause, over), now, jitter, error)
-
-    def _stay_away(self, until: float, now: float) -> None:
-        """Poll no earlier than the service asked for; if that is too late, the wait ends now."""
-        pause = until - now
-        if polling.is_too_long(pause, now, self.state.plan.deadline):
-            asked = f"the service asks for a pause of {pause:.15g} s (Retry-After)"
-            text = f"{asked}, which is {self._beyond(pause)}"
-            self._break(RateLimited(text, retry_after=pause))
-        else:
-            self._hold(until)
 
     def _beyond(self, pause: float) -> str:
         return "over a day" if pause > LONGEST_PAUSE else "beyond the wait's deadline"

@@ -212,8 +212,14 @@ class Session(Generic[W]):
         raise misread.about(self.service.name, job_id)
 
     def misread(self, error: Exception) -> BadResponse:
-        """Return the error that it is if what reads an answer raises: a mistake in its code."""
-        return BadResponse(f"{MISREAD} {_where(error)}")
+        """Return the error that it is if what reads an answer raises: a mistake in its code.
+
+        It says where that is, and doesn't quote the error, which may quote an answer.
+        """
+        frame, line = [*traceback.walk_tb(error.__traceback__)][-1]
+        file = frame.f_code.co_filename.rpartition("/")[2]
+        kind = type(error).__name__
+        return BadResponse(f"{MISREAD} {kind} ({file}, line {line})")
 
     async def _resolve(self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]) -> Seen[W]:
         """Return how a job that is over ended, or why: known now, or later, or never."""
@@ -356,13 +362,6 @@ _SENDING = ("opwatch.auth.", "opwatch.core.loop")
 def _was_sending(error: Exception) -> bool:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(frame.f_globals.get("__name__", "").startswith(_SENDING) for frame in frames)
-
-
-def _where(error: Exception) -> str:
-    """Return which error a reader raised, and where: not its text, which may quote an answer."""
-    frame, line = [*traceback.walk_tb(error.__traceback__)][-1]
-    file = frame.f_code.co_filename.rpartition("/")[2]
-    return f"{type(error).__name__} ({file}, line {line})"
 
 
 _TEXT = {str}

@@ -30,7 +30,8 @@ def context() -> ssl.SSLContext:
         except OSError as error:
             problem = f"must name a file that can be written, not {keys!r} ({error.strerror})"
             raise ConfigurationError(f"`SSLKEYLOGFILE` {problem}; fix or unset it") from None
-    if folder and not any(map(_has_files, folder.split(os.pathsep))):
+    folders = folder.split(os.pathsep)  # without pathlib, which takes 3 ms to load
+    if folder and not any(os.path.isdir(one) and os.listdir(one) for one in folders):  # noqa: PTH112, PTH208
         raise ConfigurationError(
             f"`SSL_CERT_DIR` must name a folder with certificates, not {folder!r}; fix or unset it"
         )
@@ -94,7 +95,3 @@ def _stamp(file: str) -> tuple[int, int]:
         f"`SSL_CERT_FILE` is set to {file!r}, but {problem}; name a PEM file of certificates, or "
         "unset it to trust the usual authorities"
     )
-
-
-def _has_files(folder: str) -> bool:
-    return os.path.isdir(folder) and bool(os.listdir(folder))  # noqa: PTH112, PTH208 (as above)

@@ -81,7 +81,8 @@ def verify(
     if found is None:
         problem = "the request's `Signature` header isn't sha256= and 64 hexadecimal digits"
         raise InvalidWebhook(problem, service="itwin")
-    if not hmac.compare_digest(hidden(_signature, key, body), found[1].lower()):
+    signature = hidden(lambda: hmac.new(key.encode(), body, hashlib.sha256).hexdigest())
+    if not hmac.compare_digest(signature, found[1].lower()):
         raise InvalidWebhook(
             "the request's signature doesn't match its body",
             service="itwin",
@@ -96,10 +97,6 @@ def _signatures(headers: Mapping[str, str]) -> list[str]:
     except Exception:  # noqa: BLE001 (whatever the mapping of a framework may raise)
         problem = f"must be a mapping of names to values, both strings, not {type(headers)!r:.80}"
     raise ConfigurationError(problem, argument="headers")
-
-
-def _signature(key: Secret, body: bytes) -> str:
-    return hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
 
 
 def _event(body: bytes, max_age: float | None) -> Event:
