@@ -10,7 +10,7 @@ from opwatch.clock import AsyncCancel, Cancel
 from opwatch.core.base import Core, WatchBase
 from opwatch.core.loop import AsyncIo, BlockingIo
 from opwatch.core.many import AsyncWatchMany, WatchMany
-from opwatch.core.options import Options, Settings
+from opwatch.core.options import Options
 from opwatch.core.polling import Duration, Schedule
 from opwatch.core.run import Step
 from opwatch.events import Event
@@ -51,9 +51,7 @@ class Watch(WatchBase[W], Iterator[Progress[W]]):
 class Client(Core[W]):
     """A blocking client of one service. Thread-safe, fork-safe, and a context manager."""
 
-    def _connect(self, settings: Settings) -> None:
-        self._transport = net.open_blocking.get()(settings)
-        self._io = BlockingIo(self._transport, self._clock, settings)
+    _opener, _kind = net.open_blocking, BlockingIo
 
     def progress(self, job_id: str) -> Progress[W]:
         """Poll once. A failed job is an answer, not an exception.
@@ -184,9 +182,7 @@ class AsyncWatch(WatchBase[W], AsyncIterator[Progress[W]]):
 class AsyncClient(Core[W]):
     """`Client` with `await`, on asyncio and trio. Usable from several event loops."""
 
-    def _connect(self, settings: Settings) -> None:
-        self._transport = net.open_async.get()(settings)
-        self._io = AsyncIo(self._transport, self._clock, settings)
+    _opener, _kind = net.open_async, AsyncIo
 
     async def progress(self, job_id: str) -> Progress[W]:
         """As `Client.progress`."""

@@ -28,11 +28,13 @@ LONGEST_SKEW = 86_400.0
 
 class _Signing(Auth):
     _sign: Callable[..., dict[str, str]]
-    _how: dict[str, Any]
-    """What is passed to `_sign` in addition to the request and the time."""
-    _clock: Clock
-    _secrets: list[Secret]
-    """The first is the credential that a refusal is about."""
+
+    def __init__(self, clock: Clock, *secrets: Secret | None, **how: Any) -> None:
+        self._clock = clock
+        self._secrets = [secret for secret in secrets if secret]
+        """The first is the credential that a refusal is about."""
+        self._how = how
+        """What is passed to `_sign` in addition to the request and the time."""
 
     def _signed(self, request: Request, skew: float = 0.0) -> Request:
         when = datetime.fromtimestamp(self._clock.epoch() + skew, UTC)
@@ -88,10 +90,9 @@ class Ctn1Auth(_Signing):
     _sign = staticmethod(ctn1.sign)
 
     def __init__(self, device: Ctn1, clock: Clock, advice: str | None = None) -> None:
-        self._how = {"device_id": device.device_id, "secret": device._secret}
+        secret = device._secret
+        super().__init__(clock, secret, device_id=device.device_id, secret=secret)
         self._advice = advice
-        self._clock = clock
-        self._secrets = [device._secret]
         self._skew = 0.0
 
     def signed(self, request: Request) -> Request:
@@ -173,10 +174,12 @@ class AkSkAuth(_Signing):
 
     def __init__(self, keys: AkSk, project_id: str | None, clock: Clock) -> None:
         secret, token = keys._secret_key, keys._security_token
-        self._how = {"headers": {}, "access_key": keys.access_key, "project_id": project_id}
-        self._how |= {"secret_key": secret, "security_token": token}
-        self._clock = clock
-        self._secrets = [secret, token] if token else [secret]
+        how: dict[str, Any] = {
+            "access_key": keys.access_key,
+            "project_id": project_id,
+            "headers": {},
+        }
+        super().__init__(clock, secret, token, secret_key=secret, security_token=token, **how)
         self._project_id = project_id
         self._is_proven = False
         self._flights: Single[Flight] = Single()

@@ -6,7 +6,8 @@ import inspect
 import math
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeAlias, TypeVar
+from contextvars import ContextVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -35,8 +36,9 @@ OnEvent: TypeAlias = Callable[[Event[W]], Any] | None
 class Core(Generic[W]):
     """What the two clients of a service share: a session, and what a wait starts with."""
 
+    _opener: ClassVar[ContextVar[Callable[[Any], Any]]]
+    _kind: ClassVar[Callable[..., Io]]
     _session: Session[W]
-    _io: Io
 
     def _open(
         self,
@@ -59,11 +61,9 @@ class Core(Generic[W]):
         self._settings = attrs.evolve(settings, ssl_context=context, max_in_flight=at_once)
         self._session = Session(service, address, bound, settings.agent)
         self._owed: dict[str, Progress[W]] = {}
-        self._connect(self._settings)
+        self._transport = self._opener.get()(self._settings)
+        self._io = self._kind(self._transport, self._clock, self._settings)
         self._io.pause = service.pause
-
-    def _connect(self, settings: Settings) -> None:
-        raise NotImplementedError
 
     def _listen(self, how: Notifications) -> None:
         """Called after `_open`, by the constructor of a service that reports ends itself."""

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import attrs
 
 from opwatch._version import __version__
-from opwatch.core.polling import Duration, Schedule, positive, seconds
+from opwatch.core.polling import Duration, Schedule, checked, positive, seconds
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import Secret
 
@@ -35,9 +35,7 @@ MOST_IN_FLIGHT = 10_000
 
 
 def _request_timeout(value: Any) -> float:
-    if found := seconds(value, "request_timeout"):
-        return found
-    raise ConfigurationError("must be above 0 seconds", argument="request_timeout")
+    return seconds(value, "request_timeout")
 
 
 @attrs.frozen(kw_only=True)
@@ -52,9 +50,9 @@ class Settings:
     user_agent: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        if positive(self.max_in_flight, "max_in_flight") > MOST_IN_FLIGHT:
-            problem = f"must be at most {MOST_IN_FLIGHT:,}"
-            raise ConfigurationError(problem, argument="max_in_flight")
+        timeout, most = self.request_timeout, positive(self.max_in_flight, "max_in_flight")
+        checked(timeout, "request_timeout", timeout > 0, "above 0 seconds")
+        checked(most, "max_in_flight", most <= MOST_IN_FLIGHT, f"at most {MOST_IN_FLIGHT:,}")
         if not isinstance(context := self.ssl_context, (ssl.SSLContext, type(None))):
             problem = f"must be an ssl.SSLContext, not {type(context).__name__}"
             raise ConfigurationError(problem, argument="ssl_context")
