@@ -169,34 +169,27 @@ class Run(Generic[W]):
 
         `asked` is until when the service asked for no requests, in whatever answer.
         """
+        seen = None if isinstance(brought, OpwatchError) else brought
+        self.trouble = brought if isinstance(brought, OpwatchError) else brought.trouble
         progress = None
-        if isinstance(brought, OpwatchError):
-            self._fail(brought, now, jitter)
-        elif brought.trouble is not None:
-            asked = max(asked, now + (brought.pause or 0.0))
-            self.over = brought.over or brought.progress
-            if brought.over is not None:
-                self.last = brought.progress
-            # Once it is known how a job ended, the reason is worth a few tries, and no long wait.
-            is_known = brought.progress.phase is Phase.FAILED and not brought.doubtful
-            is_enough = is_known and self.state.failures + 1 >= _TRIES
-            over = not brought.doubtful
-            self._fail(brought.trouble, now, jitter, over=over, is_enough=is_enough)
-            if self.is_over and self.error is None:
-                progress = self.last = brought.progress
-                self.session.unresolved(progress, brought.trouble)
-        else:
-            asked = max(asked, now + (brought.pause or 0.0))
-            self.trouble = None
-            progress = self.last = brought.progress  # before the wait can end and report it
-            self.over = brought.over
+        if seen is not None:
+            asked = max(asked, now + (seen.pause or 0.0))
+            self.over = seen.over or (seen.progress if seen.trouble else None)
+            if seen.trouble is None or seen.over is not None:
+                self.last = seen.progress  # before the wait can end and report it
+        if seen is not None and seen.trouble is None:
             try:
-                marker = self.session.service.marker(progress)
+                marker = self.session.service.marker(seen.progress)
             except Exception as error:  # noqa: BLE001 (whatever a service's reader may raise)
-                self._fail(self.session.misread(error), now, jitter)
-                progress = None
+                self.trouble = self.session.misread(error)
             else:
+                progress = seen.progress
                 self._advance(Reading(progress.phase, marker), now, jitter)
+        if self.trouble is not None:
+            self._fail(self.trouble, seen, now, jitter)
+            if seen is not None and self.is_over and self.error is None:
+                progress = self.last = seen.progress
+                self.session.unresolved(progress, self.trouble)
         if asked <= now or self.is_over:
             return progress
         pause = asked - now
@@ -251,29 +244,21 @@ class Run(Generic[W]):
             **more,
         )
 
-    def _fail(
-        self,
-        error: OpwatchError,
-        now: float,
-        jitter: float,
-        *,
-        over: bool = False,
-        is_enough: bool = False,
-    ) -> None:
-        """Take a poll that brought no answer, or only that the job is over.
-
-        If that `is_enough`, it isn't retried.
-        """
-        self.trouble = error
+    def _fail(self, error: OpwatchError, seen: Seen[W] | None, now: float, jitter: float) -> None:
+        """Take a poll that brought no answer, or only that the job is over."""
         pause = getattr(error, "retry_after", None)
-        is_worth_it = error.transient and not is_enough
+        over = seen is not None and seen.trouble is error and not seen.doubtful
+        is_worth_it = error.transient
+        if over and seen is not None and seen.progress.phase is Phase.FAILED:
+            # It is known how the job ended: why is worth a few tries, and no long wait.
+            is_worth_it = error.transient and self.state.failures + 1 < _TRIES
         if error.held_until is not None:
             is_worth_it = False
             if pause is None or not polling.is_too_long(pause, now, self.state.plan.deadline):
                 self._hold(error.held_until)  # nothing was sent, so nothing is counted
                 self._is_nudged, self._is_ahead = self._is_nudged or self._is_ahead, False
                 return
-        self._advance(Trouble(is_worth_it, pause, over), now, jitter, error)
+        self._advance(Trouble(is_worth_it, pause, over), now, jitter)
 
     def _beyond(self, pause: float) -> str:
         return "over a day" if pause > LONGEST_PAUSE else "beyond the wait's deadline"
@@ -284,18 +269,16 @@ class Run(Generic[W]):
         until = until if deadline is None else min(until, deadline)
         self._held_until = max(self._held_until, until)
 
-    def _advance(
-        self, event: Reading | Trouble, now: float, jitter: float, error: OpwatchError | None = None
-    ) -> None:
+    def _advance(self, event: Reading | Trouble, now: float, jitter: float) -> None:
         advance = polling.advance_nudged if self._is_ahead else polling.advance
         self.state, verdict = advance(self.state, event, now, jitter)
-        if error is not None and logger.isEnabledFor(logging.DEBUG):
-            name = self.session.service.name
-            logger.debug("%s %s: %s: %s", name, self.job_id, verdict.value, error.message)
+        if self.trouble is not None and logger.isEnabledFor(logging.DEBUG):
+            words = (self.session.service.name, self.job_id, verdict.value, self.trouble.message)
+            logger.debug("%s %s: %s: %s", *words)
         if verdict is Verdict.ENDED:
             self.is_over = True
         elif verdict is not Verdict.WAIT:
-            self._break(self._error(verdict, error))
+            self._break(self._error(verdict, self.trouble))
 
     def _error(self, verdict: Verdict, trouble: OpwatchError | None) -> OpwatchError:
         """Return the error for a verdict."""
