@@ -174,12 +174,9 @@ class AkSkAuth(_Signing):
 
     def __init__(self, keys: AkSk, project_id: str | None, clock: Clock) -> None:
         secret, token = keys._secret_key, keys._security_token
-        how: dict[str, Any] = {
-            "access_key": keys.access_key,
-            "project_id": project_id,
-            "headers": {},
-        }
-        super().__init__(clock, secret, token, secret_key=secret, security_token=token, **how)
+        how: dict[str, Any] = {"access_key": keys.access_key, "project_id": project_id}
+        how |= {"secret_key": secret, "security_token": token, "headers": {}}
+        super().__init__(clock, secret, token, **how)
         self._project_id = project_id
         self._is_proven = False
         self._flights: Single[Flight] = Single()

@@ -10,11 +10,15 @@ import os
 import queue
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opwatch.clock import LONGEST_SLEEP, AsyncCancel, Cancel
+
+if TYPE_CHECKING:
+    from opwatch.core.many import Many
+    from opwatch.core.run import Run
 
 GLANCE = 0.5
 """Seconds between two looks at an event, if a thread can't wait for it alone."""
@@ -26,15 +30,8 @@ def nobody() -> None:
     """Wake nobody."""
 
 
-class Wait(Protocol):
-    """One wait or many: something that sleeps until it is `due`."""
-
-    wake: Callable[[], object]
-
-    @property
-    def due(self) -> float: ...
-
-    def nudge(self, job_id: str | None = None) -> None: ...
+Wait: TypeAlias = "Run[Any] | Many[Any]"
+"""One wait or many: something that sleeps until it is `due`."""
 
 
 class Nudges:

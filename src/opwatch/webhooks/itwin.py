@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import attrs
@@ -31,6 +32,7 @@ MAX_AGE = 86_400.0
 """Seconds. Deliveries are repeated, so it can't be a matter of minutes."""
 MAX_AHEAD = 300.0
 """Seconds by which an event may be in the future, at least: clocks differ."""
+_invalid = partial(InvalidWebhook, service="itwin")
 _SIGNATURE = re.compile(r"\s*sha256=([0-9a-f]{64})\s*", re.IGNORECASE | re.ASCII)
 _US_TIME = re.compile(
     r"(\d{1,2})/(\d{1,2})/(\d{4}) (0?\d|1[0-2]):(\d\d):(\d\d)(?:\.\d+)? ([AP])M", re.ASCII
@@ -76,18 +78,15 @@ def verify(
     oldest = None if max_age is None or max_age == math.inf else seconds(max_age, "max_age")
     signatures = _signatures(headers)
     if not signatures:
-        raise InvalidWebhook("the request has no `Signature` header", service="itwin")
+        raise _invalid("the request has no `Signature` header")
     found = _SIGNATURE.fullmatch(signatures[0]) if len(signatures) == 1 else None
     if found is None:
         problem = "the request's `Signature` header isn't sha256= and 64 hexadecimal digits"
-        raise InvalidWebhook(problem, service="itwin")
+        raise _invalid(problem)
     signature = hidden(lambda: hmac.new(key.encode(), body, hashlib.sha256).hexdigest())
     if not hmac.compare_digest(signature, found[1].lower()):
-        raise InvalidWebhook(
-            "the request's signature doesn't match its body",
-            service="itwin",
-            advice="check that `secret` is this webhook's, and that `body` is what was received",
-        )
+        advice = "check that `secret` is this webhook's, and that `body` is what was received"
+        raise _invalid("the request's signature doesn't match its body", advice=advice)
     return _event(body, oldest)
 
 
@@ -103,22 +102,22 @@ def _event(body: bytes, max_age: float | None) -> Event:
     fields = object_in(any_json(body))
     kind = text(fields.get("eventType"))
     if kind is None:
-        raise InvalidWebhook("the request's body isn't an event of iTwin's", service="itwin")
+        raise _invalid("the request's body isn't an event of iTwin's")
     enqueued = _time(fields.get("enqueuedDateTime"))
     if max_age is not None and enqueued is None:
         problem = "the event doesn't say when it was queued, in a form that can be read"
         advice = "pass `max_age=None` to accept events of any age"
-        raise InvalidWebhook(problem, service="itwin", advice=advice)
+        raise _invalid(problem, advice=advice)
     if max_age is not None and enqueued is not None:
         age = clocks.current.get().epoch() - enqueued.timestamp()
         if age > max_age:
             problem = f"the event is stale: it was queued {age:.0f} s ago"
             advice = "it may be a replay; pass a longer `max_age` to accept it"
-            raise InvalidWebhook(problem, service="itwin", advice=advice)
+            raise _invalid(problem, advice=advice)
         if -age > max(max_age, MAX_AHEAD):
             problem = f"the event was queued {-age:.0f} s in the future"
             advice = "check this machine's clock"
-            raise InvalidWebhook(problem, service="itwin", advice=advice)
+            raise _invalid(problem, advice=advice)
     content = object_in(fields.get("content"))
     return Event(
         type=printable(kind, 200),
