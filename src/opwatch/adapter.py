@@ -85,22 +85,10 @@ def _outside(wanted: Any) -> Generator[Any, Any, Any]:
     return (yield wanted)
 
 
-class _Turn(Turn):
-    """Whose time is the longest timeout of a request, once more after each that it sent."""
-
-    limit = threading.TIMEOUT_MAX
-
-    def restart(self, request: httpx.Request) -> None:
-        phases = request.extensions.get("timeout", {}).values()
-        if phases and None not in phases:
-            self.limit = max(phases)
-        self.end = time.monotonic() + self.limit
-
-
 class _Io:
     """Sends by asking httpx to, which has its own time limits."""
 
-    request_timeout = threading.TIMEOUT_MAX
+    request_timeout = 0.0  # each turn has the caller's
 
     def __init__(self, clock: Clock, holds: Holds) -> None:
         self.clock = clock
@@ -149,7 +137,7 @@ class _HttpxAuth(httpx.Auth):
         request.read()
         with closing(self._steps(request, self._io)) as steps:
             response = None
-            while (step := _next(steps, response)) is not None:
+            while (step := steps.send(response)) is not None:
                 response = yield step
                 if step is not request:
                     response.read()
@@ -160,9 +148,11 @@ class _HttpxAuth(httpx.Auth):
         return _AsyncFlow(request, self._steps(request, self._async_io))
 
     def _steps(self, request: httpx.Request, io: Any) -> Generator[Any, Any, None]:
-        """Yield each request that httpx is to send, and what an async flow waits for."""
-        turn = _Turn(io, None)
-        turn.restart(request)
+        """Yield each request that httpx is to send, what an async flow waits for, and None."""
+        phases = request.extensions.get("timeout", {}).values()
+        limit = max(phases) if phases and None not in phases else threading.TIMEOUT_MAX
+        turn = Turn(io, None)
+        turn.end = time.monotonic() + limit
         flow = self._auth.flow(turn, self._own(request), self._explain)
         sent: httpx.Request | None = None
         reply, before = None, 0
@@ -184,7 +174,7 @@ class _HttpxAuth(httpx.Auth):
                         raise
                     finally:
                         sent.url = plain
-                    turn.restart(request)
+                    turn.end = time.monotonic() + limit
                     # What was sent was answered by the first of these; a redirect led to the rest.
                     direct = [*response.history, response][before]
                     before += 1
@@ -201,6 +191,7 @@ class _HttpxAuth(httpx.Auth):
                 if sent is not request:
                     raise
                 # httpx returns the response that says so.
+            yield None
 
     def _own(self, request: httpx.Request) -> Request:
         """Return what a flow must know of the caller's request."""
@@ -242,9 +233,9 @@ class _AsyncFlow(AsyncGenerator[httpx.Request, httpx.Response]):
             await self._request.aread()
         elif self._sent is not self._request:
             await value.aread()
-        step = _next(self._steps, value)
+        step = self._steps.send(value)
         while step is not None and not isinstance(step, httpx.Request):
-            step = _next(self._steps, await step)
+            step = self._steps.send(await step)
         if step is None:
             raise StopAsyncIteration
         self._sent = step
@@ -260,14 +251,6 @@ class _AsyncFlow(AsyncGenerator[httpx.Request, httpx.Response]):
 def _check_body(request: httpx.Request, kind: type, problem: str) -> None:
     if not isinstance(request.stream, kind):
         raise ConfigurationError(problem, argument="content")
-
-
-def _next(steps: Generator[Any, Any, None], response: Any) -> Any:
-    """Return the next step, or None after the last."""
-    try:
-        return steps.send(response)
-    except StopIteration:
-        return None
 
 
 def _fail(flow: Coroutine[Any, Any, Answer], end: GeneratorExit, now: float) -> None:
