@@ -181,18 +181,11 @@ class _Summary:
     board: Board
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text
-
-        yield self._table(options.max_width, ascii_only=options.ascii_only)
-        if reasons := self.board.reasons(options.max_width):
-            yield Text("")
-            yield from reasons
-
-    def _table(self, width: int, *, ascii_only: bool) -> RenderableType:
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
+        width, ascii_only = options.max_width, options.ascii_only
         heads = ["", "service", "job", "outcome", "watched", "polls"]
         rows, now = self.board.rows.values(), self.board.now()
         cells = [
@@ -219,7 +212,10 @@ class _Summary:
             styles = [row.style, "", "", row.style, "", ""]
             styled = [Text(text, style=style) for text, style in zip(texts, styles, strict=True)]
             table.add_row(*styled[:shown])
-        return table
+        yield table
+        if reasons := self.board.reasons(width):
+            yield Text("")
+            yield from reasons
 
 
 def counted(rows: Iterable[Row]) -> str:

@@ -370,24 +370,19 @@ _TEXT = {str}
 @lru_cache(maxsize=256)
 def _halves(operation: ModuleType) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the two functions of an operation, also of one that the generator wrote without the
-    templates of this project. On the way, let `UNSET` be itself again after it was pickled."""
-    _keep_unset(getattr(operation, "__name__", ""))
+    templates of this project.
+
+    On the way, let `UNSET` of its client be itself again after it was pickled: the models compare
+    fields that were not sent with that one object. The generator puts it into the module `types` at
+    the root of its package.
+    """
+    names = [name := getattr(operation, "__name__", "")]
+    while name := name.rpartition(".")[0]:
+        names.append(f"{name}.types")
+    for module in map(sys.modules.get, names):
+        kind = getattr(module, "Unset", None)
+        if isinstance(kind, type) and type(getattr(module, "UNSET", None)) is kind:
+            copyreg.pickle(kind, lambda _: "UNSET")  # by its name
     if (parse := getattr(operation, "parse_response", None)) is not None:
         return operation.build_request, parse
     return operation._get_kwargs, partial(operation._parse_response, client=None)
-
-
-def _keep_unset(operation: str) -> None:
-    """Let `UNSET` of an operation's client be itself again after it was pickled.
-
-    The client's models compare fields that were not sent with that one object. The generator puts
-    it into the module `types` at the root of its package.
-    """
-    package, names = operation, [operation]
-    while package := package.rpartition(".")[0]:
-        names.append(f"{package}.types")
-    for name in names:
-        module = sys.modules.get(name)
-        unset, kind = getattr(module, "UNSET", None), getattr(module, "Unset", None)
-        if isinstance(kind, type) and type(unset) is kind:
-            copyreg.pickle(kind, lambda _: "UNSET")  # by its name

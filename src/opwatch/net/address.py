@@ -22,13 +22,6 @@ _BAD_ID = re.compile(
     r"[/\\%?#\x00-\x1f\x7f-\x9f\ud800-\udfff"
     r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"  # which change how text is shown
 )
-_EXAMPLE = (
-    "must be a URL like https://example.com/path, without user information, query or fragment"
-)
-_UNENCRYPTED = (
-    "must be an https URL: http would send credentials unencrypted, and is allowed only for "
-    "localhost and loopback addresses"
-)
 
 
 def address(url: str, name: str) -> Address:
@@ -42,10 +35,13 @@ def address(url: str, name: str) -> Address:
     found = _URL.fullmatch(url)
     place = host_and_port(found[2]) if found else None
     if found is None or place is None:
-        raise ConfigurationError(_EXAMPLE, argument=name)
+        problem = "must be a URL like https://example.com/path, without user information"
+        raise ConfigurationError(f"{problem}, query or fragment", argument=name)
     scheme, (host, port) = (found[1] or "https").lower(), place
     if scheme == "http" and not is_loopback(host):
-        raise ConfigurationError(_UNENCRYPTED, argument=name)
+        problem = "must be an https URL: http would send credentials unencrypted"
+        allowed = "and is allowed only for localhost and loopback addresses"
+        raise ConfigurationError(f"{problem}, {allowed}", argument=name)
     shown = f"[{host}]" if ":" in host else host
     if port not in (None, _DEFAULT_PORTS[scheme]):
         shown = f"{shown}:{port}"
