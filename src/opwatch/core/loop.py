@@ -208,6 +208,8 @@ class _Io:
     _bell: ClassVar[Any]
     _slot: Any
     _pause: Any
+    after_fork: Any
+    """Starts with every slot free."""
     pause: Callable[[Answer, float], float | None] | None = None
     """Reads the service's own headers that ask for a pause (`Service.pause`)."""
 
@@ -226,9 +228,6 @@ class _Io:
         transport.admit = lambda request: holds.check(request, -math.inf)
         self.after_fork()
         fork.watch(self)
-
-    def after_fork(self) -> None:
-        """Start with every slot free."""
 
     def close(self) -> None:
         if self.channel is not None:
@@ -287,7 +286,26 @@ class _Io:
 
     def last_word(self) -> AbstractContextManager[object]:
         """Return what to tell the last event of a cancelled wait in."""
-        return nullcontext()
+        if not self.is_async:
+            return nullcontext()
+        import anyio
+
+        return anyio.move_on_after(self.request_timeout, shield=True)
+
+    async def result(self, value: Any, turn: Turn) -> Any:
+        """Return what a callable of the user's returned, awaited if need be."""
+        if not inspect.isawaitable(value):
+            return value
+        if not self.is_async:
+            if inspect.iscoroutine(value):
+                value.close()
+            problem = "must not be async in a blocking client; use the async one"
+            raise ConfigurationError(problem, argument="auth")
+        import anyio
+
+        with anyio.move_on_after(turn.left()):
+            return await value
+        raise self._no_token()
 
     def check_cancel(self, cancel: Any) -> Any:
         """Return `cancel`; raise a `ConfigurationError` if it isn't an event of the right kind."""
@@ -327,15 +345,6 @@ class BlockingIo(_Io):
     async def _pause(self, clock: Clock, seconds: float, bell: Bell) -> None:
         clock.sleep(seconds, bell)
 
-    async def result(self, value: Any, turn: Turn) -> Any:
-        """Return what a callable of the user's returned, unless it is async."""
-        if not inspect.isawaitable(value):
-            return value
-        if inspect.iscoroutine(value):
-            value.close()
-        problem = "must not be async in a blocking client; use the async one"
-        raise ConfigurationError(problem, argument="auth")
-
 
 class AsyncIo(_Io):
     """Async input and output, on asyncio and trio, in any number of event loops."""
@@ -363,18 +372,3 @@ class AsyncIo(_Io):
 
     async def _pause(self, clock: Clock, seconds: float, bell: AsyncBell) -> None:
         await clock.asleep(seconds, bell)
-
-    async def result(self, value: Any, turn: Turn) -> Any:
-        """Return what a callable of the user's returned, awaited if need be."""
-        import anyio
-
-        if not inspect.isawaitable(value):
-            return value
-        with anyio.move_on_after(turn.left()):
-            return await value
-        raise self._no_token()
-
-    def last_word(self) -> AbstractContextManager[object]:
-        import anyio
-
-        return anyio.move_on_after(self.request_timeout, shield=True)

@@ -192,14 +192,12 @@ class Session(Generic[W]):
             if self.service.outcome is None or seen.trouble is not None:
                 return seen
             phase, completes = seen.progress.phase, self.service.completes
-            if phase is completes:
-                resolve = self._follow if phase is Phase.SUCCEEDED else self._resolve
-                return await resolve(self.service.outcome(self, turn, seen.progress), seen)
-            if closer and completes is Phase.ENDED and not phase.is_final:
-                return await self._look_closer(
-                    self.service.outcome(self, turn, seen.progress), seen
-                )
-            return seen
+            resolve = self._follow if phase is Phase.SUCCEEDED else self._resolve
+            if phase is not completes:
+                if not closer or completes is not Phase.ENDED or phase.is_final:
+                    return seen
+                resolve = self._look_closer
+            return await resolve(self.service.outcome(self, turn, seen.progress), seen)
         except OpwatchError as error:
             raise error.about(self.service.name, job_id)  # noqa: B904 (the same error)
         except BaseException as error:  # noqa: BLE001 (raised again, or as another)
