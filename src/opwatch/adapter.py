@@ -10,9 +10,8 @@ from __future__ import annotations
 import threading
 import time
 import types
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import closing, suppress
-from functools import partial
 from typing import Any
 
 import httpx
@@ -165,7 +164,7 @@ class _HttpxAuth(httpx.Auth):
                         continue
                     sent = _outgoing(wanted, request)
                     began = time.monotonic()
-                    sent.url = _Url(plain := sent.url, partial(_strip, sent, wanted))
+                    plain, sent.url = sent.url, _Url(sent, wanted)
                     try:
                         response = yield sent
                     except GeneratorExit as end:
@@ -289,26 +288,23 @@ class _Url(httpx.URL):
     only then, it reads the fragment.
     """
 
-    def __init__(self, url: httpx.URL, on_redirect: Callable[[], object]) -> None:
-        super().__init__(url)
-        self._on_redirect = on_redirect
+    def __init__(self, sent: httpx.Request, wanted: Request) -> None:
+        super().__init__(sent.url)
+        self._sent, self._wanted = sent, wanted
 
     @property
     def fragment(self) -> str:
-        self._on_redirect()
+        """Remove what must not follow a redirect.
+
+        That is all of a request for a token. Of any other it is the service's own headers: httpx
+        itself sends `Authorization` to the same origin only.
+        """
+        sent, wanted = self._sent, self._wanted
+        if _is_own(wanted):
+            for name, value in wanted.headers:
+                if isinstance(value, Secret) and name != "Authorization":
+                    sent.headers.pop(name, None)
+        else:
+            sent.headers = httpx.Headers({"Host": wanted.address.host})
+            sent.stream = httpx.ByteStream(b"")
         return super().fragment
-
-
-def _strip(sent: httpx.Request, wanted: Request) -> None:
-    """Remove what must not follow a redirect.
-
-    That is all of a request for a token. Of any other it is the service's own headers: httpx itself
-    sends `Authorization` to the same origin only.
-    """
-    if _is_own(wanted):
-        for name, value in wanted.headers:
-            if isinstance(value, Secret) and name != "Authorization":
-                sent.headers.pop(name, None)
-    else:
-        sent.headers = httpx.Headers({"Host": wanted.address.host})
-        sent.stream = httpx.ByteStream(b"")

@@ -105,9 +105,8 @@ class Scheme:
             return None
         is_enough = all(map(is_set, needed))
         instead = of_token if self.kind == "oauth2" and not is_enough else None
-        environment(*needed, *also, instead=instead)
         own = {n: of for n, of in self.variables.items() if n not in ("auth", "base_url")}
-        found = arguments(own)
+        found = arguments(own, *needed, *also, instead=instead)
         return self._client(**found) if self.kind == "oauth2" else self._basic(**found)
 
     def of_pair(self, name: Any, secret: Any, **more: Any) -> object:

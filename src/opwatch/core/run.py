@@ -196,9 +196,8 @@ class Run(Generic[W]):
         if not polling.is_too_long(pause, now, self.state.plan.deadline):
             self._hold(asked)
         else:
-            text = f"the service asks for a pause of {pause:.15g} s (Retry-After)"
-            text = f"{text}, which is {self._beyond(pause)}"
-            self._break(RateLimited(text, retry_after=pause))
+            asks = f"the service asks for a pause of {pause:.15g} s"
+            self._break(RateLimited(f"{asks} {_beyond(pause)}", retry_after=pause))
         return progress
 
     def cancel(self) -> None:
@@ -260,9 +259,6 @@ class Run(Generic[W]):
                 return
         self._advance(Trouble(is_worth_it, pause, over), now, jitter)
 
-    def _beyond(self, pause: float) -> str:
-        return "over a day" if pause > LONGEST_PAUSE else "beyond the wait's deadline"
-
     def _hold(self, until: float) -> None:
         """Poll no earlier, and at the deadline at the latest."""
         deadline = self.state.plan.deadline
@@ -296,13 +292,11 @@ class Run(Generic[W]):
         assert trouble is not None
         pause = getattr(trouble, "retry_after", None) or 0.0
         if trouble.held_until is not None:
-            text = f"{trouble.message} (Retry-After), which is {self._beyond(pause)}"
-            return RateLimited(text, retry_after=pause)
+            return RateLimited(f"{trouble.message} {_beyond(pause)}", retry_after=pause)
         deadline, now = self.state.plan.deadline, self._clock.now()
         if trouble.transient and deadline is not None and deadline - now < pause <= LONGEST_PAUSE:
-            asked = f"the service asks for a pause of {pause:g} s (Retry-After)"
-            beyond = "which is beyond the wait's deadline"
-            trouble.message = f"{trouble.message.removesuffix('.')}; {asked}, {beyond}"
+            asks = f"the service asks for a pause of {pause:g} s {_beyond(pause)}"
+            trouble.message = f"{trouble.message.removesuffix('.')}; {asks}"
         return trouble
 
     def _break(self, error: OpwatchError) -> None:
@@ -310,6 +304,11 @@ class Run(Generic[W]):
         name = self.session.service.name
         self.error = error.about(name, self.job_id, last=self.last, token=self.token)
         self.is_over = True
+
+
+def _beyond(pause: float) -> str:
+    beyond = "over a day" if pause > LONGEST_PAUSE else "beyond the wait's deadline"
+    return f"(Retry-After), which is {beyond}"
 
 
 def outcome(run: Run[W]) -> Progress[W]:
