@@ -97,7 +97,7 @@ def inside(span: Any) -> AbstractContextManager[Any]:
 
 def request(request: Request) -> AbstractContextManager[Any]:
     """Return the context manager that a request is sent in; set its `status` to the answer's."""
-    if (found := _loaded()) is not None:
+    if "opentelemetry.trace" in sys.modules and (found := _loaded()) is not None:
         with suppress(Exception):
             host, port = endpoint(request.address)
             span = found.tracer.start_span(

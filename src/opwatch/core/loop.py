@@ -71,6 +71,8 @@ class Turn:
     def asked(self, answer: Answer) -> float | None:
         """Return the seconds for which an answer asks for no requests: in `Retry-After`, or in a
         header of the service's own."""
+        if self.io.pause is None and not answer.all("retry-after"):
+            return None
         epoch = self.clock.epoch()
         pause = retry_after(answer, epoch)
         if self.io.pause is not None:
