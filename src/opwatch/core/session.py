@@ -24,7 +24,6 @@ from opwatch.core.polling import Marker, Schedule
 from opwatch.errors import (
     BadResponse,
     ConfigurationError,
-    JobGone,
     NotFound,
     OpwatchError,
     RateLimited,
@@ -116,8 +115,8 @@ class Service(NamedTuple, Generic[W]):
     """Whether the address is known to be another service's: no refusal there is about a job."""
     strangers: Mapping[str, str] = MappingProxyType({})
     """Objects at the top of another service's answers, and what is wrong with `base_url` then."""
-    gone_help: str | None = None
-    """What to check if a job isn't known, besides its ID."""
+    help: Mapping[type[ServiceError], str] = MappingProxyType({})
+    """What else to check after an error, by its kind."""
 
 
 MISREAD = "reading the answer raised"
@@ -329,7 +328,7 @@ class Session(Generic[W]):
         if not text:
             body = excerpt(answer)
             text = f'the response was "{body}"' if body else "the response was empty"
-        advice = {NotFound: service.address_help, JobGone: service.gone_help}.get(kind)
+        advice = service.help.get(kind, service.address_help if kind is NotFound else None)
         if 300 <= status < 400:
             advice = service.address_help
             text = "the response was a redirect, which opwatch doesn't follow"

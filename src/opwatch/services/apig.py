@@ -79,6 +79,11 @@ def _is_expired(answer: Answer) -> bool:
 
 SERVICE = waits.service(
     _query, address_help="check `endpoint` and `project_id` (APIG_ENDPOINT, OS_PROJECT_ID)"
+)._replace(
+    help={
+        PermissionDenied: "check the account's permissions, and that `project_id` (OS_PROJECT_ID) "
+        "is the project of its credentials"
+    }
 )
 _CLIENT = {"endpoint": "APIG_ENDPOINT", "project_id": "OS_PROJECT_ID"}
 _KEYS = {

@@ -15,6 +15,7 @@ from opwatch_waits import itwin as waits
 from opwatch.auth.oauth2 import ClientCredentials
 from opwatch.client import AsyncClient, Client, Options, Plugin
 from opwatch.described import Described
+from opwatch.errors import JobGone
 from opwatch.net.address import address
 
 _V2 = {"reality-modeling", "reality-analysis", "reality-conversion"}
@@ -52,7 +53,7 @@ class _ITwin(Described[Wire]):
             advice = f"`base_url` {wrong}" if is_v2 else bare
             is_elsewhere = is_v2 or where.host.endswith("api.bentley.com")  # or it may be a proxy
             service = service._replace(
-                address_help=advice, gone_help=advice, is_elsewhere=is_elsewhere
+                address_help=advice, help={JobGone: advice}, is_elsewhere=is_elsewhere
             )
         if not resolve_outcome:
             service = service._replace(outcome=None)

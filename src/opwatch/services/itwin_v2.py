@@ -17,7 +17,7 @@ from opwatch.auth.oauth2 import ClientCredentials
 from opwatch.client import AsyncClient, Client, Options, Plugin
 from opwatch.described import Described
 from opwatch.environment import arguments, taken_from
-from opwatch.errors import ConfigurationError
+from opwatch.errors import ConfigurationError, JobGone
 from opwatch.net.address import address
 from opwatch.net.message import Address
 
@@ -30,7 +30,7 @@ _V1 = "contextcapture"
 
 SERVICE = waits.service(
     address_help="check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"
-)._replace(gone_help="check the job ID, `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)")
+)._replace(help={JobGone: "check the job ID, `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"})
 
 
 class _ITwinV2(Described[Wire]):
