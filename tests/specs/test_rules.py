@@ -226,7 +226,8 @@ def test_a_spec_has_its_document(tmp_path: Path) -> None:
 
 def test_only_an_addition_needs_no_document() -> None:
     """A spec that stands for no document says so at its root, or its document is missed."""
-    assert SPECS.keys() - set(TRANSCRIBED) == {"itwin-v2"}
+    additions = {name for name, spec in SPECS.items() if "x-addition" in spec.content}
+    assert SPECS.keys() - set(TRANSCRIBED) == additions >= {"itwin-v2"}
     content = copy.deepcopy(SPECS["itwin-v2"].content)
     del content["x-addition"]
     findings = spec_rules.check(dataclasses.replace(SPECS["itwin-v2"], content=content))
