@@ -128,6 +128,10 @@ def structure(spec: Spec) -> Iterator[Problem]:
 
 
 def _malformed(spec: Spec) -> Iterator[Problem]:
+    for place, node in objects(spec.content):
+        for mark in MARKS:
+            if mark in node and not isinstance(node[mark], str):
+                yield (*place, mark), "must be a text; write the source or the reason"
     for place, schema in schemas(spec.content):
         if not isinstance(schema, dict):
             yield place, "a schema must be a map; write one, such as {type: string}"

@@ -54,7 +54,7 @@ BROKEN: list[tuple[str, Edit, str, str]] = [
         "structure",
         "isn't in this file",
     ),
-    ("itwin.yaml", change("components:\n", "component:\n"), "structure", "isn't in this file"),
+    ("itwin.yaml", change("components:\n", "component:\n"), "structure", "correct its name"),
     ("apig.yaml", change("Gateway creation status.", "Gateway cr\xe9ation."), "utf-8", "as UTF-8"),
     ("documents/apig.txt", change("Function", "Fonction \xe9"), "utf-8", "save the file as UTF-8"),
     ("README.md", change("# The specs", "# The sp\xe9cs"), "utf-8", "save the file as UTF-8"),
@@ -121,6 +121,12 @@ BROKEN: list[tuple[str, Edit, str, str]] = [
     ("apig.yaml", change("enum: [creating, success, failed]", "enum: creating"), "structure", ""),
     ("apig.yaml", change("in: path", "in: road"), "structure", ""),
     (
+        "itwin.yaml",
+        change("x-deviation: Null is read as absent.", "x-deviation: true"),
+        "structure",
+        "must be a text; write the source or the reason",
+    ),
+    (
         "catenis.yaml",
         change(
             "anyOf:\n        - type: string\n          format: date-time\n        - type: string",
@@ -162,6 +168,7 @@ def test_what_is_broken_is_a_finding(
     ("file", "old", "new"),
     [
         ("apig.yaml", "minimum: 0", "minimun: 0"),
+        ("apig.yaml", "components:", "component:"),
         ("apig.yaml", "status: creating\n", "status: on\n"),
         ("itwin.yaml", "state: Active", "state: Active\n                      state: Over"),
         ("itwin.yaml", "percentage: 56", "percentage: 2019-03-13"),

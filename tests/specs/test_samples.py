@@ -244,6 +244,7 @@ def test_apig_errors(sample: Sample, code: str, message: str) -> None:
     "sample",
     [
         changed(CATENIS_READ, "data", action="forget"),
+        changed(CATENIS_READ, status="banana"),
         changed(CATENIS_READ, "data", result=None),
         changed(CATENIS_READ, "data", "progress", error=None, success=None, finishDate=None),
         changed(CATENIS_READ, "data", "progress", finishDate="13 March"),

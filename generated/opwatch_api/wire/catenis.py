@@ -216,7 +216,7 @@ class MessageProgressResponse(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    status: Annotated[StrictStr, Field(examples=["success"])]
+    status: Annotated[Literal["success"], Field(examples=["success"])]
     """
     The value `success`, indicating that the request was successful.
     """

@@ -130,8 +130,8 @@ _FIXES = {
     "required": "add it",
     "type": "write one",
     "enum": "write one of these",
-    "additionalProperties": "remove it",
-    "unevaluatedProperties": "remove it",
+    "additionalProperties": "correct its name, or remove it",
+    "unevaluatedProperties": "correct its name, or remove it",
 }
 
 
@@ -145,12 +145,12 @@ def structure(content: Any) -> Iterator[Problem]:
     if (kind := kinds.get(str(version)[:3])) is None:
         yield (), f"must be OpenAPI 3.0 or 3.1, and `openapi` says {version!r:.20}"
         return
-    lost = [*lost_references(content, content, ())]
-    yield from lost
-    if lost:  # the validator would stop at the first
+    # The validator would stop at the first reference that leads nowhere.
+    errors = [*kind.schema_validator.iter_errors(content)]
+    if not errors and (lost := [*lost_references(content, content, ())]):
+        yield from lost
         return
-    for error in kind(content).iter_errors():
-        error = deepest(error)
+    for error in map(deepest, errors or kind(content).iter_errors()):
         fix = _FIXES.get(str(error.validator), "correct it")
         yield _place(content, error), f"{error.message}; {fix}"
 
@@ -167,7 +167,8 @@ def _place(content: Any, error: Any) -> Place:
         except (LookupError, TypeError):
             continue
         if node is error.instance:
-            return (*place, *path)
+            extra = re.findall(r"\('([^']+)' was unexpected\)", error.message)
+            return (*place, *path, *extra)
     return path
 
 
