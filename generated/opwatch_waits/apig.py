@@ -1,6 +1,6 @@
-"""What an answer of apig says about a job.
+"""How to read the responses of apig about a job.
 
-Compiled from the `x-wait` block of specs/apig.yaml: never edit.
+Compiled from the `x-wait` block of specs/apig.yaml. Don't edit.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ async def query(
 
 
 def _problem(fields: dict[str, Any]) -> str | None:
-    """Return why this is no answer about the job; None if it is one."""
+    """Return what is wrong with the response, or None if it is valid."""
     if fields.keys().isdisjoint(("status", "progress", "start_time")):
-        return "the answer holds no documented field"
+        return "the response contains no documented field"
     return None
 
 
 def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire) -> Progress[Wire]:
-    """Return what an answer says about the job."""
+    """Return the progress that a response reports."""
     found = state(fields.get("status"))
     phase = _PHASES.get(found or "") or session.unknown(found)
     if phase is Phase.SUCCEEDED and fields.get("error_code"):
@@ -142,7 +142,7 @@ def read_outcome(
 
 
 def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
-    """Return what an error answer says."""
+    """Return what an error response says."""
     error_field = object_in(fields.get("error"))
     code = (
         text(error_field.get("title"))

@@ -1,6 +1,6 @@
-"""What an answer of catenis says about a job.
+"""How to read the responses of catenis about a job.
 
-Compiled from the `x-wait` block of specs/catenis.yaml: never edit.
+Compiled from the `x-wait` block of specs/catenis.yaml. Don't edit.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ async def query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -
 
 
 def _problem(fields: dict[str, Any]) -> str | None:
-    """Return why this is no answer about the job; None if it is one."""
+    """Return what is wrong with the response, or None if it is valid."""
     if state(fields.get("status")) != "success":
-        return "the answer's `status` isn't success"
+        return "the response's `status` isn't success"
     return None
 
 
 def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire) -> Progress[Wire]:
-    """Return what an answer says about the job."""
+    """Return the progress that a response reports."""
     data_field = fields["data"]
     progress_field = data_field["progress"]
     error_field = object_in(progress_field.get("error"))
@@ -62,7 +62,7 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
 
 
 def _phase(session: Session[Wire], fields: dict[str, Any]) -> Phase:
-    """Return the phase: the first of these that holds."""
+    """Return the phase: the first one whose condition holds."""
     data_field = fields["data"]
     progress_field = data_field["progress"]
     done_field = progress_field.get("done")
@@ -79,7 +79,7 @@ def _phase(session: Session[Wire], fields: dict[str, Any]) -> Phase:
 
 
 def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
-    """Return what an error answer says."""
+    """Return what an error response says."""
     message = text(fields.get("message"))
     message_ = (message or "").lower()
     kind: type[ServiceError] | None = None
@@ -95,7 +95,7 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
 
 
 def service(*, address_help: str) -> Service[Wire]:
-    """Return the service; `address_help` is what to check if nothing is found."""
+    """Return the service; `address_help` says what to check after a 404."""
     return Service(
         name="catenis",
         id_name="ephemeral message ID",

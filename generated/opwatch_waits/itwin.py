@@ -1,6 +1,6 @@
-"""What an answer of itwin says about a job.
+"""How to read the responses of itwin about a job.
 
-Compiled from the `x-wait` block of specs/itwin.yaml: never edit.
+Compiled from the `x-wait` block of specs/itwin.yaml. Don't edit.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ async def query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -
 
 
 def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire) -> Progress[Wire]:
-    """Return what an answer says about the job."""
+    """Return the progress that a response reports."""
     job_progress_field = fields["jobProgress"]
     found = state(job_progress_field.get("state"))
     phase = _PHASES.get(found or "") or session.unknown(found)
@@ -129,7 +129,7 @@ def read_outcome(
 
 
 def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
-    """Return what an error answer says."""
+    """Return what an error response says."""
     error_field = object_in(fields.get("error"))
     code = text(error_field.get("code"))
     message = text(error_field.get("message"))
@@ -141,7 +141,7 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
 
 
 def service(*, address_help: str) -> Service[Wire]:
-    """Return the service; `address_help` is what to check if nothing is found."""
+    """Return the service; `address_help` says what to check after a 404."""
     return Service(
         name="itwin",
         id_name="job ID",

@@ -46,16 +46,16 @@ def httpx_auth(
     httpx client, keep it, renew it before it expires, and send a request that got a 401 once more
     with a new one. `project_id` is for `AkSk`: it is sent as `X-Project-Id`.
 
-    An auth is for one origin, that of the first request, which must be https or this machine; any
-    other raises `ConfigurationError`. A refusal of the service is returned: the 401 response.
-    `AuthenticationError` is raised instead of sending if `Ctn1` or `AkSk` were refused before, and
-    if a token endpoint refuses the credentials; any other `OpwatchError` of a token endpoint is
-    raised too. Whoever waits for a token that another request fetches gets a `TransportError` if
-    that fails, or takes longer than the waiting request's own timeout. Raises `ConfigurationError`
-    for anything but these credentials.
+    An auth works for one origin, that of its first request, which must be https or this machine;
+    any other raises `ConfigurationError`. If the service refuses the credentials, the 401 response
+    is returned. `AuthenticationError` is raised if a token endpoint refuses the credentials, and
+    without sending anything if `Ctn1` or `AkSk` were refused before. Other errors of a token
+    endpoint are raised as `OpwatchError`. A request that waits for another request's token raises
+    `TransportError` if that request fails, or takes longer than its own timeout. Raises
+    `ConfigurationError` for anything but these credentials.
 
     A client that follows redirects sends them without `X-Auth-Token` and `X-Security-Token`, and
-    httpx strips `Authorization` at another host. A token endpoint that redirects is an error.
+    httpx removes `Authorization` for another host. A token endpoint that redirects is an error.
     """
     clock = clocks.current.get()
     if project_id is not None:
@@ -211,9 +211,9 @@ class _HttpxAuth(httpx.Auth):
         A token may be refused at one address only, so that the refusal is raised, not remembered.
         """
         advice = "check them, and call httpx_auth again"
-        text = "the credentials were refused and aren't sent again"
+        text = "the credentials were refused earlier and aren't sent again"
         if isinstance(self._auth, TokenAuth):
-            raise AuthenticationError("a new token was refused", status=answer.status)
+            raise AuthenticationError("the new token was refused, too", status=answer.status)
         return AuthenticationError(text, status=answer.status, advice=advice)
 
 

@@ -38,15 +38,16 @@ _DUMB = frozenset({"", "dumb", "unknown"})
 
 
 def bar(file: TextIO | None = None) -> Bar:
-    """Return what `on_event` takes to show a job as a bar, or several, each in its row.
+    """Return a callback for `on_event` that shows each job as a progress bar.
 
-    On a terminal it needs rich (`pip install 'opwatch[cli]'`, otherwise ImportError). In a notebook
-    it draws if rich is installed (`pip install 'opwatch[notebook]'`). Anywhere else it writes lines
-    to `file` (default: standard output). The last drawing stays and says how the wait ended.
+    On a terminal it needs rich (`pip install 'opwatch[cli]'`) and raises ImportError without it. In
+    a notebook it draws if rich is installed (`pip install 'opwatch[notebook]'`). Anywhere else it
+    writes lines to `file` (default: standard output). The last drawing stays and shows how the wait
+    ended.
 
-    `on_progress` takes it too, but then it shows answers alone: no retry, and no end of a wait
-    without the job's end. If nothing waits (`for progress in client.watch(...)`, for example),
-    `with bar() as show:` or `close()` ends it.
+    It also works as `on_progress`, but then it shows only progress: no retries, and no wait that
+    ends before its job. If you call it yourself, for example in `for progress in
+    client.watch(...)`, end it with `with bar() as show:` or `close()`.
     """
     return Bar(file if file is not None else sys.stdout)
 

@@ -36,10 +36,9 @@ class Plugin(NamedTuple):
 
 
 class Watch(WatchBase[W], Iterator[Progress[W]]):
-    """A wait to iterate over: each answer as it comes, until the job finishes.
+    """A wait to iterate over: yields the result of each poll until the job finishes.
 
-    Iterating raises what `wait` raises, except for a job that failed or was cancelled: that is the
-    last answer.
+    Iterating raises what `wait` raises, except that a failed or cancelled job is the last result.
     """
 
     def __next__(self) -> Progress[W]:
@@ -54,11 +53,11 @@ class Client(Core[W]):
     _opener, _kind = net.open_blocking, BlockingIo
 
     def progress(self, job_id: str) -> Progress[W]:
-        """Poll once. A failed job is an answer, not an exception.
+        """Poll once. A failed job is a result, not an exception.
 
         Raises `ConfigurationError` for an invalid ID, `JobGone` if the service doesn't know it,
-        `RateLimited` without sending anything while an earlier answer's `Retry-After` lasts, and
-        another `OpwatchError` if there is no valid answer for another reason.
+        `RateLimited` (without sending anything) until the `Retry-After` of an earlier response has
+        passed, and another `OpwatchError` if there is no valid response for any other reason.
         """
         return blocking(self._progress, job_id)
 
@@ -73,17 +72,16 @@ class Client(Core[W]):
         schedule: Schedule | None = None,
         cancel: Cancel | None = None,
     ) -> Progress[W]:
-        """Wait until the job finishes; return its last answer.
+        """Wait until the job finishes; return the last progress.
 
         `timeout` is in seconds or a `timedelta`, and None waits indefinitely; at the deadline, one
-        last poll is made. `on_progress` is called with each answer, `on_event` with every event
-        (`opwatch.events`). `stall_timeout` is how long the job may go without progress. `cancel` is
-        a `threading.Event` that ends the wait when it is set.
+        last poll is made. `on_progress` is called with the progress from each poll, `on_event` with
+        every event (`opwatch.events`). `stall_timeout` is how long the job may go without progress.
+        `cancel` is a `threading.Event` that ends the wait when it is set.
 
         Raises `JobFailed`, `JobCancelled`, `JobGone`, `WaitTimeout`, `WaitStalled`,
-        `WaitCancelled`, or the error that retrying didn't fix. Returns an answer with
-        `Phase.ENDED` if the service doesn't say how the job ended. Ending a wait never stops the
-        job.
+        `WaitCancelled`, or the error that retrying didn't fix. Returns progress with `Phase.ENDED`
+        if the service doesn't say how the job ended. Ending a wait never stops the job.
         """
         run = self._run(job_id, timeout, stall_timeout, schedule, on_event=on_event)
         return blocking(self._finish, run, on_progress, cancel)
@@ -112,10 +110,11 @@ class Client(Core[W]):
         on_event: Callable[[Event[W]], object] | None = None,
         cancel: Cancel | None = None,
     ) -> WatchMany[W]:
-        """Return an iterator over the answers of all jobs, as they arrive, until all have finished.
+        """Return an iterator over the progress of all jobs, as it arrives, until all have finished.
 
-        One job's failure ends that job alone: iterating continues, and `.errors` has the error by
-        job ID. A blocking client polls one job at a time; for thousands, use the async one.
+        An error ends only the wait for its own job: iterating continues, and `.errors` has the
+        error by job ID. A blocking client polls one job at a time; for thousands, use the async
+        one.
         """
         runs = self._runs(job_ids, timeout, stall_timeout, schedule, on_event=on_event)
         return WatchMany(runs, self._io, cancel)
@@ -134,10 +133,10 @@ class Client(Core[W]):
     def step(self, token: str) -> Step[W]:
         """Advance a wait by one step, for a task queue, a scheduler or a cron job.
 
-        Polls once, unless it is too early by the schedule: then nothing is sent, and `Step.delay`
-        is the time that is left. `Step.delay` is None when the job is over; a failed job is an
-        answer. Raises `ConfigurationError` for a token that is damaged, newer, or for another
-        service, and what `wait` raises if the wait ends before the job.
+        Polls once, unless the schedule says it is too early: then nothing is sent, and `Step.delay`
+        is the remaining time. `Step.delay` is None when the job is over; a failed job is a result.
+        Raises `ConfigurationError` for a token that is damaged, newer, or for another service, and
+        what `wait` raises if the wait ends before the job.
         """
         return blocking(self._step, self._resumed(token))
 

@@ -51,7 +51,7 @@ class OpwatchError(Exception):
     """The name of the service, or None if no service was involved."""
     job_id: str | None = None
     last: Progress[Any] | None = None
-    """The last answer before the error, or None."""
+    """The last progress before the error, or None."""
     token: str | None = None
     """The token that resumes the wait: `client.resume(error.token)`."""
 

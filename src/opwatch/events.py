@@ -3,27 +3,21 @@
 The same events are in Python, in `--json`, in bars and in reports. `to_dict` returns the object
 that `--json` prints as one line; its schema is in `opwatch/cli/events.schema.json`.
 
-    v           1; it changes if a field changes its meaning. Fields are only ever added
-    time        when it happened, ISO 8601, UTC
-    event       "start", "progress", "trouble", "held" or "result": see the classes below
-    service, job_id
-    phase       pending running succeeded failed cancelled ended unknown; null before an answer
-    percent     0 to 100, or null
-    step        the service's own words, or null
-    bytes_processed     bytes, or null
-    fault       {code, message} of a job that failed, or null
-    started_at, finished_at     ISO 8601, UTC, or null
-    error       {type, message, status, code, request_id, retry_after}, or null
-    attempt     how many polls the wait has made, in this process and before
-    next_query_in       seconds to the next poll; null if there is none
-    elapsed     seconds since this process began to watch the job
-    resumed     whether the wait began elsewhere ("start" and "held" alone)
-    outcome     "succeeded" "failed" "cancelled" "ended" (over, outcome unknown) "gone" "timed out"
-                "stalled" "refused" (credentials) "misconfigured" "service error" "interrupted"
-                ("result" alone)
-    exit_code   the exit code of the command for this job alone ("result" alone)
+    v           1; it changes if a field changes its meaning. Fields are only ever added time
+    when it happened, ISO 8601, UTC event       "start", "progress", "trouble", "held" or "result":
+    see the classes below service, job_id phase       pending running succeeded failed cancelled
+    ended unknown; null before the first percent     0 to 100, or null step        the service's own
+    words, or null bytes_processed     bytes, or null fault       {code, message} of a job that
+    failed, or null started_at, finished_at     ISO 8601, UTC, or null error       {type, message,
+    status, code, request_id, retry_after}, or null attempt     how many polls the wait has made, in
+    this process and before next_query_in       seconds to the next poll; null if there is none
+    elapsed     seconds since this process began to watch the job resumed     whether the wait began
+    elsewhere ("start" and "held" alone) outcome     "succeeded" "failed" "cancelled" "ended" (over,
+    outcome unknown) "gone" "timed out" "stalled" "refused" (credentials) "misconfigured" "service
+    error" "interrupted" ("result" alone) exit_code   the exit code of the command for this job
+    alone ("result" alone)
 
-An event without an answer repeats the last one, so each event has the job's last known state.
+An event without new progress repeats the last one, so each event has the job's last known state.
 """
 
 from __future__ import annotations
@@ -57,9 +51,9 @@ class Event(Generic[W]):
     time: datetime
     """When it happened, in UTC."""
     progress: Progress[W] | None = None
-    """The last answer so far, or None."""
+    """The last progress so far, or None."""
     error: OpwatchError | None = None
-    """Why there was no answer, or why the wait ended before the job; otherwise None."""
+    """Why the poll failed, or why the wait ended before the job; otherwise None."""
     next_poll_in: float | None = None
     """Seconds to the next poll; None if there is none, or if it isn't known yet."""
     attempt: int = 0
@@ -67,7 +61,7 @@ class Event(Generic[W]):
     elapsed: float = 0.0
     """Seconds since this process began to watch the job."""
     token: str | None = attrs.field(default=None, repr=False)
-    """Resumes the wait as it is after this event. It isn't in `to_dict`."""
+    """Resumes the wait from its state after this event. It isn't in `to_dict`."""
 
     @property
     def job(self) -> tuple[str, str]:
@@ -103,7 +97,7 @@ class Started(Event[W]):
 
 
 class Polled(Event[W]):
-    """A poll was answered."""
+    """A poll succeeded."""
 
     __slots__ = ()
     kind = "progress"

@@ -55,8 +55,8 @@ _ENDS = {
     "WaitCancelled": End("interrupted", INTERRUPTED, "interrupted"),
     "RateLimited": End("service error", SERVICE, "rate limited"),
     "Unavailable": End("service error", SERVICE, "unavailable"),
-    "BadResponse": End("service error", SERVICE, "invalid answer"),
-    "TransportError": End("service error", SERVICE, "no answer"),
+    "BadResponse": End("service error", SERVICE, "invalid response"),
+    "TransportError": End("service error", SERVICE, "no response"),
     "OpwatchError": End("service error", SERVICE, "service error"),
 }
 """By the name of an error's class: importing the classes would cost more than all of `--help`."""

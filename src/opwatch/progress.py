@@ -71,7 +71,7 @@ class Progress(Generic[W]):
     finished_at: datetime | None = None
     """UTC, aware; None until the job is over."""
     wire: W = attrs.field(repr=False)
-    """What the service sent, as a generated model."""
+    """The service's response as a generated model."""
     details: Any = attrs.field(default=None, repr=False)
     """A second response as a generated model, or None: the gateway, for `Apig` with
     `until="usable"` (an `opwatch_api.apig.models.Gateway`), or the result if a spec has an outcome
@@ -80,7 +80,7 @@ class Progress(Generic[W]):
     def to_dict(self) -> dict[str, Any]:
         """Return everything but `wire` and `details` as JSON: the phase as text, times in ISO 8601.
 
-        `wire.to_dict()` is the answer itself, by the service's names.
+        `wire.to_dict()` is the response itself, with the service's names.
         """
         fault = self.fault
         return {

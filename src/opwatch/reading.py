@@ -37,7 +37,7 @@ def json_object(answer: Answer, *envelope: str) -> dict[str, Any]:
     is_object = isinstance(value, dict)
     del value, inner  # this error's frames are shown to people
     fault = "contains no object " + ".".join(envelope) if is_object else "isn't a JSON object"
-    raise bad_response(answer, f"the answer {fault}")
+    raise bad_response(answer, f"the response {fault}")
 
 
 def object_in(value: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def _instruments(trace: ModuleType) -> SimpleNamespace:
     """Return what is created once."""
     meter = import_module("opentelemetry.metrics").get_meter("opwatch", __version__)
     retries = "Polls that failed and were retried"
-    delay = "Time from the end of a job, as reported by its service, to the poll that saw it"
+    delay = "Time from the end of a job, as reported by its service, to the poll that detected it"
     return SimpleNamespace(
         trace=trace,
         tracer=trace.get_tracer("opwatch", __version__),

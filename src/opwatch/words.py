@@ -33,7 +33,7 @@ def told(event: Event[Any]) -> str:
         return "next poll not due yet" if event.resumed else "paused by a rate limit"
     if isinstance(event, Ended) and event.error is not None:
         return f"{event.outcome}: {printable(in_words(event.error), 300)}"
-    return stand(event.progress) if event.progress is not None else "no answer yet"
+    return stand(event.progress) if event.progress is not None else "no response yet"
 
 
 def in_short(error: OpwatchError) -> str:

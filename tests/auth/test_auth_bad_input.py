@@ -165,7 +165,7 @@ def test_a_login_must_be_text(name, value):
     """Each part of a login must be a string that isn't empty."""
     given = {"auth_url": "https://iam", "username": "u", "password": "p", "domain_name": "d"}
     error = refusal(lambda: IamPassword(**(given | {name: value}), project_id="p"))
-    assert str(error) == f"`{name}` must be a string, and not empty"
+    assert str(error) == f"`{name}` must be a non-empty string"
 
 
 @pytest.mark.parametrize(
@@ -176,18 +176,18 @@ def test_a_login_must_be_text(name, value):
             {"domain_name": "d", "user_domain_id": "i"},
             "pass `domain_name` or `user_domain_id`, not both",
         ),
-        ({"user_domain_id": ""}, "`user_domain_id` must be a string, and not empty"),
+        ({"user_domain_id": ""}, "`user_domain_id` must be a non-empty string"),
         (
             {"domain_name": "d", "project_domain_id": "i", "project_domain_name": "n"},
             "pass `project_domain_name` or `project_domain_id`, not both",
         ),
         (
             {"domain_name": "d", "project_domain_name": " "},
-            "`project_domain_name` must be a string, and not empty",
+            "`project_domain_name` must be a non-empty string",
         ),
         (
             {"domain_name": "d", "project_domain_id": 7},
-            "`project_domain_id` must be a string, and not empty",
+            "`project_domain_id` must be a non-empty string",
         ),
     ],
 )
@@ -227,9 +227,9 @@ def test_any_other_password_is_sent_as_it_is(password):
     [
         ({}, "`project_name` or `project_id` must be passed"),
         ({"project_id": "p", "project_name": "n"}, "pass `project_name` or `project_id`, not both"),
-        ({"project_id": ""}, "`project_id` must be a string, and not empty"),
-        ({"project_name": " "}, "`project_name` must be a string, and not empty"),
-        ({"project_name": 7}, "`project_name` must be a string, and not empty"),
+        ({"project_id": ""}, "`project_id` must be a non-empty string"),
+        ({"project_name": " "}, "`project_name` must be a non-empty string"),
+        ({"project_name": 7}, "`project_name` must be a non-empty string"),
     ],
 )
 def test_a_project_is_given_once(project, words):

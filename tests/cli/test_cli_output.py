@@ -294,7 +294,7 @@ def test_the_request_log_of_what_fails(
     sim.disturb("apig", Frame(raw=b"x" * 100, cut=True), times=1)
     done = run("progress", "--verbose", "apig", "g1")
     assert done.code == 6
-    why = f"{sim.url} closed the connection before its answer was complete"
+    why = f"{sim.url} closed the connection before its response was complete"
     assert f"/progress {why} 0." in done.err
 
 

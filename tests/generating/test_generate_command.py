@@ -235,16 +235,16 @@ def no_schema(content: dict[str, Any]) -> None:
         (set_at("percent", value="/percent"), "wait-pointer: /percent isn't in Print"),
         (set_at("state", "is", value={"done": "succeeded"}), "'printing' of /state has no phase"),
         (set_at("id", "parameter", value="job"), "'job' isn't a parameter of the path"),
-        (set_at("same", value={"/shop": "shop"}), "'shop' is no part of the ID; name one of id"),
+        (set_at("same", value={"/shop": "shop"}), "'shop' isn't part of the ID; name one of id"),
         (set_at("headers", value={"Authorization": "x"}), "Authorization is opwatch's own"),
         (
             set_at("polling", value=[1]),
-            "'polling' is no key here; known are id, statuses",
+            "unknown key 'polling'; the keys are id, statuses",
         ),
         (set_at("schedule", value=[]), "wait-form: "),
         (
             set_at("step", value="state"),
-            "wait-form: 'state' is no JSON Pointer; write one like /st",
+            "wait-form: 'state' isn't a JSON Pointer; write one like /st",
         ),
         (
             set_at("errors", "cases", value=[{"is": "gone"}]),

@@ -151,7 +151,7 @@ def test_missing_variables_are_named(change: Change, missing: str, generate: Gen
         (BASIC, "a-user", "`auth` must be a tuple of username and password, not str"),
         (BASIC, ("a-user",), "`auth` must be a tuple of username and password"),
         (BASIC, ("a:user", "p"), "`username` must not contain a colon"),
-        (BASIC, ("a-user", ""), "`password` must be a string, and not empty"),
+        (BASIC, ("a-user", ""), "`password` must be a non-empty string"),
         (OAUTH2, ("an-id", ""), "`client_secret` must not be empty"),
         (BEARER, None, "`auth` must be credentials, a token (str), or a callable"),
     ],

@@ -242,7 +242,7 @@ def test_a_required_boolean(generate: Generate) -> None:
     made = generate(change)
     assert read(made, {"state": "done", "ok": True}).phase == "succeeded"
     for other in ({"ok": "true"}, {"ok": 1}, {"ok": False}, {}):
-        with pytest.raises(BadResponse, match="the answer's `ok` isn't true"):
+        with pytest.raises(BadResponse, match="the response's `ok` isn't true"):
             read(made, {"state": "done"} | other)
 
 

@@ -115,7 +115,7 @@ def test_a_request_that_was_answered_is_not_sent_again(mode: str) -> None:
 
     with FaultServer(play) as server:
         [_, second] = ask(mode, [get(server.url)] * 2)
-    assert "closed the connection before its answer was complete" in str(second)
+    assert "closed the connection before its response was complete" in str(second)
     assert shape(server) == [0, 0]
 
 
@@ -195,7 +195,7 @@ def test_a_silent_post_is_not_sent_again(mode: str) -> None:
 
     with FaultServer(play) as server:
         [_, second] = ask(mode, [get(server.url, method="POST")] * 2, seconds=0.3)
-    assert "no complete answer from http://127.0.0.1" in str(second)
+    assert "no complete response from http://127.0.0.1" in str(second)
     assert str(second).endswith(" within 0.3 s")
     assert shape(server) == [0, 0]
 
@@ -362,7 +362,7 @@ def test_a_server_that_does_not_read_is_given_up_in_time(mode: str) -> None:
         began = time.monotonic()
         [outcome] = ask(mode, [get(server.url, method="POST", body=b"x" * 30_000_000)], seconds=0.2)
         assert time.monotonic() - began < GRACE
-    assert "no complete answer" in str(outcome)
+    assert "no complete response" in str(outcome)
 
 
 @every_mode
@@ -390,7 +390,7 @@ def test_one_byte_chunks_do_not_overrun_the_limit(mode: str) -> None:
         began = time.monotonic()
         [outcome] = ask(mode, [get(server.url)], seconds=0.2)
         assert time.monotonic() - began < 1.0
-    assert "no complete answer" in str(outcome)
+    assert "no complete response" in str(outcome)
 
 
 @pytest.mark.parametrize("mode", MODES[1:])

@@ -203,16 +203,19 @@ REFUSALS: dict[str, tuple[Callable[[Peer], object], str]] = {
     ),
     "closed": (
         lambda peer: peer.request(),
-        "the proxy {proxy} closed the connection before its answer was complete",
+        "the proxy {proxy} closed the connection before its response was complete",
     ),
     "garbage": (
         lambda peer: peer.request() and peer.send(PAIR.encode() + b"\r\n\r\n"),
-        "the proxy {proxy} did not send a valid HTTP answer",
+        "the proxy {proxy} did not send a valid HTTP response",
     ),
-    "silent": (lambda peer: peer.hold(), "no complete answer from the proxy {proxy} within 0.2 s"),
+    "silent": (
+        lambda peer: peer.hold(),
+        "no complete response from the proxy {proxy} within 0.2",
+    ),
     "talks-first": (
         lambda peer: peer.request() and peer.send(b"HTTP/1.1 200 OK\r\n\r\nhello"),
-        "the proxy {proxy} did not send a valid HTTP answer",
+        "the proxy {proxy} did not send a valid HTTP response",
     ),
 }
 
@@ -248,9 +251,9 @@ def test_a_dead_proxy_is_named(monkeypatch: pytest.MonkeyPatch, mode: str) -> No
 @pytest.mark.parametrize(
     ("context", "says"),
     [
-        (fault_tls.untrusted, "its issuer is unknown; if you trust it, name its certificate in "),
-        (fault_tls.expired, "it has expired; the server needs a new one"),
-        (fault_tls.someone_else, "it is for another host name; check the address"),
+        (fault_tls.untrusted, "the issuer is unknown; if you trust it, name its certificate in "),
+        (fault_tls.expired, "the certificate has expired; the server needs a new one"),
+        (fault_tls.someone_else, "the certificate is for another host name; check the address"),
     ],
 )
 def test_a_certificate_that_fails_says_why(

@@ -148,7 +148,7 @@ def test_what_is_no_answer_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize("keep", [0, 5, 30, 60])
 def test_an_answer_that_is_cut_off_is_incomplete(keep: int) -> None:
     """Wherever the stream ends."""
-    with pytest.raises(ProtocolError, match="before its answer was complete"):
+    with pytest.raises(ProtocolError, match="before its response was complete"):
         feed([http(JSON, "X-Request-Id: r-1")[:keep]])
 
 

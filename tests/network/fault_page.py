@@ -2,7 +2,7 @@
 
     python tests/network/fault_page.py
 
-Nothing on the page is written by hand but the words around the tables.
+Only the text around the tables is written by hand.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ INTRO = f"""\
 # Every case
 
 This is the full list behind [What happens when…](what-happens-when.md). It is generated from the
-tests: a server on raw sockets plays each of the {len(SCENARIOS)} cases of the first tables for
-Catenis, iTwin and APIG, with the blocking and the async client, for a single poll and for a wait.
+tests: a server on raw sockets plays each of the {len(SCENARIOS)} cases in the first seven tables
+for Catenis, iTwin and APIG, with the blocking and the async client, for one poll and for a wait.
 
-*One poll* is `progress()`. *A wait* is `wait()`, `watch()`, `step()` and the others. A wait that
-"polls again" does so up to `max_failures` times in a row and then raises the error.
+*One poll* means `progress()`. *A wait* means `wait()`, `watch()`, `step()` and the others. A wait
+that "polls again" does so up to `max_failures` times in a row and then raises the error.
 
 Beyond what [always holds](what-happens-when.md#what-always-holds), the tests check that
 
-- a response takes less than 64 MiB of memory, whatever it decompresses to;
+- a response takes less than 64 MiB of memory, however large it is when decompressed;
 - once a server has begun to answer a request, it never gets that request again, except after a 401,
-  when opwatch sends it once more with a new token or with a signature by the server's clock.
+  when opwatch sends it once more with a new token, or with a signature that uses the server's time.
 """
 
 FOREIGN_NOTE = f"""\
-For an error response in any other form, such as a proxy's page, the status alone decides the error.
+For any other error response, such as a proxy's page, the status alone decides the error.
 Its message quotes the beginning of the response as one short line without control characters,
 escape sequences or direction marks. A 401 or 403 is never quoted, because it may repeat the
 credentials; only codes and texts that the service documents are shown. The tests cover
@@ -67,7 +67,7 @@ credentials; only codes and texts that the service documents are shown. The test
 
 FUZZ_NOTE = """\
 The tests also send random responses: any status, any headers, and bodies that range from damaged
-responses of the services to arbitrary bytes. What always holds is checked for them, too.
+responses of the services to arbitrary bytes. What always holds must hold for these as well.
 `OPWATCH_FUZZ=10000 python -m pytest tests/network/test_fuzz.py` draws ten thousand per service, and
 `make fuzz` searches for five minutes for inputs that reach new code.
 """
@@ -85,7 +85,7 @@ def page() -> str:
     parts += ["## The services' own errors\n", ERRORS_INTRO]
     parts += ["### Catenis\n", refusals(CATENIS_REFUSALS), "### iTwin\n", refusals(ITWIN_REFUSALS)]
     parts += ["### iTwin v2\n", refusals(ITWIN_V2_REFUSALS)]
-    parts += ["### APIG\n", refusals(APIG_REFUSALS), "### Errors of another form\n"]
+    parts += ["### APIG\n", refusals(APIG_REFUSALS), "### Other errors\n"]
     parts += [FOREIGN_NOTE, "## Notifications\n", NOTIFICATIONS_INTRO, channel_faults()]
     parts += [LIES_INTRO]
     parts += ["## Webhooks\n", WEBHOOKS_INTRO, webhook_faults()]
@@ -118,7 +118,7 @@ STATUS = re.compile(r"status ([\w-]+)")
 
 
 def _family(scenario: Scenario) -> tuple[str, Gives]:
-    """Scenarios that differ in their status alone share a row."""
+    """Put scenarios that differ only in their status into one row."""
     gives = scenario.gives
     if not STATUS.match(scenario.title):
         return scenario.title.replace("{", "{{").replace("}", "}}"), gives
@@ -152,11 +152,11 @@ def a_wait(gives: Gives) -> str:
     return "polls again"
 
 
-# --- what tests say in their first line -----------------------------------------------------------
+# --- the first lines of tests ---------------------------------------------------------------------
 
 
 def sentences(name: str) -> str:
-    """The docstrings of a file's tests, which state what they show."""
+    """Return the docstrings of a file's tests, which state what each one shows."""
     tree = ast.parse((HERE / name).read_text("utf-8"))
     return "".join(f"- {text}\n" for text in _docstrings(tree))
 
@@ -170,9 +170,9 @@ def _docstrings(tree: ast.Module) -> Iterator[str]:
 # --- claims ---------------------------------------------------------------------------------------
 
 CLAIMS_INTRO = """\
-Only the service's own word for success counts, and only in its documented place. Case doesn't
-matter. `Phase.UNKNOWN` is a state that this version doesn't know; the wait continues. `Phase.ENDED`
-means that the job is over and its outcome is unknown.
+Only the documented success value counts, and only in the documented field. Case doesn't matter.
+`Phase.UNKNOWN` is a state that this version doesn't know; the wait continues. `Phase.ENDED` means
+that the job is over and its outcome is unknown.
 """
 NAMES = {"catenis": "Catenis", "itwin": "iTwin", "itwin-v2": "iTwin v2", "apig": "APIG"}
 
@@ -214,15 +214,15 @@ def refusals(several: Iterable[Refusal]) -> str:
     return table(("status", "code or message", "one poll gives", "a wait"), rows)
 
 
-# --- what services tell ---------------------------------------------------------------------------
+# --- notifications and webhooks -------------------------------------------------------------------
 
 NOTIFICATIONS_INTRO = """\
-Whatever happens to the channel of [Catenis notifications](waiting.md#catenis-notifications), each
+Whatever happens to the channel for [Catenis notifications](waiting.md#catenis-notifications), each
 wait continues to poll on its schedule. The client logs one warning to the logger `opwatch` and
 reopens the channel after increasing pauses of up to a minute, or after the `Retry-After` of the
 response, unless the response makes this pointless (401, 404). A channel that is slow to open delays
-a wait's first poll by a second at most. No event ends a wait: it causes one poll, whose answer
-decides.
+a wait's first poll by at most a second. An event never ends a wait: it
+causes one poll, and the response to that poll decides.
 """
 LIES_INTRO = "These have no effect at all:\n\n" + "".join(f"- {what}\n" for what in LIES)
 WEBHOOKS_INTRO = """\
@@ -237,7 +237,7 @@ def channel_faults() -> str:
 
 
 def _words(pattern: str) -> str:
-    """A regular expression as the texts that it stands for."""
+    """Return the texts that a regular expression matches."""
     found = re.sub(r"\\(.)", r"\1", pattern).replace(".*", "…").split("|")
     return " or ".join(f"“… {text} …”" for text in found)
 

@@ -190,7 +190,7 @@ def test_two_silent_connections_take_no_longer_than_one(mode: str) -> None:
         )
         took.append(time.monotonic())
     assert type(second) is TransportError
-    assert "no complete answer" in str(second)
+    assert "no complete response" in str(second)
     assert [request.connection for request in server.requests] == [0, 0, 1]
     assert 0.6 <= took[1] - took[0] < 0.6 + GRACE
 

@@ -145,7 +145,7 @@ def test_a_server_that_reads_slowly(mode: str) -> None:
     with FaultServer(play, buffer=262_144) as server:
         [outcome] = ask(with_auth("x" * MUCH), mode, server.url, request_timeout=0.4)
     assert type(outcome) is TransportError
-    assert "no complete answer" in str(outcome)
+    assert "no complete response" in str(outcome)
     assert read < MUCH / 2
 
 
@@ -264,18 +264,18 @@ REFUSALS: dict[str, tuple[Callable[[Peer], object], str, bool]] = {
     "closed": (lambda peer: peer.request(), "closed the connection", False),
     "garbage": (
         lambda peer: peer.request() and peer.send(b"what?\r\n\r\n"),
-        "valid HTTP answer",
+        "valid HTTP response",
         False,
     ),
-    "silent": (lambda peer: peer.hold(), "no complete answer from the proxy", True),
+    "silent": (lambda peer: peer.hold(), "no complete response from the proxy", True),
     "dripping": (
         lambda peer: peer.drip(b"HTTP/1.1 200 " + b"x" * 500),
-        "no complete answer from the proxy",
+        "no complete response from the proxy",
         True,
     ),
     "no-tls-behind": (
         lambda peer: peer.request() and peer.send(b"HTTP/1.1 200 OK\r\n\r\nhello, hello"),
-        "valid HTTP answer",
+        "valid HTTP response",
         False,
     ),
     "other-host-behind": (

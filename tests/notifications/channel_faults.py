@@ -9,7 +9,7 @@ BROKEN = {
     "404": ("the address is unknown (404)", r"refused the WebSocket \(404\)"),
     "401": ("the request is refused (401)", r"refused the WebSocket \(401\)"),
     "500": ("the server fails (500)", r"refused the WebSocket \(500\)"),
-    "200": ("the server answers instead of upgrading (200)", r"refused the WebSocket \(200\)"),
+    "200": ("the server responds without upgrading (200)", r"refused the WebSocket \(200\)"),
     "503 300": (
         "the server asks for a pause (503 with `Retry-After`), which holds no polls",
         r"refused the WebSocket \(503\)",
@@ -31,9 +31,9 @@ BROKEN = {
         "it sends text that isn't UTF-8",
         r"sent a frame that isn't valid \(1007\)",
     ),
-    "endless": ("it sends a message without end", "sent a message that is too long"),
+    "endless": ("it sends an endless message", "sent a message that is too long"),
     "endless nothing": (
-        "it sends a message of empty fragments without end",
+        "it sends endless empty fragments of a message",
         "sent a message that is too long",
     ),
 }
@@ -41,10 +41,17 @@ BROKEN = {
 
 LIES = {
     "an event about another message": ['{"ephemeralMessageId": "pSomebodyElses000001"}'],
-    "text that is no JSON, or no object": ["<html>", "{", "[]", "null", '"text"', "\x00"],
-    "an ID that is no text": ['{"ephemeralMessageId": 7}', '{"ephemeralMessageId": null}'],
+    "text that isn't a JSON object": [
+        "<html>",
+        "{",
+        "[]",
+        "null",
+        '"text"',
+        "\x00",
+    ],
+    "an ID that isn't a string": ['{"ephemeralMessageId": 7}', '{"ephemeralMessageId": null}'],
     "two IDs in one event": ['{"ephemeralMessageId": "a", "ephemeralMessageId": "b"}'],
-    "JSON that is nested too deep": ["[" * 20_000],
-    "another confirmation": ["NOTIFICATION_CHANNEL_OPEN"],
+    "JSON that is nested too deeply": ["[" * 20_000],
+    "a second confirmation": ["NOTIFICATION_CHANNEL_OPEN"],
 }
 """By what it is: the messages."""

@@ -229,7 +229,7 @@ def test_a_certificate_that_is_not_trusted(caplog: pytest.LogCaptureFixture) -> 
         with Catenis(DEVICE_ID, SECRET, base_url=server.url, notifications=True) as client:
             client.wait(ID, timeout=100)
         assert server.hellos == []
-    assert "certificate verify failed: its issuer is unknown" in caplog.text
+    assert "certificate verify failed: the issuer is unknown" in caplog.text
 
 
 # --- what may be told -----------------------------------------------------------------------------

@@ -130,7 +130,8 @@ def conclude(event: Mapping[str, Any], *, allow_unknown_outcome: bool) -> dict[s
         raise _failure(OpwatchJobFailed, reason, event, phase)
     if phase is Phase.ENDED and not allow_unknown_outcome:
         reason = (
-            f"{name}: ended, but the service didn't say how; allow_unknown_outcome accepts this"
+            f"{name}: ended, but the service didn't say how; "
+            "set allow_unknown_outcome=True to accept this"
         )
         raise _failure(OpwatchOutcomeUnknown, reason, event, phase)
     return progress

@@ -28,5 +28,5 @@ def require_text(**values: Any) -> None:
 def _text_fault(value: Any) -> str | None:
     text = value.reveal() if isinstance(value, Secret) else value
     if not isinstance(text, str) or not (text if isinstance(value, Secret) else text.strip()):
-        return "must be a string, and not empty"
+        return "must be a non-empty string"
     return LINE_BREAK if text.strip("\r\n") != text else None

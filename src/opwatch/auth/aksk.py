@@ -33,11 +33,11 @@ def sign(
     project_id: str | None = None,
     security_token: str | Secret | None = None,
 ) -> dict[str, str]:
-    """The headers that authenticate one request: `X-Sdk-Date`, `Authorization`, and what was given
-    of `X-Project-Id` and `X-Security-Token`.
+    """Return the headers that authenticate one request: `X-Sdk-Date`, `Authorization`, and, if
+    given, `X-Project-Id` and `X-Security-Token`.
 
-    `target` is the path and query as sent, `host` the `Host` header as sent, `headers` what is to
-    be signed beside `Host` and the headers returned here. `timestamp` is an aware datetime.
+    `target` is the path and query as sent, `host` is the `Host` header as sent, and `headers` are
+    signed in addition to `Host` and the headers returned here. `timestamp` is an aware datetime.
     Raises `ConfigurationError` for a `timestamp` without a time zone.
     """
     secret_key = Secret(secret_key)

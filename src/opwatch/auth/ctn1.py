@@ -3,11 +3,11 @@
 Catenis, "API authentication": a conformed request is hashed into a string to sign, which is
 signed with a key that is valid for a scope of days. Nothing here reads a clock or sends anything.
 
-Two things decide whether a signature is taken: the target and the Host must be, byte for byte,
-what goes on the wire; and the sign date must not lie in the server's future nor seven days back.
-Keeping a key for seven days from its first use, as the official clients do, is refused on the
-last day; taking "today" is refused at midnight by a server whose clock is behind. The date of five
-minutes ago, taken afresh for each request, is right at every clock that the timestamp check passes.
+Two things decide whether a signature is accepted: the target and the Host must be, byte for byte,
+what is sent; and the sign date must be neither in the server's future nor seven days old. If a key
+is used for seven days, as in the official clients, it is refused on the last day; with "today", it
+is refused at midnight by a server whose clock is behind. The date of five minutes before each
+request is valid for every clock that passes the timestamp check.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def sign(
     timestamp: datetime,
     sign_date: date | None = None,
 ) -> dict[str, str]:
-    """The headers that authenticate one request: `X-BCoT-Timestamp` and `Authorization`.
+    """Return the headers that authenticate one request: `X-BCoT-Timestamp` and `Authorization`.
 
     `target` is the path and query exactly as sent, `host` the `Host` header exactly as sent, with
-    the port if one is sent. `timestamp` is an aware datetime, cut to the second. `sign_date`
+    the port if one is sent. `timestamp` is an aware datetime, truncated to the second. `sign_date`
     defaults to the UTC date of five minutes before it. Raises `ConfigurationError` for a
     `timestamp` without a time zone.
     """

@@ -80,7 +80,7 @@ class TokenEndpoint(Credentials):
 
     def _bad_answer(self, answer: Answer, problem: str) -> BadResponse:
         """Return the error for an answer with status 2xx and no valid token."""
-        text = f"{self._called}: the answer {answer.problem or problem}"
+        text = f"{self._called}: the response {answer.problem or problem}"
         return BadResponse(text, status=answer.status, advice=self._advice)
 
     def _refusal(

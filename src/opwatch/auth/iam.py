@@ -19,12 +19,12 @@ class IamPassword(TokenEndpoint):
 
     `auth_url` ends in `/v3`: `https://iam.eu-de.otc.t-systems.com/v3`. Pass either the project's
     name or its ID, and the user's domain by its name (`domain_name`) or its ID (`user_domain_id`).
-    A project that is named is looked up in the user's domain, unless `project_domain_name` or
+    A project's name is looked up in the user's domain, unless `project_domain_name` or
     `project_domain_id` is passed; a project's ID needs no domain.
 
-    The token lasts 24 hours; it is renewed before it expires, and if it dies earlier, as it does
-    when the password or the rights change. Raises `ConfigurationError` for a missing, empty or
-    non-string argument, and for an address that isn't https.
+    The token lasts 24 hours. It is renewed before it expires, or when it is revoked, for example
+    because the password or the permissions changed. Raises `ConfigurationError` for a missing,
+    empty or non-string argument, and for an address that isn't https.
     """
 
     client = "Apig"

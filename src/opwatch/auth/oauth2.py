@@ -19,8 +19,8 @@ _TRANSIENT = ("temporarily_unavailable", "server_error")
 
 
 class ClientCredentials(TokenEndpoint):
-    """OAuth2 client credentials of an iTwin service application, for `ITwin`, or of another service
-    whose spec says `clientCredentials`.
+    """OAuth2 client credentials of an iTwin service application, or for another service whose spec
+    says `clientCredentials`.
 
     Requests a token of `scope` (None for none) from `token_url`, and renews it before it
     expires. `basic=True` sends the client ID and secret as Basic authentication instead of form

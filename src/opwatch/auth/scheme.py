@@ -74,7 +74,7 @@ class Scheme:
         elif isinstance(auth, ClientCredentials) and not (
             auth.names_endpoint or self.token_url == TOKEN_URL
         ):
-            problem = "must name the `token_url` of this service's tokens"
+            problem = "must have a `token_url`"
         elif self.kind == "basic":
             problem = f"must be a tuple of {pair}, not {type(auth).__name__}"
         else:
@@ -116,7 +116,7 @@ class Scheme:
             return self._client(name, kept, **more)  # type: ignore[arg-type]
         if self.kind == "basic":
             return self._basic(name, kept)  # type: ignore[arg-type]
-        raise ConfigurationError("must be a token alone, without a login", argument="auth")
+        raise ConfigurationError("must be only a token, without a login", argument="auth")
 
     def _basic(self, username: str, password: str) -> object:
         password = secret = Secret(password)  # type: ignore[assignment]

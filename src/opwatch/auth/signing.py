@@ -62,7 +62,8 @@ class _Signing(Auth):
 
 
 class Ctn1(Credentials):
-    """A Catenis device and its API access secret, for `httpx_auth`; `Catenis` takes the two alone.
+    """A Catenis device and its API access secret, for `httpx_auth`; `Catenis` takes them as two
+    arguments.
 
     Raises `ConfigurationError` for a missing, empty or non-string credential, and for a device ID
     that isn't 20 letters, digits or underscores.

@@ -85,8 +85,8 @@ _spec = click.option(
     "--spec",
     type=_FILE,
     metavar="SPEC",
-    help="SPEC, an OpenAPI document with an x-wait block, describes the service; pass job IDs "
-    "only. Requires the generate extra.",
+    help="Watch the service described in SPEC, an OpenAPI document with an x-wait block; pass only "
+    "job IDs. Requires the generate extra.",
 )
 
 
@@ -94,7 +94,7 @@ _spec = click.option(
 @click.argument("jobs", nargs=-1, required=True, shell_complete=complete, metavar="SERVICE ID")
 @_options(
     click.option(
-        "--json", "as_json", is_flag=True, help="Print the answer or the error as one line of JSON."
+        "--json", "as_json", is_flag=True, help="Print the result or the error as one line of JSON."
     ),
     _spec,
     _env_file,
@@ -197,7 +197,7 @@ def _given(*names: str) -> list[str]:
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
     metavar="DIR",
-    help="Folder for the package: a new one, or one that contains an earlier version of it.",
+    help="Write the package to DIR: a new folder, or one with an earlier version of the package.",
 )
 @click.option("--name", metavar="NAME", help="Name of the service. Default: SPEC's file name.")
 def generate(spec: Path, out: Path, name: str | None) -> int:
@@ -223,7 +223,7 @@ def generate(spec: Path, out: Path, name: str | None) -> int:
     "--output",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     metavar="FILE",
-    help="Default: EVENTS with the extension .html. Use - for standard output.",
+    help="Write to FILE. Default: EVENTS with the extension .html. Use - for standard output.",
 )
 def report(events: Path, output: Path | None) -> int:
     """Make an HTML report from the output of `opwatch watch --json`.

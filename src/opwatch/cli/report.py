@@ -397,7 +397,7 @@ def _card(job: Job, end: float) -> str:
     outcome = job.outcome
     answers, errors = len(job.of("progress")), len(job.of("trouble"))
     length = duration(job.points[-1].at - job.points[0].at)
-    facts = f"{_counted(answers, 'answer')}, {_counted(errors, 'error')}, in {length}"
+    facts = f"{_counted(answers, 'response')}, {_counted(errors, 'error')}, in {length}"
     reason = f"<p>{escape(job.reason)}</p>" if job.reason and outcome != "succeeded" else ""
     rows = "\n".join(
         f"<tr><td>{duration(point.at)}</td><td>{escape(point.kind)}</td>"

@@ -179,7 +179,7 @@ class Core(Generic[W]):
         return f"<{type(self).__name__} at {session.address.origin if session else 'no address'}>"
 
     def __reduce__(self) -> Any:
-        raise TypeError(f"{type(self).__name__} can't be pickled; send a token and create it there")
+        raise TypeError(f"{type(self).__name__} can't be pickled; send a token instead")
 
 
 class WatchBase(Generic[W]):
@@ -206,7 +206,7 @@ class WatchBase(Generic[W]):
 
     @property
     def last(self) -> Progress[W] | None:
-        """The last answer so far, or None."""
+        """The last progress so far, or None."""
         return self._run.last
 
     @property

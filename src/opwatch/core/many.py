@@ -65,12 +65,12 @@ class Many(Generic[W]):
 
     @property
     def last(self) -> dict[str, Progress[W]]:
-        """The last answer of each job that has one, by job ID."""
+        """The last progress of each job, if there is any, by job ID."""
         return {run.job_id: run.last for run in self._runs.values() if run.last is not None}
 
     @property
     def tokens(self) -> dict[str, str]:
-        """The token of each wait that hasn't ended, or was cancelled, by job ID."""
+        """The token of each wait that hasn't ended or was cancelled, by job ID."""
         return {
             run.job_id: run.token
             for run in self._runs.values()
@@ -181,7 +181,7 @@ class Many(Generic[W]):
 
 
 class WatchMany(Many[W], Iterator[Progress[W]]):
-    """An iterator over the answers of all jobs, as they arrive. See `Client.watch_many`."""
+    """An iterator over the progress of all jobs, as it arrives. See `Client.watch_many`."""
 
     def __next__(self) -> Progress[W]:
         if (progress := blocking(self._upcoming)) is None:
@@ -190,7 +190,7 @@ class WatchMany(Many[W], Iterator[Progress[W]]):
 
 
 class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
-    """An iterator over the answers of all jobs, as they arrive. See `AsyncClient.watch_many`.
+    """An iterator over the progress of all jobs, as it arrives. See `AsyncClient.watch_many`.
 
     Iterate it in one task at a time, in one event loop. `aclose` gives up the polls in flight.
     """

@@ -52,13 +52,13 @@ class Step(Generic[W]):
     """One step of a wait, returned by `start` and `step`."""
 
     progress: Progress[W] | None
-    """The answer; None if the poll failed, or if it was too early to poll."""
+    """The job's progress; None if the poll failed or it was too early to poll."""
     token: str
     """Pass it to `step` after `delay`."""
     delay: float | None
     """Seconds until the next step; None when the wait has ended."""
     trouble: OpwatchError | None = None
-    """Why this step got no answer, if the wait continues; otherwise None."""
+    """The retryable error of this step, or None."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the step as JSON; `wire` and `details` of its progress are left out."""

@@ -53,7 +53,7 @@ logger = logging.getLogger("opwatch")
 
 
 class Complaint(NamedTuple):
-    """What an error answer says, as the service's file reads it."""
+    """The content of an error response, as the service's reader returns it."""
 
     code: str | None = None
     message: str | None = None
@@ -67,59 +67,60 @@ class Seen(NamedTuple, Generic[W]):
 
     progress: Progress[W]
     trouble: OpwatchError | None = None
-    """Why it isn't known how the job ended, if trying again may tell."""
+    """Why it isn't known how the job ended, if another request may find out."""
     doubtful: bool = False
-    """Whether the trouble is a reason not to believe `progress` either."""
+    """Whether `trouble` also makes `progress` unreliable."""
     pause: float | None = None
-    """Seconds for which this job is not to be polled, if the answer says so in a field."""
+    """Seconds for which this job must not be polled, if a field of the response says so."""
     over: Progress[W] | None = None
     """The success that the next poll doesn't request again (`Service.completes`)."""
 
 
 class Service(NamedTuple, Generic[W]):
-    """What a service's file defines."""
+    """What a service's file or compiled spec defines."""
 
     name: str
     id_name: str
     """The service's name for a job's ID, for messages."""
     schedule: Schedule
-    """The service's own, from the document that dictates it."""
+    """The service's own schedule, from its document."""
     accept: str
     """The `Accept` header."""
     query: Callable[[Session[W], Turn, str, bool], Awaitable[Seen[W]]]
     """Poll one job; the flag asks for a closer look at a job that makes no progress."""
     complaint: Callable[[Answer, dict[str, Any]], Complaint]
-    """Read an error answer and the JSON object in it (empty if there is none)."""
+    """Read an error response and the JSON object in it (empty if there is none)."""
     marker: Callable[[Progress[W]], Marker]
     """The value whose change restarts the schedule."""
     address_help: str
-    """What to check if nothing is found at an address."""
+    """What to check after a 404."""
     known: frozenset[str] = frozenset()
-    """Documented codes and texts of 401 and 403 answers: nothing else of those is quoted."""
+    """Documented codes and texts of 401 and 403 responses, of which nothing else is quoted."""
     outcome: Callable[[Session[W], Turn, Progress[W]], Awaitable[Progress[W] | None]] | None = None
     """Look up more about a job in the phase `completes`. Returns the progress with what it found,
     `Phase.UNKNOWN` included; None for an answer about another job."""
     id_parts: int = 1
-    """How many path parameters a job's ID is made of."""
+    """The number of path parameters that make up a job's ID."""
     statuses: tuple[int, ...] = (200,)
-    """Those of an answer about a job."""
+    """The statuses of a valid response."""
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with every request."""
     pause: Callable[[Answer, float], float | None] | None = None
-    """Seconds for which an answer asks for no requests, in a header of the service's own; the
-    number is the wall clock's time. `Retry-After` needs nothing."""
+    """The seconds for which a response asks to pause, in the service's own header; the number is
+    the wall clock's time. `Retry-After` needs no function."""
     completes: Phase = Phase.ENDED
     """The phase that `outcome` says more about: how a job ended, why it failed, or whether its
     result can be used. In the last case, `outcome` is polled until it says so."""
     is_elsewhere: bool = False
-    """Whether the address is known to be another service's: no refusal there is about a job."""
+    """Whether the address is known to belong to another service: then no error there is about a
+    job."""
     strangers: Mapping[str, str] = MappingProxyType({})
-    """Objects at the top of another service's answers, and what is wrong with `base_url` then."""
+    """Top-level objects of another service's responses, and what is wrong with `base_url` then."""
     help: Mapping[type[ServiceError], str] = MappingProxyType({})
     """What else to check after an error, by its kind."""
 
 
-MISREAD = "reading the answer raised"
+MISREAD = "reading the response raised"
 _PARSER_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What a generated parser raises for an answer of another form than documented."""
 
@@ -175,7 +176,7 @@ class Session(Generic[W]):
             return fields, parse(response=response)
         except _PARSER_ERRORS:
             del fields  # this error's frames are shown to people
-        raise bad_response(answer, "the answer doesn't have the documented form")
+        raise bad_response(answer, "the response doesn't have the documented form")
 
     async def query(
         self,
@@ -228,10 +229,10 @@ class Session(Generic[W]):
             self.unresolved(seen.progress, error)
             return seen
         if found is None:
-            text = "the answer about how the job ended is about another job"
+            text = "the response about the outcome is about another job"
             return seen._replace(trouble=BadResponse(text, status=200), doubtful=True)
         if found.phase in (Phase.PENDING, Phase.RUNNING):
-            text = "the job is over, but the service doesn't say yet how it ended"
+            text = "the job is over, but the service doesn't say how it ended yet"
             return seen._replace(trouble=Unavailable(text))
         return seen if found.phase in (Phase.ENDED, Phase.UNKNOWN) else Seen(found)
 
@@ -288,13 +289,13 @@ class Session(Generic[W]):
     def unknown(self, state: object) -> Phase:
         """Return `Phase.UNKNOWN`; warn once about each state that this version doesn't know."""
         if state is None:
-            return self._warn("sent an answer without a valid state")
+            return self._warn("sent a response without a valid state")
         text = printable(str(state), 80)
         return self._warn(f"reports a state that this version doesn't know: {text!r}")
 
     def contradicted(self, field: str) -> Phase:
         """Return `Phase.UNKNOWN` for a success beside an error; warn once."""
-        return self._warn(f"reports both success and an error (`{field}`) in one answer")
+        return self._warn(f"reports both success and an error (`{field}`) in one response")
 
     def _warn(self, text: str) -> Phase:
         if text not in self._warned and len(self._warned) < 100:
@@ -317,7 +318,7 @@ class Session(Generic[W]):
         kind = kind or error_kind(status)
         if kind is None:
             problem = answer.problem or "isn't a documented one"
-            return bad_response(answer, f"the answer {problem}")
+            return bad_response(answer, f"the response {problem}")
         if kind is RateLimited and pause is None:
             turn.holds.limited(self.address.origin)
         if answer.is_about_credentials:  # then what it says may be made of them

@@ -213,9 +213,9 @@ async def _open_tunnel(connection: Connection, proxy: Proxy, target: str, end: f
 def failure(error: OSError | ProtocolError, whom: str, seconds: float) -> TransportError:
     """Say why no answer came from `whom`, to which a request was sent."""
     if isinstance(error, TimeoutError):
-        return TransportError(f"no complete answer from {whom} within {round(seconds, 2):g} s")
+        return TransportError(f"no complete response from {whom} within {round(seconds, 2):g} s")
     if isinstance(error, ProtocolError):
-        return TransportError(f"{whom} {str(error) or 'did not send a valid HTTP answer'}")
+        return TransportError(f"{whom} {str(error) or 'did not send a valid HTTP response'}")
     return TransportError(f"the connection to {whom} broke: {_reason(error)}")
 
 

@@ -24,7 +24,7 @@ _EVENTS_BETWEEN_PAUSES = 64  # about 0.2 ms of work, so the deadline is checked 
 _ERROR = 300  # from this status on, the head says enough, whatever became of the body
 _BLOCK = 4096  # compressed bytes decoded at once
 _END = h11.EndOfMessage()
-_CUT_OFF = "closed the connection before its answer was complete"
+_CUT_OFF = "closed the connection before its response was complete"
 _TOO_LONG = f"is longer than {LONGEST_ANSWER} bytes"
 _UNREADABLE = "can't be decoded"
 

@@ -57,14 +57,14 @@ def why(error: Exception) -> str:
 
 
 _UNKNOWN = (
-    "its issuer is unknown; if you trust it, name its certificate in SSL_CERT_FILE or pass an "
+    "the issuer is unknown; if you trust it, name its certificate in SSL_CERT_FILE or pass an "
     "`ssl_context`"
 )
 _VERIFY = {  # OpenSSL's X509_V_ERR_*
-    9: "it is not valid yet; check this machine's clock",
-    10: "it has expired; the server needs a new one (or check this machine's clock)",
+    9: "the certificate is not valid yet; check this machine's clock",
+    10: "the certificate has expired; the server needs a new one (or check this machine's clock)",
     **dict.fromkeys((18, 19, 20, 21), _UNKNOWN),
-    **dict.fromkeys((62, 64), "it is for another host name; check the address"),
+    **dict.fromkeys((62, 64), "the certificate is for another host name; check the address"),
 }
 
 

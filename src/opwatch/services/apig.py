@@ -111,10 +111,10 @@ _OTHER_WAYS = (
 class _Apig(Core[Wire]):
     """Watches the creation of dedicated API gateways.
 
-    `endpoint` is that of the region: `https://apig.eu-de.otc.t-systems.com`. `auth` is
+    `endpoint` is the region's, such as `https://apig.eu-de.otc.t-systems.com`. `auth` is
     `IamPassword`, `AkSk`, a token, or a callable that returns one. `project_id` may be omitted with
-    `IamPassword`, whose token contains it. With `until="usable"`, a gateway that was created is
-    polled itself until it is running; `"created"` ends with the creation. Raises
+    `IamPassword`, whose token contains it. With `until="usable"`, opwatch polls a created gateway
+    until it is running; with `"created"`, the wait ends when it has been created. Raises
     `ConfigurationError` for an invalid argument.
     """
 
@@ -179,15 +179,15 @@ class _Apig(Core[Wire]):
 
     @classmethod
     def from_env(cls, *, until: Until | None = None, **options: Unpack[Options]) -> Self:
-        """From `APIG_ENDPOINT` and the variables of one way to authenticate.
+        """Create a client from `APIG_ENDPOINT` and the variables of one way to authenticate.
 
         `HUAWEICLOUD_SDK_AK` and `HUAWEICLOUD_SDK_SK` (with temporary keys
         `HUAWEICLOUD_SDK_SECURITY_TOKEN`) and `OS_PROJECT_ID`; or `OS_AUTH_URL`, `OS_USERNAME`,
-        `OS_PASSWORD`, `OS_USER_DOMAIN_NAME` and `OS_PROJECT_NAME` or `OS_PROJECT_ID`; or
-        `OS_TOKEN` and `OS_PROJECT_ID`. `OS_USER_DOMAIN_ID` may stand for the user's domain, and
-        `OS_PROJECT_DOMAIN_NAME` or `OS_PROJECT_DOMAIN_ID` name another for the project; of a name
-        and an ID, the ID counts. Unless `until` is passed, it is `APIG_UNTIL`. Raises a
-        `ConfigurationError` that names all missing ones.
+        `OS_PASSWORD`, `OS_USER_DOMAIN_NAME` and `OS_PROJECT_NAME` or `OS_PROJECT_ID`; or `OS_TOKEN`
+        and `OS_PROJECT_ID`. `OS_USER_DOMAIN_ID` may replace the name of the user's domain, and
+        `OS_PROJECT_DOMAIN_NAME` or `OS_PROJECT_DOMAIN_ID` names another domain for the project; an
+        ID takes precedence over a name. `until` defaults to `APIG_UNTIL`. Raises a
+        `ConfigurationError` that names all missing variables.
         """
         client = _CLIENT | ({"until": "APIG_UNTIL"} if until is None else {})
         with taken_from(client | _KEYS | _USER | {"auth": "OS_TOKEN"}):

@@ -40,11 +40,11 @@ _VARIABLES = {name: f"CATENIS_{name.upper()}" for name in _NAMES}
 class _Catenis(Core[Wire]):
     """Watches the processing of Catenis messages.
 
-    `device_id` and `api_access_secret` are those of the device that started the processing.
-    `environment` is `"sandbox"` or `"production"`, `version` that of the API; `base_url` replaces
-    both: everything in front of `/messages`. With `notifications` (and the extra of that name), a
-    thread keeps a WebSocket open on which Catenis reports that a message has been processed, and
-    waits notice it at once. Raises `ConfigurationError` for an invalid argument.
+    `device_id` and `api_access_secret` belong to the device that sent, logged or read the message.
+    `environment` is `"sandbox"` or `"production"`, and `version` is the version of the API;
+    `base_url`, everything in front of `/messages`, replaces both. With `notifications` (which needs
+    the extra of that name), a thread keeps a WebSocket open on which Catenis reports processed
+    messages, so that waits end at once. Raises `ConfigurationError` for an invalid argument.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class _Catenis(Core[Wire]):
 
     @classmethod
     def from_env(cls, *, notifications: bool = False, **options: Unpack[Options]) -> Self:
-        """From `CATENIS_DEVICE_ID` and `CATENIS_API_ACCESS_SECRET`.
+        """Create a client from `CATENIS_DEVICE_ID` and `CATENIS_API_ACCESS_SECRET`.
 
         Also reads `CATENIS_ENVIRONMENT`, `CATENIS_VERSION` and `CATENIS_BASE_URL`. The official
-        clients name no variables; these are the names of their arguments. Raises a
-        `ConfigurationError` that names all missing ones.
+        clients read no variables; these are named after their arguments. Raises a
+        `ConfigurationError` that names all missing variables.
         """
         required = ("CATENIS_DEVICE_ID", "CATENIS_API_ACCESS_SECRET")
         with taken_from(_VARIABLES):

@@ -26,8 +26,8 @@ class _ITwin(Described[Wire]):
     """Watches iTwin reality-modeling jobs.
 
     `auth` is `ClientCredentials`, an access token, or a callable that returns one. With
-    `resolve_outcome`, a second request looks up how a job that is over ended; without it, every end
-    is `Phase.ENDED`. Raises `ConfigurationError` for an invalid argument.
+    `resolve_outcome`, a second request finds out how a finished job ended; without it, every
+    finished job is `Phase.ENDED`. Raises `ConfigurationError` for an invalid argument.
     """
 
     connection_extra = (*Described.connection_extra, "resolve_outcome")
@@ -61,10 +61,11 @@ class _ITwin(Described[Wire]):
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
-        """From `ITWIN_CLIENT_ID` and `ITWIN_CLIENT_SECRET`, or `ITWIN_ACCESS_TOKEN`.
+        """Create a client from `ITWIN_CLIENT_ID` and `ITWIN_CLIENT_SECRET`, or
+        `ITWIN_ACCESS_TOKEN`.
 
         Also reads `ITWIN_BASE_URL`, `ITWIN_TOKEN_URL` and `ITWIN_SCOPE`. Raises a
-        `ConfigurationError` that names all missing ones.
+        `ConfigurationError` that names all missing variables.
         """
         return super().from_env(**options)
 

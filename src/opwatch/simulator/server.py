@@ -35,7 +35,7 @@ GROUP = "opwatch.simulators"
 
 
 class SimulatorProblem(AssertionError):
-    """The simulator sent an answer that its service's spec doesn't allow, or failed itself."""
+    """The simulator sent a response that the service's spec doesn't allow, or failed itself."""
 
 
 # Reading the entry points of a whole environment takes 10 ms and more, so it is done once.
@@ -295,11 +295,12 @@ class Simulator:
         seconds: float | None = None,
         operation: str | None = None,
     ) -> None:
-        """Answer the next `times` requests to a service, or all for `seconds`, with `frame`.
+        """Respond with `frame` to the next `times` requests to a service, or to all requests for
+        `seconds`.
 
-        Without both (`times=None`), it lasts until `calm`. `operation` is `"progress"`, `"job"`
-        (the second request of a poll), `"token"` or `"notifications"`; None is everything except
-        tokens. Raises `ConfigurationError` for an operation that the service doesn't have.
+        With `times=None` and no `seconds`, this lasts until `calm`. `operation` is `"progress"`,
+        `"job"` (the second request of a poll), `"token"` or `"notifications"`; None is everything
+        except tokens. Raises `ConfigurationError` for an operation that the service doesn't have.
         """
         until = None if seconds is None else self.state.clock.now() + seconds
         left = None if seconds is not None else times
@@ -318,7 +319,7 @@ class Simulator:
         times: int = 1,
         retry_after: float | timedelta | str | None = None,
     ) -> None:
-        """Answer the next `times` requests with the service's 429.
+        """Respond to the next `times` requests with the service's 429.
 
         `retry_after` is in seconds; a timedelta is sent as an HTTP-date, a string unchanged.
         """
@@ -326,7 +327,8 @@ class Simulator:
         self.disturb(service, attrs.evolve(frame, retry_after=retry_after), times=times)
 
     def limit(self, service: str, requests: int, *, seconds: float) -> None:
-        """Limit a service to that many requests per `seconds`, and refuse the others."""
+        """Limit a service to that many requests per `seconds`, and respond to the others with its
+        429."""
         self.simulation(service)
         self.state.limit(service, requests, seconds)
 

@@ -93,15 +93,16 @@ class Simulation(Protocol):
     def demo(self) -> Demo: ...
 
     def routes(self, state: State) -> Sequence[BaseRoute]:
-        """What it serves; `opwatch.simulator.app.Endpoint` does what all have in common."""
+        """The endpoints it serves; `opwatch.simulator.app.Endpoint` does what all have in
+        common."""
         ...
 
     def environ(self, url: str) -> dict[str, str]:
-        """The environment variables with which the client's `from_env` reaches it at `url`."""
+        """The environment variables with which the client's `from_env` connects to it at `url`."""
         ...
 
     def arguments(self, url: str) -> dict[str, Any]:
-        """The arguments of the service's clients that reach it at `url`."""
+        """The arguments with which the service's clients connect to it at `url`."""
         ...
 
     def token(self, state: State) -> str:
@@ -109,21 +110,23 @@ class Simulation(Protocol):
         ...
 
     def body(self, frame: Frame, job: Job | None, operation: str) -> Any:
-        """The JSON value of a 200 answer; `ConfigurationError` for a state it doesn't have."""
+        """Return the JSON value of a 200 response; raise `ConfigurationError` for a state it
+        doesn't have."""
         ...
 
     def refusal(self, frame: Frame, operation: str) -> tuple[int, Any]:
-        """Status and JSON value of an error answer; `ConfigurationError` for an unknown code."""
+        """Return the status and JSON value of an error response; raise `ConfigurationError` for an
+        unknown code."""
         ...
 
     def rate_limit(self, operation: str) -> Frame:
-        """The refusal for too many requests."""
+        """Return the response to too many requests."""
         ...
 
     def model(self, operation: str, status: int) -> type[BaseModel] | None:
-        """The strict wire model of an answer of that status."""
+        """Return the strict wire model of a response with that status."""
         ...
 
     def headers(self, operation: str, status: int) -> dict[str, str]:
-        """What it adds to an answer of that status."""
+        """Return the headers to add to a response with that status."""
         ...

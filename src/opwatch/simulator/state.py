@@ -40,9 +40,9 @@ class Request:
     target: str
     """Path and query, as they were received."""
     status: int | None
-    """What it was answered with; None if there was no answer."""
+    """The status of the response; None if there was none."""
     headers: Mapping[str, str] = attrs.field(repr=False)
-    """By lower-case name; credentials are `***`."""
+    """By lowercase name; credentials are `***`."""
     connection: int | None = None
     """The client's port: the same for all requests on one connection."""
 
@@ -75,14 +75,14 @@ class Job:
             self.started_at: float | None = None
             """When it was first polled, in seconds since 1970 by the simulator's clock."""
             self.ended_at: float | None = None
-            """When it ended, as far as polls have shown."""
+            """When it ended, as far as polls have reported it."""
 
     @property
     def frames(self) -> tuple[Frame, ...]:
         return self._timeline.frames
 
     def poll(self) -> Frame:
-        """The frame that a poll now meets."""
+        """The frame that a poll would get now."""
         state = self._state
         with state.lock:
             if self._began is None:

@@ -33,24 +33,24 @@ def _frozen(value: Mapping[str, str]) -> Mapping[str, str]:
 
 @attrs.frozen
 class Frame:
-    """One answer of a simulated job. It is one of these:
+    """One response of a simulated job. It is one of these:
 
     - a state of the job: `phase`, with `percent`, `step`, `bytes_processed` and `fault` as in
       `Progress`; each service puts it in its own words (`state` overrides its word)
-    - a refusal: `error` is the service's own code (Catenis: its message), or `status` alone; the
-      rest of the documented answer is filled in
-    - `body`: any JSON value; it must still be one the service's document allows
-    - `raw`: any bytes at all, not checked: a proxy's HTML, say
-    - `silent`: no answer, until the simulator stops
+    - an error: `error` is the service's own code (Catenis: its message), or pass only `status`; the
+      rest of the documented response is filled in
+    - `body`: any JSON value that the service's document allows
+    - `raw`: any bytes, unchecked: a proxy's HTML, for example
+    - `silent`: no response until the simulator stops
 
-    `ConfigurationError` for what is none of them, or several.
+    Raises `ConfigurationError` for none or several of them.
     """
 
     phase: Phase | None = attrs.field(default=None, converter=_phase)
     at: float = attrs.field(default=0.0, kw_only=True)
     """Seconds after the job was first polled; ignored in `Polls`."""
     times: int | None = attrs.field(default=None, kw_only=True)
-    """How many polls meet it. None: by time, until the next frame; in `Polls`, one."""
+    """How many polls get it. None: by time, until the next frame; in `Polls`, one."""
     percent: float | None = attrs.field(default=None, kw_only=True)
     step: str | None = attrs.field(default=None, kw_only=True)
     """What the job is doing (iTwin), or which action it is (Catenis: log, send or read)."""
@@ -61,21 +61,22 @@ class Frame:
     """The service's name for the state, instead of the one for `phase`."""
     error: str | None = attrs.field(default=None, kw_only=True)
     message: str | None = attrs.field(default=None, kw_only=True)
-    """The text of a refusal, instead of the documented one."""
+    """The text of an error, instead of the documented one."""
     status: int | None = attrs.field(default=None, kw_only=True)
     """The HTTP status, instead of the documented one."""
     retry_after: float | timedelta | str | None = attrs.field(default=None, kw_only=True)
-    """`Retry-After`: seconds, or a timedelta to send it as an HTTP-date, or any text as it is."""
+    """`Retry-After`: seconds, a timedelta to send it as an HTTP-date, or a string to send
+    unchanged."""
     headers: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen, kw_only=True)
-    """Headers that are added to the answer's, or replace them."""
+    """Headers to add to the response, or to replace there."""
     body: Any = attrs.field(default=None, kw_only=True)
     raw: bytes | None = attrs.field(default=None, kw_only=True)
     cut: bool = attrs.field(default=False, kw_only=True)
-    """Break the connection off halfway through the answer."""
+    """Close the connection halfway through the response."""
     silent: bool = attrs.field(default=False, kw_only=True)
     lookup: Frame | None = attrs.field(default=None, kw_only=True)
-    """What the second request meets meanwhile, if not what `phase` says: iTwin's job, the messages
-    of a job of iTwin v2, an APIG gateway."""
+    """The response to a second request in the meantime, instead of the one derived from `phase`: an
+    iTwin job, the messages of an iTwin v2 job, an APIG gateway."""
 
     def __attrs_post_init__(self) -> None:
         kinds = {
@@ -135,9 +136,9 @@ def _frames(frames: Iterable[Frame]) -> tuple[Frame, ...]:
 
 @attrs.frozen
 class Timed(Timeline):
-    """Frames by time. A frame with `times` is met by that many polls, the first after its time.
+    """Frames by time. With `times`, that many polls get the frame, from its time on.
 
-    Raises `ConfigurationError` for frames that are not in order, or that have the same time.
+    Raises `ConfigurationError` if frames are out of order or have the same time.
     """
 
     frames: tuple[Frame, ...] = attrs.field(converter=_frames)
@@ -168,7 +169,7 @@ class Timed(Timeline):
 
 @attrs.frozen
 class Polls(Timeline):
-    """Frames by poll: each is met once, or `times` times; the last one is repeated."""
+    """Frames by poll: each is used once, or `times` times; the last one repeats."""
 
     frames: tuple[Frame, ...] = attrs.field(converter=_frames)
 

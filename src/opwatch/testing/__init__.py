@@ -1,4 +1,4 @@
-"""For tests of code that waits: a fake clock, so tests never sleep, and a scripted service.
+"""For testing code that waits: a fake clock, so tests never sleep, and a scripted service.
 
     with FakeClock() as clock, Script({"/jobs/j1/progress": [reply(200, {...}), ...]}) as script:
         client = ITwin("a token")
@@ -42,11 +42,11 @@ no other task that could do anything."""
 class FakeClock(Clock):
     """A clock that doesn't advance until something sleeps, and then jumps ahead at once.
 
-    `now` starts at 0. `epoch` is the wall clock's time at that moment, and `jump` moves it alone,
-    as an operator would. `jitter` is 0, or drawn from `seed`. Several async sleepers wake in the
-    order of their times, and none while a request of an async client created with this clock is in
-    flight: a server answers in real time. A blocking sleep takes its time at once, whatever other
-    threads do.
+    `now` starts at 0. `epoch` is the wall clock's time at that moment; `jump` changes only the wall
+    clock, as an operator would. `jitter` is 0, or drawn from `seed`. Several async sleepers wake in
+    the order of their times, but not while a request of an async client created with this clock is
+    in flight, because a server responds in real time. A blocking sleep moves the clock at once,
+    whatever other threads do.
     """
 
     def __init__(self, *, epoch: float = 1_800_000_000.0, seed: int | None = None) -> None:
@@ -150,7 +150,7 @@ class FakeClock(Clock):
 
 @attrs.frozen
 class Reply:
-    """An answer of a script."""
+    """A response of a script."""
 
     status: int
     body: bytes = b""
@@ -158,7 +158,8 @@ class Reply:
 
 
 def reply(status: int, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
-    """A reply; `body` is bytes as they are, None for nothing, or anything else as JSON."""
+    """Return a reply. A `body` of bytes is sent unchanged, None is empty, and anything else becomes
+    JSON."""
     raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     return Reply(status, raw, tuple((headers or {}).items()))
 
@@ -178,9 +179,9 @@ Handler = Callable[[Request], "Reply | OpwatchError"]
 class Script:
     """A scripted service instead of the network.
 
-    `replies` maps the end of a request's target to its answers, one after another; the last one is
-    repeated. An answer is a reply, or an error to raise (a `TransportError`, for example). Instead
-    of a mapping, it may be a function of the request.
+    `replies` maps the end of a request's target to a list of replies, which are used in order; the
+    last one repeats. An error in the list (a `TransportError`, for example) is raised. Instead of a
+    mapping, `replies` may be a function of the request.
     """
 
     def __init__(self, replies: Mapping[str, Iterable[Reply | OpwatchError]] | Handler) -> None:
@@ -196,7 +197,7 @@ class Script:
         """Every request, in order."""
 
     def answer(self, request: Request, time: float) -> Answer:
-        """Return the answer to a request made at `time`, or raise what the script says."""
+        """Return the reply to a request made at `time`, or raise what the script says."""
         with self._lock:
             self.sent.append(Sent(time, request.method, request.target))
             found = self._handler(_plain(request)) if self._handler else self._next(request.target)

@@ -50,12 +50,12 @@ class Event:
     """`content.jobId` or `content.id`; None if that isn't an ID. Pass it to `client.nudge`."""
     itwin_id: str | None
     message_id: str | None
-    """The same if a delivery is repeated."""
+    """The event's ID; it stays the same if a delivery is repeated."""
     webhook_id: str | None
     enqueued: datetime | None
     """When iTwin queued it, in UTC; None if that can't be read."""
     content: Mapping[str, Any] = attrs.field(repr=False)
-    """What the service says about it, as it came."""
+    """The event's content, as it was received."""
 
 
 def verify(

@@ -48,12 +48,12 @@ def checked_name(path: Path, name: str | None) -> str:
     """
     found = name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
     if not _NAME.fullmatch(found) or len(found) > 60:
-        problem = f"{found!r:.40} can't name a service: use lower case letters, digits and hyphens"
+        problem = f"{found!r:.40} can't name a service: use lowercase letters, digits and hyphens"
         raise Unnamed(problem)
     if found in _OWN:
-        raise Unnamed(f"{found!r} is a service of opwatch's own")
+        raise Unnamed(f"{found!r} is one of opwatch's own services")
     if found in ("api", "waits"):  # opwatch_api and opwatch_waits
-        raise Unnamed(f"opwatch_{found} is a package of opwatch's own")
+        raise Unnamed(f"opwatch_{found} is one of opwatch's own packages")
     if found in ("none", "true", "false"):
         raise Unnamed(f"{found!r} can't name a service: its class would be a keyword")
     return found
@@ -133,7 +133,7 @@ def _uses(content: dict[str, Any]) -> Iterator[Problem]:
     """The spec has what a package needs beside its wait."""
     found = waited(content)
     if not found:
-        yield (), "no operation has an x-wait block; docs/x-wait.md says what it holds"
+        yield (), "no operation has an x-wait block; docs/x-wait.md describes it"
     for operation in found:
         block = operation.content["x-wait"]
         others = [n for n in operation.parameters if n not in listed(block["id"]["parameter"])]
@@ -141,14 +141,14 @@ def _uses(content: dict[str, Any]) -> Iterator[Problem]:
             text = f"the path also needs {', '.join(others)}; make it a part of the ID"
             yield (*operation.place, "x-wait", "id", "parameter"), text
         if not security.arguments("", content, security_of(content, operation)):
-            text = f"none of these is supported: opwatch has {security.SUPPORTED}"
+            text = f"none of these is supported; opwatch supports {security.SUPPORTED}"
             place = operation.place if "security" in operation.content else ()
             yield (*place, "security"), text
         yield from security.servers_are_usable(content, operation)
         outcome = follow_up(content, block)
         urls = {security.base_url(content, e.place) for e in (operation, outcome) if e is not None}
         if len(urls) > 1 and outcome is not None:
-            text = f"is at {security.base_url(content, outcome.place)!r}, and the x-wait elsewhere"
+            text = f"is at {security.base_url(content, outcome.place)!r}, unlike the x-wait"
             yield outcome.place, f"{text}; opwatch sends both to one server"
         for each in filter(None, (operation, outcome)):
             yield from _answers(content, each)
@@ -163,25 +163,25 @@ def _answers(content: dict[str, Any], operation: Operation) -> Iterator[Problem]
         return
     place = (*place, "content", operation.media_type)
     if not operation.schema:
-        yield place, "no schema; describe the answer, which gives a class"
+        yield place, "no schema; describe the response"
         return
     schema = reduced.merged(content, operation.schema)
     if schema.get("type", "object") != "object" or not {"type", "properties"} & schema.keys():
-        yield place, "the schema must be that of one object, which gives a class"
+        yield place, "the schema must describe one object"
 
 
 def _arguments(content: dict[str, Any], operation: Operation) -> Iterator[Problem]:
     """What opwatch would have to send, and doesn't know or can't."""
     plain = re.sub(r"\{[^{}]+\}", "x", operation.path)
     if not _PATH.fullmatch(plain) or {".", ".."} & set(unquote(plain).split("/")):
-        text = "the path can't be requested as it is; percent-encode what is between the { }"
+        text = "the path isn't a valid URL path; percent-encode its special characters"
         yield operation.place[:2], text
     for place, parameter in reduced.parameters_of(content, operation):
         what = f"the {parameter['in']} parameter {parameter['name']!r}"
         if parameter["in"] == "path" or not parameter.get("required"):
             continue
         if (value := reduced.default_of(content, parameter)) is None:
-            fix = "give its schema a default, which is sent"
+            fix = "give its schema a default, which opwatch then sends"
             yield place, f"{what} is required, and opwatch has no value; {fix}"
         elif parameter["in"] != "query":
             name = "Cookie" if parameter["in"] == "cookie" else parameter["name"]

@@ -71,7 +71,7 @@ def _findings(rename: str) -> Iterator[None]:
 def _package() -> Any:
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         problem = f"this needs the extra generate (missing: {', '.join(missing)})"
-        raise click.ClickException(f"{problem}; pip install 'opwatch[generate]' adds it")
+        raise click.ClickException(f"{problem}; run pip install 'opwatch[generate]'")
     from opwatch.cli.generating import package
 
     return package

@@ -33,7 +33,7 @@ def are_read(
             where = (*operation.place, *inner)
             if (label := example.get("x-phase")) is None:
                 if labelled:
-                    yield where, "no x-phase; say which phase the example is read to"
+                    yield where, "no x-phase; add the phase that the example is read as"
                 continue
             found = _phase(reader, block, parts, place[-1] == "outcome", example["value"])
             if found != label:
@@ -43,7 +43,7 @@ def are_read(
                 inside, example = (*where, "examples", each), referred(content, one)
                 if (label := example.get("x-error")) is None:
                     if labelled:
-                        yield inside, "no x-error; say which error the example is read as"
+                        yield inside, "no x-error; add the error that the example is read as"
                 elif not (status.isdigit() and "value" in example):
                     yield (*inside, "x-error"), "can't be read; give it a value, and its own status"
                 elif (found := _error(reader, status, example["value"])) != label:
@@ -93,7 +93,7 @@ def _phase(
     from opwatch.progress import Phase, Progress
 
     if not isinstance(value, dict):
-        return "no JSON object"
+        return "not a JSON object"
     same = reversed(block.get("same", {}).items())  # so that the first that is there counts
     own = {part: name for pointer, part in same if (name := named(value, pointer))}
     job_id = "/".join(own.get(part, "") for part in parts)

@@ -78,17 +78,17 @@ def _check_folder(out: Path, name: str) -> None:
     """Raise `ConfigurationError` unless a package can be written to `out`."""
     package = f"opwatch_{_module(name)}"
     if (out.exists() or out.is_symlink()) and not out.is_dir():
-        raise ConfigurationError(f"{out} is no folder; give one")
+        raise ConfigurationError(f"{out} isn't a folder; name one")
     tests = out / "tests"
     ours = (out / package, out / "README.md", out / "pyproject.toml", tests, *tests.glob("*.py"))
     for target in ours:
         if target.is_symlink():
-            raise ConfigurationError(f"{target} is a link, which isn't followed; give a new folder")
+            raise ConfigurationError(f"{target} is a link; name a new folder")
     project = out / "pyproject.toml"
     said = project.read_bytes() if project.is_file() else b""
     if out.is_dir() and any(out.iterdir()) and f'"{package}:PLUGIN"'.encode() not in said:
-        what = "holds the package of another service" if said.startswith(_MARK) else "isn't empty"
-        problem = f"{what}, and `opwatch generate` didn't write {package} there; give a new folder"
+        what = "contains another service's package" if said.startswith(_MARK) else "isn't empty"
+        problem = f"{what}, and `opwatch generate` didn't write {package} there; name a new folder"
         raise ConfigurationError(f"{out} {problem}")
 
 
@@ -181,7 +181,7 @@ def _readme(name: str, content: dict[str, Any], source: str) -> str:
 
 Watches the jobs that `{source}` describes, with opwatch.
 `opwatch generate` wrote this package from it. To change the package, change the spec and generate
-again: that replaces the folder `opwatch_{_module(name)}`, and no other file.
+again: this replaces only the folder `opwatch_{_module(name)}`.
 
 ```bash
 pip install .
@@ -205,10 +205,10 @@ def _package(name: str, needed: dict[str, Any], source: str) -> str:
     variable = scheme["variables"]["base_url"]
     count = len(listed(operation.content["x-wait"]["id"]["parameter"]))
     parts = f", id_parts={count}" if count > 1 else ""
-    optional = " It may be left out." if scheme.get("optional") else ""
+    optional = " It is optional." if scheme.get("optional") else ""
     return f'''"""Watches the jobs of {name}.
 
-Generated from {source}, with everything in this folder: never edit, as it is replaced.
+Generated from {source}, like everything in this folder. Don't edit: it will be replaced.
 """
 
 from opwatch import described

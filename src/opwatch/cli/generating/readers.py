@@ -101,22 +101,22 @@ class Readers:
         reader = Reader(self.required)
         body = []
         for test in self._same(self.block, reader, "job_id"):
-            body += [test, '    return "the answer is about another job"']
+            body += [test, '    return "the response is about another job"']
         for pointer, value in self.block.get("require", {}).get("is", {}).items():
             name = pointer.strip("/").replace("/", ".")
             wanted = str(value).lower() if isinstance(value, bool) else value
-            problem = f"the answer's `{name}` isn't {wanted}"
+            problem = f"the response's `{name}` isn't {wanted}"
             body += [f"if {otherwise(reader.at(pointer), value)}:"]
             body += [f"    return {quoted(problem)}"]
         if some := listed(self.block.get("require", {}).get("any", [])):
             names = as_tuple([quoted(keys_of(pointer)[-1]) for pointer in some])
             holder = reader.object(keys_of(some[0])[:-1])
             body += [f"if {holder}.keys().isdisjoint({names}):"]
-            body += ['    return "the answer holds no documented field"']
+            body += ['    return "the response contains no documented field"']
         return indented(
             [
                 f"def _problem({head}) -> str | None:",
-                '"""Return why this is no answer about the job; None if it is one."""',
+                '"""Return what is wrong with the response, or None if it is valid."""',
                 *reader.lines,
                 *body,
                 "return None",
@@ -150,7 +150,7 @@ class Readers:
         return indented(
             [
                 f"def read({head}) -> Progress[Wire]:",
-                '"""Return what an answer says about the job."""',
+                '"""Return the progress that a response reports."""',
                 *reader.lines,
                 *lines,
                 f"return Progress({named(fields)}, wire=wire)",
@@ -187,7 +187,7 @@ class Readers:
         return indented(
             [
                 "def _phase(session: Session[Wire], fields: dict[str, Any]) -> Phase:",
-                '"""Return the phase: the first of these that holds."""',
+                '"""Return the phase: the first one whose condition holds."""',
                 *reader.lines,
                 *lines,
                 f"return session.unknown(words_of({{{told}}}))",

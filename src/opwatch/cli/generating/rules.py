@@ -70,7 +70,7 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
         errors = [deepest(error) for error in _form().iter_errors(block)]
         if not isinstance(block, dict):
-            yield place, "must be a map; docs/x-wait.md says what it holds"
+            yield place, "must be a map; docs/x-wait.md describes it"
             continue
         for error in errors:
             yield (*place, *error.absolute_path), f"{_said(error)}; see docs/x-wait.md"
@@ -78,14 +78,14 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
             continue
         for each in filter(None, (operation, follow_up(content, block))):
             if each.method != "get":
-                text = f"only a GET is polled, and this is a {each.method.upper()}; name another"
+                text = f"opwatch sends only GET, not {each.method.upper()}; name another operation"
                 yield each.place, text
             if "content" not in each.content.get("responses", {}).get("200", {}):
-                yield each.place, "x-wait needs a 200 answer with a schema; describe it"
+                yield each.place, "x-wait needs a 200 response with a schema; describe it"
         yield from _names(content, operation, block, place)
         yield from _values_fit(block, place)
     for extra in found[1:]:
-        yield (*extra.place, "x-wait"), "a second x-wait; one operation of a spec has it"
+        yield (*extra.place, "x-wait"), "a second x-wait block; keep one per spec"
 
 
 def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
@@ -103,7 +103,7 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
             phases: dict[str, str] = {}
             for name, phase in states["is"].items():
                 if phases.setdefault(plain(name), phase) != phase:
-                    text = f"{name!r} has another phase in another case, and case isn't compared"
+                    text = f"{name!r} has two phases, as case is ignored; keep one"
                     yield (*place, *above, "state", "is", name), text
     for name, value in block.get("headers", {}).items():
         for problem in filter(None, header_problems(name, str(value))):
@@ -129,7 +129,7 @@ def _what_lacks(outcome: dict[str, Any]) -> str | None:
 def header_problems(name: str, value: str) -> Iterator[str | None]:
     """What is wrong with a header that each request is to be sent with."""
     if name.lower() in OWN_HEADERS:
-        yield f"{name} is opwatch's own; leave it out"
+        yield f"{name} is set by opwatch; leave it out"
     else:
         yield header_problem(name)
     if not re.fullmatch("[!-~]([ -~]*[!-~])?", value):
@@ -145,17 +145,17 @@ def _names(
             yield (*place, "id", "parameter"), f"{name!r} is named twice; name each part once"
         if name not in operation.parameters:
             known = ", ".join(operation.parameters) or "none"
-            text = f"{name!r} isn't a parameter of the path; name one of it ({known})"
+            text = f"{name!r} isn't a parameter of the path; name one that is ({known})"
             yield (*place, "id", "parameter"), text
     for above in ((), ("outcome",)):
         same = (block.get("outcome", {}) if above else block).get("same", {})
         for field, name in same.items():
             if name not in parts:
-                text = f"{name!r} is no part of the ID; name one of {', '.join(parts)}"
+                text = f"{name!r} isn't part of the ID; name one of {', '.join(parts)}"
                 yield (*place, *above, "same", field), text
     for status in block.get("statuses", []):
         if status != 200 and _schema(operation, content, status) not in (None, operation.schema):
-            text = f"the answer {status} has another schema than 200; only equal ones can be read"
+            text = f"the response {status} has a different schema than 200; make them the same"
             yield (*operation.place, "responses", str(status)), text
     restart = block.get("restart-on-change")
     if restart and restart not in shown(block):
@@ -182,20 +182,20 @@ def _schema(operation: Operation, content: dict[str, Any], status: int) -> dict[
 def _said(error: Any) -> str:
     """What is wrong, in the words of who writes a block."""
     if error.validator == "pattern" and "Pointer" in error.schema.get("description", ""):
-        return f"{error.instance!r} is no JSON Pointer; write one like /status or /job/state"
+        return f"{error.instance!r} isn't a JSON Pointer; write one like /status or /job/state"
     if error.validator == "pattern" and "spaces" in error.schema.get("description", ""):
         return f"{error.instance!r} can't be a state; write one without spaces around it"
     if error.validator == "minProperties" and "properties" in error.schema:
         missing = ", ".join(
             name for name in error.schema["properties"] if name not in error.instance
         )
-        return f"{error.instance} says too little; add one of {missing}"
+        return f"{error.instance} is incomplete; add one of {missing}"
     if error.validator != "additionalProperties" or not isinstance(error.validator_value, bool):
         return str(error.message)
     known = error.schema["properties"]
     extra = [key for key in error.instance if key not in known and not key.startswith("x-")]
     names = ", ".join(map(repr, extra))
-    return f"{names} {'is' if len(extra) == 1 else 'are'} no key here; known are {', '.join(known)}"
+    return f"unknown key{'s'[: len(extra) - 1]} {names}; the keys are {', '.join(known)}"
 
 
 def blocks(content: dict[str, Any]) -> Iterator[tuple[Place, Operation, dict[str, Any]]]:
@@ -219,7 +219,7 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
                 text = f"{pointer} isn't in {operation.model}; correct it, or add it to the schema"
                 yield (*place, *inner), text
             elif inner not in HOLDERS and not any(map(_is_value, found)):
-                yield (*place, *inner), f"{pointer} is no single value; name a field below it"
+                yield (*place, *inner), f"{pointer} isn't a single value; name a field below it"
         some = listed(block.get("require", {}).get("any", []))
         holders = {pointer.rpartition("/")[0] for pointer in some}
         if len(holders) > 1:
@@ -229,7 +229,7 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
         schemas = [body["schema"] for body in bodies if "schema" in body]
         for inner, pointer in error_pointers(block):
             if not any(below(content, schema, keys_of(pointer)) for schema in schemas):
-                text = f"{pointer} is in no schema of an error; correct it, or add it to one"
+                text = f"{pointer} isn't in any error schema; correct it, or add it to one"
                 yield (*place, *inner), text
 
 

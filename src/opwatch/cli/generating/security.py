@@ -105,7 +105,7 @@ def _variables_exist(variables: Any, kind: str | None, place: Place) -> Iterator
         return
     for key, variable in variables.items():
         if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", str(variable)):
-            yield (*place, key), f"{variable!r} can't be a variable; write one like PRESS_TOKEN"
+            yield (*place, key), f"{variable!r} isn't a variable name; write one like PRESS_TOKEN"
         if key not in known:
             others = f"name one of {', '.join(known)}" if known else f"supported: {SUPPORTED}"
             yield (*place, key), f"{key!r} isn't an argument of this scheme; {others}"
@@ -114,7 +114,7 @@ def _variables_exist(variables: Any, kind: str | None, place: Place) -> Iterator
 def header_problem(name: str) -> str | None:
     """Return why a spec can't have opwatch send a header of this name; None if it can."""
     if not HEADER_NAME.fullmatch(name):
-        return f"{name!r} can't be the name of a header; use letters, digits and hyphens"
+        return f"{name!r} isn't a valid header name; use letters, digits and hyphens"
     if name.lower() in CONNECTION_HEADERS:
         return f"{name} belongs to the connection, and opwatch sets it; name another header"
     return None

@@ -143,7 +143,7 @@ def structure(content: Any) -> Iterator[Problem]:
     version = content.get("openapi") if isinstance(content, dict) else None
     kinds = {"3.0": OpenAPIV30SpecValidator, "3.1": OpenAPIV31SpecValidator}
     if (kind := kinds.get(str(version)[:3])) is None:
-        yield (), f"must be OpenAPI 3.0 or 3.1, and `openapi` says {version!r:.20}"
+        yield (), f"must be OpenAPI 3.0 or 3.1, but `openapi` is {version!r:.20}"
         return
     # The validator would stop at the first reference that leads nowhere.
     errors = [*kind.schema_validator.iter_errors(content)]

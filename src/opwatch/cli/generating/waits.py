@@ -112,9 +112,9 @@ class _Module(Readers):
     def _head(self, body: str, client: str, source: str) -> str:
         used = [("poll_operation", self.operation), ("outcome_operation", self.outcome)]
         lines = [
-            f'"""What an answer of {self.service} says about a job.',
+            f'"""How to read the responses of {self.service} about a job.',
             "",
-            f"Compiled from the `x-wait` block of {source}: never edit.",
+            f"Compiled from the `x-wait` block of {source}. Don't edit.",
             '"""',
             "",
             "from __future__ import annotations",
@@ -245,7 +245,7 @@ class _Module(Readers):
         return indented(
             [
                 "def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:",
-                '"""Return what an error answer says."""',
+                '"""Return what an error response says."""',
                 *reader.lines,
                 *filter(None, lines),
                 f"return Complaint({', '.join(fields.values())})",
@@ -283,7 +283,7 @@ class _Module(Readers):
         return indented(
             [
                 "def asked(answer: Answer, epoch: float) -> float | None:",
-                '"""Return the seconds for which an answer asks for no requests."""',
+                '"""Return the length of the pause that a response asks for, in seconds."""',
                 *(["since = sent_at(answer, epoch)"] if "since" in "".join(pauses) else []),
                 f"return longest({', '.join(pauses)})",
             ]
@@ -325,7 +325,7 @@ class _Module(Readers):
             fields["headers"] = as_tuple(pairs)
         if any("header" in one for one in block.get("again", [])):
             fields["pause"] = "asked"
-        doc = "Return the service; `address_help` is what to check if nothing is found."
+        doc = "Return the service; `address_help` says what to check after a 404."
         if self._others:
             doc = f"Return the service, whose `query` adds {' and '.join(self._others)}."
         return indented(

@@ -113,7 +113,7 @@ def _problems(
     node: yaml.Node, place: Place, strict: bool, above: tuple[yaml.Node, ...] = ()
 ) -> Iterator[tuple[Place, yaml.Node, str]]:
     if any(node is other for other in above):
-        yield place, node, "holds itself; write it out instead of an alias"
+        yield place, node, "contains itself; write it out instead of using an alias"
         return
     above = (*above, node)
     if isinstance(node, yaml.MappingNode):
@@ -123,7 +123,7 @@ def _problems(
             if key.value in seen:
                 yield inner, key, f"a second key {key.value!r}, which hides the first; remove one"
             elif strict and key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
-                yield inner, key, f"the key {key.value} isn't read as a text; quote it"
+                yield inner, key, f"the key {key.value} isn't read as a string; quote it"
             seen.add(key.value)
             yield from _problems(child, inner, strict, above)
     elif isinstance(node, yaml.SequenceNode):
