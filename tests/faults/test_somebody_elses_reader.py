@@ -56,7 +56,7 @@ def test_the_error_says_where_and_quotes_nothing(driver, clock, broken):
 
     error = driver.run(scenario)
     assert type(error) is BadResponse
-    assert "reading the answer raised " in str(error)
+    assert "reading the response raised " in str(error)
     assert "(service.py, line " in str(error)
     assert error.__cause__ is error.__context__ is None
     assert "lost" not in str(error)

@@ -77,7 +77,7 @@ def counting(answer: Any, epoch: float) -> Any:
     [
         (another_job, "'p1 ü' polls"),
         (the_first_job, r"progress\(\) of 'p12' is about 'p1'"),
-        (hopeful, "is a success, and no documented one"),
+        (hopeful, "is read as a success, but isn't a documented one"),
         (lambda service: service._replace(marker=raising), "the marker of .* raises KeyError"),
         (lambda service: service._replace(name="other"), "the service is other, not press"),
         (lambda service: service._replace(id_parts=2), "the service's IDs have 2 parts, not 1"),

@@ -220,15 +220,15 @@ def no_schema(content: dict[str, Any]) -> None:
     [
         (without_wait, "wait-use: no operation has an x-wait block"),
         (another_parameter, "wait-use: the path also needs shop; make it a part of the ID"),
-        (cookie, "wait-use: none of these is supported: opwatch has a bearer token"),
+        (cookie, "wait-use: none of these is supported; opwatch supports a bearer token"),
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; name one of token"),
-        (union, "wait-use: the schema must be that of one object"),
+        (union, "wait-use: the schema must describe one object"),
         (of_text, "wait-use: no media type is JSON; add application/json"),
         (unnamed, "wait-form: has an x-wait block and no operationId; add one"),
         (required("query"), "wait-use: the query parameter 'version' is required, and opwatch has"),
         (required("header"), "wait-use: the header parameter 'version' is required"),
         (above, "wait-use: the query parameter 'v' is required"),
-        (posted, "wait-form: only a GET is polled, and this is a POST; name another"),
+        (posted, "wait-form: opwatch sends only GET, not POST; name another"),
         (with_body, "wait-use: opwatch sends no body; name another operation"),
         (nowhere, "structure: #/components/schemas/Prnt isn't in this file"),
         (mislabelled, "wait-example: is read as running, not succeeded"),
@@ -236,7 +236,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (set_at("state", "is", value={"done": "succeeded"}), "'printing' of /state has no phase"),
         (set_at("id", "parameter", value="job"), "'job' isn't a parameter of the path"),
         (set_at("same", value={"/shop": "shop"}), "'shop' isn't part of the ID; name one of id"),
-        (set_at("headers", value={"Authorization": "x"}), "Authorization is opwatch's own"),
+        (set_at("headers", value={"Authorization": "x"}), "Authorization is set by opwatch"),
         (
             set_at("polling", value=[1]),
             "unknown key 'polling'; the keys are id, statuses",
@@ -248,20 +248,20 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (
             set_at("errors", "cases", value=[{"is": "gone"}]),
-            "wait-form: {'is': 'gone'} says too little; add one of status, code, message, header",
+            "wait-form: {'is': 'gone'} is incomplete; add one of status, code, message, header",
         ),
         (example("done"), "wait-example: is read as no JSON object, not running"),
         (old_null, "structure: ['string', 'null'] is not"),
-        (blank_variable, "security: 'INK TOKEN' can't be a variable; write one like PRESS_TOKEN"),
+        (blank_variable, "security: 'INK TOKEN' isn't a variable name; write one like PRESS_TOKEN"),
         (wildcard, "wait-example: can't be read; give it a value, and its own status"),
         (loop, "can't be checked: a $ref leads back to itself"),
         (lambda content: content.update(openapi="2.0"), "structure: must be OpenAPI 3.0 or 3.1"),
-        (outcome_of("put"), "wait-form: only a GET is polled, and this is a PUT; name another"),
+        (outcome_of("put"), "wait-form: opwatch sends only GET, not PUT; name another"),
         (set_at("state", "is", value={"": "succeeded"}), "wait-form: '' can't be a state"),
         (set_at("state", "is", value={" done": "failed"}), "wait-form: ' done' can't be a state"),
         (
             set_at("state", "is", value={"Done": "succeeded", "done": "failed"}),
-            "wait-form: 'done' has another phase in another case, and case isn't compared",
+            "wait-form: 'done' has two phases, as case is ignored; keep one",
         ),
         (boolean_state, "wait-phase: /state is a boolean; write conditions"),
         (set_at("schedule", value=[float("inf")]), "wait-form: "),
@@ -287,11 +287,11 @@ def no_schema(content: dict[str, Any]) -> None:
         (set_at("headers", value={"X-A": "ä"}), "wait-form: 'ä' can't be the value of a header"),
         (set_at("headers", value={"Expect": "x"}), "wait-form: Expect belongs to the connection"),
         (set_at("headers", value={"Transfer-Encoding": "x"}), "belongs to the connection"),
-        (set_path("/a#/{id}"), "wait-use: the path can't be requested as it is"),
-        (set_path("/a/../{id}"), "wait-use: the path can't be requested as it is"),
-        (set_path("/a b/{id}"), "wait-use: the path can't be requested as it is"),
-        (key_in("X-Schlüssel"), "security: 'X-Schlüssel' can't be the name of a header"),
-        (key_in("X-K\r\nX-A: 1"), "can't be the name of a header"),
+        (set_path("/a#/{id}"), "wait-use: the path isn't a valid URL path"),
+        (set_path("/a/../{id}"), "wait-use: the path isn't a valid URL path"),
+        (set_path("/a b/{id}"), "wait-use: the path isn't a valid URL path"),
+        (key_in("X-Schlüssel"), "security: 'X-Schlüssel' isn't a valid header name"),
+        (key_in("X-K\r\nX-A: 1"), "isn't a valid header name"),
         (key_in("Host"), "security: Host belongs to the connection, and opwatch sets it"),
         (key_in("Content-Length"), "security: Content-Length belongs to the connection"),
         (tokens_at("/token"), "security: must be a complete URL, such as https://press.example"),
@@ -303,9 +303,9 @@ def no_schema(content: dict[str, Any]) -> None:
         (at_server("https://press.example/a b"), "wait-use: must be a URL like https://exa"),
         (variables_are(["token"]), "security: must be a map, such as {token: PRESS_TOKEN}"),
         (variables_are("TOKEN"), "security: must be a map, such as {token: PRESS_TOKEN}"),
-        (variables_are({"token": 'A=B "x'}), "can't be a variable; write one like PRESS_TOKEN"),
-        (elsewhere, "is at 'https://other.example', and the x-wait elsewhere"),
-        (no_schema, "wait-use: no schema; describe the answer, which gives a class"),
+        (variables_are({"token": 'A=B "x'}), "isn't a variable name; write one like PRESS_TOKEN"),
+        (elsewhere, "is at 'https://other.example', unlike the x-wait"),
+        (no_schema, "wait-use: no schema; describe the response"),
     ],
 )
 def test_a_spec_that_breaks_a_rule(change: Change, said: str, run: Run) -> None:
@@ -353,7 +353,7 @@ LAUGHS = b"\n".join(
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"a: &a [*a]", "press.yaml:1: #/a/0: yaml: holds itself"),
+        (b"a: &a [*a]", "press.yaml:1: #/a/0: yaml: contains itself"),
         (b"a: 1\na: 2", "press.yaml:2: #/a: yaml: a second key 'a', which hides the first"),
         (b"a: " + b"[" * 3000 + b"]" * 3000, "press.yaml is nested too deeply, or contains itself"),
         (b"a: 0x_", "press.yaml has a value that can't be read"),
@@ -442,7 +442,7 @@ def test_a_folder_that_holds_something_else(run: Run) -> None:
     assert Path("new/mine.py").exists()
     assert all(path.read_text(encoding="utf-8").endswith("# mine\n") for path in mine)
     code, _, err = run("generate", spec(), "--out", "new", "--name", "other")
-    assert (code, "holds the package of another service" in err) == (2, True), err
+    assert (code, "contains another service's package" in err) == (2, True), err
 
 
 @pytest.mark.parametrize("name", ["opwatch_press", "README.md", "pyproject.toml", "tests"])
@@ -454,7 +454,7 @@ def test_a_link_is_not_followed(name: str, run: Run) -> None:
     Path("out", name).unlink(missing_ok=True)
     Path("out", name).symlink_to("../elsewhere")
     code, _, err = run("generate", spec(), "--out", "out")
-    assert (code, "is a link, which isn't followed" in err) == (2, True), err
+    assert (code, "is a link; name a new folder" in err) == (2, True), err
     assert not [*Path("elsewhere").iterdir()]
 
 

@@ -555,7 +555,7 @@ def test_a_key_is_sent_as_it_is(auth: Any, generate: Generate) -> None:
 
 @pytest.mark.parametrize(
     ("change", "text"),
-    [(OAUTH2, "must name the `token_url`"), (BEARER, "must name the"), (KEY, "must be a key")],
+    [(OAUTH2, "must have a `token_url`"), (BEARER, "must have a"), (KEY, "must be a key")],
 )
 def test_credentials_of_another_token_endpoint(
     change: Change, text: str, generate: Generate

@@ -211,7 +211,7 @@ REFUSALS: dict[str, tuple[Callable[[Peer], object], str]] = {
     ),
     "silent": (
         lambda peer: peer.hold(),
-        "no complete response from the proxy {proxy} within 0.2",
+        "no complete response from the proxy {proxy} within 0.2 s",
     ),
     "talks-first": (
         lambda peer: peer.request() and peer.send(b"HTTP/1.1 200 OK\r\n\r\nhello"),

@@ -195,7 +195,7 @@ def test_a_running_gateway_with_an_error(client: Any, caplog: pytest.LogCaptureF
         seen = [one.phase for one in client().watch("g", timeout=None)]
     assert seen == [Phase.UNKNOWN, Phase.SUCCEEDED]
     assert caplog.messages == [
-        "apig reports both success and an error (`error_code`) in one answer; the wait continues"
+        "apig reports both success and an error (`error_code`) in one response; the wait continues"
     ]
 
 

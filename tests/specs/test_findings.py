@@ -81,7 +81,12 @@ BROKEN: list[tuple[str, Edit, str, str]] = [
     ),
     ("catenis.yaml", change("bytesProcessed: 28", "bytesProcessed: 034"), "yaml", "another number"),
     ("catenis.yaml", change("action: read\n", "action: ~\n"), "yaml", "read as null"),
-    ("itwin.yaml", change('"401":', "401:"), "yaml", "the key 401 isn't read as a text; quote it"),
+    (
+        "itwin.yaml",
+        change('"401":', "401:"),
+        "yaml",
+        "the key 401 isn't read as a string; quote it",
+    ),
     (
         "itwin.yaml",
         change(
@@ -113,7 +118,7 @@ BROKEN: list[tuple[str, Edit, str, str]] = [
     ("apig.yaml", lambda content: b"", "yaml", "must be an OpenAPI document"),
     ("apig.yaml", lambda content: b"- 1\n", "yaml", "must be an OpenAPI document"),
     ("apig.yaml", lambda content: content + b"\0", "yaml", "remove it"),
-    ("apig.yaml", change("paths:\n", "paths: &all\n  <<: *all\n"), "yaml", "holds itself"),
+    ("apig.yaml", change("paths:\n", "paths: &all\n  <<: *all\n"), "yaml", "contains itself"),
     ("apig.yaml", lambda content: content + LAUGHS, "file", "more than 1,000,000 values"),
     ("apig.yaml", lambda content: b"#" * (16 * 1024**2 + 1), "file", "larger than 16 MiB"),
     ("apig.yaml", change("      responses:\n", "      response:\n"), "structure", ""),

@@ -93,7 +93,7 @@ def _phase(
     from opwatch.progress import Phase, Progress
 
     if not isinstance(value, dict):
-        return "not a JSON object"
+        return "no JSON object"
     same = reversed(block.get("same", {}).items())  # so that the first that is there counts
     own = {part: name for pointer, part in same if (name := named(value, pointer))}
     job_id = "/".join(own.get(part, "") for part in parts)
