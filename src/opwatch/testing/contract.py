@@ -1,6 +1,6 @@
-"""The contract of every service: `opwatch.testing.conformance`.
+"""What every service must keep: `opwatch.testing.conformance`.
 
-It is checked through the clients, and by handing the service's readers what no service should send.
+Checks it through the clients, and by passing the service's readers what no service should send.
 """
 
 from __future__ import annotations
@@ -41,12 +41,11 @@ def conformance(
     """Check what opwatch promises of every service, with the blocking and the async client.
 
     `make` creates a client of a class with made-up credentials that need no request:
-    `lambda client: client("a token")`. `samples` are answers of the service about the job, each
-    with the phase that it means. Raises `AssertionError` for the first promise that isn't kept:
-    that samples are read as they say, that no answer raises anything but an `OpwatchError` and no
-    unknown word or nonsense is a success, that the right job is polled, that an invalid ID sends
-    nothing, that answers can be pickled and waits resumed, and that whatever reads an answer, an
-    error or a pause raises nothing but an `OpwatchError`.
+    `lambda client: client("a token")`. `samples` are the service's responses about the job, each
+    with its phase. Raises `AssertionError` for the first promise that isn't kept: each sample is
+    read as its phase, unknown and damaged values are never a success, the right job is polled, an
+    invalid ID sends nothing, results pickle, waits resume, and no response, error or pause raises
+    anything but an `OpwatchError`.
     """
     given = list(samples)
     for kind in (plugin.client, plugin.async_client):

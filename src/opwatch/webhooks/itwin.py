@@ -65,10 +65,10 @@ def verify(
 
     `body` is the request's body, byte for byte, and `headers` has its `Signature`, in any case.
     `max_age` is how long ago the event may have been queued, in seconds or as a `timedelta`, and
-    also how far in the future, but at least five minutes; None takes any. Compares in constant
-    time. Raises `InvalidWebhook` for a request that isn't signed, isn't signed with this secret, is
-    too old or in the future, doesn't say how old it is or holds no event, and `ConfigurationError`
-    for an argument that isn't valid.
+    also how far in the future, but at least five minutes; None accepts any age. Signatures are
+    compared in constant time. Raises `InvalidWebhook` for a request that isn't signed, isn't signed
+    with this secret, is too old or in the future, doesn't say how old it is or contains no event,
+    and `ConfigurationError` for an invalid argument.
     """
     secret = key = Secret(secret)  # type: ignore[assignment]
     require_text(secret=key)
