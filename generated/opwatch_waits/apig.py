@@ -115,7 +115,7 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
 async def outcome(
     session: Session[Wire], turn: Turn, progress: Progress[Wire], *, project_id: str
 ) -> Progress[Wire] | None:
-    """Look up more about a job; None if the answer is about another one."""
+    """Request more about a job; return None if the response is about another one."""
     fields, details = await session.fetch(
         turn, outcome_operation, instance_id=progress.job_id, project_id=project_id
     )
@@ -126,7 +126,7 @@ async def outcome(
 def read_outcome(
     session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
 ) -> Progress[Wire] | None:
-    """Return the progress with what the answer says; None for another job's."""
+    """Return the progress with what the response adds; None if it isn't this job's."""
     if is_another(fields.get("id") or "", progress.job_id):
         return None
     found = state(fields.get("status"))

@@ -87,7 +87,7 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
 async def outcome(
     session: Session[Wire], turn: Turn, progress: Progress[Wire]
 ) -> Progress[Wire] | None:
-    """Look up more about a job; None if the answer is about another one."""
+    """Request more about a job; return None if the response is about another one."""
     fields, _ = await session.fetch(turn, outcome_operation, "job", id=progress.job_id)
     return read_outcome(session, progress, fields)
 
@@ -95,7 +95,7 @@ async def outcome(
 def read_outcome(
     session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
 ) -> Progress[Wire] | None:
-    """Return the progress with what the answer says; None for another job's."""
+    """Return the progress with what the response adds; None if it isn't this job's."""
     job_field = fields["job"]
     execution_information_field = object_in(job_field.get("executionInformation"))
     if is_another(job_field.get("id"), progress.job_id):
@@ -103,7 +103,7 @@ def read_outcome(
     found = state(job_field.get("state"))
     phase = _OUTCOMES.get(found or "") or Phase.UNKNOWN
     if phase is Phase.SUCCEEDED and fields.get("error"):
-        raise BadResponse("the answer reports both success and an error (`error`)", status=200)
+        raise BadResponse("the response reports both success and an error (`error`)", status=200)
     return attrs.evolve(
         progress,
         phase=phase,

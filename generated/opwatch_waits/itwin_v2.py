@@ -59,7 +59,7 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
 async def outcome(
     session: Session[Wire], turn: Turn, progress: Progress[Wire]
 ) -> Progress[Wire] | None:
-    """Look up more about a job; None if the answer is about another one."""
+    """Request more about a job; return None if the response is about another one."""
     fields, _ = await session.fetch(turn, outcome_operation, "messages", id=progress.job_id)
     return read_outcome(session, progress, fields)
 
@@ -67,7 +67,7 @@ async def outcome(
 def read_outcome(
     session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
 ) -> Progress[Wire] | None:
-    """Return the progress with what the answer says; None for another job's."""
+    """Return the progress with what the response adds; None if it isn't this job's."""
     messages_field = fields["messages"]
     return attrs.evolve(
         progress,

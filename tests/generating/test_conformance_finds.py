@@ -92,7 +92,7 @@ def counting(answer: Any, epoch: float) -> Any:
         (lambda service: service._replace(complaint=demanding), "reading an error .* AttributeErr"),
         (
             lambda service: service._replace(complaint=quoting),
-            "reading an error .* no Complaint of",
+            "reading an error .* not a Complaint of",
         ),
         (lambda service: service._replace(pause=raising), "reading a pause .* raises KeyError"),
         (lambda service: service._replace(pause=counting), "reading a pause .* raises ValueError"),

@@ -276,7 +276,7 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (
             outcome_of("get"),
-            "wait-phase: no state is ended, so that it is never requested; name one, or remove it",
+            "wait-phase: no state is ended, so it is never requested; name one, or remove it",
         ),
         (set_at("schedule", value=[float("nan")]), "wait-form: "),
         (set_at("id", "parameter", value=["id", "id"]), "wait-form: 'id' is named twice"),

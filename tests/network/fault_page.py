@@ -227,7 +227,8 @@ causes one poll, and the response to that poll decides.
 LIES_INTRO = "These have no effect at all:\n\n" + "".join(f"- {what}\n" for what in LIES)
 WEBHOOKS_INTRO = """\
 `opwatch.webhooks.itwin.verify` returns an event or raises `InvalidWebhook`. It also refuses events
-that were queued more than a day ago or ahead, or that don't say when they were queued.
+that were queued more than a day ago, are dated more than a day ahead, or don't say when they were
+queued.
 """
 
 

@@ -242,7 +242,7 @@ class Session(Generic[W]):
         try:
             if (found := await looking_up) is None:
                 kind = self.service.id_name.removesuffix(" ID")
-                raise BadResponse(f"the answer is about another {kind}, or none", status=200)
+                raise BadResponse(f"the response is about another {kind}, or none", status=200)
         except OpwatchError as error:
             progress = attrs.evolve(done, phase=Phase.RUNNING, finished_at=None)
             return Seen(progress, error, doubtful=True, over=done)

@@ -133,7 +133,7 @@ class _Apig(Core[Wire]):
         where = address(endpoint, "endpoint")
         if isinstance(credentials, IamPassword):
             if project_id and is_another(credentials.project_id, project_id):
-                problem = "is not the project that `auth` logs in to; pass it there alone"
+                problem = "is not the project that `auth` logs in to; pass it only there"
                 raise ConfigurationError(problem, argument="project_id")
             project_id = project_id or credentials.project_id
         elif project_id is None:

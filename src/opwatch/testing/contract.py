@@ -134,12 +134,12 @@ def _check_readers(service: Any) -> None:
         is_one = isinstance(found, Complaint) and all(
             part is None or isinstance(part, str) for part in found._replace(kind=None)
         )
-        assert is_one, f"{what} returns {found!r}, no Complaint of texts"
+        assert is_one, f"{what} returns {found!r}, not a Complaint of strings"
     for text in _ODD_TEXTS if service.pause is not None else ():
         what = f"reading a pause ({text[:20]!r} in each header)"
         found = _read(what, service.pause, _Headed(200, (), text.encode()), 1_800_000_000.0)
         is_pause = found is None or (isinstance(found, (int, float)) and math.isfinite(found))
-        assert is_pause, f"{what} returns {found!r}, no number of seconds"
+        assert is_pause, f"{what} returns {found!r}, not a number of seconds"
 
 
 def _read(what: str, function: Callable[..., Any], *arguments: Any) -> Any:

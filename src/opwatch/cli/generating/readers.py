@@ -165,7 +165,7 @@ class Readers:
             field = printable(pointer.strip("/").replace("/", "."))
             then = f"phase = session.contradicted({quoted(field)})"
             if "operation" in block and self.completes == "ended":
-                problem = f"the answer reports both success and an error (`{field}`)"
+                problem = f"the response reports both success and an error (`{field}`)"
                 then = f"raise BadResponse({quoted(problem)}, status=200)"
             lines += [f"if phase is Phase.SUCCEEDED and {reader.at(pointer)}:", f"    {then}"]
         return lines
@@ -257,7 +257,7 @@ class Readers:
         return indented(
             [
                 f"def read_outcome({head}) -> Progress[Wire] | None:",
-                '"""Return the progress with what the answer says; None for another job\'s."""',
+                '"""Return the progress with what the response adds; None if it isn\'t this job\'s."""',
                 *reader.lines,
                 *lines,
                 f"return attrs.evolve(progress, {named(fields)})",

@@ -117,9 +117,9 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
 def _what_lacks(outcome: dict[str, Any]) -> str | None:
     """Why an outcome says nothing about the phase it is after, or more than is read."""
     if outcome.get("after") != "failed":
-        return None if "state" in outcome else "says no phase; add `state`"
+        return None if "state" in outcome else "has no phase; add `state`"
     if "fault" not in outcome:
-        return "says no reason of a failure; add `fault`"
+        return "gives no reason for a failure; add `fault`"
     unread = [
         key for key in ("state", "step", "started", "finished", "contradiction") if key in outcome
     ]
@@ -274,7 +274,7 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
             yield (*place, "state"), text
         after = block.get("outcome", {}).get("after", "ended")
         if "outcome" in block and after not in _phases(states):
-            text = f"no state is {after}, so that it is never requested; name one, or remove it"
+            text = f"no state is {after}, so it is never requested; name one, or remove it"
             yield (*place, "outcome"), text
         if isinstance(states, dict):
             known = {plain(name) for name in states["is"]}

@@ -211,7 +211,7 @@ class _Module(Readers):
         return indented(
             [
                 f"async def outcome({', '.join(head)}) -> Progress[Wire] | None:",
-                '"""Look up more about a job; None if the answer is about another one."""',
+                '"""Request more about a job; return None if the response is about another one."""',
                 *parts,
                 *lines,
             ]
