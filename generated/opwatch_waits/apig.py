@@ -126,7 +126,7 @@ async def outcome(
 def read_outcome(
     session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
 ) -> Progress[Wire] | None:
-    """Return the progress with what the response adds; None if it isn't this job's."""
+    """Return the progress with what the response adds; None for another job's."""
     if is_another(fields.get("id") or "", progress.job_id):
         return None
     found = state(fields.get("status"))

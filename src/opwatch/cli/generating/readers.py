@@ -257,7 +257,7 @@ class Readers:
         return indented(
             [
                 f"def read_outcome({head}) -> Progress[Wire] | None:",
-                '"""Return the progress with what the response adds; None if it isn\'t this job\'s."""',
+                '"""Return the progress with what the response adds; None for another job\'s."""',
                 *reader.lines,
                 *lines,
                 f"return attrs.evolve(progress, {named(fields)})",
