@@ -1,7 +1,7 @@
-"""Every test of the built wheel, on each Python that opwatch supports: `make nox`.
+"""Run all tests against the built wheel, on each Python that opwatch supports: `make nox`.
 
-Beside the names `python3.12` and so on, a Python is also found where pyenv keeps it. One that is
-not installed is an error: `make nox` says what was really tested.
+A Python is found by its name (`python3.12` and so on) or in pyenv's folder. A missing one is an
+error, so a run that passes has tested all of them.
 """
 
 import os
@@ -16,7 +16,7 @@ nox.options.error_on_missing_interpreters = True
 
 
 def show_pyenv() -> None:
-    """Let nox find the Pythons that pyenv has installed: its shims alone do not run them."""
+    """Let nox find the Pythons that pyenv has installed, which its shims alone don't run."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     found = [str(max(root.glob(f"versions/{version}.*/bin"), default="")) for version in PYTHONS]
     os.environ["PATH"] = os.pathsep.join([*filter(None, found), os.environ["PATH"]])
@@ -28,7 +28,8 @@ if shutil.which("pyenv"):
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Install the wheel beside the pins, and run what stands on the command line after `--`."""
+    """Install the pinned packages and the wheel, and run the tests; pytest gets the arguments after
+    `--`."""
     session.install("--quiet", "--require-hashes", "-r", "requirements/dev.txt")
     wheels = Path(session.create_tmp())
     for old in wheels.glob("*.whl"):

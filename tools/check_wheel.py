@@ -1,8 +1,8 @@
 """Build the wheel and use it as a new user would: in an empty environment, without extras.
 
-This shows what the source tree can't: that the wheel contains all it needs, that the core runs
-without the extras, and that a user's type checkers understand it. Every dependency is pinned
-(requirements/core.txt); the build itself uses the hatchling of this environment and no network.
+This shows what the source tree can't: that the wheel is complete, that the core runs without the
+extras, and that a user's type checkers understand it. Every dependency is pinned
+(requirements/core.txt); the build uses the hatchling of this environment and no network.
 """
 
 import json
@@ -40,7 +40,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return our environment, without variables by which another Python would find the source."""
+    """Return our environment, without variables that would let another Python find the source."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 

@@ -1,8 +1,8 @@
-"""The diagram of the machine that waits: `python tools/diagram.py write|check`.
+"""The diagram of the polling machine: `python tools/diagram.py write|check`.
 
-Drawn from `opwatch.core.polling`: what follows an event from its `TRANSITIONS`, what each event is
-from the list in its header. Writes docs/assets/machine.svg; `check` fails if that file differs. The
-colours of the text are those of the page around it.
+Drawn from `opwatch.core.polling`: the consequences of each event come from its `TRANSITIONS`, and
+the events' descriptions from its header. Writes docs/assets/machine.svg; `check` fails if that file
+differs. The text has the colors of the page around it.
 """
 
 import argparse
@@ -20,9 +20,10 @@ FILE = Path(__file__).resolve().parents[1] / "docs" / "assets" / "machine.svg"
 ROW, TOP, BOX = 38, 22, 28
 """Pixels: from one event to the next, above the first, and the height of a box."""
 EVENTS, WORDS, RESULTS, RIGHT, WIDTH = 176, 250, 622, 810, 824
-"""Pixels from the left: of the events, their words, what follows, the way back, and all."""
+"""Pixels from the left: the events, their descriptions, the consequences, the way back, and the
+total width."""
 LOOP = (2, 136)
-"""Pixels: left and width of the two boxes that every wait goes round."""
+"""Pixels: left edge and width of the two boxes between which every wait alternates."""
 
 SECTION = "`TRANSITIONS` says what follows."
 GROUPS = ("a reading", "trouble")
@@ -50,7 +51,7 @@ STYLE = """
 
 @attrs.frozen
 class Row:
-    """One event after a reading or after trouble, and what follows from it."""
+    """One event after a reading or after trouble, and its consequence."""
 
     event: Event
     words: str
@@ -65,13 +66,13 @@ class Row:
 
 
 class DiagramError(Exception):
-    """The header of the machine does not say what its table says."""
+    """The header of the machine and its table disagree."""
 
 
 def rows(header: str) -> dict[str, list[Row]]:
-    """The events of each group, in the order in which they are judged.
+    """Return the events of each group, in the order in which they are checked.
 
-    Raises `DiagramError` where the header's list and the table do not name the same events.
+    Raises `DiagramError` if the header's list and the table don't name the same events.
     """
     _, found, section = header.partition(SECTION)
     listed = re.findall(r"^ {4}(a reading|trouble)? +([A-Z]+) {2,}(\S.*)$", section, re.MULTILINE)
@@ -91,7 +92,7 @@ def rows(header: str) -> dict[str, list[Row]]:
 
 
 def draw(groups: dict[str, list[Row]]) -> str:
-    """The diagram as SVG, without an empty line, so that Markdown takes it as one block."""
+    """Return the diagram as SVG, without empty lines, so that Markdown treats it as one block."""
     y = TOP
     parts: list[str] = []
     entries: list[int] = []
@@ -131,7 +132,7 @@ def _row(row: Row, y: int) -> list[str]:
 
 
 def _loop(entries: list[int], returns: list[int], bottom: int) -> list[str]:
-    """The poll and the sleep on the left, and the way back from every verdict to wait."""
+    """Return the poll and the sleep on the left, and the way back from every verdict to wait."""
     left, width = LOOP
     middle = left + width // 2
     half = BOX // 2
@@ -170,12 +171,12 @@ def _text(x: int, y: int, words: str, kind: str | None = None) -> str:
 
 
 def current() -> str:
-    """The diagram of the machine as it is."""
+    """Return the diagram of the current machine."""
     return draw(rows(polling.__doc__ or ""))
 
 
 def main() -> int:
-    """Run the command named on the command line; 0 is success."""
+    """Run the given command; return 0 for success."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=("write", "check"))
     if parser.parse_args().command == "write":

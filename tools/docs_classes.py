@@ -1,7 +1,7 @@
-"""For the reference: a client shares its docstring and arguments with its async twin.
+"""For the reference: let a client share its docstring and arguments with its async twin.
 
-`ITwin` and `AsyncITwin` take both from `_ITwin` when they are imported. mkdocstrings reads the
-source and imports nothing, so this extension of its reader (griffe) does the same there.
+`ITwin` and `AsyncITwin` get both from `_ITwin` when they are imported. mkdocstrings reads the
+source without importing it, so this extension of its reader (griffe) does the same.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ BORROWED = ("__init__", "from_env")
 
 
 class SharedClasses(Extension):  # type: ignore[misc]
-    """Gives a class without a docstring the one of its private base class."""
+    """Gives a class without a docstring the docstring of its private base class."""
 
     def on_class_members(self, *, cls: Any, **_: Any) -> None:
-        """Called for each class, when its members are known."""
+        """Handle a class once its members are known."""
         private = next((str(base) for base in cls.bases if str(base).startswith("_")), None)
         shared = cls.parent.members.get(private)
         if shared is None or shared.docstring is None or cls.docstring is not None:

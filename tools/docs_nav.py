@@ -1,9 +1,9 @@
-"""The links around a page of the documentation: the navigation, and the repository.
+"""The links around a page of the documentation: the navigation and the repository.
 
 `make bench` and the network tests write some of the pages, which are only listed once they exist.
-The repository is linked if `pyproject.toml` names one: by a plain link in the footer, since the
-theme's own repository widget loads the number of stars from the host. mkdocs calls `on_config` with
-the settings of mkdocs.yml before it looks for pages.
+If `pyproject.toml` names a repository, a plain link in the footer leads to it, because the theme's
+own widget would load the number of stars from its host. mkdocs calls `on_config` with the settings
+of mkdocs.yml before it looks for pages.
 """
 
 import tomllib
@@ -15,7 +15,7 @@ PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def on_config(config: Any) -> Any:
-    """Return the settings, without pages that are not written yet, and with the repository."""
+    """Return the settings with the repository and without pages that haven't been written yet."""
     config.nav = present(config.nav, Path(config.docs_dir))
     project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
     config.extra["social"] = repository(project.get("urls", {}))

@@ -1,9 +1,9 @@
-"""What must hold between a spec and its document: each says what the other does, or a mark says why
-not. spec_rules.py applies these like its own.
+"""Rules about a spec and its document: they must agree, or a mark must give the reason.
+spec_rules.py applies these rules along with its own.
 
-`x-addition` on a node says that the document has nothing of it, so neither it nor what it contains
-is compared; so does `x-inferred`, except for the texts and values of its own node. `x-deviation`
-excuses the keywords of its own node, as far as each rule here says.
+`x-addition` on a node means that the node isn't in the document, so neither the node nor its
+contents are compared. `x-inferred` means the same, except for the texts and values of its own node.
+`x-deviation` excuses the keywords of its own node, as described at each rule.
 """
 
 import re
@@ -48,7 +48,7 @@ def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
 
 
 def marks_are_needed(content: dict[str, Any], document: str) -> Iterator[Problem]:
-    """Each `x-deviation` is at something that differs."""
+    """Each `x-deviation` marks something that differs."""
     differences = len([*values_agree(content, document)])
     for place in _deviations(content, ()) if document else ():
         if len([*values_agree(_unmarked(content, place), document)]) == differences:
@@ -64,7 +64,7 @@ def _deviations(node: Any, place: Place) -> Iterator[Place]:
 
 
 def _unmarked(node: Any, place: Place) -> Any:
-    """A copy of a spec without the mark at a place."""
+    """Return a copy of a spec without the mark at a place."""
     if not place:
         return {key: child for key, child in node.items() if key != "x-deviation"}
     if isinstance(node, list):
@@ -97,7 +97,8 @@ def _resolved(content: dict[str, Any], node: Any, place: Place) -> tuple[dict[st
 def _names(
     content: dict[str, Any], place: Place, operation: dict[str, Any], found: Document
 ) -> Iterator[Problem]:
-    """Compare what the document calls the operation, its route and the parts of it."""
+    """Compare the document's name for the operation, its route, and the names of the route's
+    parts."""
     path = str(place[1])
     item = content["paths"][path]
     name = str(operation.get("operationId"))
@@ -209,7 +210,7 @@ def _messages(said: list[str], bodies: dict[str, Any], where: Place) -> Iterator
 
 
 def _own_schema(content: dict[str, Any], said: Schema) -> Iterator[Problem]:
-    """Compare a schema that the document gives with the component of its title, or else of its
+    """Compare a schema in the document with the component that has its title or, if none does, its
     description."""
     named = {"x-title": said["title"]} if "title" in said else {"description": said["description"]}
     for name, schema in content["components"]["schemas"].items():
@@ -228,7 +229,7 @@ def _schema(
     *,
     nullable: bool = False,
 ) -> Iterator[Problem]:
-    """Compare what the document says of one value with the spec's schema of it."""
+    """Compare the document's description of one value with the spec's schema."""
     nodes = [*_nodes(content, schema, place)]
     excused = any("x-deviation" in node for node, _ in nodes)
     where = nodes[0][1]
@@ -271,7 +272,7 @@ def _types(
                 types.add("number")
             elif each != "null" or "null" in own or not (marked or nullable):
                 types.add(each)
-    own = own or types - {"null"}  # a reference says no type
+    own = own or types - {"null"}  # a reference has no type
     if types != own:
         given = " or ".join(sorted(types)) or "nothing"
         text = f"type {given} here, {' or '.join(sorted(own))} in the document"
@@ -342,7 +343,7 @@ def _fields(
 
 
 def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Problem]:
-    """Compare what the document calls "only returned if" with the cases of an `if`."""
+    """Compare the document's "only returned if" with the cases of an `if`."""
     fields = said.get("properties", {})
     conditions = {name: inner["x-when"] for name, inner in fields.items() if inner.get("x-when")}
     conditions = {name: when for name, when in conditions.items() if when.keys() <= fields.keys()}
@@ -367,7 +368,8 @@ def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Probl
 def _nodes(
     content: dict[str, Any], schema: dict[str, Any], place: Place
 ) -> Iterator[tuple[dict[str, Any], Place]]:
-    """A schema, and those that it refers to or offers: together they describe the value."""
+    """Yield a schema and the schemas that it refers to or offers: together they describe the
+    value."""
     yield schema, place
     if "$ref" in schema:
         yield from _nodes(content, *_resolved(content, {"$ref": schema["$ref"]}, place))
@@ -377,7 +379,7 @@ def _nodes(
 
 
 def _says(said: str, text: str, where: Place) -> Iterator[Problem]:
-    """Each part of a text of the document is in the spec's."""
+    """Each part of the document's text is in the spec's text."""
     for part in re.split(r"\n\s*\n", said):
         if words(part) not in words(text):
             yield (*where, "description"), f"the document says {' '.join(part.split())!r}; quote it"
@@ -392,7 +394,8 @@ def _listed(value: Any) -> list[Any]:
 
 
 def examples(content: dict[str, Any]) -> Iterator[tuple[str, Place, dict[str, Any]]]:
-    """Each example of an answer of the operations that a document describes, with its status."""
+    """Yield each example of a response, with its status, for the operations that a document
+    describes."""
     for place, operation in _operations(content):
         for status, given in operation["responses"].items():
             response, where = _resolved(content, given, (*place, "responses", status))

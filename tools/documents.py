@@ -1,7 +1,7 @@
-"""What a document says, as data: the three notations that the documents of specs/ are written in.
+"""Read the documents of specs/, which are written in three notations.
 
-Tables become JSON schemas, so that they can be compared with those of a spec like the schemas that
-a document gives itself. `words` is a text without its markup, as it is compared with another.
+Tables become JSON schemas, so that they can be compared with a spec like a document's own schemas.
+`words` removes a text's markup, so that texts can be compared.
 """
 
 import functools
@@ -27,27 +27,27 @@ CONDITIONS = {
     "processing finished with error": {"done": True, "success": False},
     "processing finished successfully": {"done": True, "success": True},
 }
-"""What "only returned if" says, as the values of fields."""
+"""The conditions after "only returned if", as values of fields."""
 _STATUS = r"^\*\*Status code: (\d+)\*\*$|^Response (\d{3}) "
 _NOT_WORDS = re.compile(r"<!--.*?-->|<[^>]*>|(?<=`)\s*<[^>]*>", re.DOTALL)
 
 
 @dataclass
 class Document:
-    """What a document says about one operation."""
+    """The content of a document about one operation."""
 
     name: str | None = None
-    """What it calls the operation, if it says so."""
+    """Its name for the operation, if it has one."""
     path: str | None = None
     """Method and path, if it gives them."""
     parameters: dict[str, Schema] = field(default_factory=dict)
     headers: dict[str, Schema] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
-    """Each status code with its words."""
+    """Each status code and its text."""
     bodies: dict[str, Schema] = field(default_factory=dict)
     """The schema of the body of each status that has a table."""
     schemas: list[Schema] = field(default_factory=list)
-    """The schemas that it gives itself."""
+    """The document's own schemas."""
     samples: list[tuple[int, str, Any]] = field(default_factory=list)
     """Each JSON sample: its line, its status, its value."""
     broken: list[tuple[int, str]] = field(default_factory=list)
@@ -55,11 +55,11 @@ class Document:
     messages: dict[str, list[str]] = field(default_factory=dict)
     """The messages of each status."""
     links: list[str] = field(default_factory=list)
-    """Where its links lead."""
+    """The targets of its links."""
 
 
 def words(text: str) -> str:
-    """Return the words and numbers of a text, a space around each: its markup doesn't count."""
+    """Return the words and numbers of a text, without markup, with a space around each."""
     text = re.sub(r":ref:`([^`<]*)<[^`]*`", r"\1", text)
     text = html.unescape(_NOT_WORDS.sub(" ", text))
     return " " + " ".join(re.findall(r"[\w%‰°]+", re.sub(r"[_*]{2}|`", " ", text))) + " "
@@ -95,12 +95,13 @@ def read(text: str) -> Document:
 
 
 def line_of(document: str, text: str) -> int:
-    """Return the first line of a document that has a text; 1 if none has."""
+    """Return the number of the first line that contains a text, or 1 if none does."""
     return document.count("\n", 0, max(document.find(text), 0)) + 1
 
 
 def _take_json(found: Document, text: str) -> None:
-    """Take each JSON object that begins a line: a schema, or a sample of the status above it."""
+    """Read each JSON object at the start of a line: a schema, or a sample for the status above
+    it."""
     end = 0
     for start in re.finditer(r"^[ ]*(?=\{)", text, re.MULTILINE):
         if start.end() < end:
@@ -124,7 +125,7 @@ def _links(text: str) -> Iterator[str]:
 
 
 def _take(found: Document, rows: list[list[str]], caption: str, status: str) -> None:
-    """Take what a table says; its first row names its columns."""
+    """Read a table, whose first row names its columns."""
     columns = [" ".join(words(cell).split()) for cell in rows[0]]
     if columns == ["Property", "Type", "Description"]:
         found.bodies["200"] = _nested([(*row,) for row in rows[1:]])
@@ -161,8 +162,8 @@ def _typed(kind: str, text: str) -> Schema:
 
 
 def _nested(rows: list[tuple[str, ...]]) -> Schema:
-    """Return the schema of a table whose first column is indented; what is "only returned if" isn't
-    required."""
+    """Return the schema of a table whose first column is indented; fields that are "only returned
+    if" aren't required."""
     root: Schema = {"type": "object", "properties": {}, "required": []}
     above = [(-1, root)]
     for name, kind, text in rows:
@@ -185,8 +186,7 @@ def _plain(text: str) -> str:
 
 
 def _parts(text: str) -> Iterator[tuple[int, str, Any]]:
-    """The captions, the status headings, and the tables of a document, in order, with their
-    lines."""
+    """Yield the captions, status headings and tables of a document, in order, with their lines."""
     numbered = enumerate(text.splitlines(), 1)
     lines = (line for _, line in numbered)
     for number, line in numbered:

@@ -1,7 +1,7 @@
 """Compile requirements/*.in to *.txt: exact versions with hashes, for every platform, no address.
 
-What is pinned stays as it is; `python tools/lock.py --upgrade` takes the newest. The others are
-constrained by dev.txt, since most of them are installed into one environment.
+Existing pins are kept; `python tools/lock.py --upgrade` uses the newest versions. dev.txt
+constrains the other files, because most of them are installed into one environment.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ UV = [sys.executable, "-m", "uv", "--quiet", "--no-config", "pip", "compile"]
 OPTIONS = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
 OPTIONS += ["--no-emit-find-links", "--no-header", "--no-annotate"]
 UNCONSTRAINED = ("dev", "outside")
-"""openapi-core, in an environment of its own, wants older validators than ours."""
+"""openapi-core requires older validators than ours and has its own environment."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Records `make demo` and draws docs/assets/demo.svg: `.venv-docs/bin/python tools/record_demo.py`.
+"""Record `make demo` and draw docs/assets/demo.svg: `.venv-docs/bin/python tools/record_demo.py`.
 
 It records a real run: it types the command into a shell in a terminal of 80 by 24 (a pty), a
 terminal emulator (pyte) reads the timed output, and the screens become the frames of an SVG that
@@ -52,7 +52,7 @@ COLORS = {
 }
 
 Style = tuple[str, bool]
-"""A colour, and whether it is bold."""
+"""A color, and whether it is bold."""
 Row = tuple[tuple[int, str, Style], ...]
 """Pieces of a line: column, text, style."""
 
@@ -172,7 +172,7 @@ def draw(found: list[Frame]) -> str:
 
 
 def _style(found: list[Frame], height: int) -> str:
-    """Return the style that moves the film up by a screen at the second of each frame."""
+    """Return the style that moves the film up by one screen at the time of each frame."""
     begin = found[0].time
     length = found[-1].time - begin + HOLD
     steps = "".join(

@@ -35,20 +35,20 @@ DOCSTRINGS = {
 
 
 def specs() -> list[Path]:
-    """The specs, one a service, in the order of their names."""
+    """Return the specs, one per service, sorted by name."""
     return sorted(SPECS.glob("*.yaml"))
 
 
 def lost(target: Path = GENERATED) -> list[str]:
-    """The packages in `target` that have no spec, in the order of their names."""
+    """Return the packages in `target` that have no spec, sorted by name."""
     found = {path.parent.name for path in target.glob(f"{PACKAGE}/*/client.py")}
     found |= {path.stem for path in target.glob(f"{PACKAGE}/wire/[!_]*.py")}
     return sorted(found - {document.package_of(spec.stem) for spec in specs()})
 
 
 def write(target: Path = GENERATED) -> None:
-    """Replace `target` by a fresh generation. It stays as it is if it is that, or on an error, or
-    if a client in it would vanish."""
+    """Replace `target` with newly generated code. It is left unchanged if it is up to date, if
+    there is an error, or if a client would disappear."""
     for name in lost(target):
         text = f"the spec of {name} is missing; restore it, or delete what was made of it yourself"
         where = f"{PACKAGE}/{name}, {PACKAGE}/wire/{name}.py, {WAITS}/{name}.py"
@@ -62,7 +62,8 @@ def write(target: Path = GENERATED) -> None:
 
 
 def drift(target: Path = GENERATED) -> list[str]:
-    """One line for each file of `target` that a fresh generation would change, remove or add."""
+    """Return one line for each file of `target` that generating again would change, remove or
+    add."""
     with tempfile.TemporaryDirectory() as temporary:
         fresh_folder = Path(temporary) / "generated"
         write(fresh_folder)
@@ -70,7 +71,8 @@ def drift(target: Path = GENERATED) -> list[str]:
 
 
 def compare(fresh_folder: Path, target: Path) -> list[str]:
-    """One line for each file that differs, is only in `target`, or is only in `fresh_folder`."""
+    """Return one line for each file that differs, is only in `target`, or is only in
+    `fresh_folder`."""
     fresh, present = dict(_contents(fresh_folder)), dict(_contents(target))
     lines = []
     for name in sorted(fresh.keys() | present.keys()):

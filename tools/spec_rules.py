@@ -1,9 +1,9 @@
-"""What must hold of a spec, rule by rule.
+"""The rules for a spec.
 
-A spec is a transcription by hand. `openapi-spec-validator` sees that it is OpenAPI; the other rules
-see that it agrees with its document and its README, and that the generators make of it what the
-rest of the code relies on. A rule is a function from a spec to its problems, each a place in the
-spec and what is wrong there.
+A spec is transcribed by hand. `openapi-spec-validator` checks that it is OpenAPI; the other rules
+check that it agrees with its document and its README, and that the generators produce what the rest
+of the code relies on. A rule is a function that takes a spec and yields problems, each a place in
+the spec and what is wrong there.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ KEYWORDS = [
 
 
 def check_all(folder: Path) -> list[Finding]:
-    """Everything that is wrong with the specs of a folder, those that are missing included."""
+    """Return everything that is wrong with the specs of a folder, including missing ones."""
     findings: list[Finding] = []
     for path in sorted(folder.glob("*.yaml")):
         try:
@@ -80,7 +80,7 @@ def check_all(folder: Path) -> list[Finding]:
             TypeError,
             ValueError,
         ) as error:
-            # A file that isn't there, or YAML that holds what no OpenAPI document does.
+            # A missing file, or YAML with content that can't be OpenAPI.
             mark = getattr(error, "problem_mark", None)
             where = f"specs/{path.name}", mark.line + 1 if mark else 1, "#", "file"
             text = f"can't be read: {type(error).__name__}: {' '.join(str(error).split()):.200}"
@@ -100,8 +100,8 @@ def check_all(folder: Path) -> list[Finding]:
 
 
 def check(spec: Spec) -> list[Finding]:
-    """Everything that is wrong with a spec. One that is not OpenAPI is not looked at further, and
-    neither is the wait of one whose schemas and examples are wrong."""
+    """Return everything that is wrong with a spec. If it isn't OpenAPI, nothing else is checked; if
+    its schemas or examples are wrong, its wait isn't checked."""
     spec = dataclasses.replace(spec, content=files.placed(spec.content))
     if findings := _apply("structure", structure, spec):
         return findings
@@ -143,7 +143,7 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
 
 
 def examples_fit(spec: Spec) -> Iterator[Problem]:
-    """Each example is valid by the schema it stands beside."""
+    """Each example is valid against the schema beside it."""
     from openapi_schema_validator import OAS31Validator
 
     for place, schema, value in examples(spec):
@@ -190,7 +190,7 @@ def descriptions_are_there(spec: Spec) -> Iterator[Problem]:
 
 
 def keywords_are_known(spec: Spec) -> Iterator[Problem]:
-    """Each keyword of a schema is one of JSON Schema or OpenAPI, or begins with `x-`."""
+    """Each keyword of a schema belongs to JSON Schema or OpenAPI, or begins with `x-`."""
     for place, node in schemas(spec.content):
         for key in node:
             if key not in KEYWORDS and not str(key).startswith("x-"):
@@ -212,7 +212,8 @@ def no_own_headers(spec: Spec) -> Iterator[Problem]:
 
 
 def security_for_all(spec: Spec) -> Iterator[Problem]:
-    """Security stands at the root alone, or the functions would demand a client with a token."""
+    """Security is only at the root; otherwise, the functions would require a client with a
+    token."""
     if not spec.content.get("security"):
         yield (), "no security at the root; add it"
     for place, node in objects(spec.content):
@@ -235,7 +236,7 @@ def schemas_are_named(spec: Spec) -> Iterator[Problem]:
 
 
 def enums_are_open(spec: Spec) -> Iterator[Problem]:
-    """An enumeration is a component, and beside it any string is allowed."""
+    """An enumeration is a component, and any other string is also allowed."""
     enums = set()
     for place, node in schemas(spec.content):
         if "const" in node:
@@ -276,7 +277,8 @@ def readme_places_exist(spec: Spec) -> Iterator[Problem]:
 
 
 def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
-    """The README says where the document's lines went: each row those from its own words on."""
+    """The README says where each line of the document went: a row covers the lines from its own
+    words on."""
     if not (lines := [line.strip() for line in spec.document.splitlines()]):
         return
     number = 0
@@ -296,7 +298,7 @@ def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
 
 
 def document_is_the_one(spec: Spec) -> Iterator[Problem]:
-    """The document is there, and is the one that was transcribed."""
+    """The document exists and is the one that was transcribed."""
     name = f"{Path(spec.name).stem}.txt"
     if not spec.document:
         if "x-addition" not in spec.content:
@@ -315,12 +317,12 @@ def words_are_quoted(spec: Spec) -> Iterator[Problem]:
 
 
 def values_agree(spec: Spec) -> Iterator[Problem]:
-    """What the document lists is in the spec, and the reverse."""
+    """Everything that the document lists is in the spec, and the reverse."""
     yield from document_rules.values_agree(spec.content, spec.document)
 
 
 def marks_are_needed(spec: Spec) -> Iterator[Problem]:
-    """Each `x-deviation` is at something that differs from the document."""
+    """Each `x-deviation` marks something that differs from the document."""
     yield from document_rules.marks_are_needed(spec.content, spec.document)
 
 
@@ -333,14 +335,14 @@ def links_are_listed(spec: Spec) -> Iterator[Problem]:
 
 
 def waits_are_formed(spec: Spec) -> Iterator[Problem]:
-    """Each `x-wait` block has the form of x-wait.schema.json, and what it names is there. None
+    """Each `x-wait` block is valid against x-wait.schema.json, and everything it names exists. None
     polls more than once a second."""
     problems = [*wait_rules.form(spec.content)]
     yield from problems or wait_rules.schedules_are_slow(spec.content)
 
 
 def wait_pointers_exist(spec: Spec) -> Iterator[Problem]:
-    """Each pointer of an `x-wait` block leads to a field of the schema it reads."""
+    """Each pointer of an `x-wait` block leads to a field of the schema that it reads."""
     yield from wait_rules.pointers_exist(spec.content)
 
 
@@ -350,13 +352,13 @@ def wait_states_have_phases(spec: Spec) -> Iterator[Problem]:
 
 
 def wait_examples_are_read(spec: Spec) -> Iterator[Problem]:
-    """Each example of an answer is read to the phase it is labelled with."""
+    """Each example of a response is read as the phase in its label."""
     source = partial(compiled, Path(spec.name).stem, spec.content)
     yield from wait_examples.are_read(spec.content, source)
 
 
 def wait_claims_have_sources(spec: Spec) -> Iterator[Problem]:
-    """What an `x-wait` block says is in the document or has a mark."""
+    """The values of an `x-wait` block are in the document or have a mark."""
     yield from wait_rules.claims_have_sources(spec.content, spec.document)
 
 

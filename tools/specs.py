@@ -1,7 +1,7 @@
 """The command line of the specs: `python tools/specs.py validate|generate|check`.
 
-`validate` checks specs/ (by spec_rules.py), `generate` writes generated/ (by spec_generation.py),
-and `check` fails if generated/ is not what specs/ gives.
+`validate` checks specs/ (spec_rules.py), `generate` writes generated/ (spec_generation.py), and
+`check` fails if generated/ doesn't match specs/.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from opwatch.cli.generating import yaml_rules
 
 
 def validate() -> int:
-    """Name each rule that a spec breaks, and where."""
+    """Print each rule that a spec breaks, and where."""
     findings = spec_rules.check_all(spec_generation.SPECS)
     for finding in findings:
         print(finding, file=sys.stderr)
@@ -28,7 +28,7 @@ def generate() -> int:
 
 
 def check() -> int:
-    """Name each file of generated/ that is not what specs/ gives."""
+    """Print each file of generated/ that doesn't match specs/."""
     lines = spec_generation.drift()
     for line in lines:
         print(f"generated/: {line}", file=sys.stderr)
@@ -41,7 +41,7 @@ def check() -> int:
 
 
 def main() -> int:
-    """Run the command named on the command line; 0 is success."""
+    """Run the given command; return 0 for success."""
     commands = {"validate": validate, "generate": generate, "check": check}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=commands)

@@ -1,9 +1,9 @@
-"""A spec as the strict models are made of it: nothing is left open but what the document leaves so.
+"""Make a spec strict, for the strict models: only what the document leaves open stays open.
 
-The typed clients read tolerantly, so a spec lets a new member of an enumeration, and a text that is
-no date, pass as text. Here it doesn't, unless a mark says that the schema isn't the document's. An
-`if` of a schema, which the generator of the models doesn't know, becomes one model for each case.
-`x-strict` holds keywords for these models alone.
+The typed clients are tolerant, so a spec reads a new value of an enumeration and an invalid date as
+text. The strict models don't, unless a mark says that the schema isn't the document's. The model
+generator doesn't support `if` in a schema, so each of its cases becomes a model. `x-strict` has
+keywords that only these models need.
 """
 
 import copy
@@ -38,7 +38,8 @@ def strict(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nodes(node: Any) -> Iterator[Schema]:
-    """Each mapping, those inside it first: what replaces a node isn't looked at again."""
+    """Yield each mapping after those inside it, so that a node's replacement isn't visited
+    again."""
     if isinstance(node, dict):
         for child in [*node.values()]:
             yield from _nodes(child)
@@ -49,8 +50,8 @@ def _nodes(node: Any) -> Iterator[Schema]:
 
 
 def booleans(source: str) -> str:
-    """Return the source of models whose booleans of one value take no number: a `Literal[True]`
-    takes 1 too."""
+    """Return the source of models in which a boolean constant doesn't accept a number:
+    `Literal[True]` also accepts 1."""
     for value, bound in (("True", "ge"), ("False", "le")):
         strictly = f"Annotated[StrictBool, Field({bound}={value})]"
         source = source.replace(f"Literal[{value}]", strictly)
@@ -58,7 +59,7 @@ def booleans(source: str) -> str:
 
 
 def _close(node: Schema, schemas: dict[str, Schema]) -> None:
-    """Remove the alternative that lets any text pass."""
+    """Remove the alternative that accepts any text."""
     others = node.get("anyOf")
     if not isinstance(others, list) or _is_ours(node) or {"type": "string"} not in others:
         return
@@ -70,7 +71,7 @@ def _close(node: Schema, schemas: dict[str, Schema]) -> None:
 
 
 def cases_of(schema: Schema, suffix: str) -> Iterator[tuple[str, Schema]]:
-    """The schema of each case of an `if` about one boolean, with the cases within it."""
+    """Return the schema of each case of an `if` about one boolean, with the cases within it."""
     if "if" not in schema:
         yield suffix, schema
         return
