@@ -1,11 +1,11 @@
-# Everything runs in .venv, which each target makes for itself: Python 3.11 or newer and make suffice.
+# Everything runs in .venv, which each target creates if needed; all it takes is Python 3.11 or newer.
 # `check` and `contract` also use Node (pyright, a mock server, a linter): package.json pins them.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
-# The first of these that runs and is new enough; a name alone says neither. Looked for once, and only
-# if an environment must be made: a shim of pyenv takes a second to say that it has no such version.
+# The first of these that runs and is new enough. Only searched to create an environment, and only once,
+# because a pyenv shim takes a second to report that a version is missing.
 PYTHONS := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(eval PYTHON := $(info Looking for Python 3.11 or newer)$(shell for name in $(PYTHONS); do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; \
@@ -20,11 +20,11 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; say which: make PYTHON=/path/to/python"; exit 1; }
-	@echo "Making $(VENV) with $(PYTHON)"
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; name one: make PYTHON=/path/to/python"; exit 1; }
+	@echo "Creating $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv --clear $(VENV)
 
-# Two sets of pins in one environment; dev holds all of demo, at the same versions.
+# Two sets of pins in one environment; dev contains all of demo, at the same versions.
 $(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(BIN)/python
 	@echo "Installing requirements/demo.txt"
 	@$(PIP) install --require-hashes -r requirements/demo.txt
@@ -52,7 +52,7 @@ test: $(VENV)/dev.stamp ## Run every test
 	$(BIN)/python -m pytest -n auto
 
 .PHONY: fuzz
-fuzz: fuzz-properties fuzz-readers ## Look for inputs that break it (the two below)
+fuzz: fuzz-properties fuzz-readers ## Search for inputs that break opwatch (the next two)
 
 .PHONY: fuzz-properties
 fuzz-properties: $(VENV)/dev.stamp ## Try each property test with thousands of examples
@@ -78,7 +78,7 @@ types: $(VENV)/dev.stamp node_modules/stamp ## Check types, with mypy and pyrigh
 	$(NODE_BIN)/pyright --pythonpath $(BIN)/python
 
 .PHONY: layers
-layers: $(VENV)/dev.stamp ## Check that each file imports only what lies below it
+layers: $(VENV)/dev.stamp ## Check that each file imports only from the layers below it
 	$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: wheel
@@ -125,12 +125,12 @@ $(VENV)-%/engine.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
 	@touch $@
 
 .PHONY: engines
-engines: $(VENV)-airflow/engine.stamp $(VENV)-celery/engine.stamp ## Wait in Airflow and in Celery, and kill them in the middle; needs redis-server
+engines: $(VENV)-airflow/engine.stamp $(VENV)-celery/engine.stamp ## Wait in Airflow and in Celery, and kill them midway; needs redis-server
 	OPWATCH_ENGINE=airflow $(VENV)-airflow/bin/python -m pytest tests/engines
 	OPWATCH_ENGINE=celery $(VENV)-celery/bin/python -m pytest tests/engines/test_celery.py
 
 .PHONY: fuzz-readers
-fuzz-readers: $(VENV)-fuzz/engine.stamp ## Fuzz the readers of answers for five minutes
+fuzz-readers: $(VENV)-fuzz/engine.stamp ## Fuzz the code that reads responses for five minutes
 	$(VENV)-fuzz/bin/python tests/fuzz/fuzz_readers.py -max_total_time=300 -timeout=30 -artifact_prefix=$(VENV)-fuzz/
 
 # opwatch as users install it, with only its dependencies.
@@ -143,7 +143,7 @@ $(VENV)-core/core.stamp: requirements/core.txt $(VENV)/dev.stamp $(shell find sr
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp $(VENV)-bench/engine.stamp $(VENV)-core/core.stamp ## Measure opwatch against its peers, and write docs/benchmarks.md
+bench: $(VENV)/dev.stamp $(VENV)-bench/engine.stamp $(VENV)-core/core.stamp ## Compare opwatch with other clients, and write docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py --peers $(VENV)-bench/bin/python --core $(VENV)-core/bin/python
 
 .PHONY: validate
@@ -155,7 +155,7 @@ generate: validate ## Write generated/ from specs/
 	$(BIN)/python tools/specs.py generate
 
 .PHONY: check-generated
-check-generated: $(VENV)/dev.stamp ## Fail if generated/ is not what specs/ gives
+check-generated: $(VENV)/dev.stamp ## Fail if generated/ doesn't match specs/
 	$(BIN)/python tools/specs.py check
 
 .PHONY: lock
@@ -163,6 +163,6 @@ lock: $(VENV)/dev.stamp ## Recompile requirements/*.txt
 	$(BIN)/python tools/lock.py
 
 .PHONY: clean
-clean: ## Remove what the other targets made
+clean: ## Remove what the other targets created
 	rm -rf $(VENV) $(VENV)-* node_modules build dist site .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
