@@ -1,9 +1,9 @@
-"""What holds for every test: none leaves this machine, and none is judged by how fast it was.
+"""Rules for every test: none leaves this machine, and none depends on its speed.
 
-A shell starts its background jobs with SIGINT ignored, and so would be every process that a test
-starts and interrupts; here it is taken back. Where no bytecode is to be written, every one of them
-would compile opwatch again: here they may write it. The engines of tests/engines run in
-environments of their own, which have no Hypothesis.
+A shell starts its background jobs with SIGINT ignored, and the processes that a test starts and
+interrupts would inherit that, so it is reset here. If Python is told not to write bytecode, each of
+these processes would compile opwatch again, so they are allowed to write it. The engines of
+tests/engines have their own environments, without Hypothesis.
 """
 
 import gc

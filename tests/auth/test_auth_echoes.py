@@ -1,4 +1,4 @@
-"""What of a server's answer is quoted: documented fields, never a secret that it echoes.
+"""What an error quotes of a response: documented fields, but never a secret that the server echoes.
 
 Of a refusal (401, 403), and of any answer of a token endpoint, only documented codes and known
 texts are quoted; `tests/faults` has more about these. Elsewhere documented fields are quoted, and

@@ -1,4 +1,5 @@
-"""Proxies: the service alone sees its credentials, the proxy alone its own, and neither shows."""
+"""Proxies: only the service gets its credentials, only the proxy gets its own, and neither is
+shown."""
 
 from __future__ import annotations
 

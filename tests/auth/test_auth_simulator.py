@@ -1,4 +1,4 @@
-"""Each way to authenticate against the simulator, which refuses what the services refuse.
+"""Each way to authenticate, against the simulator, which refuses whatever the services refuse.
 
 It checks dates, locks keys, lets tokens expire and revokes them, and its clock can be wrong.
 """

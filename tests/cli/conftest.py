@@ -1,4 +1,4 @@
-"""A run of the command in this process, with a clock that nobody sleeps by, against a simulator."""
+"""Run the command in this process, with a fake clock, against a simulator."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`opwatch.bars`: what is drawn at which width, and what `bar()` does where nothing can be."""
+"""`opwatch.bars`: what is drawn at each width, and what `bar()` does if it can't draw."""
 
 import io
 import re

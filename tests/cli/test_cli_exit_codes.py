@@ -1,4 +1,4 @@
-"""The exit codes: what a shell learns of each end there is."""
+"""The exit code for each way in which a run can end."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""The files that a user names: what is in them is checked, and none is overwritten by mistake."""
+"""The files that a user names: their content is checked, and none is overwritten by mistake."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""A service that another package brings: its spec's operation, one file, one entry point.
+"""A service from another package: its spec's operation, one file, one entry point.
 
 The package stands in `tests/cli/harbour`, as pip would have installed it. Nothing in opwatch names
 it, and the command line watches it like its own.

@@ -1,4 +1,4 @@
-"""Output that cannot be written: a full disk, a reader that went away, a stream that is closed."""
+"""Output that can't be written: a full disk, a reader that is gone, a closed stream."""
 
 import os
 import shlex

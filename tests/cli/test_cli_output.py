@@ -1,4 +1,4 @@
-"""What is printed: lines, JSON, bars; what a log shows; where variables come from."""
+"""What the command prints (lines, JSON, bars) and logs, and where variables come from."""
 
 import json
 import os

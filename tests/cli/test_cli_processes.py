@@ -1,4 +1,4 @@
-"""Runs in processes of their own: interrupts, closed pipes, the simulator, the demonstration."""
+"""Runs in separate processes: interrupts, closed pipes, the simulator, the demo."""
 
 import json
 import re

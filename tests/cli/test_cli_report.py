@@ -1,4 +1,4 @@
-"""The page of `opwatch report`: whole, harmless, and true to the events."""
+"""The page of `opwatch report` is complete, harmless, and true to the events."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The state file: another run continues where the first was ended, and asks no earlier."""
+"""The state file: another run continues where the first one ended, and polls no earlier."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""What the loop of the command is built on: a `Step` that says what trouble its turn met."""
+"""What the command's loop is built on: a `Step` that reports the retryable error of its poll."""
 
 import pytest
 

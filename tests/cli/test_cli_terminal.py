@@ -1,4 +1,4 @@
-"""Bars on a real terminal, and what stands in for them if there is none."""
+"""Bars on a real terminal, and what is printed instead if there is none."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""What is refused before anything is asked, in one line each; help, version, what is missing."""
+"""What is refused in one line before any request is sent; help, version, missing extras."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`bar()` in a notebook that is run without a browser: the last frame is the end."""
+"""`bar()` in a notebook that runs without a browser: the last frame shows the outcome."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Catenis's clients against its official emulator: somebody else's server, with its own checks.
+"""Our Catenis clients against the official emulator, an independent server with its own checks.
 
 The emulator verifies every signature, of a poll and of a notification channel, by code that is not
 ours. `make contract` runs these tests; they need Node and no network.

@@ -1,4 +1,4 @@
-"""`IamPassword` against a real Keystone: whose projects it finds, by which names.
+"""`IamPassword` against a real Keystone: which projects it finds, by which names.
 
 `make contract` installs it, from requirements/keystone.txt, in an environment of its own.
 """

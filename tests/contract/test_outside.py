@@ -1,4 +1,4 @@
-"""Other people's clients against the simulator: what they take for the services is what it is.
+"""Other projects' clients against the simulator: they can't tell it from the services.
 
 Each test says in one line what it proves. They run on loopback; the others' packages are in an
 environment of their own (requirements/outside.txt). `make contract-outside` runs these tests.

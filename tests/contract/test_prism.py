@@ -1,4 +1,4 @@
-"""The clients against Prism, a mock server that knows nothing but specs/.
+"""The clients against Prism, a mock server that only knows specs/.
 
 Prism answers with the specs' own examples and refuses what the specs don't allow: a request without
 its credentials, an `Accept` that nothing fits, an unknown path. So what the clients send is held to

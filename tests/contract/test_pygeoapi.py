@@ -1,4 +1,4 @@
-"""Jobs of a real pygeoapi, which nobody here wrote, watched from a spec without a line of Python.
+"""Jobs of a real, independent pygeoapi, watched from a spec without a line of Python.
 
 pygeoapi runs on loopback in an environment of its own (requirements/pygeoapi.txt), with its own
 `echo` process and its own store of jobs. opwatch knows examples/specs/ogc-processes.yaml alone.

@@ -1,4 +1,4 @@
-"""`FakeClock` lets no time pass while a request is in flight, whenever the request began."""
+"""`FakeClock` doesn't advance while a request is in flight, whenever the request began."""
 
 from __future__ import annotations
 

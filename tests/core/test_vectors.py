@@ -1,4 +1,5 @@
-"""Both signatures against known answers of the official clients (tests/vectors/, made-up keys)."""
+"""Both signatures, compared with known results of the official clients (tests/vectors/, made-up
+keys)."""
 
 import base64
 import json

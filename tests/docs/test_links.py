@@ -1,4 +1,4 @@
-"""Links lead somewhere, those of the pages and those of the built site."""
+"""All links work, on the pages and on the built site."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pictures: the diagram is drawn from the machine, the recording is of a whole run."""
+"""The pictures: the diagram matches the machine, and the recording shows a complete run."""
 
 import re
 import xml.etree.ElementTree as ET

@@ -1,4 +1,4 @@
-"""The code of the README and of the documentation passes a type checker at its strictest.
+"""The code in the README and the documentation passes a type checker in strict mode.
 
 One run of mypy reads all of it, as a reader would have pasted it: the blocks of a page are one
 module, each block of the README stands alone, and a block with a title is a file of that name.

@@ -1,6 +1,6 @@
-"""Tests of opwatch inside engines that other people run: Airflow, Celery, cron.
+"""Tests of opwatch inside Airflow, Celery and cron.
 
-Airflow and Celery have environments of their own (requirements/airflow.txt, celery.txt), where
+Airflow and Celery have their own environments (requirements/airflow.txt, celery.txt), where
 `make engines` runs these files by naming the engine in `OPWATCH_ENGINE`. Elsewhere the files of an
 engine are not collected at all, since what they import is not there.
 """

@@ -1,4 +1,4 @@
-"""The sensor and the trigger by themselves: no scheduler, no triggerer, no time that passes."""
+"""The sensor and the trigger on their own: no scheduler, no triggerer, a fake clock."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Airflow's own triggerer runs many triggers against the simulator, and is killed in the middle.
+"""Airflow's own triggerer runs many triggers against the simulator and is killed midway.
 
 The tasks are put into the database as a scheduler and workers would leave them: deferred, each with
 the trigger that its sensor's first query made. `OPWATCH_JOBS` says how many (50).

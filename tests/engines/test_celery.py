@@ -1,4 +1,4 @@
-"""The Celery recipe on a real worker and a real Redis, killed in the middle.
+"""The Celery recipe with a real worker and a real Redis, killed midway.
 
 `OPWATCH_JOBS` says how many jobs (200). Needs `redis-server` on the path.
 """

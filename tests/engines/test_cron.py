@@ -1,4 +1,4 @@
-"""The cron recipe, run as cron would: again and again, each time a new process."""
+"""The cron recipe, run as cron would run it: repeatedly, each time in a new process."""
 
 import json
 import os

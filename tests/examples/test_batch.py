@@ -1,4 +1,4 @@
-"""Batches, watched from examples/specs/batch.yaml alone."""
+"""Batches, watched with nothing but examples/specs/batch.yaml."""
 
 from collections.abc import Callable
 from types import ModuleType

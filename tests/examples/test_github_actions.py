@@ -1,4 +1,4 @@
-"""Runs of GitHub Actions, watched from examples/specs/github-actions.yaml alone."""
+"""Runs of GitHub Actions, watched with nothing but examples/specs/github-actions.yaml."""
 
 import sys
 from collections.abc import Callable

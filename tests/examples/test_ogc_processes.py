@@ -1,4 +1,4 @@
-"""Jobs of OGC API - Processes, watched from examples/specs/ogc-processes.yaml alone.
+"""Jobs of OGC API - Processes, watched with nothing but examples/specs/ogc-processes.yaml.
 
 tests/contract/test_pygeoapi.py watches a real server's; here are the answers that it doesn't give.
 """

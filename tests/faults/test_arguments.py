@@ -1,4 +1,4 @@
-"""What a `ConfigurationError` says: which argument is wrong, in what way, and never the secret.
+"""A `ConfigurationError` says which argument is wrong and how, and never quotes a secret.
 
 An error's advice to the caller is apart from what happened: `.advice` and `.message`.
 """

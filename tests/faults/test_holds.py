@@ -1,4 +1,4 @@
-"""`Retry-After` is never undercut, whoever sent it and whichever request met it."""
+"""`Retry-After` is respected, whichever server sent it and whichever request received it."""
 
 import threading
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""One poll ends within `request_timeout`: its token, its requests, and its waiting for a slot.
+"""A poll ends within `request_timeout`, including its token, its requests and the wait for a slot.
 
 A real server gives each answer after 0.9 seconds, and `request_timeout` is 1 second. The limit of
 the tests leaves half a second to a slow machine.

@@ -1,4 +1,4 @@
-"""A service that asks for a pause in each of its answers, good ones included."""
+"""A service that asks for a pause in every response, including successful ones."""
 
 from itertools import pairwise
 

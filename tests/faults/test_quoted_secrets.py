@@ -1,4 +1,4 @@
-"""What of an answer is quoted: nothing that could be a form of a secret, and no less than that.
+"""What an error quotes of a response: everything except possible forms of a secret.
 
 Two rules. A text that happens to contain a short secret stays as it is. Of a 401 or 403, and of any
 answer of a token endpoint, only documented codes and known texts are quoted, never the body: so it

@@ -1,4 +1,4 @@
-"""Credentials that were refused aren't sent again: the other jobs end with the same error."""
+"""Refused credentials aren't sent again: the other jobs end with the same error."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""A reader of somebody else's that raises ends the job it read, and no other."""
+"""If another package's reader raises, only the job that it was reading ends."""
 
 import copy
 import pickle

@@ -1,4 +1,5 @@
-"""A machine that was suspended during a wait: time asleep is time, but no time that was watched."""
+"""A machine that is suspended during a wait: the time counts toward the deadline, not toward a
+stall."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What a token endpoint's answer means: by its status, and by the OAuth2 error in a 200."""
+"""What a token endpoint's response means, by its status or by an OAuth2 error in a 200."""
 
 import pytest
 from faults_support import KITS, MINUTE, outcome, times

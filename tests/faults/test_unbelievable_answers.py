@@ -1,4 +1,4 @@
-"""An answer that contradicts itself, or is about another job, is never a success."""
+"""A response that contradicts itself or is about another job is never a success."""
 
 import logging
 

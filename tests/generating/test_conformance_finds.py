@@ -1,5 +1,5 @@
-"""What `opwatch.testing.conformance` finds in a service that breaks a promise, and what it doesn't
-take for a fault."""
+"""What `opwatch.testing.conformance` finds in a service that breaks a promise, and what it
+accepts."""
 
 from collections.abc import Callable
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""`opwatch generate` and `watch --spec`: what they refuse, and how they say so."""
+"""`opwatch generate` and `watch --spec`: what they refuse, and with which message."""
 
 import copy
 import json

@@ -1,4 +1,5 @@
-"""Specs whose names are those of Python, of opwatch, or code; and answers newer than their spec."""
+"""Specs with names from Python or opwatch, or with code as names; responses newer than their
+spec."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tasks that are cancelled in the middle of a request, and clients that come and go on one loop.
+"""Tasks that are cancelled during a request, and many short-lived clients on one event loop.
 
 Whatever was cancelled, the same client works afterwards, and nothing is left behind: no connection,
 no slot, no task, no memory.

@@ -1,4 +1,4 @@
-"""`os.fork()` with a client that is in use: both continue, and neither disturbs the other.
+"""`os.fork()` while a client is in use: both processes continue and don't affect each other.
 
 The server is another process, and each check of a child is bounded: a child that hangs is killed.
 """

@@ -1,5 +1,5 @@
-"""What comes into the middle of a blocking call: Ctrl-C, an error of the interpreter, the end of
-the stack. The same client works afterwards, and no traceback holds a credential.
+"""Interruptions of a blocking call: Ctrl-C, an interpreter error, the recursion limit. The client
+works afterwards, and no traceback contains a credential.
 
 After each disturbance the next call gets the right answer within the time of a request. A call that
 hangs is ended by a watchdog, and counts as a failure.

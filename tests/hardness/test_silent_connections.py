@@ -1,4 +1,4 @@
-"""Kept connections that a NAT or a firewall has forgotten: still open, and silent.
+"""Kept connections that a NAT or a firewall has dropped: still open, but silent.
 
 A relay stands before the server. On command it passes nothing on any more on the connections that
 it has, and works for new ones. No test measures more than that a whole request timeout is not lost.

@@ -1,4 +1,4 @@
-"""Answers that cost time, that carry more than they should, or that are packed in rare ways."""
+"""Responses that take long, contain more than they should, or use rare encodings."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What a client finds around it: proxies and certificates of the environment, addresses of this
-machine, nobody who listens.
+"""A client's environment: proxies and certificates, this machine's addresses, no server.
 
 No name of these tests is resolved and no address of another machine is dialled: both lead to
 loopback here, whoever asks.

@@ -1,4 +1,4 @@
-"""One blocking client that many threads share, switching between them as often as Python can."""
+"""One blocking client shared by many threads, which Python switches as often as it can."""
 
 from __future__ import annotations
 

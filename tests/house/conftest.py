@@ -1,4 +1,4 @@
-"""Lets the test of the README read its blocks as those of the documentation are read."""
+"""Lets the test of the README use the code that reads the documentation's blocks."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The layering of pyproject.toml can fail: each rule is broken in a copy of the source."""
+"""The layers in pyproject.toml are enforced: each rule is broken in a copy of the source."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The Makefile on a machine with pyenv, whose shims say slowly that they have no such version."""
+"""The Makefile on a machine with pyenv, whose shims are slow to report a missing version."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a user may rely on: the public names, and what importing them costs."""
+"""What users rely on: the public names, and the cost of importing them."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The README does what it says: its code runs against the simulator and prints what is shown."""
+"""The README's code runs against the simulator and prints what the README shows."""
 
 import doctest
 import io

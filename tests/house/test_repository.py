@@ -1,4 +1,4 @@
-"""What holds for the files of the repository: no trace of a machine, pins, links, entry points."""
+"""The repository's files: no trace of a machine, pinned versions, links, entry points."""
 
 import json
 import os

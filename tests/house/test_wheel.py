@@ -1,4 +1,4 @@
-"""What is built: the wheel that users install, and the source distribution."""
+"""The wheel that users install, and the source distribution."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What changes while requests are under way: pauses, refusals, and answers that break off."""
+"""What changes while requests are in flight: pauses, refusals, and responses that are cut off."""
 
 import threading
 from itertools import count

@@ -1,4 +1,4 @@
-"""Connections: kept, dead, silent or slow; addresses that do not answer; cancellation and forks.
+"""Connections that are kept, dead, silent or slow; unreachable addresses; cancellation and forks.
 
 The rule: a request is sent again once, silently and on a new connection, if a kept connection turns
 out dead before the first byte of an answer; or, for a GET, if it stays silent for much longer than

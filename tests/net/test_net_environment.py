@@ -1,4 +1,4 @@
-"""What the environment says about proxies and certificates, and what goes wrong with them."""
+"""Proxies and certificates from the environment, and what can go wrong with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One exchange, driven with bytes alone: what is sent, and what an answer becomes."""
+"""One exchange, driven with bytes only: what is sent, and how a response is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random byte streams to httpx and to our exchange: neither may read another answer than the other.
+"""Random byte streams, read by httpx and by our exchange: both must read the same response.
 
 `OPWATCH_FUZZ=100000` runs that many; a failure names the seed that repeats it.
 """

@@ -1,4 +1,4 @@
-"""Every error answer becomes its own class, with all that the service said about it."""
+"""Every error response raises its own class, with everything that the service said about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever one server does to a query: a right `Progress` or one of our errors, within its time."""
+"""Whatever a server does to a poll: a correct `Progress` or one of our errors, in time."""
 
 from __future__ import annotations
 

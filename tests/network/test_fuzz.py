@@ -1,4 +1,4 @@
-"""Any status, headers and body at all: a right `Progress` or one of our errors, for each service.
+"""Any status, headers and body: a correct `Progress` or one of our errors, for each service.
 
 `OPWATCH_FUZZ=10000` runs that many examples a service; `--hypothesis-seed` repeats a run. Whether a
 service called a job a success is judged here from the bytes, and not by the code under test.

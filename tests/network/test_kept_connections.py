@@ -1,4 +1,4 @@
-"""Connections kept from one poll to the next, and what comes of it when they die in between.
+"""Connections kept from one poll to the next, and what happens if they die in between.
 
 The rule: a request is repeated once, on a new connection, if a kept connection turns out dead
 before a single byte comes back, or (for a GET) stays silent for too long; never to a server that

@@ -1,4 +1,4 @@
-"""What a hostile answer may cost: 64 MiB over what a plain one takes, and its own time limit.
+"""The cost of a hostile response: at most 64 MiB more than a plain one, and its own time limit.
 
 The client has a process of its own, in which nothing else allocates.
 """

@@ -1,4 +1,4 @@
-"""The page *What happens when…* says what the tests show."""
+"""The page *Every case* matches the tests."""
 
 from __future__ import annotations
 

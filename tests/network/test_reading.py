@@ -1,4 +1,4 @@
-"""Reading single fields: tolerant of their form, never inventing a value."""
+"""Reading single fields: any form is tolerated, and no value is invented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Six hours of a job with a fifth of all polls failing, in every way that passes: the right end.
+"""A job of six hours, with a fifth of all polls failing in every retryable way, ends correctly.
 
 The troubles are those of the fault server's table and of the known errors that are transient, as
 the client's transport hands them on. Each run draws its own from a seed, which the test's id shows,

@@ -1,4 +1,4 @@
-"""The way to a server: names and addresses, IPv6, proxies, and a server that does not read."""
+"""The way to a server: names and addresses, IPv6, proxies, and a server that doesn't read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The tests of notifications use the clock of tests/waiting, on which things happen at a time."""
+"""The tests of notifications use the clock of tests/waiting, which triggers events at given
+times."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Two hundred jobs whose channel is cut, late, repeats itself or lies: as polling, but sooner.
+"""Two hundred jobs with a channel that is cut, late, repetitive or lying: like polling, but sooner.
 
 Each job is waited for twice: by polling alone, and with a channel on which something goes wrong at
 a random moment. The clock is a fake one; the channel is real.

@@ -1,4 +1,4 @@
-"""Catenis's notifications: an end is noticed as it is told, and nothing told is believed."""
+"""Catenis notifications: an end is detected at once, but no notification is trusted."""
 
 import logging
 import os

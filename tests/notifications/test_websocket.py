@@ -1,4 +1,4 @@
-"""The WebSocket client by itself: whatever a server sends is text, or a `TransportError`."""
+"""The WebSocket client on its own: whatever a server sends is text, or a `TransportError`."""
 
 import random
 import time

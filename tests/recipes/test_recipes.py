@@ -1,4 +1,4 @@
-"""The recipes whose code isn't run by the pages that show it: each as its reader would run it."""
+"""The recipes whose code isn't run by their pages: each one is run as a reader would run it."""
 
 import asyncio
 import importlib.util

@@ -1,4 +1,4 @@
-"""APIG with `until="usable"`: a gateway that was created is polled until it is running."""
+"""APIG with `until="usable"`: a created gateway is polled until it is running."""
 
 import copy
 import json

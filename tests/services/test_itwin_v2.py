@@ -1,4 +1,4 @@
-"""iTwin v2: its states, the reason of a failure, and mix-ups with the first version."""
+"""iTwin v2: its states, the reason for a failure, and mix-ups with the first version."""
 
 import itertools
 import logging

@@ -1,4 +1,4 @@
-"""The simulated APIG: the identity service's tokens, and the check of AK/SK signatures."""
+"""The simulated APIG: the identity service's tokens, and verification of AK/SK signatures."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The simulated Catenis takes the signatures that its server takes, and no others."""
+"""The simulated Catenis accepts the signatures that the real one accepts, and no others."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any

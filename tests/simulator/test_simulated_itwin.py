@@ -1,4 +1,4 @@
-"""The simulated iTwin: its token endpoint by RFC 6749, and what its jobs ask of a request."""
+"""The simulated iTwin: its token endpoint (RFC 6749), and what it requires of a request."""
 
 import base64
 from urllib.parse import quote, urlencode

@@ -1,4 +1,5 @@
-"""The clients against the simulator, blocking and async: each service, from query to end."""
+"""The clients against the simulator, blocking and async: each service, from the first poll to the
+end."""
 
 from typing import Any
 

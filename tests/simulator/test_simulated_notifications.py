@@ -1,4 +1,4 @@
-"""Catenis's notification channel, simulated: what it checks, what it tells, and how it fails."""
+"""The simulated Catenis notification channel: what it checks, what it sends, and how it fails."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a test can do to a simulator: limits, failures, tokens that end; and how clients bear it."""
+"""What a test can do to a simulator (limits, failures, expiring tokens), and how clients cope."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta

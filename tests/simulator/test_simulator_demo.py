@@ -1,4 +1,4 @@
-"""The demonstration: three jobs that show what there is to see, within half a minute."""
+"""The demo: a few jobs that show what opwatch does, within half a minute."""
 
 import pytest
 from simulator_tools import SERVICES, statuses

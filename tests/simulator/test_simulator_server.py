@@ -1,4 +1,4 @@
-"""The simulator as a server: it starts, records, tells of its own mistakes, and is gone."""
+"""The simulator as a server: it starts, records, reports its own mistakes, and stops."""
 
 import gc
 import logging

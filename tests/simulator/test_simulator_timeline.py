@@ -1,4 +1,4 @@
-"""Timelines: which frame a poll meets. Values in, values out."""
+"""Timelines: which frame a poll gets. Values in, values out."""
 
 import pytest
 

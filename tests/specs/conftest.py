@@ -1,4 +1,4 @@
-"""Lets the tests of the specs import what is in tools/, as its own command line does."""
+"""Lets the tests of the specs import the modules in tools/."""
 
 import sys
 from pathlib import Path

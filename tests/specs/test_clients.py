@@ -1,4 +1,4 @@
-"""The typed clients alone: what each does by itself, with no opwatch around it."""
+"""The typed clients on their own, without opwatch."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Specs held to their documents: whatever changes in one alone is found, with its place and fix."""
+"""Specs match their documents: a change in only one of them is found, with its place and fix."""
 
 import copy
 import dataclasses

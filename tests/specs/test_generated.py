@@ -1,4 +1,4 @@
-"""What generated/ is: what the specs give, the same everywhere, as the facade relies on it."""
+"""generated/ matches the specs, is the same on every machine, and is what the facade relies on."""
 
 import ast
 import asyncio

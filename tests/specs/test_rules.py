@@ -1,4 +1,4 @@
-"""Each rule for a spec: the real specs keep it, and a change that breaks it is found by it."""
+"""Each rule for a spec: the real specs follow it, and it finds a change that breaks it."""
 
 import copy
 import dataclasses

@@ -1,4 +1,5 @@
-"""The documents' own samples, through the models of the generated clients and the strict models."""
+"""The documents' own samples, read by the models of the generated clients and by the strict
+models."""
 
 import copy
 import datetime as dt

@@ -1,4 +1,5 @@
-"""What the compiler makes of an `x-wait` block that uses what our services don't use together."""
+"""What the compiler generates from an `x-wait` block with combinations that our services don't
+use."""
 
 import copy
 import re

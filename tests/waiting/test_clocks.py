@@ -1,4 +1,4 @@
-"""The clocks, and the script: what users' tests of waiting stand on, as ours do."""
+"""The clocks and the script, on which users' tests of waiting rely, as ours do."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""iTwin's document to the letter, through a real client.
+"""A real client follows iTwin's document to the letter.
 
 "Client should query with a backoff intervals [15,30,60,120] seconds. The interval between the first
 and second query is 15 sec and then 30 sec... If the percentage changes the sequence is restarted."

@@ -1,4 +1,4 @@
-"""A wait outlives its process: killed at each poll in turn, the next process continues.
+"""A wait outlives its process: if the process is killed at any poll, the next one continues.
 
 The processes are real, and so is the service, on loopback. It notes when it is asked; nothing here
 waits but for a line of a process or for a request.

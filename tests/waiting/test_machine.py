@@ -1,4 +1,4 @@
-"""The machine alone: values in, values out. It knows no service, no client and no clock."""
+"""The machine on its own: values in, values out. It knows no service, no client and no clock."""
 
 import itertools
 import json

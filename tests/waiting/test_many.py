@@ -1,4 +1,4 @@
-"""`watch_many`: many jobs on one client, blocking and async, each job's end its own."""
+"""`watch_many`: many jobs on one client, blocking and async, and each job ends on its own."""
 
 import asyncio
 import contextlib

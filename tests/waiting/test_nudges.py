@@ -1,4 +1,4 @@
-"""Nudges: one poll ahead of the schedule, whoever sends them and whenever; the answer decides."""
+"""Nudges: one poll ahead of the schedule, whatever their source and time; the response decides."""
 
 import threading
 from collections.abc import Callable

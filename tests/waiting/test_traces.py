@@ -1,4 +1,4 @@
-"""Arbitrary traces: whatever a service answers and whenever, some things always hold.
+"""Arbitrary traces: whatever a service responds, and whenever, some things always hold.
 
 The first test drives the machine alone, with a token between any two queries. The second drives
 real clients, each new at every query, with arbitrary answers from a script.

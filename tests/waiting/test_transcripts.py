@@ -1,4 +1,4 @@
-"""One table of jobs, waited for by every driver: each asks the same at the same times.
+"""One table of jobs, watched by every driver: all of them send the same requests at the same times.
 
 A transcript is what was asked when, what was seen, and how it ended. The table says what is to be
 asked; the drivers are compared with each other on the rest.

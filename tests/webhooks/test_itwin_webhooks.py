@@ -1,4 +1,4 @@
-"""`opwatch.webhooks.itwin.verify`: what is an event of iTwin's, and what is refused."""
+"""`opwatch.webhooks.itwin.verify`: which requests are iTwin events, and which are refused."""
 
 import json
 import math

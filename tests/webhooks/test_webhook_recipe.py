@@ -1,4 +1,4 @@
-"""The recipe for webhooks, and the simulator's own: an end is noticed when it is posted."""
+"""The recipe for webhooks and the simulator's webhooks: an end is detected when it is posted."""
 
 import hashlib
 import hmac
