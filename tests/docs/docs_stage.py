@@ -176,28 +176,11 @@ def enter() -> None:
     time.sleep = clock.sleep
 
 
-def jobs(simulator: Simulator, page: str = "") -> None:
-    """The jobs that the pages name: those of `opwatch simulate`, so that readers see the same."""
+def jobs(simulator: Simulator) -> None:
+    """Add the jobs that the pages name: those of `opwatch simulate`, so that readers see the same."""
     from opwatch.cli.simulating import add_examples
-    from opwatch.simulator import Frame
 
-    if page != "cli.md":
-        add_examples(simulator)
-        return
-    timeline = [  # longer, to show more of a wait
-        Frame("running", percent=12, step="Aerotriangulation"),
-        Frame("running", at=100, percent=50, step="Reconstruction"),
-        Frame("running", at=200, percent=90, step="Production"),
-        Frame("succeeded", at=290, percent=100),
-    ]
-    for job_id in (
-        "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21",
-        "b7a41c3d-90f2-4e4e-a7be-6b1de3c5f8d4",
-        "3f8e2a67-41bd-4c0a-9f6e-7d2b9c8a5e10",
-    ):
-        simulator.add("itwin", job_id, timeline)
-    simulator.add("apig", "eddc4d25480b4cd6b512f270a1b8b341", Frame("succeeded", percent=100))
-    simulator.add("catenis", "pQ8mVhfK2dTz4WxLrNcb", Frame("succeeded"))
+    add_examples(simulator)
 
 
 def variables(simulator: Simulator) -> dict[str, str]:

@@ -123,7 +123,7 @@ def page(
         stack.enter_context(docs_stage.network())
         stack.enter_context(docs_stage.httpx_network())
         name = request.getfixturevalue("name")
-        docs_stage.jobs(simulator, name)
+        docs_stage.jobs(simulator)
         monkeypatch.setenv(docs_stage.URL, simulator.url)
         for variable, value in docs_stage.variables(simulator).items():
             monkeypatch.setenv(variable, value)

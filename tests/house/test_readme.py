@@ -2,35 +2,26 @@
 
 import doctest
 import io
-import os
 import re
 import subprocess
-import sys
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from itertools import pairwise
 from pathlib import Path
 
+import docs_stage
 import pytest
 from docs_blocks import ROOT, Block, blocks
 
 from opwatch import Apig, Catenis, ITwin, ITwinV2
 from opwatch.cli import commands
 from opwatch.cli.simulating import add_examples
-from opwatch.simulator import Frame, Simulator
+from opwatch.simulator import Simulator
 from opwatch.testing import FakeClock
 
 README = ROOT / "README.md"
 BLOCKS = blocks(README)
 PYTHON = [pair for pair in pairwise(BLOCKS) if pair[0].language == "python"]
 CONSOLE = [block for block in BLOCKS if block.language == "console"]
-
-JOB = "5d5b1f0e-2f5a-4a1c-9d5c-1f6f0a3f7b21"
-
-
-def add_console_jobs(simulator: Simulator) -> None:
-    """Add the jobs of its commands, each in its last state, so that no command waits."""
-    simulator.add("itwin", JOB, Frame("running", percent=56, step="Reconstruction"))
-    simulator.add("apig", "6f1c8b0e7a9d4e2fb3c5d7e9f1a2b3c4", Frame("failed", percent=0))
 
 
 def check_printed(shown: str, printed: str) -> None:
@@ -71,13 +62,13 @@ def test_commands_print_what_is_shown(block: Block, tmp_path: Path) -> None:
     lines = block.code.splitlines(keepends=True)
     typed = "".join(line.removeprefix("$ ") for line in lines if line.startswith("$ "))
     shown = "".join(line for line in lines if not line.startswith("$ "))
-    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    with Simulator() as simulator:
-        add_console_jobs(simulator)
+    clock = docs_stage.SharedClock(tmp_path / "clock")
+    with closing(clock), Simulator(clock=clock) as simulator:
+        add_examples(simulator)
         done = subprocess.run(
             ["bash", "-c", typed],
             cwd=tmp_path,
-            env=os.environ | simulator.environ | {"PATH": programs},
+            env=docs_stage.child_environment(tmp_path / "clock", simulator, staged=True),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
