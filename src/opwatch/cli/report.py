@@ -357,9 +357,9 @@ td:first-child { white-space: nowrap; color: var(--dim); width: 1%; }
 """
 
 _LEGEND = """<p class="legend dim">
-<span><svg viewBox="0 0 14 14"><path class="poll" d="M7 2v10"/></svg>poll answered</span>
-<span><svg viewBox="0 0 14 14"><path class="retry" d="M7 1l6 11H1z"/></svg>poll failed</span>
-<span><svg viewBox="0 0 14 14"><circle class="held" cx="7" cy="7" r="4"/></svg>polling paused</span>
+<span><svg viewBox="0 0 14 14"><path class="poll" d="M7 2v10"/></svg>successful poll</span>
+<span><svg viewBox="0 0 14 14"><path class="retry" d="M7 1l6 11H1z"/></svg>failed poll</span>
+<span><svg viewBox="0 0 14 14"><circle class="held" cx="7" cy="7" r="4"/></svg>paused</span>
 <span><svg viewBox="0 0 14 14"><path class="band" d="M0 0h14v14H0z"/></svg>retry delay</span>
 </p>"""
 
@@ -381,7 +381,7 @@ def page(events: list[Fields]) -> str:
 </head>
 <body>
 <h1>opwatch: {count}</h1>
-<p class="dim">From {when}, {duration(end)} long.</p>
+<p class="dim">From {when}, for {duration(end)}.</p>
 {_LEGEND}
 {cards}
 </body>
