@@ -147,7 +147,7 @@ class _HttpxAuth(httpx.Auth):
         return _AsyncFlow(request, self._steps(request, self._async_io))
 
     def _steps(self, request: httpx.Request, io: Any) -> Generator[Any, Any, None]:
-        """Yield each request that httpx is to send, what an async flow waits for, and None."""
+        """Yield each request that httpx is to send, what an async flow waits for, and last None."""
         phases = request.extensions.get("timeout", {}).values()
         limit = max(phases) if phases and None not in phases else threading.TIMEOUT_MAX
         turn = Turn(io, None)

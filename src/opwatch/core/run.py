@@ -247,17 +247,17 @@ class Run(Generic[W]):
         """Take a poll that brought no answer, or only that the job is over."""
         pause = getattr(error, "retry_after", None)
         over = seen is not None and seen.trouble is error and not seen.doubtful
-        is_worth_it = error.transient
+        is_retryable = error.transient
         if over and seen is not None and seen.progress.phase is Phase.FAILED:
             # It is known how the job ended: why is worth a few tries, and no long wait.
-            is_worth_it = error.transient and self.state.failures + 1 < _TRIES
+            is_retryable = error.transient and self.state.failures + 1 < _TRIES
         if error.held_until is not None:
-            is_worth_it = False
+            is_retryable = False
             if pause is None or not polling.is_too_long(pause, now, self.state.plan.deadline):
                 self._hold(error.held_until)  # nothing was sent, so nothing is counted
                 self._is_nudged, self._is_ahead = self._is_nudged or self._is_ahead, False
                 return
-        self._advance(Trouble(is_worth_it, pause, over), now, jitter)
+        self._advance(Trouble(is_retryable, pause, over), now, jitter)
 
     def _hold(self, until: float) -> None:
         """Poll no earlier, and at the deadline at the latest."""
