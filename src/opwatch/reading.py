@@ -116,8 +116,7 @@ def retry_after(answer: Answer, epoch: float) -> float | None:
     present = sent_at(answer, epoch)
     # A date has a comma of its own: "Sun, 06 Nov 1994 08:49:37 GMT".
     parts = (part for one in found for part in ([one] if http_date(one) else one.split(",")))
-    pauses = (_pause(part.strip(), present) for part in parts)
-    return max((pause for pause in pauses if pause is not None), default=None)
+    return longest(*(_pause(part.strip(), present) for part in parts))
 
 
 _LONGEST = 1e300

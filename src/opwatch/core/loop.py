@@ -209,7 +209,7 @@ class _Io:
     is_async: ClassVar[bool]
     _bell: ClassVar[Any]
     _slot: Any
-    _pause: Any
+    _sleep: Any
     after_fork: Any
     """Starts with every slot free."""
     pause: Callable[[Answer, float], float | None] | None = None
@@ -261,7 +261,7 @@ class _Io:
         bell = self._bell(cancel)
         wait.wake = bell.ring
         if (left := wait.due - self.clock.now()) > 0:  # looked at again: a nudge may have come
-            await self._pause(self.clock, left, bell)
+            await self._sleep(self.clock, left, bell)
 
     async def listen(self, deadline: float | None, cancel: Any) -> None:
         """Before a first poll, wait until the channel is open, or has failed to open.
@@ -278,7 +278,7 @@ class _Io:
         """Wait until something has landed, in this thread or another; return whether it has."""
         bell = self._bell(cancel)
         flight.on_landing(bell.ring)
-        await self._pause(Clock(), seconds, bell)
+        await self._sleep(Clock(), seconds, bell)
         return flight.has_landed
 
     async def landing(self, flight: Flight, turn: Turn) -> None:
@@ -344,7 +344,7 @@ class BlockingIo(_Io):
         except queue.Empty:
             return None
 
-    async def _pause(self, clock: Clock, seconds: float, bell: Bell) -> None:
+    async def _sleep(self, clock: Clock, seconds: float, bell: Bell) -> None:
         clock.sleep(seconds, bell)
 
 
@@ -372,5 +372,5 @@ class AsyncIo(_Io):
                 return None
         return slots
 
-    async def _pause(self, clock: Clock, seconds: float, bell: AsyncBell) -> None:
+    async def _sleep(self, clock: Clock, seconds: float, bell: AsyncBell) -> None:
         await clock.asleep(seconds, bell)
