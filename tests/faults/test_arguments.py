@@ -4,6 +4,7 @@ An error's advice to the caller is apart from what happened: `.advice` and `.mes
 """
 
 import pickle
+import ssl
 
 import pytest
 from faults_support import DEVICE, DRIVERS, MINUTE, outcome, state
@@ -187,6 +188,15 @@ def with_client(call):
     return run
 
 
+def unverified():
+    """Contexts that trust any server, or one with any name."""
+    for verify in (ssl.CERT_NONE, ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED):
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = verify
+        yield context
+
+
 ARGUMENTS = [
     ("request_timeout", lambda: ITwin("t", request_timeout="3")),
     ("request_timeout", lambda: ITwin("t", request_timeout=0)),
@@ -196,6 +206,7 @@ ARGUMENTS = [
     ("max_in_flight", lambda: ITwin("t", max_in_flight=0)),
     ("schedule", lambda: ITwin("t", schedule=[15, 30])),
     ("ssl_context", lambda: ITwin("t", ssl_context=True)),
+    *(("ssl_context", lambda c=c: ITwin("t", ssl_context=c)) for c in unverified()),
     ("user_agent", lambda: ITwin("t", user_agent="a\nb")),
     ("base_url", lambda: ITwin("t", base_url="http://example.com")),
     ("base_url", lambda: ITwin("t", base_url="not an address")),

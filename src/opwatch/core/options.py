@@ -56,6 +56,10 @@ class Settings:
         if not isinstance(context := self.ssl_context, (ssl.SSLContext, type(None))):
             problem = f"must be an ssl.SSLContext, not {type(context).__name__}"
             raise ConfigurationError(problem, argument="ssl_context")
+        if context and not (context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname):
+            problem = "must verify certificates and host names"
+            advice = "to trust a private authority, call its `load_verify_locations`"
+            raise ConfigurationError(problem, argument="ssl_context", advice=advice)
         if self.user_agent is not None and (fault := Secret(self.user_agent).fault()):
             raise ConfigurationError(fault, argument="user_agent")
 
