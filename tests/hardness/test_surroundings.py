@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import traceback
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from hardness_support import (
     LOOPBACK,
@@ -306,6 +308,23 @@ def test_certificates_are_read_for_each_client(mode: str, monkeypatch: pytest.Mo
         monkeypatch.delenv("SSL_CERT_FILE")
         found.append(told())
     assert found == ["refused", 37, "refused"]
+
+
+@every_mode
+def test_a_file_of_the_usual_authorities_and_one_more(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are trusted if `SSL_CERT_FILE` contains both: certifi's file, and yours after it."""
+    both = tmp_path / "authorities.pem"
+    files = (Path(certifi.where()), Path(authority_file()))
+    both.write_bytes(b"".join(file.read_bytes() for file in files))
+    monkeypatch.setenv("SSL_CERT_FILE", str(both))
+    with (
+        Playing(answer_all, tls=serving(*LOOPBACK)) as server,
+        asking(mode, server.url, request_timeout=5) as client,
+    ):
+        assert client.ask("j-1").percent == 37
+    assert len(ssl.create_default_context(cafile=both).get_ca_certs()) > 100
 
 
 # --- addresses ------------------------------------------------------------------------------------

@@ -338,7 +338,7 @@ def test_connecting_never_takes_more_than_its_limit() -> None:
             return False
 
     with full() as full_port, pytest.raises(TransportError, match="timed out"):
-        blocking(connect, Dead(), get("https://192.0.2.1").address, None, None, began + 3600)
+        blocking(connect, Dead(), get("https://192.0.2.1").address, None, began + 3600)
     assert [limit <= time.monotonic() + CONNECT_TIMEOUT for limit in limits] == [True]
 
 

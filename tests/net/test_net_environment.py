@@ -272,6 +272,34 @@ def test_a_certificate_that_fails_says_why(
 
 
 @every_mode
+def test_an_issuer_that_becomes_unknown_is_retried(mode: str) -> None:
+    """An address that was trusted before may be so again: a firewall's page may be in between."""
+
+    def play(peer: Peer) -> None:
+        peer.start_tls(fault_tls.good() if peer.number == 0 else fault_tls.untrusted())
+        answering(http(b"{}", "Connection: close"))(peer)
+
+    with FaultServer(play) as server:
+        url = server.url.replace("http:", "https:")
+        outcomes = ask(mode, [get(url)] * 2, ssl_context=fault_tls.trusting())
+    assert isinstance(outcomes[1], TransportError)
+    assert "the issuer is unknown" in str(outcomes[1])
+    assert outcomes[1].transient
+
+
+@every_mode
+def test_a_proxy_that_requires_credentials(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """If the variable contains none, the error says how to add them."""
+    with FaultServer(lambda peer: peer.request() and peer.send(http(status=407))) as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.url)
+        [outcome] = ask_far(mode)
+    assert str(outcome) == (
+        f"the proxy 127.0.0.1:{server.port} requires credentials (407); "
+        "add them: HTTPS_PROXY=http://user:password@host:port"
+    )
+
+
+@every_mode
 def test_a_server_without_tls(mode: str) -> None:
     """It is the most frequent mistake of all, so it is said in plain words."""
     with FaultServer(lambda peer: peer.send(http(status=400))) as server:

@@ -145,7 +145,7 @@ def a_wait(gives: Gives) -> str:
     if isinstance(gives.what, Phase):
         over = "retries for the outcome, then ends" if gives.asks_again else "ends"
         return over if gives.what.is_final else "continues"
-    if not gives.what.transient:
+    if gives.is_final or not gives.what.transient:
         return "ends with this error"
     if gives.retry_after is not None:
         return f"polls again after at least {gives.retry_after:g} s"

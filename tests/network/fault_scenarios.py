@@ -49,6 +49,8 @@ class Gives:
     """What the message has in it."""
     asks_again: bool = False
     """The job is over; how it ended may yet be learnt."""
+    is_final: bool = False
+    """No retry fixes it."""
 
 
 @attrs.frozen
@@ -980,7 +982,7 @@ TLS = (
         "tls-untrusted",
         "a certificate from an unknown authority",
         over_tls(fault_tls.untrusted, PLAIN),
-        CERTIFICATE,
+        attrs.evolve(CERTIFICATE, is_final=True),
         https=True,
         on_trio=True,
     ),

@@ -134,6 +134,8 @@ def wait_for(scenario: Scenario, sample: Sample, mode: str, most: int) -> None:
     assert type(outcome) is (WaitTimeout if isinstance(expected, Phase) else expected)
     assert isinstance(outcome, OpwatchError)
     assert outcome.token is not None
+    if not isinstance(expected, Phase) and scenario.gives.is_final:
+        assert not outcome.transient
     if scenario.play is not None and not scenario.is_answered:
         lives_on = outcome.transient and scenario.gives.retry_after is None  # 90 s are too many
         asked = max(server.connections, len(server.requests))

@@ -144,10 +144,8 @@ def _transmit(sock: socket.socket, pieces: list[bytes | Secret]) -> list[bytes |
     return [Secret(rest)] if rest else []
 
 
-async def connect(
-    io: Io, address: Address, context: ssl.SSLContext | None, proxy: Proxy | None, end: float
-) -> Connection:
-    """Open a connection to an address; `context` is None for plain http.
+async def connect(io: Io, address: Address, proxy: Proxy | None, end: float) -> Connection:
+    """Open a connection to an address, without TLS.
 
     Raises `TransportError`, which names the proxy if that is what failed.
     """
@@ -158,17 +156,33 @@ async def connect(
         connection = await _dialed(io, proxy.host, proxy.port, end, f"the proxy {proxy}")
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         await _open_tunnel(connection, proxy, target, end)
-    if context is not None:
-        until, name = min(end, time.monotonic() + CONNECT_TIMEOUT), host.removesuffix(".")
-        try:
-            connection.sock = sock = context.wrap_socket(
-                connection.sock, do_handshake_on_connect=False, server_hostname=name
-            )
-            await connection.when_ready(sock.do_handshake, until, for_write=True)
-        except (OSError, ValueError) as error:  # Python raises ValueError for some broken sockets
-            problem = f"could not connect to {address.origin}: {tls.why(error)}"
-            raise TransportError(problem) from None
     return connection
+
+
+async def encrypt(
+    connection: Connection,
+    address: Address,
+    context: ssl.SSLContext,
+    end: float,
+    *,
+    is_known: bool = False,
+) -> None:
+    """Start TLS on a new connection. Raises `TransportError`.
+
+    No retry makes an issuer known, so that error is final, unless the address `is_known`: if it was
+    trusted before, something else is in its place, and may not stay there.
+    """
+    until = min(end, time.monotonic() + CONNECT_TIMEOUT)
+    name = endpoint(address)[0].removesuffix(".")
+    try:
+        connection.sock = sock = context.wrap_socket(
+            connection.sock, do_handshake_on_connect=False, server_hostname=name
+        )
+        await connection.when_ready(sock.do_handshake, until, for_write=True)
+    except (OSError, ValueError) as error:  # Python raises ValueError for some broken sockets
+        problem = f"could not connect to {address.origin}: {tls.why(error)}"
+        may_heal = is_known or not tls.is_untrusted(error)
+        raise TransportError(problem, transient=may_heal) from None
 
 
 async def _dialed(io: Io, host: str, port: int, end: float, whom: str) -> Connection:
@@ -202,9 +216,12 @@ async def _open_tunnel(connection: Connection, proxy: Proxy, target: str, end: f
     except (OSError, ProtocolError) as error:
         raise failure(error, whom, seconds) from None
     if answer.status == 407:
-        advice = "check the user and password in HTTPS_PROXY or ALL_PROXY"
-        problem = f"{whom} refused the credentials (407)"
-        raise TransportError(problem, advice=advice, transient=False)
+        what = "requires credentials"
+        advice = "add them: HTTPS_PROXY=http://user:password@host:port"
+        if proxy.authorization:
+            what = "refused the credentials"
+            advice = "check the user and password in HTTPS_PROXY or ALL_PROXY"
+        raise TransportError(f"{whom} {what} (407)", advice=advice, transient=False)
     if not answer.is_success:
         problem = f"{whom} refused to connect to {target} ({answer.status})"
         raise TransportError(problem, head=answer)

@@ -17,7 +17,7 @@ from typing import Any
 
 from opwatch.errors import TransportError, twin
 from opwatch.net import fork, proxy, tls
-from opwatch.net.connection import Connection, Io, connect, failure
+from opwatch.net.connection import Connection, Io, connect, encrypt, failure
 from opwatch.net.exchange import ProtocolError
 from opwatch.net.message import Address, Answer, Request
 
@@ -79,14 +79,16 @@ class Pool:
         while True:
             connection, begin_by = kept, end
             if connection is None:
-                context = (self._ssl_context or tls.context()) if to.is_https else None
                 if origin.refusal is not None:
                     raise twin(origin.refusal)
                 try:
-                    connection = await connect(self.io, to, context, origin.proxy, end)
+                    connection = await connect(self.io, to, origin.proxy, end)
                 except TransportError as error:
                     origin.refusal = None if error.transient else error
                     raise
+                if to.is_https:
+                    context, is_known = self._ssl_context or tls.context(), origin.slowest > 0
+                    await encrypt(connection, to, context, end, is_known=is_known)
                 self.admit(request)  # connecting takes time, in which the rules may have changed
             elif request.method == "GET":  # a NAT that forgot a connection drops what is sent
                 patience = max(min(_PATIENCE, (end - began) / 3), 2 * origin.slowest)

@@ -56,6 +56,12 @@ def why(error: Exception) -> str:
     return f"the TLS handshake failed ({error.reason})"
 
 
+def is_untrusted(error: Exception) -> bool:
+    """Return whether a certificate's issuer is unknown: no retry fixes that, only a setting."""
+    return getattr(error, "verify_code", 0) in _UNKNOWN_ISSUER
+
+
+_UNKNOWN_ISSUER = (18, 19, 20, 21)
 _UNKNOWN = (
     "the issuer is unknown; if you trust it, name its certificate in SSL_CERT_FILE or pass an "
     "`ssl_context`"
@@ -63,7 +69,7 @@ _UNKNOWN = (
 _VERIFY = {  # OpenSSL's X509_V_ERR_*
     9: "the certificate is not valid yet; check this machine's clock",
     10: "the certificate has expired; the server needs a new one (or check this machine's clock)",
-    **dict.fromkeys((18, 19, 20, 21), _UNKNOWN),
+    **dict.fromkeys(_UNKNOWN_ISSUER, _UNKNOWN),
     **dict.fromkeys((62, 64), "the certificate is for another host name; check the address"),
 }
 

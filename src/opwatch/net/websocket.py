@@ -20,7 +20,7 @@ from wsproto.connection import ConnectionState
 
 from opwatch.errors import TransportError
 from opwatch.net import fork, proxy, tls
-from opwatch.net.connection import Io, connect, failure
+from opwatch.net.connection import Io, connect, encrypt, failure
 from opwatch.net.message import Answer, Request, Secret, blocking, hidden
 
 LONGEST_MESSAGE = 64 * 1024  # characters
@@ -67,14 +67,16 @@ class WebSocket:
         that answer, without a body.
         """
         to = request.address
-        context = (settings.ssl_context or tls.context()) if to.is_https else None
         headers: Any = [(name.encode(), value.encode()) for name, value in request.headers]
         self._origin = to.origin
         self._frames = WSConnection(ConnectionType.CLIENT)
         self._events: deque[Any] = deque()
         self._text, self._length = "", 0
         io = self.open_io(is_over)
-        self._connection = blocking(connect, io, to, context, proxy.find(to), end)
+        self._connection = blocking(connect, io, to, proxy.find(to), end)
+        if to.is_https:
+            context = settings.ssl_context or tls.context()
+            blocking(encrypt, self._connection, to, context, end)
         fork.watch(self)
         try:
             self._send(events.Request(to.host, request.target, [], headers, [subprotocol]))
