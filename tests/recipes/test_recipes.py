@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,11 +45,13 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def streams(app: Any, *job_ids: str) -> list[list[tuple[str, Any]]]:
-    """What browsers that look at those jobs at the same time are sent: names and data."""
+def streams(app: Any, *job_ids: str, at_once: bool = True) -> list[list[tuple[str, Any]]]:
+    """What browsers that look at those jobs, at once or in turn, are sent: names and data."""
 
     async def look(browser: httpx.AsyncClient, job_id: str) -> list[tuple[str, Any]]:
         answer = await browser.get(f"http://here/jobs/{job_id}/events")
+        if answer.status_code != 200:
+            return [("refused", answer.json())]
         assert answer.headers["content-type"].startswith("text/event-stream")
         found = []
         for message in answer.text.strip().split("\n\n"):
@@ -59,7 +62,9 @@ def streams(app: Any, *job_ids: str) -> list[list[tuple[str, Any]]]:
     async def main() -> list[list[tuple[str, Any]]]:
         transport = httpx.ASGITransport(app.app)
         async with app.lifespan(app.app), httpx.AsyncClient(transport=transport) as browser:
-            return await asyncio.gather(*(look(browser, job_id) for job_id in job_ids))
+            if at_once:
+                return await asyncio.gather(*(look(browser, job_id) for job_id in job_ids))
+            return [await look(browser, job_id) for job_id in job_ids]
 
     return asyncio.run(main())
 
@@ -86,6 +91,52 @@ def test_a_wait_that_fails_ends_its_stream(app: Any) -> None:
     with FakeClock(), Script({"/progress": [GONE]}):
         [sent] = streams(app, "j1")
     assert sent[-1][1]["outcome"] == "gone"
+
+
+def test_an_id_that_was_asked_for_too_early(app: Any) -> None:
+    """A wait that has ended is forgotten, so a job that was gone is found later."""
+    with FakeClock(), Script({"/progress": [GONE, SUCCESS]}):
+        first, second = streams(app, "j1", "j1", at_once=False)
+    assert [sent[-1][1]["outcome"] for sent in (first, second)] == ["gone", "succeeded"]
+    assert app.waits == {}
+
+
+def test_an_invalid_id_is_refused(app: Any) -> None:
+    """It gets a 422 instead of a stream that never ends, and is never sent to the service."""
+    with Script({}) as script:
+        [[(refused, body)]] = streams(app, "a%25b")
+    assert refused == "refused"
+    assert "must not contain" in body["detail"]
+    assert script.sent == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_stops_while_browsers_are_connected(number: signal.Signals) -> None:
+    """At a signal, each stream ends without an outcome, and the server doesn't wait for it."""
+    with Simulator() as simulator:
+        simulator.add("itwin", "j1", [Frame("running", percent=40)])
+        command = [sys.executable, "-m", "uvicorn", "app:app", "--port", "0"]
+        server = subprocess.Popen(
+            command,
+            cwd=EXAMPLES / "fastapi",
+            env=os.environ | simulator.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert server.stderr is not None
+        with server, server.stderr as said:
+            try:
+                url = next(line.split()[4] for line in said if "running on" in line)
+                events = []
+                with httpx.stream("GET", f"{url}/jobs/j1/events", timeout=60) as answer:
+                    for line in answer.iter_lines():
+                        events += [line] if line.startswith("event") else []
+                        if line == "event: progress":
+                            server.send_signal(number)
+                server.wait(60)
+            finally:
+                server.kill()
+        assert events == ["event: start", "event: progress"]
 
 
 # --- GitHub Actions -------------------------------------------------------------------------------
