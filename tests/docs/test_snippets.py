@@ -47,6 +47,7 @@ INCLUDED: dict[str, set[str]] = {
     "recipes/webhooks.md": {"receive.py"},
     "recipes/fastapi.md": {"app.py"},
     "recipes/github-actions.md": {"wait.yml"},
+    "recipes/many-jobs.md": {"watch_all.py"},
 }
 """Files that a page shows, and which have tests of their own."""
 

@@ -1,6 +1,7 @@
 """The recipes whose code isn't run by their pages: each one is run as a reader would run it."""
 
 import asyncio
+import csv
 import importlib.util
 import json
 import os
@@ -137,6 +138,58 @@ def test_the_server_stops_while_browsers_are_connected(number: signal.Signals) -
             finally:
                 server.kill()
         assert events == ["event: start", "event: progress"]
+
+
+# --- many jobs ------------------------------------------------------------------------------------
+
+
+def watch_all(folder: Path, job_ids: str, **jobs: list[Frame]) -> tuple[int, list[dict[str, str]]]:
+    """Run the example until it ends, or with Ctrl-C at its first answer about a job `forever`.
+
+    Return its exit code and the rows of its file.
+    """
+    (folder / "jobs.txt").write_text(job_ids, "utf-8")
+    with Simulator() as simulator:
+        for job_id, frames in jobs.items():
+            simulator.add("itwin", job_id, frames)
+        script = subprocess.Popen(
+            [sys.executable, EXAMPLES / "many-jobs" / "watch_all.py"],
+            cwd=folder,
+            env=os.environ | simulator.environ,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert script.stderr is not None
+        with script, script.stderr as said:
+            for line in said:
+                assert "Traceback" not in line
+                if line.startswith("forever"):
+                    script.send_signal(signal.SIGINT)
+        with (folder / "jobs.csv").open(encoding="utf-8") as file:
+            return script.returncode, list(csv.DictReader(file))
+
+
+def test_many_jobs_have_one_row_each(tmp_path: Path) -> None:
+    """An ID that is listed twice has one row. A failed job comes before an ID that is gone."""
+    code, rows = watch_all(
+        tmp_path, "good bad good none", good=[Frame("succeeded")], bad=[Frame("failed")]
+    )
+    outcomes = [(row["job"], row["outcome"]) for row in rows]
+    assert outcomes == [("good", "succeeded"), ("bad", "failed"), ("none", "gone")]
+    assert code == 1
+
+
+def test_no_jobs_at_all(tmp_path: Path) -> None:
+    """An empty list gives a file without rows."""
+    assert watch_all(tmp_path, "") == (0, [])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a signal")
+def test_an_interrupt_writes_the_file(tmp_path: Path) -> None:
+    """What is known at Ctrl-C is written, with the percentage of what is still running."""
+    code, rows = watch_all(tmp_path, "forever", forever=[Frame("running", percent=40)])
+    assert [(row["outcome"], row["percent"]) for row in rows] == [("interrupted", "40.0")]
+    assert code == 130
 
 
 # --- GitHub Actions -------------------------------------------------------------------------------
