@@ -1,16 +1,22 @@
-"""One blocking client shared by many threads, which Python switches as often as it can."""
+"""Threads that share a client, and one that cancels an async wait."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import anyio
 import pytest
+import trio
 from hardness_support import ITWIN, service, times
 
-from opwatch.errors import OpwatchError, Unavailable
+from opwatch import Progress
+from opwatch.errors import OpwatchError, Unavailable, WaitCancelled
 
 THREADS = 8
 
@@ -49,3 +55,26 @@ def test_a_token_that_others_use_up(token_uses: int) -> None:
             (future.result() for future in [pool.submit(poll) for _ in range(THREADS)]), Counter()
         )
     assert found == {"running-37": THREADS * times(500)}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_async_wait_that_another_thread_cancels(backend: str) -> None:
+    """The thread sets the event through the event loop that it belongs to."""
+
+    async def main() -> None:
+        if backend == "asyncio":
+            stop: Any = asyncio.Event()
+            soon: Any = asyncio.get_running_loop().call_soon_threadsafe
+        else:
+            stop, soon = trio.Event(), trio.lowlevel.current_trio_token().run_sync_soon
+
+        def on_progress(progress: Progress[Any]) -> None:
+            threading.Thread(target=soon, args=(stop.set,), daemon=True).start()
+
+        async with ITWIN.asynchronous(server.url) as client:
+            await client.wait("running-37", timeout=3600, cancel=stop, on_progress=on_progress)
+
+    with service() as server, pytest.raises(WaitCancelled) as caught:
+        anyio.run(main, backend=backend)
+    assert caught.value.last is not None
+    assert caught.value.last.percent == 37
