@@ -199,6 +199,18 @@ def test_a_line_that_is_no_event(run: Run, tmp_path: Path, line: str) -> None:
     assert done.err == f"opwatch: {path}, line 3: not an event of opwatch watch --json\n"
 
 
+@pytest.mark.parametrize("cut", [1, 60, -2])
+def test_a_last_line_that_is_cut_off(run: Run, tmp_path: Path, cut: int) -> None:
+    """A crash or a full disk cuts it off: the page shows the events before it."""
+    path = tmp_path / "events.jsonl"
+    whole, last = (json.dumps(event(kind)) for kind in ("start", "result"))
+    path.write_text(f"{whole}\n{last[:cut]}", "utf-8")
+    done = run("report", path)
+    assert done.code == 0
+    assert done.err == f"opwatch: {path}, line 2: the last event is cut off and was skipped\n"
+    assert "itwin j1 not over" in Page(path.with_suffix(".html").read_text("utf-8")).text
+
+
 def test_no_event_at_all(run: Run, tmp_path: Path) -> None:
     """An empty file is refused rather than made an empty page."""
     path = tmp_path / "events.jsonl"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 
 from opwatch import exits
+from opwatch.cli import complain
 from opwatch.cli.files import check_target, limited, refused
 from opwatch.errors import ConfigurationError
 from opwatch.events import VERSION
@@ -66,12 +67,18 @@ def _decoded(content: bytes) -> list[str]:
     return content.decode(encoding, "replace").split("\n")
 
 
-def read(lines: Iterable[str], name: str) -> list[Fields]:
-    """Return the events of a file; raise `ConfigurationError` for the first invalid line."""
+def read(lines: Sequence[str], name: str) -> list[Fields]:
+    """Return the events of a file; raise `ConfigurationError` for the first invalid line.
+
+    A last line without its end was cut off by a crash or a full disk; it is skipped with a warning.
+    """
     found = []
     for place, text in enumerate(lines, 1):
         if text.strip():
             event = _event(text)
+            if event is None and place == len(lines):
+                complain(f"{name}, line {place}: the last event is cut off and was skipped")
+                continue
             if event is None:
                 raise ConfigurationError(
                     f"{name}, line {place}: not an event of opwatch watch --json"
