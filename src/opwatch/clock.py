@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -33,6 +35,15 @@ class AsyncCancel(Protocol):
 
 class Clock:
     """The clock of this machine."""
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Give this clock to all clients that are created inside."""
+        before = current.set(self)
+        try:
+            yield
+        finally:
+            current.reset(before)
 
     def now(self) -> float:
         """Return seconds on a clock that never goes back, and runs while the machine is suspended.

@@ -31,6 +31,33 @@ def jobs(sim: Simulator) -> None:
         sim.add(service, "job-1", [Frame("running", percent=30), Frame("succeeded", at=100)])
 
 
+# --- the clock ------------------------------------------------------------------------------------
+
+
+HOUR = [Frame("running", percent=30), Frame("succeeded", at=3600)]
+
+
+def test_a_fake_clock_that_is_entered_after_the_simulator() -> None:
+    """Client and simulator share it, as if it had been entered before."""
+    with Simulator() as sim, FakeClock() as clock:
+        sim.add("itwin", "job-2", HOUR)
+        assert sim.client("itwin").wait("job-2", timeout=7200).phase is Phase.SUCCEEDED
+        assert 3600 <= clock.now() < 3600 + 132
+
+
+@pytest.mark.anyio
+async def test_the_clients_have_the_simulator_s_own_clock() -> None:
+    """One that is passed needn't be entered, and holds whatever the current one is."""
+    clock = FakeClock()
+    with Simulator(clock=clock) as sim, FakeClock() as other:
+        sim.add("itwin", "job-2", HOUR)
+        assert sim.client("itwin").wait("job-2", timeout=7200).phase is Phase.SUCCEEDED
+        sim.job("itwin", "job-2").restart()
+        async with sim.async_client("itwin") as client:
+            await client.wait("job-2", timeout=7200)
+        assert (clock.now() >= 7200, other.now()) == (True, 0)
+
+
 # --- rate limits ----------------------------------------------------------------------------------
 
 

@@ -16,7 +16,8 @@ import heapq
 import json
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,7 +58,7 @@ class FakeClock(Clock):
         self._sleepers: list[tuple[float, int]] = []
         self._count = 0
         self._under_way = 0
-        self._resets: list[Callable[[], None]] = []
+        self._uses: list[AbstractContextManager[None]] = []
         self.slept: list[float] = []
         """Every sleep, in seconds."""
 
@@ -114,14 +115,20 @@ class FakeClock(Clock):
         with self._lock:
             self._now = max(self._now, time)
 
-    def __enter__(self) -> Self:
-        clock = clocks.current.set(self)
+    @contextmanager
+    def used(self) -> Iterator[None]:
         opened = net.open_async.get()
         counted = net.open_async.set(lambda settings: self._counting(opened(settings)))
-        self._resets = [
-            lambda: net.open_async.reset(counted),
-            lambda: clocks.current.reset(clock),
-        ]
+        try:
+            with super().used():
+                yield
+        finally:
+            net.open_async.reset(counted)
+
+    def __enter__(self) -> Self:
+        use = self.used()
+        use.__enter__()
+        self._uses.append(use)
         return self
 
     def __exit__(
@@ -130,8 +137,7 @@ class FakeClock(Clock):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for reset in self._resets:
-            reset()
+        self._uses.pop().__exit__(kind, error, traceback)
 
     def _counting(self, inner: AsyncTransport) -> AsyncTransport:
         """Return a transport whose requests this clock waits for."""
