@@ -17,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from opwatch._version import __version__
-from opwatch.events import Ended, Event, Polled, Retrying, Started
+from opwatch.events import Ended, Event, Retrying, Started
 from opwatch.net.address import endpoint
 from opwatch.net.message import Request
 
@@ -33,7 +33,7 @@ def _instruments(trace: ModuleType) -> SimpleNamespace:
     return SimpleNamespace(
         trace=trace,
         tracer=trace.get_tracer("opwatch", __version__),
-        polls=meter.create_counter("opwatch.polls", "{poll}", "Polls made"),
+        polls=meter.create_counter("opwatch.polls", "{poll}", "Polls made, answered or not"),
         retries=meter.create_counter("opwatch.retries", "{poll}", retries),
         delay=meter.create_histogram("opwatch.detection_delay", "s", delay),
     )
@@ -62,8 +62,6 @@ def note(event: Event[Any], span: Any) -> Any:
         if isinstance(event, Started):
             attributes = about | {"opwatch.job_id": event.job_id, "opwatch.resumed": event.resumed}
             return found.tracer.start_span(f"wait {event.service}", attributes=attributes)
-        if isinstance(event, (Polled, Retrying)):
-            found.polls.add(1, about)
         if isinstance(event, Retrying):
             found.retries.add(1, about | {"error.type": type(event.error).__name__})
         if isinstance(event, Ended):
@@ -84,6 +82,13 @@ def _end(found: SimpleNamespace, event: Ended[Any], span: Any, about: dict[str, 
         if event.exit_code:
             span.set_status(found.trace.StatusCode.ERROR, event.outcome)
         span.end()
+
+
+def polled(service: str) -> None:
+    """Count a poll, whatever it brought."""
+    if (found := _loaded()) is not None:
+        with suppress(Exception):
+            found.polls.add(1, {"opwatch.service": service})
 
 
 def inside(span: Any) -> AbstractContextManager[Any]:

@@ -81,6 +81,30 @@ with FakeClock(), Script(answers), trace.get_tracer("caller").start_as_current_s
     asyncio.run(main())
 print(json.dumps(found()))
 """
+POLLS = """
+def ends(call, *arguments, **more):
+    try:
+        call(*arguments, **more)
+    except OpwatchError as error:
+        return type(error).__name__
+
+PAUSE = reply(429, {"error": {"code": "RateLimit", "message": "slow"}}, {"Retry-After": "9"})
+with FakeClock() as clock:
+    with Script({"/progress": [GONE]}) as gone:
+        assert ends(ITwin("made-up").wait, "j1", timeout=9) == "JobGone"
+        assert ends(ITwin("made-up").progress, "j1") == "JobGone"
+        assert ends(ITwin("made-up").progress, "../no-id") == "ConfigurationError"
+        assert ends(ITwin("made-up").start, "j1", timeout=9) == "JobGone"
+    with Script({"/progress": [DOWN]}) as down:
+        assert ends(ITwin("made-up", max_failures=3).wait, "j1", timeout=999) == "Unavailable"
+    with Script({"/progress": [active(1)]}) as active_:
+        ITwin("made-up").progress("j1")
+    with Script({"/progress": [PAUSE]}) as limited:
+        client = ITwin("made-up")
+        assert ends(client.progress, "j1") == ends(client.progress, "j1") == "RateLimited"
+assert sum(len(script.sent) for script in (gone, down, active_, limited)) == 8
+print(json.dumps(found()))
+"""
 LATE = """
 done = {"bytesProcessed": 9, "done": True, "success": True, "finishDate": "2027-01-15T07:59:50Z"}
 data = {"status": "success", "data": {"action": "log", "progress": done}}
@@ -163,6 +187,13 @@ def test_metrics_of_polls_and_retries() -> None:
         [about | {"error.type": "TransportError"}, 1],
         [about | {"error.type": "Unavailable"}, 1],
     ]
+
+
+def test_every_poll_is_counted() -> None:
+    """Also one that ends the wait with an error, and those of `progress` and `start`; but no call
+    that sends nothing."""
+    metrics = json.loads(run(SETUP, JOBS, POLLS))["metrics"]
+    assert metrics["opwatch.polls"] == [[{"opwatch.service": "itwin"}, 8]]
 
 
 def test_the_detection_delay() -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 import attrs
 
 from opwatch import clock as clocks
+from opwatch import telemetry
 from opwatch.auth.tokens import Auth
 from opwatch.clock import Clock
 from opwatch.core import polling
@@ -124,11 +125,18 @@ class Core(Generic[W]):
             raise ConfigurationError(problem, argument=name)
 
     async def _progress(self, job_id: str) -> Progress[W]:
-        turn = Turn(self._io, -math.inf)
-        seen = await self._session.query(turn, self._session.check_id(job_id))
+        turn, name = Turn(self._io, -math.inf), self._session.service.name
+        job_id = self._session.check_id(job_id)
+        try:
+            seen = await self._session.query(turn, job_id)
+        except OpwatchError as error:
+            if error.held_until is None:  # otherwise, nothing was sent
+                telemetry.polled(name)
+            raise
+        telemetry.polled(name)
         if seen.trouble is not None:
             if seen.doubtful and seen.trouble.held_until is None:
-                raise seen.trouble.about(self._session.service.name, job_id, last=seen.progress)
+                raise seen.trouble.about(name, job_id, last=seen.progress)
             self._session.unresolved(seen.progress, seen.trouble)
         return seen.progress
 

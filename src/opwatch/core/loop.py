@@ -135,8 +135,11 @@ async def poll(run: Run[W], io: Io) -> Progress[W] | None:
             brought: Any = await run.session.query(turn, run.job_id, closer=closer, over=run.over)
     except OpwatchError as error:
         brought = error.with_traceback(None)  # it would keep its frames alive
-    pause = io.holds.asked(run.session.address.origin)
-    return run.learn(brought, io.clock.now(), io.clock.jitter(), pause)
+    pause, before = io.holds.asked(run.session.address.origin), run.state.polls
+    progress = run.learn(brought, io.clock.now(), io.clock.jitter(), pause)
+    if run.state.polls > before:  # otherwise, nothing was sent
+        telemetry.polled(run.session.service.name)
+    return progress
 
 
 async def start(run: Run[W]) -> None:
