@@ -118,7 +118,7 @@ def test_a_missing_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> N
     done = run("watch", "itwin", "j1")
     assert (done.code, done.err) == (
         0,
-        "opwatch: itwin sent a response without a valid state; the wait continues\n",
+        "opwatch: itwin j1 sent a response without a valid state; the wait continues\n",
     )
 
 
@@ -129,7 +129,7 @@ def test_an_unknown_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> 
     done = run("watch", "itwin", "j1")
     assert done.code == 0
     assert done.err == (
-        "opwatch: itwin reports a state that this version doesn't know: 'dreaming'; "
+        "opwatch: itwin j1 reports a state that this version doesn't know: 'dreaming'; "
         "the wait continues\n"
     )
 

@@ -195,8 +195,9 @@ def test_a_running_gateway_with_an_error(client: Any, caplog: pytest.LogCaptureF
         seen = [one.phase for one in client().watch("g", timeout=None)]
     assert seen == [Phase.UNKNOWN, Phase.SUCCEEDED]
     assert caplog.messages == [
-        "apig reports both success and an error (`error_code`) in one response; the wait continues"
+        "apig g reports both success and an error (`error_code`) in one response; the wait continues"
     ]
+    assert [(one.service, one.job_id) for one in caplog.records] == [("apig", "g")]
 
 
 def test_a_fault_that_stays_is_raised(client: Any) -> None:

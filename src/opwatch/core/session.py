@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from functools import lru_cache, partial
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -26,6 +27,7 @@ from opwatch.errors import (
     ConfigurationError,
     NotFound,
     OpwatchError,
+    PermissionDenied,
     RateLimited,
     ServiceError,
     Unavailable,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 W = TypeVar("W")
 logger = logging.getLogger("opwatch")
+_polled: ContextVar[str] = ContextVar("_polled", default="")
+"""The job that this code polls: what reads an answer warns of it, and isn't told the job."""
 
 
 class Complaint(NamedTuple):
@@ -187,6 +191,7 @@ class Session(Generic[W]):
         over: Progress[W] | None = None,
     ) -> Seen[W]:
         """Poll one job once; if it is known to be `over`, look up only how it ended."""
+        _polled.set(job_id)
         try:
             seen = Seen(over) if over else await self.service.query(self, turn, job_id, closer)
             if self.service.outcome is None or seen.trouble is not None:
@@ -275,7 +280,8 @@ class Session(Generic[W]):
             Phase.ENDED: "ended, but its outcome is unknown",
             Phase.RUNNING: "may have ended",
         }.get(progress.phase, f"ended as {progress.phase}, but the reason is unknown")
-        logger.warning("%s %s %s: %s", name, job_id, known, error._what())
+        about = {"service": name, "job_id": job_id}
+        logger.warning("%s %s %s: %s", name, job_id, known, error._what(), extra=about)
 
     def _stranger(self, answer: Answer) -> ConfigurationError | None:
         """Return the error for another service's answer: no retry would make it one of this."""
@@ -297,10 +303,12 @@ class Session(Generic[W]):
         """Return `Phase.UNKNOWN` for a success beside an error; warn once."""
         return self._warn(f"reports both success and an error (`{field}`) in one response")
 
-    def _warn(self, text: str) -> Phase:
-        if text not in self._warned and len(self._warned) < 100:
-            self._warned.add(text)
-            logger.warning("%s %s; the wait continues", self.service.name, text)
+    def _warn(self, what: str) -> Phase:
+        """Warn once for all jobs, and name the first."""
+        if what not in self._warned and len(self._warned) < 100:
+            self._warned.add(what)
+            about = {"service": self.service.name, "job_id": _polled.get()}
+            logger.warning("%s %s %s; the wait continues", *about.values(), what, extra=about)
         return Phase.UNKNOWN
 
     def _error(self, answer: Answer, turn: Turn) -> OpwatchError:
@@ -329,7 +337,8 @@ class Session(Generic[W]):
         if not text:
             body = excerpt(answer)
             text = f'the response was "{body}"' if body else "the response was empty"
-        advice = service.help.get(kind, service.address_help if kind is NotFound else None)
+        usual = {NotFound: service.address_help, PermissionDenied: _PERMISSIONS}.get(kind)
+        advice = service.help.get(kind, usual)
         if 300 <= status < 400:
             advice = service.address_help
             text = "the response was a redirect, which opwatch doesn't follow"
@@ -343,6 +352,7 @@ class Session(Generic[W]):
         )
 
 
+_PERMISSIONS = "check the permissions of these credentials"
 _REFUSALS = (400, 404, 405, 406, 415, 422)
 """What services answer to a request that is another service's."""
 _UUID = r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"  # compiled when it is used
