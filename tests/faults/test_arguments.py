@@ -22,10 +22,12 @@ from opwatch import (
     Schedule,
 )
 from opwatch.errors import (
+    AuthenticationError,
     ConfigurationError,
     JobFailed,
     NotFound,
     OpwatchError,
+    PermissionDenied,
     RateLimited,
     WaitCancelled,
     WaitStalled,
@@ -321,6 +323,37 @@ ADVISING = {
         {"timeout": 90},
     ),
 }
+
+
+REFUSED_CREDENTIALS = {
+    "a token": (lambda: ITwin("made-up-token"), 401, "opwatch can only renew tokens of"),
+    "a callable": (lambda: ITwin(lambda: "made-up-token"), 401, "what the token callable returns"),
+    "a device": (lambda: Catenis(DEVICE, "a made-up secret"), 401, "its API access secret"),
+    "keys": (
+        lambda: Apig(ENDPOINT, AkSk("key", "secret-key"), project_id="p"),
+        401,
+        "temporary ones have a `security_token`, too); six refusals in a row lock them",
+    ),
+    "temporary keys": (
+        lambda: Apig(ENDPOINT, AkSk("key", "secret-key", security_token="token"), project_id="p"),
+        401,
+        "the keys and the `security_token`, which expires",
+    ),
+    "no permission": (lambda: ITwin("made-up-token"), 403, "check the permissions"),
+}
+
+
+@pytest.mark.parametrize("which", REFUSED_CREDENTIALS)
+def test_refused_credentials_say_what_to_check(which):
+    """Each kind of credentials has its own advice, which is also on the second call."""
+    make, status, says = REFUSED_CREDENTIALS[which]
+    with Script({"": [reply(status, {})]}), make() as client:
+        errors = []
+        for _ in range(2):
+            with pytest.raises((AuthenticationError, PermissionDenied)) as caught:
+                client.progress("a" * 20)
+            errors.append(caught.value)
+    assert [says in error.advice for error in errors] == [True, True]
 
 
 @pytest.mark.parametrize("which", ADVISING)

@@ -85,6 +85,9 @@ class Ctn1(Credentials):
         return f"Ctn1({vars(self).get('device_id')!r}, '***')"
 
 
+_DEVICE = "check the device ID, its API access secret and the environment (sandbox or production)"
+
+
 class Ctn1Auth(_Signing):
     """Signs each request; corrects this machine's clock once a server has refused it."""
 
@@ -93,7 +96,7 @@ class Ctn1Auth(_Signing):
     def __init__(self, device: Ctn1, clock: Clock, advice: str | None = None) -> None:
         secret = device._secret
         super().__init__(clock, secret, device_id=device.device_id, secret=secret)
-        self._advice = advice
+        self._advice = advice or _DEVICE
         self._skew = 0.0
 
     def signed(self, request: Request) -> Request:
@@ -106,9 +109,7 @@ class Ctn1Auth(_Signing):
         if answer.status == 401 and self._learns_from(answer, skew):
             answer = await turn.send(self._signed(request, self._skew))
         if answer.status == 401:
-            error = explain(answer, turn)
-            error.advice = self._advice
-            turn.holds.refuse(self._secrets[0], error)
+            turn.holds.refuse(self._secrets[0], explain(answer, turn), self._advice)
         return answer
 
     def _learns_from(self, answer: Answer, used: float) -> bool:
@@ -178,6 +179,10 @@ class AkSkAuth(_Signing):
         how: dict[str, Any] = {"access_key": keys.access_key, "project_id": project_id}
         how |= {"secret_key": secret, "security_token": token, "headers": {}}
         super().__init__(clock, secret, token, **how)
+        what = "the keys and the `security_token`, which expires"
+        if token is None:
+            what = "the keys (temporary ones have a `security_token`, too)"
+        self._advice = f"check {what}; six refusals in a row lock them for five minutes"
         self._project_id = project_id
         self._is_proven = False
         self._flights: Single[Flight] = Single()
@@ -197,7 +202,7 @@ class AkSkAuth(_Signing):
     async def _send(self, turn: Turn, request: Request, explain: Explain) -> Answer:
         answer = await turn.send(self._signed(request))
         if answer.status == 401:
-            turn.holds.refuse(self._secrets[0], explain(answer, turn))
+            turn.holds.refuse(self._secrets[0], explain(answer, turn), self._advice)
         if answer.status < 400 or answer.status == 404:
             self._is_proven = True
         return answer

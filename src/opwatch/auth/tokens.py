@@ -85,6 +85,8 @@ class Credentials:
     """Whether credentials that were refused once will be refused again."""
     client: ClassVar[str] = "another service"
     """The client that takes them, for messages."""
+    advice: str | None = None
+    """What to check if the service refuses them."""
 
     async def fetch(self, turn: Turn) -> Token:
         raise NotImplementedError
@@ -139,7 +141,7 @@ class TokenAuth(Auth):
             token, renewals = fresh, renewals + 1
             answer = await turn.send(self._with(request, token))
         if answer.status == 401:
-            turn.holds.refuse(token.secret, explain(answer, turn))
+            turn.holds.refuse(token.secret, explain(answer, turn), self._credentials.advice)
         else:
             token.is_proven = self._is_proven = True
         return answer
@@ -264,9 +266,16 @@ class Given(Credentials):
         require(auth=token)
         self._token = token
         self._parts = parts
+        self.advice = None if parts else _EXPIRED  # a password doesn't expire
 
     async def fetch(self, turn: Turn) -> Token:
         return Token(self._token, parts=self._parts)
+
+
+_EXPIRED = (
+    "if the token has expired, pass a new one; opwatch can only renew tokens of ClientCredentials, "
+    "IamPassword or a callable"
+)
 
 
 class _Called(Credentials):
@@ -274,6 +283,7 @@ class _Called(Credentials):
 
     __slots__ = ("_function",)  # not in `vars`, which error reports show
     is_fixed = as_given = False
+    advice = "check what the token callable returns"
 
     def __init__(self, function: Callable[[], Any | Awaitable[Any]]) -> None:
         self._function = function

@@ -62,8 +62,11 @@ class Holds:
     def has_refused(self, credential: Secret) -> bool:
         return bool(self._refusals) and credential in self._refusals
 
-    def refuse(self, credential: Secret, error: OpwatchError) -> NoReturn:
+    def refuse(
+        self, credential: Secret, error: OpwatchError, advice: str | None = None
+    ) -> NoReturn:
         """Remember that a credential was refused, and raise the refusal."""
+        error.advice = error.advice or advice
         self._refusals[credential] = error
         raise twin(error)
 
