@@ -154,7 +154,9 @@ class Board:
         room = max(console.size.height - 2, 2)
         hidden: list[Row] = []
         if len(rows) > room:
-            rows.sort(key=lambda row: row.outcome is not None)
+            # What needs attention first, then what runs, then what succeeded.
+            rank = {None: 1, "succeeded": 2}
+            rows.sort(key=lambda row: rank.get(row.outcome, 0))
             rows, hidden = rows[: room - 1], rows[room - 1 :]
         grid = _grid(rows, self.now(), options.max_width, ascii_only=options.ascii_only)
         yield Constrain(grid, options.max_width - FREE)

@@ -130,6 +130,11 @@ class JobFailed(OpwatchError):
     fault: Fault | None = None
     """The service's reason, or None if it gave none."""
 
+    @property
+    def code(self) -> str | None:
+        """The service's own code for the reason, or None."""
+        return None if self.fault is None else self.fault.code
+
 
 class JobCancelled(JobFailed):
     """The service reported that the job was cancelled."""

@@ -116,6 +116,18 @@ def test_more_jobs_than_lines() -> None:
     assert rows[-1] == "  and 19 more: 19 succeeded"
 
 
+def test_failed_jobs_are_never_hidden_by_others() -> None:
+    """They come before running ones, and those that succeeded are counted first."""
+    board = bars.Board(Now())
+    for n, phase in enumerate(["succeeded"] * 20 + ["running"] * 20 + ["failed"] * 2):
+        job = ("itwin", f"job-{n:02}")
+        board.answered(job, answer(job, phase, percent=float(n)), None)
+    rows = drawn(board, height=14)
+    found = [word for row in rows[:11] for word in row.split() if word.startswith("job-")]
+    assert found == ["job-40", "job-41", *(f"job-{n}" for n in range(20, 29))]
+    assert rows[-1] == "  and 31 more: 20 succeeded, 11 running"
+
+
 def test_text_of_a_service_is_no_markup() -> None:
     """Markup and control characters in a step or a reason are shown, not obeyed."""
     board = bars.Board(Now())

@@ -379,8 +379,12 @@ def test_a_file_of_which_one_wait_has_ended_by_itself(run: Run, sim: Simulator, 
         ([], ""),
         (["--timeout", "1h"], "--timeout is"),
         (["--schedule", "1s", "--stall-timeout", "none"], "--stall-timeout and --schedule are"),
+        (
+            ["--schedule", "1s", "--timeout", "1h", "--stall-timeout", "none"],
+            "--timeout, --stall-timeout and --schedule are",
+        ),
     ],
-    ids=["none", "timeout", "others"],
+    ids=["none", "timeout", "others", "all"],
 )
 def test_limits_that_a_resumed_wait_does_not_take(
     run: Run, sim: Simulator, path: Path, words: list[str], told: str

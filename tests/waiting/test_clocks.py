@@ -409,3 +409,21 @@ def test_a_script_counts_for_the_clients_made_in_its_block():
 def test_a_reply_is_bytes_as_they_are_or_json(body, raw):
     """None is an empty body."""
     assert reply(200, body, {"X": "y"}) == Reply(200, raw, (("X", "y"),))
+
+
+@pytest.mark.parametrize("wrong", [{"state": "Active"}, [{"state": "Active"}], "text", [200]])
+def test_a_script_of_something_else(wrong):
+    """What is no reply is refused when the script is made, and says what it must be."""
+    with pytest.raises(TypeError, match="must be made by reply"):
+        Script({"/progress": wrong})
+    with (
+        Script(lambda request: wrong),
+        pytest.raises(TypeError, match="must be made by reply"),
+    ):
+        ITwin("a token").progress("j1")
+
+
+def test_a_script_of_one_reply():
+    """A single reply needs no list around it."""
+    with FakeClock(), Script({"/progress": SUCCESS}):
+        assert ITwin("a token").progress("j1").phase == "succeeded"

@@ -14,13 +14,19 @@ import attrs
 import pytest
 from scripted_jobs import BY_NAME, JOB_ID, JOBS, Clock, World
 
-from opwatch import ITwin, Schedule
+from opwatch import Fault, ITwin, Schedule
 from opwatch.cli.lines import JsonLines
 from opwatch.cli.report import page
 from opwatch.cli.run import Report, watch
 from opwatch.cli.state import StateFile
 from opwatch.cli.watching import Crew, Limits
-from opwatch.errors import ConfigurationError, JobFailed, OpwatchError, WaitCancelled
+from opwatch.errors import (
+    ConfigurationError,
+    JobCancelled,
+    JobFailed,
+    OpwatchError,
+    WaitCancelled,
+)
 from opwatch.events import Ended, Held, Polled, Retrying, Started
 from opwatch.testing import FakeClock, Script, reply
 
@@ -489,3 +495,10 @@ def test_a_lost_job_of_many_is_a_warning(clock, caplog):
     assert record.levelname == "WARNING"
     assert record.getMessage() == "itwin j1: no such job (404 JobNotFound)"
     assert (record.outcome, record.exit_code, record.job_id) == ("gone", 5, "j1")
+
+
+def test_the_error_of_a_failed_job_as_json() -> None:
+    """`to_dict` has the code of the job's fault."""
+    error = JobFailed("failed: E1: no photos", fault=Fault("E1", "no photos"))
+    assert (error.code, error.to_dict()["code"]) == ("E1", "E1")
+    assert JobCancelled("cancelled").to_dict()["code"] is None

@@ -144,7 +144,8 @@ def _stopped(kept: StateFile, again: Sequence[str]) -> str:
 def _say_what_is_ignored(given: Sequence[str], resumed: Sequence[Job]) -> None:
     """Report options that resumed waits ignore: a resumed wait keeps its own limits."""
     if given and resumed:
-        what = f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} ignored"
+        *first, last = given
+        what = f"{', '.join(first)} and {last} are ignored" if first else f"{last} is ignored"
         complain(f"{what} for {_named(resumed)}: a resumed wait keeps its original options")
 
 

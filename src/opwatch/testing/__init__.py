@@ -186,13 +186,17 @@ class Script:
     """A scripted service instead of the network.
 
     `replies` maps the end of a request's target to a list of replies, which are used in order; the
-    last one repeats. An error in the list (a `TransportError`, for example) is raised. Instead of a
-    mapping, `replies` may be a function of the request.
+    last one repeats, and a single one needs no list. An error in the list (a `TransportError`, for
+    example) is raised. Instead of a mapping, `replies` may be a function of the request. Raises
+    `TypeError` for anything else.
     """
 
-    def __init__(self, replies: Mapping[str, Iterable[Reply | OpwatchError]] | Handler) -> None:
+    def __init__(
+        self,
+        replies: Mapping[str, Reply | OpwatchError | Iterable[Reply | OpwatchError]] | Handler,
+    ) -> None:
         self._handler = replies if callable(replies) else None
-        self._replies = {} if callable(replies) else {k: list(v) for k, v in replies.items()}
+        self._replies = {} if callable(replies) else {k: _list(v) for k, v in replies.items()}
         if empty := [end for end, found in self._replies.items() if not found]:
             raise ValueError(
                 f"a script needs at least one reply for each target, and has none for {empty}"
@@ -206,7 +210,11 @@ class Script:
         """Return the reply to a request made at `time`, or raise what the script says."""
         with self._lock:
             self.sent.append(Sent(time, request.method, request.target))
-            found = self._handler(_plain(request)) if self._handler else self._next(request.target)
+            found = (
+                _checked(self._handler(_plain(request)))
+                if self._handler
+                else self._next(request.target)
+            )
         if isinstance(found, OpwatchError):
             raise copy.copy(found)  # each wait notes on its error which job it was about
         headers = tuple((name.lower().encode(), value.encode()) for name, value in found.headers)
@@ -237,6 +245,17 @@ class Script:
     ) -> None:
         for reset in self._resets:
             reset()
+
+
+def _list(replies: Any) -> list[Reply | OpwatchError]:
+    is_one = isinstance(replies, (Reply, OpwatchError, Mapping, str, bytes))
+    return [_checked(one) for one in ([replies] if is_one else replies)]
+
+
+def _checked(found: Any) -> Reply | OpwatchError:
+    if isinstance(found, (Reply, OpwatchError)):
+        return found
+    raise TypeError(f"a script's replies must be made by reply() or be errors, not {found!r:.60}")
 
 
 def _no_websocket(*how: Any) -> Any:
