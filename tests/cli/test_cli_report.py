@@ -178,7 +178,7 @@ def test_the_events_of_several_runs() -> None:
     )
     assert found.count("section") == 1
     assert "itwin j1 succeeded" in found.text
-    assert "1:30 long" in found.text
+    assert "for 1:30" in found.text
 
 
 def test_a_job_that_is_not_over() -> None:
