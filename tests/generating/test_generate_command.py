@@ -357,6 +357,10 @@ LAUGHS = b"\n".join(
         (b"a: 1\na: 2", "press.yaml:2: #/a: yaml: a second key 'a', which hides the first"),
         (b"a: " + b"[" * 3000 + b"]" * 3000, "press.yaml is nested too deeply, or contains itself"),
         (b"a: 0x_", "press.yaml has a value that can't be read"),
+        (
+            b'{"a": {"b": 1, "b": 2}}',
+            "can't be read: a second key 'b', which hides the first; remo",
+        ),
         (b'{"a": "\\ud800"}', "press.yaml contains half of a surrogate pair"),
         (b"", "press.yaml:1: #: yaml: must be an OpenAPI document"),
         (b"- a list", "press.yaml:1: #: yaml: must be an OpenAPI document"),

@@ -49,7 +49,7 @@ def load(path: Path) -> tuple[Any, Mapping[Place, int]]:
     text = path.read_text(encoding="utf-8-sig")
     if is_json(path, text):
         try:
-            return json.loads(text), _lines_of_json(text)
+            return json.loads(text, object_pairs_hook=_unique), _lines_of_json(text)
         except json.JSONDecodeError:
             if path.suffix.lower() == ".json":
                 raise
@@ -59,6 +59,15 @@ def load(path: Path) -> tuple[Any, Mapping[Place, int]]:
     _as_openapi_reads(root)
     content: Any = None if root is None else loader.construct_document(root)
     return content, _lines_by_place(root)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"a second key {name!r}, which hides the first; remove one")
+        found[name] = value
+    return found
 
 
 def is_json(path: Path, text: str) -> bool:
