@@ -351,7 +351,9 @@ def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Probl
         has = "only returns some fields" if conditions else "returns all fields"
         yield at, f"the document {has}; say so with if, then and else"
         return
-    for _, case in cases_of(node, "") if conditions else ():
+    problems = [*_tests_of(node, at)]
+    yield from problems
+    for _, case in cases_of(node, "") if conditions and not problems else ():
         given = {
             name: schema["enum"][0]
             for name, schema in case["properties"].items()
@@ -363,6 +365,16 @@ def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Probl
                 yield (*at, "if"), f"the document returns {name!r} if {told}; require it then"
             elif not when.items() <= given.items() and name in case["properties"]:
                 yield (*at, "if"), f"the document has no {name!r} if {told}; forbid it then"
+
+
+def _tests_of(node: dict[str, Any], at: Place) -> Iterator[Problem]:
+    """Each `if` is about one boolean."""
+    if "if" in node:
+        tested = [*node["if"].get("properties", {}).values()]
+        if len(tested) != 1 or "const" not in tested[0]:
+            yield (*at, "if"), "must test one boolean; write properties: {done: {const: true}}"
+        for branch in ("then", "else"):
+            yield from _tests_of(node.get(branch, {}), (*at, branch))
 
 
 def _nodes(
