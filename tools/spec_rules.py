@@ -132,6 +132,10 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
         for mark in MARKS:
             if mark in node and not isinstance(node[mark], str):
                 yield (*place, mark), "must be a text; write the source or the reason"
+        tests = [*object_in(object_in(node.get("if")).get("properties")).values()]
+        if "if" in node and [type(object_in(each).get("const")) for each in tests] != [bool]:
+            text = "must test one boolean; write {properties: {name: {const: true}}}"
+            yield (*place, "if"), text
     for place, schema in schemas(spec.content):
         if not isinstance(schema, dict):
             yield place, "a schema must be a map; write one, such as {type: string}"

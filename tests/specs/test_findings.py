@@ -228,6 +228,7 @@ def places(node: Any, place: Place = ()) -> Iterator[Place]:
         ("apig", f"{ANSWER}", "document-value", "the document gives it a body; add content"),
         ("apig", "/x-wait/errors/code", "wait-form", "no pointer leads to the code; add `code`"),
         ("itwin", "/flows/clientCredentials", "security", "isn't an argument of this scheme"),
+        ("catenis", "/then/if/properties/success", "structure", "must test one boolean; write"),
         ("catenis", "/FinalMessageProgressEvent", "structure", "isn't in this file; copy it here"),
     ],
 )
