@@ -35,7 +35,7 @@ class Request:
     head: bytes
     body: bytes
     send: Callable[[bytes], object] = attrs.field(default=bytes, eq=False, repr=False)
-    """Sends a piece of the answer at once."""
+    """Sends a piece of the response at once."""
 
     @property
     def method(self) -> str:

@@ -183,7 +183,7 @@ def test_a_wild_date_is_not_believed(ahead):
 
 
 def test_a_date_that_a_cache_kept_is_not_believed():
-    """An answer with `Age` was written some time ago, so its `Date` says nothing."""
+    """A response with `Age` was written some time ago, so its `Date` says nothing."""
     with skewed(3600, Age="3600") as (_, server, client), pytest.raises(AuthenticationError):
         client.progress("j")
     assert server.faults == ["timestamp"]

@@ -1,6 +1,6 @@
 """What an error quotes of a response: documented fields, but never a secret that the server echoes.
 
-Of a refusal (401, 403), and of any answer of a token endpoint, only documented codes and known
+Of a refusal (401, 403), and of any response of a token endpoint, only documented codes and known
 texts are quoted; `tests/faults` has more about these. Elsewhere documented fields are quoted, and
 each secret of 8 or more characters is replaced, as it is and percent-encoded. An excerpt of another
 body isn't shown at all if it holds the beginning of a secret.
@@ -60,7 +60,7 @@ def said(message: str, code: str = "SomeCode") -> dict[str, Any]:
 
 
 def error_of(build: Callable[[], Any], answer: Any) -> Any:
-    """Return the error that an answer to a client becomes."""
+    """Return the error that a response to a client becomes."""
     with Script(lambda request: answer), pytest.raises(OpwatchError) as caught:
         build().progress("j")
     return caught.value
@@ -214,7 +214,7 @@ def test_an_error_without_a_documented_field_is_shown_by_its_excerpt(status):
 @pytest.mark.parametrize("text", ["\\" * 1_000_000, "%25" * 300_000, SECRET * 30_000, '"' * 10**6])
 @pytest.mark.parametrize("status", [200, 400])
 def test_no_answer_takes_long_to_quote(status, text):
-    """A hostile answer of 1 MiB takes less than a second of CPU time."""
+    """A hostile response of 1 MiB takes less than a second of CPU time."""
     began = time.process_time()
     error_of(client("token"), reply(status, said(text)))
     error_of(client("token"), reply(status, text.encode()))
@@ -233,7 +233,7 @@ OWN_WORDS = {
 
 @given(st.sampled_from([*OWN_WORDS]), st.sampled_from([*CLIENTS]), ANY_TEXT)
 def test_an_unknown_text_of_a_refusal_is_not_quoted(status, way, text):
-    """A refusal is in our own words, whatever the answer says."""
+    """A refusal is in our own words, whatever the response says."""
     fields = said(text, code=text) | {"request_id": text}
     error = error_of(client(way), reply(status, fields))
     assert (type(error), error.message) == OWN_WORDS[status]
@@ -283,7 +283,7 @@ ENDPOINTS: dict[str, Callable[[], Any]] = {
     ANY_TEXT,
 )
 def test_no_text_of_a_token_endpoint_is_quoted(which, status, text):
-    """An error of a token endpoint is the same whatever text is in the answer."""
+    """An error of a token endpoint is the same whatever text is in the response."""
 
     def shown(word: str) -> tuple[Any, ...]:
         fields = said(word) | {"error_description": word, "request_id": word, "detail": [word]}

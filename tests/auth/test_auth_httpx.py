@@ -184,7 +184,8 @@ def test_a_wrong_clock_is_corrected(sim: Simulator, skew: float) -> None:
 
 
 class Server:
-    """httpx's mock transport, blocking and async: answers by `handler`, and keeps the requests."""
+    """httpx's mock transport, blocking and async: responses by `handler`, and keeps the
+    requests."""
 
     def __init__(self, *handlers: Handler) -> None:
         self.requests: list[httpx.Request] = []
@@ -534,7 +535,8 @@ def test_a_thread_waits_for_the_token_of_another() -> None:
     "failure", [httpx.ConnectTimeout("slow"), httpx.ConnectError("refused"), ValueError("a hook's")]
 )
 def test_the_failure_to_fetch_a_token_is_shared(failure: Exception) -> None:
-    """If the endpoint is dead, those who wait fail with whoever asked it, and don't ask again."""
+    """If the endpoint is dead, waiting requests fail with the one that was sent, and don't repeat
+    it."""
     auth, asked = httpx_auth(oauth()), []
 
     async def main() -> list[Any]:
@@ -561,7 +563,7 @@ def test_the_failure_to_fetch_a_token_is_shared(failure: Exception) -> None:
 
 
 def test_a_thread_waits_no_longer_than_its_timeout() -> None:
-    """Whoever waits for a token waits for its own timeout; a later request asks again."""
+    """A request waits for a token for its own timeout; a later one requests a token again."""
     fetching, go_on = threading.Event(), threading.Event()
 
     def fail(request: httpx.Request) -> httpx.Response:

@@ -111,7 +111,7 @@ def credentials_in(request: Request) -> str:
 
 
 def echoes(status: int) -> dict[str, Callable[[Request], bytes | None]]:
-    """Return answers with that status that echo everything, in the ways in which servers do."""
+    """Return responses with that status that echo everything, in the ways in which servers do."""
 
     def headers(request: Request) -> list[tuple[str, str]]:
         line = " ".join(echo(request).split()).encode("ascii", "replace").decode()
@@ -486,7 +486,7 @@ def test_a_bad_answer_to_an_async_client_shows_nothing(backend, status, service,
     ],
 )
 def test_a_token_in_the_wrong_form_is_not_shown(body, status, service, witness):
-    """A token in an answer that isn't valid isn't quoted."""
+    """A token in a response that isn't valid isn't quoted."""
     play, loopback = service
     for way, headers in (
         ("itwin form", {}),
@@ -508,7 +508,7 @@ def test_a_token_in_the_wrong_form_is_not_shown(body, status, service, witness):
 def test_a_subject_token_in_a_wrong_answer_is_not_shown(
     cut_off, head, status, body, service, witness
 ):
-    """A token in the header of an answer that isn't valid or complete isn't shown."""
+    """A token in the header of a response that isn't valid or complete isn't shown."""
     play, loopback = service
     line = head.format(SECRETS["subject token"])
     lines = f"HTTP/1.1 {status} Answer\r\n{line}\r\nContent-Length: {len(body)}\r\n"
@@ -526,7 +526,7 @@ def test_a_subject_token_in_a_wrong_answer_is_not_shown(
 @pytest.mark.parametrize("what", ["refused", "silent", "silent after a piece"])
 @pytest.mark.parametrize("where", ["API", "token endpoint"])
 def test_no_answer_shows_nothing(what, where, backend, service, witness):
-    """Refused connections, and answers that don't come in time, show nothing."""
+    """Refused connections, and responses that don't come in time, show nothing."""
     play, loopback = service
     piece = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" if what != "silent" else b""
 
@@ -581,7 +581,7 @@ def test_no_answer_shows_nothing(what, where, backend, service, witness):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("piece", [False, True])
 def test_ctrl_c_in_the_middle_of_a_request_shows_nothing(way, piece, service, witness):
-    """Ctrl-C during a request shows nothing, even after half of the answer."""
+    """Ctrl-C during a request shows nothing, even after half of the response."""
     play, loopback = service
     main = threading.get_ident()
 
@@ -640,7 +640,7 @@ def test_a_cancelled_request_shows_nothing(way, backend, service, witness):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a finalizer
 @pytest.mark.parametrize("way", WAYS)
 def test_an_interrupt_anywhere_shows_nothing(way, witness):
-    """Ctrl-C while a request is signed, a token is read or an answer is parsed shows nothing."""
+    """Ctrl-C while a request is signed, a token is read or a response is parsed shows nothing."""
 
     class Interrupt(KeyboardInterrupt):
         pass
@@ -932,7 +932,7 @@ def test_a_callback_that_raises_shows_nothing_of_ours(backend, service, witness)
 
 @pytest.mark.parametrize("status", ["pending", None, 7])
 def test_a_continuation_token_in_an_odd_answer_is_not_shown(status, service, witness):
-    """A continuation token isn't shown if the answer isn't a success or isn't final."""
+    """A continuation token isn't shown if the response isn't a success or isn't final."""
     play, loopback = service
     body = json.loads(play.well(Request(b"GET /messages/ HTTP/1.1", b"")).partition(b"\r\n\r\n")[2])
     body["status"] = status
@@ -963,7 +963,7 @@ def test_a_continuation_token_in_an_odd_answer_is_not_shown(status, service, wit
     ],
 )
 def test_a_continuation_token_in_an_answer_of_another_form_is_not_shown(bend, service, witness):
-    """If an answer that isn't valid is quoted, members with the name of a credential aren't."""
+    """If a response that isn't valid is quoted, members with the name of a credential aren't."""
     play, loopback = service
     good = json.loads(play.well(Request(b"GET /messages/ HTTP/1.1", b"")).partition(b"\r\n\r\n")[2])
     play.answers = lambda request: answer(200, bend(good))

@@ -169,7 +169,7 @@ def test_an_async_client_follows_no_redirect_either(servers, way, backend, statu
 
 @pytest.mark.parametrize("status", [300, 305, 306, 399])
 def test_any_other_3xx_status_is_an_error_too(servers, status):
-    """No 3xx status is an answer."""
+    """No 3xx status is a response."""
     servers.status, servers.location = status, f"{servers.elsewhere.url}/path"
     count = servers.plain.count + servers.secure.count
     with BLOCKING["CTN1"](servers.plain.url) as client, pytest.raises(ServiceError) as caught:

@@ -671,7 +671,7 @@ def test_the_project_comes_from_the_answer():
 
 
 def test_the_credentials_project_id_is_the_clients():
-    """With `IamPassword(project_id=...)`, the answer needs no project."""
+    """With `IamPassword(project_id=...)`, the response needs no project."""
     bare = reply(201, {"token": {}}, {"X-Subject-Token": "made-up"})
     with Script({LOGIN: [bare], GATEWAY: [CREATING]}) as played:
         Apig("https://apig", USER(project_id="a-project")).progress("g")
@@ -680,7 +680,7 @@ def test_the_credentials_project_id_is_the_clients():
 
 @pytest.mark.parametrize("project", [None, {}, [], {"id": None}, {"id": ""}, {"id": {}}])
 def test_a_token_without_a_project_is_a_configuration_error(project):
-    """If the answer names no project, the error says where to pass it."""
+    """If the response names no project, the error says where to pass it."""
     answer = reply(201, {"token": {"project": project}}, {"X-Subject-Token": "made-up"})
     with Script({LOGIN: [answer]}), pytest.raises(ConfigurationError) as caught:
         Apig("https://apig", USER(project_name="p")).progress("g")
@@ -738,7 +738,8 @@ def test_what_an_answer_of_the_identity_service_means(answer, kind):
 
 @pytest.mark.parametrize("off", [0, 86_400 * 365, -86_400 * 365])
 def test_expires_at_is_read_against_the_services_own_clock(off):
-    """A token lives from the answer's `Date` to `expires_at`, whatever this machine's clock is."""
+    """A token lives from the response's `Date` to `expires_at`, whatever this machine's clock
+    is."""
     server = datetime(2026, 1, 1, tzinfo=UTC)
     token = logged_in(
         date=format_datetime(server, usegmt=True), expires_at="2026-01-02T00:00:00.000000Z"
@@ -891,7 +892,7 @@ def test_a_signed_refusal_is_never_repeated(code):
     [(401, 1, 1), (403, 8, 1), (503, 8, 1), (200, 8, 5), (404, 8, 5)],
 )
 def test_keys_are_sent_one_at_a_time_until_they_are_accepted(backend, status, sent, at_once):
-    """Until an answer shows that the keys are right, one request is in flight; then five are."""
+    """Until a response shows that the keys are right, one request is in flight; then five are."""
     in_flight = 0
     seen = []
 

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: runs in processes of their own, read line by line."""
+"""What the tests of the command line share: runs in separate processes, read line by line."""
 
 import os
 import queue

@@ -64,6 +64,6 @@ def sim(clock: FakeClock, connect: Connect) -> Iterator[Simulator]:
 
 @pytest.fixture
 def real_sim() -> Iterator[Simulator]:
-    """A simulator whose time is the wall clock's, for runs in processes of their own."""
+    """A simulator whose time is the wall clock's, for runs in separate processes."""
     with Simulator() as simulator:
         yield simulator

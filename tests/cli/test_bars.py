@@ -50,7 +50,7 @@ def drawn(what: object, *, width: int = 80, height: int = 24) -> list[str]:
 
 
 def test_a_row() -> None:
-    """A row shows the job, the bar, the amount, the step, the time, and the next query."""
+    """A row shows the job, the bar, the amount, the step, the time, and the next poll."""
     now = Now()
     board = bars.Board(now)
     board.answered(ITWIN, answer(percent=50.0, step="Reconstruction"), 15)
@@ -138,7 +138,7 @@ def test_text_of_a_service_is_no_markup() -> None:
 
 
 def test_the_summary() -> None:
-    """The table at the end has the whole id, the outcome, the time watched and the queries."""
+    """The table at the end has the whole id, the outcome, the time watched and the polls."""
     now = Now()
     board = bars.Board(now)
     board.answered(ITWIN, answer(percent=10.0), 15)
@@ -178,7 +178,7 @@ def test_the_summary_in_little_room(width: int, heads: int, row: str) -> None:
 
 
 def test_every_query_counts() -> None:
-    """A query that an error answered, and that ended the wait, is one too."""
+    """A poll that an error answered, and that ended the wait, is one too."""
     board = bars.Board(Now())
     board.answered(ITWIN, answer(percent=10.0), 15)
     gone = JobGone("no such job", status=404, code="Gone")

@@ -38,13 +38,13 @@ RUNNING = Frame("running", percent=40)
 def test_each_end(
     run: Run, sim: Simulator, command: str, service: str, timeline: object, code: int
 ) -> None:
-    """A query and a wait exit with the same code for the same answer."""
+    """A poll and a wait exit with the same code for the same answer."""
     sim.add(service, "pJob0000000000000001", timeline)
     assert run(command, service, "pJob0000000000000001").code == code
 
 
 def test_a_job_that_goes_on_is_no_failure(run: Run, sim: Simulator) -> None:
-    """One query for a job that is still running exits with 0."""
+    """One poll for a job that is still running exits with 0."""
     sim.add("itwin", "j1", RUNNING)
     assert run("progress", "itwin", "j1").code == 0
 
@@ -58,7 +58,7 @@ def test_a_wait_at_its_deadline(run: Run, sim: Simulator) -> None:
 
 
 def test_a_deadline_without_any_answer(run: Run, sim: Simulator) -> None:
-    """A wait that had no answer claims nothing of the job, and names it once."""
+    """A wait without any response claims nothing about the job, and names it once."""
     sim.add("itwin", "j1", Frame(error="ServiceUnavailable", message="closed"))
     done = run("watch", "itwin", "j1", "--timeout", "5")
     assert done.code == 124
@@ -70,7 +70,7 @@ def test_a_deadline_without_any_answer(run: Run, sim: Simulator) -> None:
 
 
 def test_no_time_at_all(run: Run, sim: Simulator) -> None:
-    """A wait of no length asks once, shows the answer, and exits with 124."""
+    """A wait of no length polls once, shows the response, and exits with 124."""
     sim.add("itwin", "j1", RUNNING)
     done = run("watch", "itwin", "j1", "--timeout", "0")
     assert done.code == 124

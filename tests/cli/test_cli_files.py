@@ -112,7 +112,7 @@ def test_a_file_that_opwatch_did_not_write(
 
 
 def test_a_second_run_is_refused(real_sim: Simulator, tmp_path: Path) -> None:
-    """While a run uses a state file another one is told so, and the first loses nothing."""
+    """While a run uses a state file, another run is refused, and the first loses nothing."""
     path = tmp_path / "state"
     real_sim.add("itwin", "j1", RUNNING)
     real_sim.add("itwin", "j2", RUNNING)
@@ -133,7 +133,7 @@ def test_a_second_run_is_refused(real_sim: Simulator, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="a renamed file can't be locked elsewhere")
 def test_two_runs_that_begin_at_once(tmp_path: Path) -> None:
-    """The second one to create a state file is told that it is in use."""
+    """The second run to create a state file is refused because the file is in use."""
     path = tmp_path / "state"
     first, second = StateFile(path), StateFile(path)
     first.write()

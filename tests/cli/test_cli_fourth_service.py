@@ -93,7 +93,7 @@ def test_its_bars(env: dict[str, str]) -> None:
 
 
 def test_it_is_asked_once(harbour: Simulator) -> None:
-    """`progress` asks it, and an unknown id exits as for any service."""
+    """`progress` polls it, and an unknown ID exits as for any service."""
     env = variables(harbour)
     assert run_apart("progress", "harbour", "Albatross", env=env).out == (
         "harbour Albatross pending, 0 %\n"

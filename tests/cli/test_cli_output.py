@@ -38,7 +38,7 @@ def told(done: Result) -> list[str]:
 
 
 def test_progress_prints_one_line(run: Run, sim: Simulator) -> None:
-    """One query is one line: the job, where it stands, and why it failed."""
+    """One poll prints one line: the job, its progress, and why it failed."""
     sim.add("itwin", "j1", Frame("running", percent=62.5, step="Reconstruction"))
     sim.add("apig", "g1", [Frame("failed", fault=Fault("APIC.9218", "no quota left"))])
     assert run("progress", "itwin:j1").out == "itwin j1 running, 62.5 %, Reconstruction\n"
@@ -67,14 +67,14 @@ def test_lines_in_a_pipe(run: Run, sim: Simulator) -> None:
 
 
 def test_a_job_that_stands_still_is_told_once_a_minute(run: Run, sim: Simulator) -> None:
-    """A line comes at least once a minute of queries, so a log shows that somebody watches."""
+    """A line is printed at least once a minute, so a log shows that the wait continues."""
     sim.add("itwin", "j1", [Frame("running", percent=10), Frame("succeeded", at=200)])
     done = run("watch", "itwin", "j1", "--schedule", "10s")
     assert told(done)[1:-1] == ["itwin j1 running, 10 % (next poll in 10 s)"] * 4
 
 
 def test_an_outcome_that_is_not_known(run: Run, sim: Simulator) -> None:
-    """A job that is over without an outcome is told as that, never as succeeded."""
+    """A job that is over without an outcome is reported as such, never as succeeded."""
     sim.add("itwin", "j1", [Frame("ended")])
     assert told(run("watch", "itwin", "j1"))[-1] == (
         "itwin j1 ended, the service does not say how it ended"
@@ -112,7 +112,7 @@ def test_text_that_a_terminal_cannot_show(real_sim: Simulator) -> None:
 
 
 def test_a_missing_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> None:
-    """An answer without a state is a line on standard error that doesn't show Python's `None`."""
+    """A response without a state is a line on standard error that doesn't show Python's `None`."""
     odd = Frame(body={"jobProgress": {"percentage": 1, "step": ""}})
     sim.add("itwin", "j1", Polls([odd, odd, Frame("succeeded")]))
     done = run("watch", "itwin", "j1")
@@ -289,7 +289,7 @@ def test_the_request_log_shows_no_credential(run: Run, sim: Simulator, service: 
 def test_the_request_log_of_what_fails(
     run: Run, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request that got no answer is logged with the reason."""
+    """A request that got no response is logged with the reason."""
     sim.add("apig", "g1", Frame("running"))
     sim.disturb("apig", Frame(raw=b"x" * 100, cut=True), times=1)
     done = run("progress", "--verbose", "apig", "g1")

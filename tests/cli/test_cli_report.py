@@ -94,7 +94,7 @@ def watched(run: Run, sim: Simulator, tmp_path: Path) -> Path:
 
 
 def test_the_page(run: Run, sim: Simulator, tmp_path: Path) -> None:
-    """The page has a chart for each job, with its outcome, its reason and a mark each query."""
+    """The page has a chart for each job, with its outcome, its reason and a mark each poll."""
     path = watched(run, sim, tmp_path)
     done = run("report", path)
     assert (done.code, done.out) == (0, f"{tmp_path / 'events.html'}\n")
@@ -150,7 +150,7 @@ def test_watch_makes_the_page_too(run: Run, sim: Simulator, tmp_path: Path) -> N
 
 
 def test_the_line_tells_what_was_known_when() -> None:
-    """The line holds each answer until the next one, in proportion to time and percent."""
+    """The line holds each response until the next one, in proportion to time and percent."""
     text = page(
         [
             event("start"),

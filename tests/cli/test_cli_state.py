@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def begun(sim: Simulator, path: Path, *, timeout: float | None = None) -> None:
-    """The state file of a run that was killed after its first query."""
+    """The state file of a run that was killed after its first poll."""
     step = sim.client("itwin").start("j1", timeout=timeout)
     StateFile(path).waits(JOB, step.token)
 
@@ -38,7 +38,8 @@ def begun(sim: Simulator, path: Path, *, timeout: float | None = None) -> None:
 
 
 def test_killed_between_two_queries(real_sim: Simulator, path: Path) -> None:
-    """A run killed between two queries is gone on with: the same outcome, no query too early."""
+    """A run that is killed between two polls is resumed: the same outcome, and no poll too
+    early."""
     frames = [Frame("running", percent=n) for n in (10, 20, 20, 40)]
     real_sim.add("itwin", "j1", Polls([*frames, Frame("succeeded")]))
     words = ("watch", "--state", path, "--json")
@@ -80,7 +81,7 @@ def test_interrupted(real_sim: Simulator, path: Path, number: signal.Signals) ->
 
 
 def test_a_query_that_is_not_due(run: Run, sim: Simulator, clock: FakeClock, path: Path) -> None:
-    """A run that comes early waits until the next query is due, by the schedule it left off at."""
+    """A run that comes early waits until the next poll is due, by the schedule it left off at."""
     sim.add("itwin", "j1", Polls([RUNNING, Frame("succeeded")]))
     begun(sim, path)
     clock.advance(5)
@@ -95,7 +96,7 @@ def test_a_query_that_is_not_due(run: Run, sim: Simulator, clock: FakeClock, pat
 
 
 def test_a_run_that_comes_late(run: Run, sim: Simulator, clock: FakeClock, path: Path) -> None:
-    """A run that comes after the next query was due asks at once."""
+    """A run that starts after the next poll was due polls at once."""
     sim.add("itwin", "j1", Polls([RUNNING, Frame("succeeded")]))
     begun(sim, path)
     clock.advance(1000)
@@ -127,7 +128,7 @@ def test_the_file(run: Run, sim: Simulator, path: Path) -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_the_file_follows_every_query(run: Run, connect: Connect, path: Path) -> None:
-    """When a query is made, the file holds where the wait stood after the one before."""
+    """When a poll is made, the file holds where the wait stood after the one before."""
     polls = []
 
     def look(request: object) -> None:

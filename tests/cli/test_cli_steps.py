@@ -7,7 +7,7 @@ from opwatch.simulator import Frame, Polls, Simulator
 
 
 def test_a_step_tells_its_trouble(sim: Simulator) -> None:
-    """A turn without an answer has the trouble that the wait retries after; one with has none."""
+    """A turn without a response has the trouble that the wait retries after; one with has none."""
     limit = Frame(error="RateLimitExceeded", retry_after=20)
     sim.add("itwin", "j1", Polls([Frame("running"), limit, Frame("succeeded")]))
     client = sim.client("itwin")

@@ -48,7 +48,7 @@ def test_bars_from_the_first_query_to_the_table(real_sim: Simulator) -> None:
 
 
 def test_a_rate_limit_is_shown(real_sim: Simulator) -> None:
-    """While a rate limit holds a job, its row says so and when the next query is."""
+    """While a rate limit holds a job, its row says so and when the next poll is."""
     limit = Frame(error="RateLimitExceeded", retry_after=100)
     real_sim.add("itwin", "j1", Polls([Frame("running", percent=40), limit]))
     words = ("watch", "--schedule", "100ms", "itwin:j1")
@@ -149,7 +149,7 @@ def test_a_report_that_cannot_be_written_at_last(real_sim: Simulator, tmp_path: 
 def test_the_reason_of_a_job_that_is_gone(
     real_sim: Simulator, columns: int, job_id: str, reason: str
 ) -> None:
-    """The table counts the query; below it stands what the service said, as far as it fits."""
+    """The table counts the poll; below it stands what the service said, as far as it fits."""
     real_sim.add("itwin", job_id, Frame(error="JobNotFound", message="gone."))
     words = (*CLI, "watch", "itwin", job_id)
     with Terminal(*words, env=real_sim.environ, columns=columns) as terminal:

@@ -210,7 +210,7 @@ def test_no_credentials(run: Run, command: str) -> None:
 
 
 def test_nothing_is_asked_where_one_of_several_cannot_be(run: Run, sim: Simulator) -> None:
-    """Several jobs are checked before the first query: one wrong id, and none is asked for."""
+    """Several jobs are checked before the first poll: if one ID is invalid, none is polled."""
     assert run("watch", "itwin", "j1", "..").code == 2
     assert sim.requests == []
 

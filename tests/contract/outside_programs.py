@@ -89,7 +89,7 @@ def otcextensions(url: str, user: str, password: str, domain: str, project: str,
 def openapi(spec: str, server: str, requests_to_send: str) -> Any:
     """An implementation of OpenAPI holds requests and their answers to a spec.
 
-    A request is a path and its credentials. Returns the status of each answer.
+    A request is a path and its credentials. Returns the status of each response.
     """
     import requests
     import yaml
@@ -115,7 +115,7 @@ def openapi(spec: str, server: str, requests_to_send: str) -> Any:
 
 
 def schemathesis(spec: str, server: str, parameters: str, right: str, wrong: str) -> Any:
-    """A tester made of a spec sends requests, and holds each answer to the spec.
+    """A tester made of a spec sends requests, and holds each response to the spec.
 
     `parameters` are values for the parts of a path, `right` and `wrong` are credentials. Returns
     how many answers had each status.

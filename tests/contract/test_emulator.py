@@ -32,7 +32,7 @@ NEVER = Schedule((3600,))
 
 
 class Emulator:
-    """A running emulator, told what to answer through its second port."""
+    """A running emulator, whose responses are set through its second port."""
 
     def __init__(self, api: int, command: int) -> None:
         self.url = f"http://localhost:{api}/api/0.7"
@@ -126,7 +126,7 @@ def emulator(running: Emulator) -> Emulator:
 
 
 def blocking(emulator: Emulator, tell: Callable[[], None], **how: Any) -> Any:
-    """Wait; call `tell` after the first answer."""
+    """Wait; call `tell` after the first response."""
     options = {"notifications": how.pop("notifications", False)}
     with Catenis(DEVICE, SECRET, base_url=emulator.url, **options) as client:
         return client.wait(ID, timeout=120, on_progress=once(tell), **how)

@@ -136,7 +136,7 @@ PATHS = [
 
 @pytest.mark.parametrize(("name", "path"), PATHS)
 def test_the_simulator_answers_as_the_spec_says(sim: Simulator, name: str, path: str) -> None:
-    """Another implementation of OpenAPI finds each request and each answer valid by the spec."""
+    """Another implementation of OpenAPI finds each request and each response valid by the spec."""
     given = service(sim, name)
     jobs = given.parameters["id"]
     accept = {key: value for key, value in given.credentials.items() if key == "Accept"}
@@ -149,7 +149,8 @@ def test_the_simulator_answers_as_the_spec_says(sim: Simulator, name: str, path:
 
 @pytest.mark.parametrize("name", ["catenis", "itwin", "itwin-v2", "apig"])
 def test_a_tester_made_of_the_spec_finds_nothing(sim: Simulator, name: str) -> None:
-    """Whatever requests schemathesis generates, each answer is one of the spec, and none is 5xx."""
+    """Whatever requests schemathesis generates, each response is one of the spec, and none is
+    5xx."""
     given = service(sim, name)
     wrong = {key: f"{value}x" for key, value in given.credentials.items() if key != "Accept"}
     credentials = json.dumps(given.credentials), json.dumps(given.credentials | wrong)

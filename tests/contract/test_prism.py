@@ -1,8 +1,9 @@
 """The clients against Prism, a mock server that only knows specs/.
 
-Prism answers with the specs' own examples and refuses what the specs don't allow: a request without
-its credentials, an `Accept` that nothing fits, an unknown path. So what the clients send is held to
-the specs by somebody else's code. `make contract` runs these tests; they need Node and no network.
+Prism responds with the specs' own examples and refuses what the specs don't allow: a request
+without its credentials, an `Accept` that nothing fits, an unknown path. So what the clients send is
+held to the specs by somebody else's code. `make contract` runs these tests; they need Node and no
+network.
 """
 
 import re
@@ -258,7 +259,7 @@ def ask_async(service: str, url: str) -> str:
 
 
 def test_every_example_is_asked_for() -> None:
-    """The table above names every example of every answer to a progress query in the specs."""
+    """The table above names every example of every response to a progress poll in the specs."""
     named = {
         (service, status, example)
         for service in ("catenis", "itwin", "itwin-v2", "apig")

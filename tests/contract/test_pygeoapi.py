@@ -76,7 +76,7 @@ class Server(NamedTuple):
     env: dict[str, str]
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """Send a request of somebody who isn't opwatch; return the headers of the answer."""
+        """Send a request of somebody who isn't opwatch; return the headers of the response."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=LIMIT) as answer:
@@ -248,7 +248,7 @@ def asynchronous(
 def test_watch_many_watches_a_hundred_jobs(
     server: Server, jobs: Jobs, package: ModuleType, watch: Callable[..., dict[str, OpwatchError]]
 ) -> None:
-    """Every answer comes, until each job came to its own end."""
+    """Every response comes, until each job came to its own end."""
     dismissing, answers = Dismissing(server, jobs), dict[str, list[Progress[Any]]]()
 
     def saw(progress: Progress[Any]) -> None:

@@ -30,7 +30,7 @@ class Case:
 
 
 def cases(count: int, *, moves: int = 2) -> list[Case]:
-    """Jobs of all services in turn: some stand still for three polls, some move at each."""
+    """Jobs of all services in turn: some make no progress for three polls, some move at each."""
     found = []
     for n in range(count):
         service = SERVICES[n % 3]
@@ -70,7 +70,7 @@ def early(case, times, delays, *, noted, kills=()):
     """What is wrong with the polls of one job: a list that should be empty.
 
     `noted` is how many polls the wait's last token counts. A poll that it doesn't was lost: the
-    engine was killed (at one of `kills`) between the answer and the note of it. Whoever took over
+    engine was killed (at one of `kills`) between the response and the note of it. Whoever took over
     then knew what was noted before, and must keep the delay that a lost poll is followed by.
     """
     lost = _lost(times, len(times) - noted, kills)

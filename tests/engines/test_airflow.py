@@ -64,7 +64,7 @@ def active(percent):
 
 
 def script(*replies, end="success"):
-    """An iTwin job named j that answers with `replies`, then is over."""
+    """An iTwin job named j that responds with `replies`, then is over."""
     job = {"id": "j", "state": end}
     return Script({"/jobs/j/progress": [*replies, OVER], "/jobs/j": [reply(200, {"job": job})]})
 
@@ -74,7 +74,7 @@ def polls(played):
 
 
 def begun(**how):
-    """A trigger for a wait that has just made its first query."""
+    """A trigger for a wait that has just made its first poll."""
     step = ITwin("a token").start("j", timeout=how.pop("timeout", 3600), **how)
     return OpwatchTrigger(service="itwin", conn_id="itwin", token=step.token)
 
@@ -170,7 +170,7 @@ def test_what_is_fired_is_json():
 
 @pytest.mark.parametrize("after", range(1, 6))
 def test_a_trigger_that_is_made_anew_goes_on_where_the_other_was(xcoms, after):
-    """After a restart in time, every query comes when it would have come without one."""
+    """After a restart in time, every poll comes when it would have come without one."""
     answers = [active(1), active(1), active(1), active(1), active(1), active(2), active(2)]
     with FakeClock() as clock, script(*answers) as played:
         trigger = begun()
@@ -193,7 +193,7 @@ def test_a_trigger_that_is_made_anew_goes_on_where_the_other_was(xcoms, after):
 
 
 def test_a_trigger_killed_before_it_noted_an_answer_lets_one_delay_pass(xcoms):
-    """A query that may have been lost counts as made: the next comes one whole delay later."""
+    """A poll that may have been lost counts as made: the next one comes a full delay later."""
     with FakeClock() as clock, script(active(1), active(1), active(1)) as played:
         trigger = begun()
         xcoms.stop_at = 3  # begun, noted 15 s, and killed before noting 45 s
@@ -213,7 +213,7 @@ def test_a_job_that_stands_still_is_noted_once_a_rung(xcoms):
 
 
 def test_a_restart_on_the_last_rung_lets_that_rung_pass(xcoms):
-    """What was not written down there makes no query come sooner."""
+    """A token that wasn't stored never makes a poll come sooner."""
     with FakeClock() as clock, script(*[active(1)] * 7) as played:
         trigger = begun()
         asleep, naps = clock.asleep, []
@@ -276,7 +276,7 @@ def test_a_restart_keeps_retry_after(xcoms):
 
 
 def test_the_last_query_is_made_at_the_deadline():
-    """A trigger asks once more when the sensor's timeout is up, and fires the timeout."""
+    """A trigger polls once more when the sensor's timeout is up, and fires the timeout."""
     with FakeClock(), Script({"/jobs/j/progress": [active(1)]}) as played:
         (event,) = fired(begun(timeout=50))
     assert polls(played) == [0, 15, 45, 50]
@@ -321,7 +321,7 @@ def test_triggers_of_one_connection_share_one_token(monkeypatch):
 
 
 def test_the_sensor_asks_once_and_defers():
-    """The sensor's first query is made in the worker; the rest is the trigger's."""
+    """The sensor's first poll is made in the worker; the rest is the trigger's."""
     with FakeClock(), script(active(1)) as played, pytest.raises(TaskDeferred) as deferred:
         sensor(stall_timeout=60, schedule=(5, 7)).execute({})
     token = json.loads(deferred.value.trigger.token)
@@ -339,7 +339,7 @@ def test_a_job_that_is_over_at_the_first_query_is_not_deferred():
 
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_both_modes_give_the_same_result(deferrable):
-    """The XCom is the last answer as JSON, with what the service sent."""
+    """The XCom is the last response as JSON, with what the service sent."""
     with FakeClock(), script(active(1), active(2)):
         result = run(sensor(deferrable=deferrable))
     assert json.loads(json.dumps(result)) == {
@@ -433,7 +433,7 @@ def test_soft_fail_skips(answers):
 
 
 def test_reschedule_mode_is_refused():
-    """A mode that would forget the schedule between two queries is named."""
+    """A mode that would forget the schedule between two polls is named."""
     with pytest.raises(ConfigurationError, match="deferrable=True"):
         sensor(mode="reschedule")
 

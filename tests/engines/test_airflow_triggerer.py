@@ -1,7 +1,7 @@
 """Airflow's own triggerer runs many triggers against the simulator and is killed midway.
 
 The tasks are put into the database as a scheduler and workers would leave them: deferred, each with
-the trigger that its sensor's first query made. `OPWATCH_JOBS` says how many (50).
+the trigger that its sensor's first poll made. `OPWATCH_JOBS` says how many (50).
 """
 
 import asyncio
@@ -145,7 +145,7 @@ class Triggerer:
 
 
 def began(simulator, found):
-    """The triggers of as many sensors, each after its first query."""
+    """The triggers of as many sensors, each after its first poll."""
 
     async def one(clients, case):
         step = await clients[case.service].start(case.job_id, timeout=3600)
@@ -175,7 +175,7 @@ def outcome(case, event):
 
 @pytest.mark.timeout(3 * LIMIT)
 def test_every_job_ends_once_though_the_triggerer_is_killed(run, tmp_path):
-    """Each job wakes its task once with its own end, and no query comes before the schedule allows
+    """Each job wakes its task once with its own end, and no poll comes before the schedule allows
     it, though all of the triggerer is killed and another continues."""
     from airflow.sdk.serde import deserialize
 

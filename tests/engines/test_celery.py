@@ -75,7 +75,7 @@ class Worker:
 
 @pytest.mark.timeout(LIMIT)
 def test_every_job_ends_once_though_the_worker_is_killed(redis, tmp_path, monkeypatch):
-    """Each job's task ends with the job's own end, and no query comes before the schedule allows
+    """Each job's task ends with the job's own end, and no poll comes before the schedule allows
     it, though the worker is killed and another continues."""
     found = cases(JOBS)
     log = Path(os.environ.get("OPWATCH_LOG", tmp_path / "worker.log"))
@@ -119,7 +119,7 @@ def test_every_job_ends_once_though_the_worker_is_killed(redis, tmp_path, monkey
 
 @pytest.mark.timeout(LIMIT)
 def test_the_recipe_to_the_letter(redis, tmp_path):
-    """The worker and the program of the page, as they stand there: the result comes."""
+    """The worker and the program work exactly as shown on the page."""
     with Simulator() as simulator:
         simulator.add("itwin", "job-1", [Frame("succeeded")])
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -59,7 +59,7 @@ def job(service, end, job_id="job-1"):
     ],
 )
 def test_cron_watches_a_job_to_its_end(tmp_path, service, end, code):
-    """Each run asks at most once and never too early; the last says how the job ended."""
+    """Each run polls at most once and never too early; the last says how the job ended."""
     case, state = job(service, end), tmp_path / "state"
     with Simulator() as simulator:
         add(simulator, [case])
@@ -84,7 +84,7 @@ def test_a_run_that_comes_too_early_asks_nothing(tmp_path):
 
 
 def test_a_killed_run_counts_as_a_query(tmp_path):
-    """A run that is killed while it asks leaves word of it; the next ones let a delay pass."""
+    """A run that is killed during a poll leaves a note; the next ones let a delay pass first."""
     state = tmp_path / "state"
     case = job("itwin", "succeeded")
     with Simulator() as simulator:
@@ -106,7 +106,7 @@ def test_a_killed_run_counts_as_a_query(tmp_path):
 
 
 def asked(simulator, process, before):
-    """Whether that run made a query; waits until it did, or ended."""
+    """Whether that run made a poll; waits until it did, or ended."""
     while process.poll() is None:
         try:
             simulator.wait_for_requests(before + 2, timeout=0.2)  # the login, and the query
@@ -117,7 +117,7 @@ def asked(simulator, process, before):
 
 
 def test_the_deadline_ends_it(tmp_path):
-    """The timeout is that of the whole wait, over all runs."""
+    """The timeout covers the complete wait, across all runs."""
     case, state = job("itwin", "succeeded"), tmp_path / "state"
     with Simulator() as simulator:
         simulator.add("itwin", "job-1", Frame("running", percent=30))

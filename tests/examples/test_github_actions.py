@@ -56,7 +56,7 @@ def test_a_rate_limit_by_403_is_a_pause(github: ModuleType) -> None:
 
 
 def test_a_used_up_limit_is_known_before_it_refuses(github: ModuleType) -> None:
-    """A good answer that says that no request is left holds back those of every run."""
+    """A good response that says that no request is left holds back those of every run."""
     last = reply(200, {"id": 1, "status": "in_progress"}, dict(LIMITED.headers))
     done = reply(200, {"id": 1, "status": "completed", "conclusion": "success"})
     replies = {"/a/b/actions/runs/1": [last, done], TARGET: [run("completed", "success")]}
@@ -150,7 +150,7 @@ def test_a_run_that_failed(github: ModuleType, conclusion: str) -> None:
     ],
 )
 def test_what_is_no_answer(github: ModuleType, answer: Reply, error: type[Exception]) -> None:
-    """A 403 is only a rate limit if it says so; an answer about another run is none."""
+    """A 403 is only a rate limit if it says so; a response about another run is none."""
     with Script({TARGET: [answer]}), pytest.raises(error) as caught:
         github.GithubActions().progress(RUN)
     assert type(caught.value) is error

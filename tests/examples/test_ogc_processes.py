@@ -1,6 +1,7 @@
 """Jobs of OGC API - Processes, watched with nothing but examples/specs/ogc-processes.yaml.
 
-tests/contract/test_pygeoapi.py watches a real server's; here are the answers that it doesn't give.
+tests/contract/test_pygeoapi.py watches a real server's; here are the responses that it doesn't
+give.
 """
 
 from collections.abc import Callable

@@ -194,7 +194,7 @@ async def outcome(driver: Any, function: Callable[..., Any], *args: Any, **how: 
 
 
 def state(name: str, percentage: float = 10, **headers: str) -> Any:
-    """An answer of iTwin's progress."""
+    """A response of iTwin's progress."""
     fields = {"jobProgress": {"state": name, "percentage": percentage}}
     return reply(200, fields, {key.replace("_", "-"): text for key, text in headers.items()})
 

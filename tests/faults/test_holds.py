@@ -29,7 +29,7 @@ FAILED_JOB = {"error": {"code": "Whatever", "message": "try again later"}}
 
 
 def asking(status, after="100"):
-    """An answer that asks for a pause: an error, progress (200), or a page."""
+    """A response that asks for a pause: an error, progress (200), or a page."""
     if status == 200:
         return state("Active", Retry_After=after)
     if status == "page":
@@ -55,7 +55,7 @@ def until(clock, time, before, after=SUCCESS):
 
 @every_status
 def test_the_next_poll_of_the_job_is_not_early(driver, clock, status):
-    """After any answer with `Retry-After`, a wait polls no sooner than it says."""
+    """After any response with `Retry-After`, a wait polls no sooner than it says."""
     replies = {"/jobs/j/progress": [ACTIVE, asking(status), SUCCESS]}
 
     async def scenario(driver):
@@ -71,7 +71,7 @@ def test_the_next_poll_of_the_job_is_not_early(driver, clock, status):
 
 @every_status
 def test_the_other_jobs_of_the_client_are_held_too(driver, clock, status):
-    """An answer with `Retry-After` for one job holds every job at the same origin."""
+    """A response with `Retry-After` for one job holds every job at the same origin."""
     replies = {
         "/jobs/a/progress": [asking(status), SUCCESS],
         "/jobs/b/progress": [SUCCESS],
@@ -137,7 +137,7 @@ def test_a_step_is_not_due_before_the_pause_is_over(driver, clock, status):
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_token_takes_the_pause_of_a_failed_poll_to_another_client(driver, clock, status):
-    """The due time in `Step.token` holds a client that never saw the answer, and no longer."""
+    """The due time in `Step.token` holds a client that never saw the response, and no longer."""
 
     async def scenario(driver):
         async with driver.opened(itwin(driver)) as client:
@@ -175,7 +175,7 @@ def test_a_step_in_another_client_goes_at_its_due_time(driver, clock):
 
 @pytest.mark.parametrize("status", ["active", "page", 429, 500, 503])
 def test_a_pause_from_the_closer_look_holds_the_next_poll(driver, clock, status):
-    """A job that stands still is looked at with GET /jobs/{id}, whose `Retry-After` counts too."""
+    """A job without progress is looked at with GET /jobs/{id}, whose `Retry-After` counts too."""
     headers = {"Retry-After": "1000"}
     looked = (
         reply(200, {"job": {"id": "j", "state": "active"}}, headers)

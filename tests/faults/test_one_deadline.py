@@ -1,6 +1,6 @@
 """A poll ends within `request_timeout`, including its token, its requests and the wait for a slot.
 
-A real server gives each answer after 0.9 seconds, and `request_timeout` is 1 second. The limit of
+A real server gives each response after 0.9 seconds, and `request_timeout` is 1 second. The limit of
 the tests leaves half a second to a slow machine.
 """
 
@@ -17,7 +17,7 @@ LIMIT = 1.5
 
 
 class Slow:
-    """An iTwin whose every answer takes 0.9 seconds, whose every job is over."""
+    """An iTwin whose every response takes 0.9 seconds, whose every job is over."""
 
     def __init__(self):
         self.closing = threading.Event()

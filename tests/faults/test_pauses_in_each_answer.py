@@ -39,7 +39,7 @@ def test_steps_of_one_client_learn_how_the_job_ended():
 
 
 def test_a_job_without_progress_is_polled_by_the_schedule():
-    """A closer look that is held costs neither the answer nor the schedule."""
+    """A closer look that is held costs neither the response nor the schedule."""
     script = Script({"/progress": [ACTIVE], "/jobs/j": [STILL_ACTIVE]})
     seen = []
     with FakeClock() as clock, script:

@@ -1,8 +1,8 @@
 """What an error quotes of a response: everything except possible forms of a secret.
 
 Two rules. A text that happens to contain a short secret stays as it is. Of a 401 or 403, and of any
-answer of a token endpoint, only documented codes and known texts are quoted, never the body: so it
-doesn't matter in which encoding a server echoes what it was sent.
+response of a token endpoint, only documented codes and known texts are quoted, never the body: so
+it doesn't matter in which encoding a server echoes what it was sent.
 """
 
 import base64
@@ -161,7 +161,7 @@ def fields_of(form):
 
 
 def bodies(form):
-    """The answers in which a server could echo a form of the secret."""
+    """The responses in which a server could echo a form of the secret."""
     for fields in fields_of(form):
         yield answer(0, fields, headers_of(form))
     yield answer(0, form.encode(), headers_of(form))

@@ -48,7 +48,7 @@ def test_the_other_jobs_go_on(driver, clock, broken):
 
 
 def test_the_error_says_where_and_quotes_nothing(driver, clock, broken):
-    """Which error, which file, which line; not its text, which may be made of the answer."""
+    """Which error, which file, which line; not its text, which may be made of the response."""
 
     async def scenario(driver):
         async with driver.opened(client(driver)) as opened:

@@ -17,7 +17,7 @@ from opwatch.testing import FakeClock, Script, reply
 NIGHT = 8 * 3600.0
 HOUR = 3600.0
 LOOKED = {"/jobs/j": [reply(200, {"job": {"id": "j", "state": "active"}})]}
-"""The closer look at a job that stands still."""
+"""The closer look at a job that makes no progress."""
 STANDING = {"/progress": [state("Active", 10)], **LOOKED}
 
 needs_boottime = pytest.mark.skipif(
@@ -188,7 +188,7 @@ def test_a_step_that_comes_a_night_late_is_no_stall(driver):
 
 
 def test_a_stall_is_still_found_without_a_night():
-    """A job that stands still for an hour that is watched is stalled, as before."""
+    """A job that makes no progress for an hour that is watched is stalled, as before."""
     with FakeClock() as clock, Script(STANDING):
         assert isinstance(
             waited(DRIVERS["blocking"], timeout=None, stall_timeout=HOUR), WaitStalled

@@ -228,7 +228,7 @@ def test_a_job_that_is_gone_once_it_is_over_has_ended(driver, clock):
 
 
 def test_the_closer_look_ignores_another_job(driver, clock):
-    """A job that stands still isn't over because another one is."""
+    """A job that makes no progress isn't over because another one is."""
     active = reply(200, {"jobProgress": {"state": "Active", "percentage": 7}})
     with Script({"/progress": [active], "/jobs/mine": [job("theirs")]}) as script:
         error = called(driver, itwin(driver), "wait", "mine", timeout=3600)

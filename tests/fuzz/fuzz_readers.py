@@ -1,4 +1,4 @@
-"""Look for an answer that the readers do not survive: `make fuzz`.
+"""Look for a response that the readers do not survive: `make fuzz`.
 
 Atheris draws the inputs, by the code that they reach. The first bytes of an input choose the
 service, the status and a header; the others are a body, either as it is or with each byte standing
@@ -60,7 +60,7 @@ class Fuzzer:
         answers = [Reply(status, part, (header,)) for part in body.split(b"\0\0", 1)]
 
         def answer(request: Any) -> Reply:
-            """The answers in turn; the last one is repeated."""
+            """The responses in turn; the last one is repeated."""
             return answers.pop(0) if len(answers) > 1 else answers[0]
 
         with FakeClock(), Script(answer):

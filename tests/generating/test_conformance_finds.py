@@ -134,6 +134,7 @@ def many_fields(spec: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("change", [other_errors, accepted_only, many_fields])
 def test_what_is_no_fault(change: Change, generate: Generate) -> None:
-    """A spec may map statuses to other errors, answer with another status, and have many fields."""
+    """A spec may map statuses to other errors, respond with another status, and have many
+    fields."""
     value = {f"field{n}": "text" for n in range(400 if change is many_fields else 0)}
     check(generate(change), [("running", {"state": "printing"} | value)])

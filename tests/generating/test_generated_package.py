@@ -213,7 +213,7 @@ def test_an_id_of_several_parts(generate: Generate) -> None:
 
 
 def test_another_status_and_headers(generate: Generate) -> None:
-    """A 202 is an answer if the spec says so, and the headers are sent with each request."""
+    """A 202 is a response if the spec says so, and the headers are sent with each request."""
 
     def change(spec: dict[str, Any]) -> None:
         wait(spec)["statuses"] = [200, 202]
@@ -245,7 +245,7 @@ def pausing(spec: dict[str, Any]) -> None:
 
 
 def running(**fields: Any) -> Reply:
-    """An answer; its `headers`, and its fields."""
+    """A response; its `headers`, and its fields."""
     headers = fields.pop("headers", None)
     return reply(200, {"state": "printing", **fields}, headers)
 
@@ -269,7 +269,7 @@ def running(**fields: Any) -> Reply:
     ],
 )
 def test_pauses_are_never_undercut(first: Reply, second: float, generate: Generate) -> None:
-    """The next poll is sent when the answer said, and not before the schedule."""
+    """The next poll is sent when the response said, and not before the schedule."""
     made = generate(pausing)
     with FakeClock(epoch=1_800_000_000), Script({"/p1": [first, DONE]}) as script:
         made.Press().wait("p1", timeout=None)
@@ -343,7 +343,7 @@ def test_what_the_spec_does_not_list(generate: Generate) -> None:
 
 
 def test_required_fields_that_the_wait_does_not_read(generate: Generate) -> None:
-    """An answer without them, or with something else, is one; without its state, it isn't."""
+    """A response without them, or with something else, is one; without its state, it isn't."""
 
     def change(spec: dict[str, Any]) -> None:
         schemas = spec["components"]["schemas"]
@@ -372,7 +372,7 @@ def test_required_fields_that_the_wait_does_not_read(generate: Generate) -> None
 
 
 def test_a_required_object_around_what_the_wait_reads(generate: Generate) -> None:
-    """An answer without it isn't one, whatever else it lacks."""
+    """A response without it isn't one, whatever else it lacks."""
 
     def change(spec: dict[str, Any]) -> None:
         schemas = spec["components"]["schemas"]

@@ -35,12 +35,12 @@ MODELS = ["cast", "d", "from_dict", "to_dict", "src_dict", "additional_propertie
 
 
 def answer(spec: dict[str, Any]) -> Any:
-    """The description of the answer."""
+    """The description of the response."""
     return operation(spec)["responses"]["200"]["content"]["application/json"]
 
 
 def of_properties(spec: dict[str, Any], **properties: Any) -> None:
-    """Give the answer these properties, and no examples."""
+    """Give the response these properties, and no examples."""
     spec["components"]["schemas"]["Print"]["properties"] |= properties
     answer(spec).pop("examples", None)
 
@@ -51,7 +51,7 @@ def escaped(name: str) -> str:
 
 
 def read(made: Any, value: Any, job_id: str = "p1") -> Any:
-    """What an answer is read as."""
+    """What a response is read as."""
     with FakeClock(), Script(lambda _: reply(200, value)):
         return made.Press().progress(job_id)
 

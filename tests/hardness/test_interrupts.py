@@ -1,8 +1,8 @@
 """Interruptions of a blocking call: Ctrl-C, an interpreter error, the recursion limit. The client
 works afterwards, and no traceback contains a credential.
 
-After each disturbance the next call gets the right answer within the time of a request. A call that
-hangs is ended by a watchdog, and counts as a failure.
+After each disturbance the next call gets the right response within the time of a request. A call
+that hangs is ended by a watchdog, and counts as a failure.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def send_chunks(peer: Peer) -> None:
 
 @every_mode
 def test_chunks_of_one_byte_keep_the_time_limit(mode: str) -> None:
-    """An answer of 200 KiB in chunks of one byte is read, or is an error, within the time of a
+    """A response of 200 KiB in chunks of one byte is read, or is an error, within the time of a
     request."""
     with (
         Playing(send_chunks) as server,
@@ -64,7 +64,7 @@ def test_chunks_of_one_byte_keep_the_time_limit(mode: str) -> None:
 
 @pytest.mark.parametrize("backend", ASYNC_MODES)
 def test_chunks_of_one_byte_do_not_stop_the_event_loop(backend: str) -> None:
-    """While such an answer is read, other tasks have their turns."""
+    """While such a response is read, other tasks have their turns."""
     gaps: list[float] = []
 
     async def heartbeat() -> None:

@@ -111,7 +111,7 @@ def feed(
 ) -> tuple[Answer, bool, list[bytes | Secret], int]:
     """Run an exchange with what a server sends, then the end of the stream.
 
-    Returns its answer, whether the connection can be used again, what was sent, and the number of
+    Returns its response, whether the connection can be used again, what was sent, and the number of
     pauses.
     """
     wire = Scripted(pieces)

@@ -1,7 +1,7 @@
 """Connections that are kept, dead, silent or slow; unreachable addresses; cancellation and forks.
 
 The rule: a request is sent again once, silently and on a new connection, if a kept connection turns
-out dead before the first byte of an answer; or, for a GET, if it stays silent for much longer than
+out dead before the first byte of a response; or, for a GET, if it stays silent for much longer than
 the server has ever taken.
 """
 
@@ -105,7 +105,7 @@ def test_the_second_attempt_is_the_last(mode: str, end: Callable[[Peer], None]) 
 
 @every_mode
 def test_a_request_that_was_answered_is_not_sent_again(mode: str) -> None:
-    """One byte of an answer is enough."""
+    """One byte of a response is enough."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -122,7 +122,7 @@ def test_a_request_that_was_answered_is_not_sent_again(mode: str) -> None:
 @every_mode
 @pytest.mark.parametrize("stray", [b"\r\n", http(b"99")], ids=["bytes", "answer"])
 def test_bytes_that_nobody_asked_for_are_never_an_answer(mode: str, stray: bytes) -> None:
-    """Whether they come with the answer before or after it, the connection is not used again."""
+    """Whether they come with the response before or after it, the connection is not used again."""
     sent = threading.Event()
 
     def play(peer: Peer) -> None:
@@ -649,7 +649,7 @@ def test_interrupts_at_any_moment_never_mix_up_answers() -> None:
 
 
 def test_threads_share_a_transport() -> None:
-    """Eight threads, 800 requests, and never the answer to another one's."""
+    """Eight threads, 800 requests, and never the response to another one's."""
 
     def play(peer: Peer) -> None:
         while request := peer.request():

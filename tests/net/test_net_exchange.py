@@ -98,7 +98,7 @@ def test_an_answer_has_status_headers_and_body() -> None:
 
 
 def test_it_does_not_matter_where_the_bytes_are_cut() -> None:
-    """An answer that arrives byte by byte is the same answer."""
+    """A response that arrives byte by byte is the same answer."""
     whole = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + http(
         b"5\r\nhello\r\n1;a=b\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n",
         "Transfer-Encoding: chunked",

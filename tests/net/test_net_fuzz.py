@@ -89,7 +89,7 @@ def a_body(chance: Random) -> bytes:
 
 
 def a_stream(chance: Random) -> bytes:
-    """An answer, with more or less wrong with it."""
+    """A response, with more or less wrong with it."""
     body = a_body(chance)
     lines = [chance.choice(STATUS_LINES)]
     if chance.random() < 0.35:
@@ -260,7 +260,7 @@ def check(them: Theirs | None, us: Answer | None) -> str:
 
 
 def test_we_read_what_httpx_reads(network: Network, client: httpx.Client) -> None:
-    """No answer is accepted that httpx refuses, and what both accept is the same to both."""
+    """No response is accepted that httpx refuses, and what both accept is the same to both."""
     cases: dict[str, int] = {}
     for seed in range(STREAMS):
         chance = Random(seed)

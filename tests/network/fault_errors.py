@@ -1,4 +1,4 @@
-"""Every error that the three services are known to answer with, and what the user gets.
+"""Every error that the three services are known to respond with, and what the user gets.
 
 The documents' own samples and what their sources add. Like the scenarios, a table: the tests prove
 it, and `docs/every-case.md` is written from it.
@@ -24,7 +24,7 @@ from opwatch.errors import (
 
 UUID = "4f3e8d0c-92ab-4c1f-8e57-6b0a1d2c3e4f"
 OWN_WORDS = {401: "the credentials were refused", 403: "the credentials don't permit this"}
-"""What the error says instead of the answer, whose text may be made of the credentials."""
+"""What the error says instead of the response, whose text may be made of the credentials."""
 QUOTED = (
     "You must be logged in to do this.",
     "Authorization failed; authorization value not well formed",
@@ -39,12 +39,12 @@ QUOTED = (
     "No permissions to request for the method",
     "No permissions to access the instance",
 )
-"""The texts of 401 and 403 answers that are known not to be."""
+"""The texts of 401 and 403 responses that are known not to be."""
 
 
 @attrs.frozen
 class Refusal:
-    """One error answer of a service."""
+    """One error response of a service."""
 
     sample: Sample
     status: int

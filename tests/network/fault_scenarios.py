@@ -1,4 +1,4 @@
-"""Everything a network or a server may do to one query, and what the user gets: the one table.
+"""Everything a network or a server may do to one poll, and what the user gets: the one table.
 
 The tests run each scenario for each service, blocking and async; `docs/every-case.md` is
 written from the same table. Nothing here sends anything by itself: a scenario is a function that
@@ -188,7 +188,7 @@ def good_answer(*headers: str) -> Make:
 
 
 def mismeasured(error: int) -> Make:
-    """The right answer with a `Content-Length` that is wrong by so much."""
+    """The right response with a `Content-Length` that is wrong by so much."""
     return lambda sample: http(
         good(sample), f"Content-Length: {len(good(sample)) + error}", length=False
     )
@@ -199,7 +199,7 @@ def cut(make: Make, keep: int) -> Make:
 
 
 def padded(sample: Sample, size: int) -> bytes:
-    """The right answer, made `size` bytes long."""
+    """The right response, made `size` bytes long."""
     room = size - len(sample.body(extra=',"extra":""'))
     return sample.body(extra=f',"extra":"{"x" * room}"')
 

@@ -48,7 +48,7 @@ class Sample:
     number: str
     text: str
     ended: dict[Phase, tuple[dict[str, Any], ...]] = attrs.field(repr=False)
-    """What the service answers to one query for a job that ended so: one body a request."""
+    """What the service answers to one poll for a job that ended so: one body a request."""
 
     def body(self, number: str | None = None, text: str | None = None, extra: str = "") -> bytes:
         """The running job's answer, where wanted with another number, text, or further field."""
@@ -61,7 +61,7 @@ class Sample:
         return self.body(number=str(int(self.number) + 1))
 
     def distance(self, progress: Progress[Any]) -> float | None:
-        """The number in an answer, as the user gets it."""
+        """The number in a response, as the user gets it."""
         return progress.bytes_processed if self.name == "catenis" else progress.percent
 
 

@@ -1,4 +1,4 @@
-"""A process that asks one server after the other, and prints what each answer took.
+"""A process that asks one server after the other, and prints what each response took.
 
 The first question to each gets a plain answer. The second shows the memory of the process; the
 third, under tracemalloc, that of Python. Not a test: `test_memory` runs it.

@@ -34,7 +34,7 @@ SPELLINGS = ("success", "Success", "SUCCESS", " success ")
 
 
 def script(sample: Sample, answers: Any) -> Script:
-    """Answers the query with the first answer, and iTwin's look at the job with the second."""
+    """Answers the poll with the first response, and iTwin's look at the job with the second."""
     several = answers if isinstance(answers, list) else [answers]
     replies = [one if isinstance(one, Reply) else reply(200, one) for one in several]
 

@@ -33,7 +33,7 @@ def asked(sample: Sample, mode: str, answer: Any) -> OpwatchError:
 @every_mode
 @pytest.mark.parametrize("refusal", REFUSALS, ids=str)
 def test_a_known_error(refusal: Refusal, mode: str) -> None:
-    """Each error answer is of its class, and says what the service said, or what a 401 or 403
+    """Each error response is of its class, and says what the service said, or what a 401 or 403
     means."""
     answer = reply(refusal.status, refusal.body, refusal.headers)
     error = asked(refusal.sample, mode, answer)
@@ -93,7 +93,7 @@ def test_a_foreign_error_still_has_its_status(sample: Sample, body: bytes) -> No
 
 
 def test_an_excerpt_shows_what_came() -> None:
-    """An answer that says nothing of its own is quoted, as one line."""
+    """A response that says nothing of its own is quoted, as one line."""
     error = asked(APIG, "sync", reply(502, FOREIGN["html"]))
     assert 'the response was "<!doctype html> <html> <title>502 Bad Gateway</title>' in str(error)
 
@@ -147,7 +147,7 @@ LATER = "Fri, 15 Jan 2027 09:00:00 GMT"
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    """`Retry-After` is seconds, or a date read against the answer's own; the longest one counts,
+    """`Retry-After` is seconds, or a date read against the response's own; the longest one counts,
     and anything else is ignored."""
     error = asked(APIG, "sync", reply(429, None, headers))
     assert isinstance(error, RateLimited)
@@ -164,7 +164,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     ],
 )
 def test_a_failed_job_is_an_answer(sample: Sample, phase: Phase, mode: str) -> None:
-    """The services report a job's failure with status 200: that is no error of the query."""
+    """The services report a job's failure with status 200: the poll itself succeeds."""
     answers = iter(sample.ended[phase])
     with FakeClock(), Script(lambda request: reply(200, next(answers))):
         [outcome] = ask(sample, mode, URL)

@@ -71,7 +71,7 @@ def named(mode: str) -> Iterator[None]:
 
 @every_scenario
 def test_one_query(scenario: Scenario, sample: Sample) -> None:
-    """One query ends as the table says, in time, and a server is asked once; in every mode."""
+    """In every mode, a poll ends as the table says, in time, and is sent once."""
     for mode in EVERY_MODE:
         if mode != "trio" or scenario.on_trio:
             with named(mode):

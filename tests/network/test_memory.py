@@ -28,7 +28,7 @@ BY_NAME: dict[str, Any] = {scenario.name: scenario.play for scenario in SCENARIO
 
 
 def filled(piece: str) -> Play:
-    """An answer of 1 MiB that holds this, again and again, in a further field."""
+    """A response of 1 MiB that holds this, again and again, in a further field."""
     count = MIB // len(piece) - 100
     return body(lambda sample: sample.body(extra=f',"extra":[{piece * count}0]'))
 

@@ -116,7 +116,7 @@ def told(job: Job, server: ChannelServer, wait: Any) -> tuple[list[float], Any, 
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_every_outcome_is_that_of_polling_alone(driver: str) -> None:
-    """At most one poll more for each job, and half of the ends within 1 s of being told."""
+    """At most one more poll for each job, and half of the ends within 1 s of the notification."""
     delays, delays_alone = [], []
     with ChannelServer() as server:
         for seed in range(JOBS):

@@ -299,7 +299,7 @@ def test_a_channel_that_takes_too_long_delays_one_poll(
 @pytest.mark.usefixtures("no_patience")
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_channel_that_opens_late_nudges(driver: str) -> None:
-    """What was told before is lost, so each job is polled once when it opens."""
+    """Earlier notifications are lost, so each job is polled once when the channel opens."""
     with (
         ChannelServer("open late") as server,
         scripted({"/progress": [RUNNING, DONE]}) as script,
@@ -365,7 +365,8 @@ def test_nobody_listens(wait: Any, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_cut_channel_is_opened_again_and_all_jobs_are_polled() -> None:
-    """What was told meanwhile is lost, so each job is polled once when the channel is back."""
+    """Notifications in the meantime are lost, so each job is polled once when the channel is
+    back."""
     with (
         ChannelServer("open", "500", "open") as server,
         scripted({"/progress": [RUNNING, DONE]}) as script,

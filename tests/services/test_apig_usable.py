@@ -174,7 +174,7 @@ def test_another_refusal_is_never_a_success(client: Any, answer: Any, error: typ
     ],
 )
 def test_a_passing_fault_is_retried(client: Any, answer: Any) -> None:
-    """The wait goes on with the next poll, and ends with an answer about this gateway."""
+    """The wait goes on with the next poll, and ends with a response about this gateway."""
     with script([answer, gateway("Running")]) as sent:
         assert client().wait("g", timeout=None).phase is Phase.SUCCEEDED
     assert asked(sent).count("g") == 2
@@ -189,7 +189,7 @@ def test_a_gateway_that_may_no_longer_be_read(client: Any) -> None:
 
 
 def test_a_running_gateway_with_an_error(client: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """The answer contradicts itself: it is unknown, with a warning, and the wait continues."""
+    """The response contradicts itself: it is unknown, with a warning, and the wait continues."""
     both = gateway("Running", error_code="APIC.9218")
     with script([both, gateway("Running", error_code=None)]):
         seen = [one.phase for one in client().watch("g", timeout=None)]

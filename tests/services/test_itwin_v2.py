@@ -386,7 +386,7 @@ ODDLY = [(V1, "Reality-Modeling"), (V1, "x/reality-analysis/jobs"), (V2, "Contex
 def test_the_other_version_answers(
     clock: FakeClock, way: str, clients: tuple[type, type], path: str, origin: str
 ) -> None:
-    """If an address answers as the other version does, the first answer ends the wait."""
+    """If an address answers as the other version does, the first response ends the wait."""
     other = V2 if clients is V1 else V1
     how = TOKEN | {"base_url": f"{origin}/{path}"}
     answers = {"/progress": [ANSWERS[other]]}
@@ -402,7 +402,7 @@ def test_the_other_version_answers(
 def test_the_other_version_finds_nothing(
     sim: Simulator, way: str, clients: tuple[type, type], path: str
 ) -> None:
-    """If an address refuses the version that is asked for, the first answer ends the wait."""
+    """If an address refuses the version that is asked for, the first response ends the wait."""
     service = "itwin" if clients is V1 else "itwin-v2"
     for each in ("itwin", "itwin-v2"):
         sim.add(each, "j1", Frame("running"))
@@ -488,21 +488,21 @@ def test_one_mix_up_ends_each_job_of_many(clock: FakeClock) -> None:
 
 @pytest.mark.parametrize("body", [{"jobProgress": None}, {"jobProgress": []}, {}, [], "x", None])
 def test_an_answer_of_neither_version_is_retried(client: Any, body: Any) -> None:
-    """What is no answer of either version is a bad response, as before."""
+    """What is no response of either version is a bad response, as before."""
     with script([reply(200, body), progress("Success")]) as sent:
         assert client().wait("j1", timeout=None).phase is Phase.SUCCEEDED
     assert len(sent.sent) == 2
 
 
 def test_a_field_of_the_other_version_changes_nothing(client: Any) -> None:
-    """An answer of this version may have fields of that name."""
+    """A response of this version may have fields of that name."""
     both = reply(200, {"jobProgress": {"state": "Over"}, "progress": {"state": "Success"}})
     with script([both]):
         assert client().progress("j1").phase is Phase.SUCCEEDED
 
 
 def test_never_guess_succeeded(client: Any) -> None:
-    """100 % isn't a success, and neither is an answer without a state."""
+    """100 % isn't a success, and neither is a response without a state."""
     states: list[Any] = ["Active", "", None, "succeeded?", True]
     for state in states:
         with script([progress(state, 100)]):

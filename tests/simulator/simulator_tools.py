@@ -65,7 +65,7 @@ def host_of(sim: Simulator) -> str:
 
 
 def samples(service: str) -> list[Any]:
-    """Every JSON sample of an answer in a service's document."""
+    """Every JSON sample of a response in a service's document."""
     return list(_samples((DOCUMENTS / f"{service}.txt").read_text(encoding="utf-8")))
 
 

@@ -24,7 +24,7 @@ def gateway(sim: Simulator) -> None:
 
 
 def code(answer: Answer) -> tuple[int, str | None]:
-    """Status and error code of an answer."""
+    """Status and error code of a response."""
     if answer.status in (200, 201):
         return answer.status, None
     fields = answer.json
@@ -110,7 +110,7 @@ def test_strict_domains(clock: FakeClock, how: str) -> None:
 
 
 def test_a_login_brings_the_catalog_where_nobody_says_not_to(send: Send) -> None:
-    """Without `nocatalog` the answer lists the services."""
+    """Without `nocatalog` the response lists the services."""
     assert "catalog" in login(send, credentials(), "/v3/auth/tokens").json["token"]
 
 
@@ -382,7 +382,7 @@ def test_a_lock_is_of_one_pair_of_keys(sim: Simulator, clock: FakeClock, send: S
 
 
 def test_a_client_never_locks_its_keys(sim: Simulator) -> None:
-    """A client whose secret key is wrong asks once and gives up: nothing is locked."""
+    """A client with a wrong secret key polls once and gives up: nothing is locked."""
     wrong = sim.client("apig", auth=AkSk(apig.ACCESS_KEY, "wrong"), project_id=apig.PROJECT_ID)
     with pytest.raises(
         AuthenticationError, match=r"the credentials were refused \(401 APIG\.0301\)"
@@ -394,7 +394,7 @@ def test_a_client_never_locks_its_keys(sim: Simulator) -> None:
 def test_a_gateway_is_asked_for_after_the_credentials(
     sim: Simulator, clock: FakeClock, send: Send
 ) -> None:
-    """Only who may ask learns that a gateway does not exist."""
+    """Only an authorized client learns that a gateway doesn't exist."""
     target = TARGET.replace("gateway-1", "gateway-2")
     assert code(send("GET", target)) == (401, "APIG.0301")
     assert code(send("GET", target, signed(sim, clock, target=target))) == (404, "APIC.7302")

@@ -195,7 +195,7 @@ def test_what_is_not_the_api_is_not_found(
 
 
 def test_a_client_with_a_wrong_secret_is_refused_once(sim: Simulator) -> None:
-    """A client whose secret is wrong says so, and does not ask again."""
+    """A client with a wrong secret gets an error and doesn't send it again."""
     client = sim.client("catenis", api_access_secret="another-secret")
     with pytest.raises(AuthenticationError, match="invalid device or signature"):
         client.wait("message-1", timeout=60)
@@ -212,7 +212,7 @@ def test_a_client_whose_clock_is_off_corrects_itself(sim: Simulator, skew: float
 
 
 def test_a_client_does_not_believe_every_clock(sim: Simulator) -> None:
-    """A server whose clock is days off is not believed: the refusal is the answer."""
+    """A server whose clock is days off is not believed: the refusal is the response."""
     sim.skew = 3 * 86_400
     with pytest.raises(AuthenticationError, match="time variation"):
         sim.client("catenis").progress("message-1")

@@ -35,7 +35,7 @@ def basic(client_id: str, secret: str) -> dict[str, str]:
 
 
 def code(answer: Answer) -> tuple[int, str | None]:
-    """Status and error code of an answer."""
+    """Status and error code of a response."""
     if answer.status == 200:
         return 200, None
     error = answer.json["error"]
@@ -94,7 +94,7 @@ def test_a_wrong_token_is_refused(sim: Simulator, send: Send, authorization: str
 
 
 def test_a_job_is_asked_for_after_the_token(sim: Simulator, send: Send) -> None:
-    """Only who may ask learns that a job does not exist."""
+    """Only an authorized client learns that a job doesn't exist."""
     target = TARGET.replace("job-1", "job-2")
     headers = {"Accept": ACCEPT}
     assert code(send("GET", target, headers)) == (401, "HeaderNotFound")

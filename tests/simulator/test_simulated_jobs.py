@@ -180,7 +180,7 @@ def test_a_read_message_can_be_gone_on_with(sim: Simulator) -> None:
 
 
 def test_a_cancelled_job_may_still_read_active(sim: Simulator) -> None:
-    """A job whose progress stands still at "Active" is found out by a look at the job itself."""
+    """A job that stays "Active" without progress is found out by a look at the job itself."""
     sim.add("itwin", "job-1", Frame("cancelled", state="Active", percent=30))
     with pytest.raises(JobCancelled):
         sim.client("itwin").wait("job-1", timeout=3600)

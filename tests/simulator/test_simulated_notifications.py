@@ -129,7 +129,8 @@ def test_each_of_many_ends_is_told(wait: Any) -> None:
 
 
 def test_nothing_is_kept_for_whoever_was_not_connected() -> None:
-    """What ended before a channel opens isn't told on it; what ends afterwards is, once."""
+    """A message that ended before the channel opened isn't reported; one that ends afterwards is,
+    once."""
     with Simulator() as sim:
         client = sim.client("catenis")
         for job in ("pEnded00000000000001", ID):

@@ -98,7 +98,7 @@ def test_a_date_is_read_against_the_server_s_own_clock(sim: Simulator) -> None:
 def test_a_limit_lets_so_many_through_in_each_window(
     sim: Simulator, clock: FakeClock, service: str
 ) -> None:
-    """Requests above a limit are refused until its window ends, and are told when that is."""
+    """Requests above a limit are refused until its window ends, with `Retry-After`."""
     sim.limit(service, 2, seconds=60)
     client = sim.client(service)
     for _ in range(2):
@@ -235,7 +235,7 @@ def test_tokens_of_one_service_can_be_revoked(sim: Simulator) -> None:
 
 @pytest.mark.parametrize("service", WITH_TOKENS)
 def test_a_fixed_token_that_is_revoked_is_the_end(sim: Simulator, service: str) -> None:
-    """A token that was given as text cannot be renewed: the refusal is the answer."""
+    """A token that was given as text cannot be renewed: the refusal is the response."""
     more = {"project_id": apig.PROJECT_ID} if service == "apig" else {}
     client = sim.client(service, auth=sim.token(service), **more)
     client.progress("job-1")
@@ -291,7 +291,7 @@ def test_a_token_endpoint_may_fail_for_a_while(
 
 
 def test_many_callers_share_one_token(sim: Simulator) -> None:
-    """Ten callers of one client at the same time ask for one token."""
+    """Ten concurrent callers of one client request one token."""
     client = sim.client("itwin")
     with ThreadPoolExecutor(10) as pool:
         phases = list(pool.map(lambda _: client.progress("job-1").phase, range(10)))

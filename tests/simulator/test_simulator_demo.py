@@ -30,7 +30,7 @@ def test_every_service_has_a_job(jobs: dict[str, str]) -> None:
 def test_a_job_comes_to_its_ending_within_half_a_minute(
     sim: Simulator, clock: FakeClock, jobs: dict[str, str], service: str
 ) -> None:
-    """Each job ends as it says it does, after 20 to 30 seconds of queries every second or two."""
+    """Each job ends as it says it does, after 20 to 30 seconds of polls every second or two."""
     phases = watch(sim, jobs, service)
     assert phases[-1] is sim.simulation(service).demo.ending
     assert 20 <= clock.now() <= 30
@@ -70,7 +70,7 @@ def test_the_gateway_fails_for_want_of_quota(sim: Simulator, jobs: dict[str, str
 
 
 def test_the_message_s_bytes_only_grow(sim: Simulator, jobs: dict[str, str]) -> None:
-    """The message moves on from query to query until all of it is processed."""
+    """The message moves on from poll to poll until all of it is processed."""
     client = sim.client("catenis", schedule=FAST)
     seen = [one.bytes_processed or 0 for one in client.watch(jobs["catenis"], timeout=60)]
     assert seen == sorted(seen)

@@ -48,7 +48,7 @@ def test_it_listens_on_loopback_from_the_first_moment() -> None:
 
 
 def test_it_is_gone_when_its_block_ends() -> None:
-    """Afterwards nothing listens, no thread is left, and its address is no longer told."""
+    """Afterwards, nothing listens, no thread is left, and it no longer has an address."""
     with Simulator() as sim:
         client = sim.client("itwin")
         url = sim.url
@@ -62,7 +62,7 @@ def test_it_is_gone_when_its_block_ends() -> None:
 
 
 def test_it_ends_at_once_however_many_connections_are_open() -> None:
-    """Idle connections, and answers that never come, do not hold it up."""
+    """Idle connections, and responses that never come, do not hold it up."""
     with Simulator() as sim:
         sim.add("itwin", "job-1", Frame("running"))
         sim.add("itwin", "job-2", Frame(silent=True))
@@ -173,7 +173,7 @@ def test_a_simulation_that_cannot_be_served_is_told_at_once() -> None:
 
 
 def test_every_request_is_on_record(sim: Simulator, clock: FakeClock, send: Send) -> None:
-    """A record says when, which service, what for, which job, the line, and the answer."""
+    """A record says when, which service, what for, which job, the line, and the response."""
     sim.add("apig", "job-1", Frame("running"))
     sim.client("apig").progress("job-1")
     send("GET", "/nowhere?a=b")
@@ -306,14 +306,14 @@ def test_an_answer_that_breaks_its_spec_never_leaves() -> None:
 
 
 def test_a_simulation_that_fails_is_a_problem() -> None:
-    """An exception in a simulation is told to the test, not only to a log."""
+    """An exception in a simulation reaches the test, not only the log."""
     sim = Simulator(extra=[Kiln(error=KeyError("oven"))]).__enter__()
     assert sender(sim)("GET", "/kiln/k-1").status == 500
     assert problems_of(sim) == "GET /kiln/k-1: KeyError: 'oven'"
 
 
 def test_a_callback_that_fails_is_a_problem() -> None:
-    """An exception in `on_request` is told to the test as well."""
+    """An exception in `on_request` reaches the test as well."""
 
     def fail(request: Request) -> None:
         raise RuntimeError("no paper")

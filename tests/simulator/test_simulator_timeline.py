@@ -23,7 +23,7 @@ def met(script: Timeline, times: list[float]) -> list[int]:
 
 
 def test_polls_go_one_frame_a_poll_and_repeat_the_last() -> None:
-    """Each poll meets the next frame, whatever the time; the last is met for ever."""
+    """Each poll meets the next frame, whatever the time; the last is met forever."""
     script = Polls([RUNNING, TROUBLE, Frame("succeeded")])
     assert met(script, [0, 0, 0, 0, 1000]) == [0, 1, 2, 2, 2]
 
@@ -35,7 +35,7 @@ def test_polls_meet_a_frame_as_often_as_it_says() -> None:
 
 
 def test_time_decides_which_frame_is_met() -> None:
-    """A frame lasts from its time to the next one's; the last lasts for ever."""
+    """A frame lasts from its time to the next one's; the last lasts forever."""
     script = Timed([RUNNING, Frame("running", at=5), DONE])
     assert met(script, [0, 4.9, 5, 9.9, 10, 1e9]) == [0, 0, 1, 1, 2, 2]
 
@@ -54,7 +54,7 @@ def test_a_counted_frame_is_not_missed_by_a_slow_poller() -> None:
 
 
 def test_a_list_is_a_timeline_by_time_and_a_frame_is_one_for_ever() -> None:
-    """What a caller gives becomes a timeline: a list by time, a single frame for ever."""
+    """What a caller gives becomes a timeline: a list by time, a single frame forever."""
     assert timeline([RUNNING, DONE]) == Timed([RUNNING, DONE])
     assert timeline(RUNNING) == Polls([RUNNING])
     assert timeline(Polls([RUNNING])) == Polls([RUNNING])
@@ -94,7 +94,7 @@ def test_what_is_no_timeline_is_refused(script: object) -> None:
     ],
 )
 def test_a_frame_is_one_kind_of_answer(fields: dict[str, object], what: str) -> None:
-    """A frame that is no answer, or two at once, is a mistake that is named."""
+    """A frame that is no response, or two at once, is a mistake that is named."""
     with pytest.raises(ConfigurationError, match=what):
         Frame(**fields)  # type: ignore[arg-type]
 

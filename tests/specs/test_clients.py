@@ -264,7 +264,7 @@ def test_an_id_stays_within_its_path(
 
 @pytest.mark.parametrize("value", [[], "", [["status", "success"]], 0, None])
 def test_nothing_else_is_taken_for_an_object(value: Any) -> None:
-    """An empty array inside of an answer isn't an object without fields."""
+    """An empty array inside of a response isn't an object without fields."""
     with pytest.raises(itwin.errors.UnexpectedBody):
         call(OPERATIONS[1], httpx.Response(200, json={"jobProgress": value}))
 

@@ -245,5 +245,5 @@ def test_functions_take_the_ids_and_a_plain_client(
 
 
 def test_the_package_is_typed() -> None:
-    """Type checkers are told that the package has types."""
+    """Type checkers can see that the package has types."""
     assert (PACKAGE / "py.typed").exists()

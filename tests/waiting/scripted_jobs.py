@@ -109,7 +109,7 @@ class Job:
     name: str
     service: str
     answers: list[Any]
-    """To each request for the progress in turn; the last for ever."""
+    """To each request for the progress in turn; the last forever."""
     asked: str
     """The times of the requests expected; `j` before one that is for the job itself."""
     end: str
@@ -715,7 +715,7 @@ class World:
     def failed(self, error: OpwatchError, *, stepping: bool = False) -> None:
         """A wait that raises for a job that failed has ended with its last phase, as any other.
 
-        A turn that ends the wait with an error has no `Step` to hand its answer out in: it is the
+        A turn that ends the wait with an error has no `Step` to hand its response out in: it is the
         error's `last`.
         """
         if isinstance(error, JobFailed):

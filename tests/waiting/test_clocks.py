@@ -69,7 +69,7 @@ def seeded(seed):
 
 
 def test_a_blocking_sleep_with_cancel_set_takes_no_time():
-    """Nobody sleeps who was told to stop."""
+    """After a stop, nothing sleeps."""
     cancel, clock = threading.Event(), FakeClock()
     clock.sleep(5, cancel)
     cancel.set()
@@ -142,7 +142,7 @@ def test_time_does_not_move_while_somebody_works(backend):
 
 
 def test_time_does_not_move_while_a_request_is_under_way(backend):
-    """A server answers in real time: nobody's sleep is over before its answer is there."""
+    """A server responds in real time: nobody's sleep is over before its response is there."""
     seen = []
 
     async def main():
@@ -221,7 +221,7 @@ def test_a_sleeper_that_is_cancelled_holds_up_nobody(backend):
 
 
 def test_waits_on_one_clock_keep_each_its_own_times(backend):
-    """Ten waits at once ask when ten waits by themselves would."""
+    """Ten concurrent waits poll at the times at which each would poll on its own."""
     with FakeClock() as clock, Script(lambda request: SUCCESS if clock.now() > 99 else ACTIVE) as s:
 
         async def main():
@@ -269,7 +269,7 @@ class Recorder:
 
 
 def test_a_blocking_sleep_waits_for_cancel_and_no_longer_than_a_timer_takes():
-    """What is longer is slept in turns: the wait asks again how much is left."""
+    """A longer sleep is split: after each part, the wait checks how much is left."""
     cancel = Recorder()
     for seconds in (15.0, LONGEST_SLEEP, 1e12):
         Clock().sleep(seconds, cancel)
@@ -353,7 +353,7 @@ def test_a_script_raises_the_errors_it_is_given():
 
 
 def test_a_script_without_a_reply_says_which_one_is_missing():
-    """A test that asks for what it did not script has a mistake."""
+    """A request without a scripted reply fails the test."""
     with Script({"/jobs/b/progress": [SUCCESS]}), pytest.raises(AssertionError) as raised:
         ITwin("made-up").progress("a")
     assert "no reply for /contextcapture/jobs/a/progress" in str(raised.value)

@@ -326,7 +326,7 @@ def test_a_refused_cancel_says_whose_event_it_is(make, wrong, told):
 
 
 def test_a_cancelled_wait_is_resumed_by_its_token(clock):
-    """Same rung: the query that was due is made when it was due."""
+    """Same rung: the poll that was due is made when it was due."""
     cancel = threading.Event()
     with script(ACTIVE, ACTIVE, SUCCESS) as sent:
         with pytest.raises(WaitCancelled) as raised:
@@ -401,7 +401,7 @@ def test_on_progress_may_raise_an_error_of_another_wait(clock):
 
 
 def test_on_progress_may_be_async_on_an_async_client(backend, clock):
-    """It is awaited before the next query; what it raises ends the wait, with the token."""
+    """It is awaited before the next poll; what it raises ends the wait, with the token."""
     seen = []
 
     async def look(progress):
@@ -475,7 +475,7 @@ def test_what_a_wait_cannot_be_given_is_refused_by_name(clock, way, name, value)
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_timeout_has_to_be_said(clock, way):
-    """There is no default: None is for ever."""
+    """There is no default: None is forever."""
     with pytest.raises(TypeError, match="timeout"):
         WAYS[way]({})
 
@@ -537,7 +537,7 @@ def test_a_step_that_comes_too_early_asks_nothing_and_says_what_is_left(clock):
 
 
 def test_a_rate_limit_holds_the_steps_of_other_jobs_of_the_client(clock):
-    """They ask nothing and say for how long they are held, each to a place of its own."""
+    """They send nothing and say how long they are held, each until its own time."""
     limited = reply(429, None, {"Retry-After": "100"})
     with Script(lambda request: ACTIVE if clock.now() >= 100 else limited) as sent:
         stepping = client()
@@ -582,7 +582,7 @@ def test_a_wait_that_a_rate_limit_holds_beyond_its_deadline_is_over(clock, backe
 
 
 def test_an_async_watch_has_what_a_watch_has(clock, backend):
-    """The id, the last answer and the token, at any time."""
+    """The id, the last response and the token, at any time."""
 
     async def main():
         async with async_client() as watching:
@@ -635,7 +635,7 @@ def test_the_token_of_a_job_that_ended_is_stepped_to_the_same_end(clock):
 
 
 def test_a_watch_that_has_ended_stays_ended(clock):
-    """With the last answer and the id at hand."""
+    """With the last response and the id at hand."""
     with script(ACTIVE, SUCCESS) as sent:
         watch = client().watch("job-1", timeout=None)
         assert (watch.last, watch.job_id) == (None, "job-1")
@@ -678,7 +678,7 @@ ENDS = {
 
 
 def ended_by(kind):
-    """The error of that class from a real wait, which had one answer before."""
+    """The error of that class from a real wait, which had one response before."""
     answer, how = ENDS[kind]
     with FakeClock(), script(ACTIVE, answer), pytest.raises(kind) as raised:
         client(max_failures=1).wait("job-1", timeout=100, **how)
@@ -687,7 +687,7 @@ def ended_by(kind):
 
 @pytest.mark.parametrize("kind", ENDS)
 def test_an_error_that_ends_a_wait_tells_of_the_wait(kind):
-    """Service, id, last answer and token, and the token resumes."""
+    """Service, id, last response and token, and the token resumes."""
     error = ended_by(kind)
     assert type(error) is kind
     assert (error.service, error.job_id) == ("itwin", "job-1")
@@ -710,7 +710,7 @@ def test_an_error_that_ends_a_wait_pickles(kind, protocol):
 
 
 def shown(error):
-    """What an error holds; of the last answer's model what it says, not which object says it."""
+    """What an error holds; of the last response's model what it says, not which object says it."""
     last = error.last and (attrs.evolve(error.last, wire=None), error.last.wire.to_dict())
     return vars(error) | {"last": last}
 
@@ -767,7 +767,7 @@ def test_a_timeout_without_any_answer_claims_nothing_of_the_job(clock):
 
 
 def test_a_job_that_is_gone_says_what_the_service_said(clock):
-    """As every error answer: status, code, words, and the request that support asks for."""
+    """As every error response: status, code, words, and the request that support asks for."""
     body = {"error": {"code": "JobNotFound", "message": "no such job"}}
     gone = reply(404, body, {"x-correlation-id": "r-1"})
     with script(ACTIVE, gone), pytest.raises(JobGone) as raised:
@@ -792,7 +792,7 @@ def test_a_wall_clock_that_jumps_during_a_wait_changes_nothing(clock, jump):
 
 
 def stepped(clock, sent, jump, *, turns=(1,), timeout=400):
-    """The times of an engine's queries where the wall clock jumps after certain turns."""
+    """The times of an engine's polls where the wall clock jumps after certain turns."""
     step, n = client().start("job-1", timeout=timeout), 0
     try:
         while step.delay is not None:
@@ -868,7 +868,7 @@ class Lagging(FakeClock):
 @pytest.mark.parametrize("lag", [0.01, 0.2, 0.5])
 @pytest.mark.parametrize("left", [1e-3, 0.1, 0.3, 0.6])
 def test_a_token_read_by_a_busy_machine_makes_no_query_early(left, lag):
-    """What is lost between the two clocks makes a query later."""
+    """What is lost between the two clocks makes a poll later."""
     with Lagging() as clock, script(ACTIVE, SUCCESS) as sent:
         token = client().start("job-1", timeout=None).token
         clock.advance(15 - left)
@@ -889,7 +889,7 @@ def test_a_token_written_by_a_busy_machine_makes_no_query_early(lag):
 
 @pytest.mark.parametrize("moment", [0.0, 0.1, 0.123_456_789, 0.999_999_9])
 def test_an_engine_that_sleeps_as_long_as_it_is_told_is_not_too_early(moment):
-    """To a few microseconds, which no real sleep hits: each turn asks, and none is for nothing."""
+    """To a few microseconds, which no real sleep hits: each turn polls, and none is in vain."""
     with FakeClock(epoch=1_790_000_000 + moment) as clock, script(ACTIVE) as sent:
         step = client().start("job-1", timeout=600)
         for _ in range(5):

@@ -209,7 +209,7 @@ def test_a_wait_that_is_cancelled_ends_with_an_event(name, way):
 
 
 def test_the_events_of_a_wait(clock):
-    """Each has its time, the job, the last answer, the error, the next poll and the attempt."""
+    """Each has its time, the job, the last response, the error, the next poll and the attempt."""
     told = Told()
     with script(active(40), DOWN, LIMITED, SUCCESS):
         ITwin("made-up").wait("j1", timeout=3600, on_event=told)
@@ -271,7 +271,7 @@ def test_a_nudge_brings_the_next_event_forward(clock):
 
 
 def test_a_failed_job_ends_without_an_error(clock):
-    """`wait` raises `JobFailed`; the event has the answer."""
+    """`wait` raises `JobFailed`; the event has the response."""
     told = Told()
     failed = reply(200, {"jobProgress": {"state": "failed"}})
     with script(failed), pytest.raises(JobFailed):
@@ -355,7 +355,7 @@ def test_callbacks_may_be_objects_with_attributes_of_their_own(clock):
 
 @pytest.mark.parametrize("kind", [Started, Polled, Ended])
 def test_an_exception_of_on_event_passes_through(clock, kind):
-    """It isn't called again, and no answer of `watch_many` is lost."""
+    """It isn't called again, and no response of `watch_many` is lost."""
     told = []
 
     def on_event(event):
@@ -418,7 +418,7 @@ def test_a_progress_as_json(clock):
 
 
 def test_a_step_as_json(clock):
-    """The answer, the token, the delay and the error, as JSON."""
+    """The response, the token, the delay and the error, as JSON."""
     with script(active(40), DOWN), ITwin("made-up") as client:
         first = client.start("j1", timeout=3600)
         clock.advance(15)

@@ -1,7 +1,7 @@
 """A real client follows iTwin's document to the letter.
 
-"Client should query with a backoff intervals [15,30,60,120] seconds. The interval between the first
-and second query is 15 sec and then 30 sec... If the percentage changes the sequence is restarted."
+"Client should poll with a backoff intervals [15,30,60,120] seconds. The interval between the first
+and second poll is 15 sec and then 30 sec... If the percentage changes the sequence is restarted."
 (Retrieve job progress, Remarks)
 """
 
@@ -15,7 +15,7 @@ from opwatch.services.itwin import SERVICE
 from opwatch.testing import FakeClock, Script, reply
 
 STILL = [15, 30, 60, 120, 120, 120, 120, 120]
-"""The waits after each query of a job that stands still."""
+"""The delay after each poll of a job that makes no progress."""
 
 
 def answer(**fields):
@@ -23,7 +23,7 @@ def answer(**fields):
 
 
 def waits(progresses, queries):
-    """The seconds between the first so many queries."""
+    """The seconds between the first so many polls."""
     replies = [reply(200, {"jobProgress": progress}) for progress in progresses]
     job = [reply(200, {"job": {"id": "job-1", "state": "active"}})]
     with FakeClock() as clock, Script({"/progress": replies, "/jobs/job-1": job}) as script:
@@ -42,7 +42,7 @@ def test_the_schedule_is_the_documents():
 
 
 def test_a_job_that_stands_still_is_asked_at_0_15_45_105_225_345_465():
-    """And every 120 s from there on, until the deadline, where the last query is made."""
+    """From then on, every 120 s until the deadline, at which the last poll is made."""
     replies = {"/progress": [reply(200, {"jobProgress": answer()})]}
     with FakeClock(), Script(replies) as script, pytest.raises(WaitTimeout):
         ITwin("a made-up token", resolve_outcome=False).wait("job-1", timeout=3600)

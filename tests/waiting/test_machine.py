@@ -42,7 +42,7 @@ def reading(marker=None, phase=RUNNING):
 
 
 def play(events, *, schedule=ITWIN, jitter=0.0, start=0.0, **how):
-    """The times of the queries, each made when it is due, and the last state and verdict."""
+    """The times of the polls, each made when it is due, and the last state and verdict."""
     state = begin(Plan(schedule, **how), start)
     times = []
     verdict = Verdict.WAIT
@@ -207,7 +207,7 @@ def test_jitter_only_adds(draw, fraction, what):
 
 
 def test_a_late_query_counts_the_rung_from_when_it_was_made():
-    """A rung is the least time between two queries, however late the first of them was."""
+    """A rung is the least time between two polls, however late the first of them was."""
     state, _ = advance(begin(Plan(ITWIN), 0.0), reading(1), 100.0)
     assert state.due == 115
 
@@ -216,31 +216,31 @@ def test_a_late_query_counts_the_rung_from_when_it_was_made():
 
 
 def test_one_last_query_is_made_at_the_deadline():
-    """The sleep that reaches beyond the deadline is cut there, and no query follows."""
+    """The sleep that reaches beyond the deadline is cut there, and no poll follows."""
     times, _, verdict = play([reading(1)] * 4, deadline=100.0)
     assert (times, verdict) == ([0, 15, 45, 100], Verdict.TIMED_OUT)
 
 
 def test_a_job_that_ended_in_the_last_sleep_ended_in_time():
-    """The end is seen by the query at the deadline."""
+    """The end is seen by the poll at the deadline."""
     times, _, verdict = play([reading(1)] * 3 + [reading(1, Phase.SUCCEEDED)], deadline=100.0)
     assert (times, verdict) == ([0, 15, 45, 100], Verdict.ENDED)
 
 
 def test_a_deadline_on_a_rung_is_met_once():
-    """A query that is due at the deadline is the last one."""
+    """A poll that is due at the deadline is the last one."""
     times, _, verdict = play([reading(1)] * 3, deadline=45.0)
     assert (times, verdict) == ([0, 15, 45], Verdict.TIMED_OUT)
 
 
 def test_a_timeout_of_zero_asks_once():
-    """Zero seconds is one query."""
+    """Zero seconds is one poll."""
     times, _, verdict = play([reading(1)], deadline=0.0)
     assert (times, verdict) == ([0], Verdict.TIMED_OUT)
 
 
 def test_a_backoff_is_cut_at_the_deadline():
-    """Trouble near the deadline leaves the last query where it was."""
+    """Trouble near the deadline leaves the last poll where it was."""
     times, _, verdict = play([SHAKY, SHAKY], deadline=3.0)
     assert (times, verdict) == ([0, 3], Verdict.TIMED_OUT)
 
@@ -253,7 +253,7 @@ def test_without_a_deadline_a_job_that_stands_still_is_asked_for_ever():
 
 @pytest.mark.parametrize("delay", [0.0, 3.0, 10.0, 99.0])
 def test_the_first_query_may_be_put_off_until_the_deadline(delay):
-    """`begin(delay=...)` spreads first queries, and none lies beyond the deadline."""
+    """`begin(delay=...)` spreads first polls, and none lies beyond the deadline."""
     assert begin(Plan(ITWIN, deadline=20.0), 10.0, delay=delay).due == min(10.0 + delay, 20.0)
 
 
@@ -368,7 +368,7 @@ def test_troubles_are_no_movement():
 
 
 def test_a_stall_is_counted_from_the_first_reading():
-    """Before it nobody knows where the job stands."""
+    """Before it, nothing is known about the job."""
     times, _, verdict = play([SHAKY, SHAKY, SHAKY, reading(1), reading(1)], stall_timeout=50.0)
     assert (times[-1], verdict) == (120, Verdict.WAIT)
 
@@ -377,7 +377,7 @@ def test_a_stall_is_counted_from_the_first_reading():
 
 
 def closer_looks(events):
-    """Which queries, counted from 0, looked closer."""
+    """Which polls, counted from 0, looked closer."""
     state = begin(Plan(ITWIN, max_failures=99), 0.0)
     found = []
     for n, event in enumerate(events):
@@ -388,17 +388,17 @@ def closer_looks(events):
 
 
 def test_a_job_that_stands_still_is_looked_at_closer_once():
-    """Five readings on the last rung, and the next query looks closer: the only one."""
+    """Five readings on the last rung, and the next poll looks closer: the only one."""
     assert closer_looks([reading(1)] * 40) == [8]
 
 
 def test_a_job_that_moves_again_may_be_looked_at_closer_again():
-    """Once for each time that it stands still."""
+    """Once each time the job stops making progress."""
     assert closer_looks([reading(1)] * 10 + [reading(2)] * 20) == [8, 18]
 
 
 def test_a_closer_look_in_trouble_is_taken_by_the_next_query():
-    """A query that brought nothing has not looked."""
+    """A failed poll doesn't count as a closer look."""
     assert closer_looks([reading(1)] * 8 + [SHAKY, SHAKY] + [reading(1)] * 9) == [8, 9, 10]
 
 
@@ -491,7 +491,7 @@ def test_a_plan_needs_a_schedule(schedule):
 
 
 def test_an_open_gate_lets_everything_through():
-    """Without a rate limit a query that is due is made."""
+    """Without a rate limit, a due poll is made."""
     assert admit(Gate(), 7.0) == (Gate(), 7.0)
 
 
@@ -523,7 +523,7 @@ def test_a_spread_is_as_long_as_the_hold_within_limits(asked, spread):
 
 
 def test_rate_limits_without_a_time_back_off_by_themselves():
-    """1, 2, 4 ... 60 seconds, as long as no query gets through."""
+    """1, 2, 4 ... 60 seconds, as long as no poll gets through."""
     gate, holds, now = Gate(), [], 0.0
     for _ in range(8):
         gate = shut(gate, now, None)
@@ -540,7 +540,7 @@ def test_a_shorter_rate_limit_does_not_shorten_the_hold():
 
 
 def test_an_answer_ends_the_strikes_once_the_hold_is_over():
-    """An answer of a request that was under way before says nothing about the limit."""
+    """A response of a request that was under way before says nothing about the limit."""
     gate = shut(Gate(), 0.0, 30.0)
     assert opened(gate, 29.0).strikes == 1
     assert opened(gate, 30.0).strikes == 0
@@ -786,7 +786,7 @@ def test_a_wall_clock_set_back_between_processes_prolongs_a_wait_by_no_more_than
 
 
 def test_a_wall_clock_set_forward_between_processes_makes_the_next_query_due():
-    """One query at once; the one after it keeps its distance."""
+    """One poll at once; the one after it keeps its distance."""
     state = FULL._replace(plan=FULL.plan._replace(deadline=None, stall_timeout=None))
     _, after = loaded(token_of(state, now=100.0), now=0.0, epoch=EPOCH + 86_400.0)
     assert after.due < 0

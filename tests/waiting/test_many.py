@@ -105,7 +105,7 @@ def backend(request):
 
 
 def test_every_answer_of_every_job_comes_until_all_have_ended(watch_many, clock):
-    """Jobs end at their own times, and a failure is an answer as any other."""
+    """Jobs end at their own times, and a failure is a response as any other."""
     with script(a=[ACTIVE, SUCCESS], b=[FAILED], c=[ACTIVE, ACTIVE, SUCCESS]) as sent:
         seen = watch_many(["a", "b", "c"], timeout=3600, schedule=MINUTE)
     assert asked(sent.sent) == {"a": [0, 60], "b": [0], "c": [0, 60, 120]}
@@ -219,7 +219,7 @@ def test_jobs_are_asked_for_in_the_order_in_which_they_are_due(watch_many, clock
 
 
 def test_first_queries_are_spread_where_the_jobs_are_many(watch_many, clock):
-    """More jobs than places: the first queries fill the first delay evenly."""
+    """More jobs than places: the first polls fill the first delay evenly."""
     names = [f"j{n}" for n in range(30)]
     with Script(lambda request: ACTIVE) as sent:
         watch_many(names, timeout=59, schedule=MINUTE, options={"max_in_flight": 4})
@@ -387,7 +387,7 @@ def test_cancel_ends_all_async_waits_at_once(backend):
 
 
 def slow(*names, started, release=None):
-    """A transport that holds the requests for some jobs until it is told, or for ever."""
+    """A transport that holds the requests for some jobs until it is told, or forever."""
 
     class Slow(AsyncTransport):
         def __init__(self, limits):
@@ -446,7 +446,7 @@ def test_cancel_gives_up_a_request_under_way(backend, clock):
 
 
 def test_an_answer_that_comes_all_the_same_does_not_bring_a_cancelled_wait_back(backend, clock):
-    """Where the request could not be given up: its answer is handed out, and nothing is asked."""
+    """Where the request could not be given up: its response is handed out, and nothing is asked."""
 
     async def main():
         cancel, release, sent = anyio.Event(), anyio.Event(), []
@@ -499,7 +499,7 @@ def test_a_slow_request_does_not_hold_the_answers_of_the_others(backend, clock):
 
 
 def test_a_cancelled_turn_loses_nothing(backend, clock):
-    """The request continues, is not made twice, and its answer comes with the next turn."""
+    """The request continues, is not made twice, and its response comes with the next turn."""
 
     async def main():
         started, release = [], anyio.Event()
@@ -645,7 +645,7 @@ def test_an_iterator_goes_on_after_its_client_was_closed(backend, clock):
 
 
 def test_an_iterator_is_for_one_task_at_a_time(backend, clock):
-    """A second one is told so, instead of being left to wait for ever."""
+    """A second one gets an error instead of waiting forever."""
 
     async def main():
         started, release = [], anyio.Event()
@@ -760,7 +760,7 @@ def test_a_token_callable_that_raises_ends_each_job_it_was_asked_for(watch_many,
 
 
 def test_an_interrupt_in_a_query_leaves_its_job_to_be_asked_again(clock):
-    """Ctrl-C comes out of the iterator; the job's wait stands where it stood."""
+    """Ctrl-C is raised from the iterator; the job's wait is unchanged."""
     replies = iter([ACTIVE, KeyboardInterrupt(), SUCCESS])
 
     def answer(request):

@@ -149,7 +149,7 @@ def test_a_nudged_poll_can_end_the_wait_with_an_error(wait: Any) -> None:
 
 
 def test_a_pause_beyond_the_deadline_ends_the_wait(wait: Any) -> None:
-    """A nudged poll that is told to stay away for longer than the wait may last ends it."""
+    """If a nudged poll is asked for a pause beyond the deadline, the wait ends."""
     busy = reply(503, {"error": {"code": "ServiceUnavailable"}}, {"Retry-After": "5000"})
     times, outcome = played(wait, {0: ACTIVE, 70: busy}, [75])
     assert times == [0, 60, 75]
@@ -168,7 +168,7 @@ def test_stall_and_deadline_are_judged_by_the_schedule(wait: Any) -> None:
 
 @pytest.mark.parametrize("backend", [None, "asyncio", "trio"])
 def test_a_nudge_during_a_poll_is_kept(backend: str | None) -> None:
-    """The event may have come after the service made up its answer: then one more is fetched."""
+    """The event may have come after the service made up its response: then one more is fetched."""
     client: Any = None
     answers = iter([ACTIVE, SUCCESS])
 

@@ -1,7 +1,7 @@
 """Ten thousand jobs on one client, for an hour of simulated time, with rate limits in between.
 
-The service checks every request as it comes: never before the job's next query is due by the
-schedule, and never while a rate limit holds. Serving a request takes time, so a query can be late;
+The service checks every request as it comes: never before the job's next poll is due by the
+schedule, and never while a rate limit holds. Serving a request takes time, so a poll can be late;
 how late is measured, bounded, and printed (`pytest -rP`).
 """
 
@@ -23,14 +23,14 @@ HOUR = 3600.0
 RUNGS = (60, 300, 900)
 SCHEDULE = Schedule(RUNGS, jitter=0)
 SERVED_IN = 0.0025
-"""Seconds from one answer to the next: 400 a second, where up to 335 come due."""
+"""Seconds from one response to the next: 400 a second, where up to 335 come due."""
 LIMITS = {30.0: 20.0, 55.0: 25.0, 130.0: 30.0, 380.0: 45.0, 2000.0: 7.0}
 """The first request after each of these times is answered with a 429, for so many seconds.
 
 The second one comes while those are let go that the first one held.
 """
 LATEST = 0.5
-"""Seconds that a query may be late by at such a service."""
+"""Seconds that a poll may be late by at such a service."""
 IN_FLIGHT = 16
 EPS = 1e-6
 
@@ -46,7 +46,7 @@ class Fleet:
         self.ends[0] = HOUR
         self.moves = [chance.random() < 0.03 for _ in range(jobs)]
         self.earliest = array("d", (RUNGS[0] / jobs * n for n in range(jobs)))
-        """When the next query of a job is due: the first ones are spread over the first rung."""
+        """When the next poll of a job is due: the first ones are spread over the first rung."""
         self.was_read = [False] * jobs
         self.rung = array("b", [0] * jobs)
         self.limits = sorted(LIMITS.items())
@@ -190,7 +190,8 @@ ANSWERS = {
 
 @pytest.mark.parametrize("kind", ANSWERS)
 def test_a_job_takes_no_more_than_two_and_a_half_kilobytes(kind, caplog):
-    """Of two thousand: its wait, its place in the agenda, its id, and its last answer or error."""
+    """Of two thousand: its wait, its place in the agenda, its id, and its last response or
+    error."""
     caplog.set_level("CRITICAL", "opwatch")  # what is logged of a lost job is kept by pytest
     jobs = 10  # the first time everything is made that is made once
     with FakeClock(), Script({"/progress": [ANSWERS[kind]]}) as script:

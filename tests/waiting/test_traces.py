@@ -1,7 +1,7 @@
 """Arbitrary traces: whatever a service responds, and whenever, some things always hold.
 
-The first test drives the machine alone, with a token between any two queries. The second drives
-real clients, each new at every query, with arbitrary answers from a script.
+The first test drives the machine alone, with a token between any two polls. The second drives
+real clients, each new at every poll, with arbitrary answers from a script.
 """
 
 import itertools
@@ -53,7 +53,8 @@ BASES = (0.0, 1e5, -3.75)
 
 
 def event_of(what: int, which: int, more: int, times: int) -> tuple[Any, ...]:
-    """An event, how long the sleep was too long and the answer took, jitter, the next clock's base.
+    """An event, how long the sleep was too long and the response took, jitter, the next clock's
+    base.
 
     Of four bytes, which are drawn much faster than an event is built by strategies.
     """
@@ -212,7 +213,7 @@ def test_no_trace_of_events_fools_the_machine(plan, traces):
 
 
 def follow(plan: Plan, events: list[tuple[Any, ...]]) -> None:
-    """One trace, with the state carried to another process between any two queries.
+    """One trace, with the state carried to another process between any two polls.
 
     It is repeated until the wait ends, at most as often as the deadline leaves room for.
     """
@@ -318,7 +319,7 @@ def says_success(body: Any) -> bool:
     st.sampled_from([None, 100.0]),
 )
 def test_no_answers_fool_a_client(service, answers, timeout, stall_timeout):
-    """A new client at every query: it always ends, in time, and never with a success not said.
+    """A new client at every poll: it always ends, in time, and never with a success not said.
 
     Whatever is raised is an error of opwatch. Nothing is asked before the first rung or a
     `Retry-After` has run out.

@@ -109,7 +109,7 @@ def step(world: World, cancel: threading.Event) -> None:
 
 
 def resumed(world: World, cancel: threading.Event) -> None:
-    """Each answer but the last ends a client; the next one resumes from the note of the token."""
+    """Each response but the last ends a client; the next one resumes from the note of the token."""
     end = float(world.job.end.split()[-1])
 
     def dies(progress: Any) -> None:
