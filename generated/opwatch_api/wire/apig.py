@@ -90,7 +90,7 @@ class InstanceProgress(BaseModel):
 
 class Gateway(BaseModel):
     """
-    A dedicated gateway, of which only what tells its state and its addresses is written down.
+    A dedicated gateway, of which only its state and its addresses are described.
     """
 
     model_config = ConfigDict(

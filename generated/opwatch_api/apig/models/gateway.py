@@ -18,7 +18,7 @@ T = TypeVar("T", bound="Gateway")
 
 @_attrs_define
 class Gateway:
-    """A dedicated gateway, of which only what tells its state and its addresses is written down.
+    """A dedicated gateway, of which only its state and its addresses are described.
 
     Attributes:
         id (None | str | Unset): Gateway ID.
