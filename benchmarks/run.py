@@ -268,9 +268,9 @@ def start_rows(core: str, rounds: int, pair: str, trusted: str) -> list[Row]:
         names = {
             "import opwatch": f"`import opwatch`, {extra}",
             "import httpx": "`import httpx`",
-            "opwatch, http": f"first answer over http, {extra}",
+            "opwatch, http": f"first response over http, {extra}",
             "httpx, http": "httpx",
-            "opwatch, https": f"first answer over https, {extra}",
+            "opwatch, https": f"first response over https, {extra}",
             "httpx, https": "httpx",
         }
         rows += [
@@ -299,8 +299,8 @@ def part_rows(peers: str, poll: float) -> list[Row]:
         "ctn1": "CTN1 signature",
         "aksk": "AK/SK signature",
         "huaweicloudsdkcore": "AK/SK signature of huaweicloudsdkcore",
-        "advance": "deciding what to do after an answer",
-        "json.loads": "`json.loads` of the answer",
+        "advance": "deciding what to do after a response",
+        "json.loads": "`json.loads` of the response",
     }
     return [
         compare(signing, "ctn1", "huaweicloudsdkcore", 0.60, names),
@@ -425,7 +425,7 @@ CPU time, without a network.
 
 ## Many jobs
 
-Memory is what `watch_many` uses for each of 10,000 jobs, including the job's last answer.
+Memory is what `watch_many` uses for each of 10,000 jobs, including the job's last progress.
 Lateness is the time between when a poll is due and when its request is sent, measured with
 `AsyncITwin.watch_many` over about a minute of real time.
 
