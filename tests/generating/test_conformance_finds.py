@@ -96,7 +96,10 @@ def counting(answer: Any, epoch: float) -> Any:
         ),
         (lambda service: service._replace(pause=raising), "reading a pause .* raises KeyError"),
         (lambda service: service._replace(pause=counting), "reading a pause .* raises ValueError"),
-        (lambda service: seen(service, raising), r"reading the answer raised KeyError \(test_conf"),
+        (
+            lambda service: seen(service, raising),
+            r"reading the response raised KeyError \(test_conf",
+        ),
     ],
 )
 def test_a_broken_promise(
@@ -107,7 +110,7 @@ def test_a_broken_promise(
     check(made)
     for client in (made.Press, made.AsyncPress):
         monkeypatch.setattr(client, "_service", change(client._service))
-    samples = [] if "pickle" in said or "answer raised" in said else SAMPLES
+    samples = [] if "pickle" in said or "response raised" in said else SAMPLES
     with pytest.raises(AssertionError, match=said):
         check(made, samples)
 

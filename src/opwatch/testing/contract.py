@@ -88,7 +88,7 @@ def _check_sample(
     _check_progress(client._session.service, found)
     for odd in _some(_replaced(value, "a-word-that-nobody-knows")) if phase != "succeeded" else ():
         told = getattr(_polled(make, kind, job_id, answer(odd)), "phase", None)
-        assert told != "succeeded", f"{odd!r} is a success, and no documented one"
+        assert told != "succeeded", f"{odd!r} is read as a success, but isn't a documented one"
 
 
 def _check_progress(service: Any, found: Any) -> None:
