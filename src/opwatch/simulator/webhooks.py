@@ -63,6 +63,7 @@ class Webhook:
                 self._deliver(Request("POST", self._address, target, sent, body))
 
     def _deliver(self, request: Request) -> None:
+        why = ""
         for _ in range(DELIVERIES):
             try:
                 answer = self._transport.send(request, time.monotonic() + PATIENCE)

@@ -135,9 +135,11 @@ def _check_readers(service: Any) -> None:
             part is None or isinstance(part, str) for part in found._replace(kind=None)
         )
         assert is_one, f"{what} returns {found!r}, not a Complaint of strings"
-    for text in _ODD_TEXTS if service.pause is not None else ():
+    if (pause := service.pause) is None:
+        return
+    for text in _ODD_TEXTS:
         what = f"reading a pause ({text[:20]!r} in each header)"
-        found = _read(what, service.pause, _Headed(200, (), text.encode()), 1_800_000_000.0)
+        found = _read(what, pause, _Headed(200, (), text.encode()), 1_800_000_000.0)
         is_pause = found is None or (isinstance(found, (int, float)) and math.isfinite(found))
         assert is_pause, f"{what} returns {found!r}, not a number of seconds"
 
