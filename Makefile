@@ -151,11 +151,11 @@ validate: $(VENV)/dev.stamp ## Check specs/: structure, examples, and our own ru
 	$(BIN)/python tools/specs.py validate
 
 .PHONY: generate
-generate: validate ## Write generated/ from specs/
+generate: $(VENV)/dev.stamp ## Validate specs/, and write generated/ from specs/
 	$(BIN)/python tools/specs.py generate
 
 .PHONY: check-generated
-check-generated: $(VENV)/dev.stamp ## Fail if generated/ doesn't match specs/
+check-generated: $(VENV)/dev.stamp ## Validate specs/, and fail if generated/ doesn't match specs/
 	$(BIN)/python tools/specs.py check
 
 .PHONY: lock

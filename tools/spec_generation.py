@@ -23,6 +23,8 @@ SPECS = ROOT / "specs"
 GENERATED = ROOT / "generated"
 PACKAGE = "opwatch_api"
 WAITS = "opwatch_waits"
+COPIED = {"opwatch_api.md": "README.md", "wire_types.py": "wire/_types.py"}
+"""What is in the package as it is in tools/."""
 README = ROOT / "tools" / "opwatch_api.md"
 
 DOCSTRINGS = {
@@ -97,7 +99,8 @@ def _generate(target: Path, home: Path) -> None:
         file = package / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'"""{docstring}"""\n', encoding="utf-8")
-    shutil.copyfile(README, package / "README.md")
+    for source, name in COPIED.items():
+        shutil.copyfile(ROOT / "tools" / source, package / name)
     for folder in (PACKAGE, WAITS):
         (target / folder / "py.typed").touch()
     for spec in specs():

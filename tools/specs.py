@@ -1,7 +1,7 @@
 """The command line of the specs: `python tools/specs.py validate|generate|check`.
 
 `validate` checks specs/ (spec_rules.py), `generate` writes generated/ (spec_generation.py), and
-`check` fails if generated/ doesn't match specs/.
+`check` fails if generated/ doesn't match specs/. The last two validate first.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import spec_rules
 from opwatch.cli.generating import yaml_rules
 
 
-def validate() -> int:
+def validate() -> bool:
     """Print each rule that a spec breaks, and where."""
     findings = spec_rules.check_all(spec_generation.SPECS)
     for finding in findings:
@@ -21,13 +21,13 @@ def validate() -> int:
     return bool(findings)
 
 
-def generate() -> int:
+def generate() -> bool:
     """Write generated/."""
     spec_generation.write()
-    return 0
+    return False
 
 
-def check() -> int:
+def check() -> bool:
     """Print each file of generated/ that doesn't match specs/."""
     lines = spec_generation.drift()
     for line in lines:
@@ -45,8 +45,9 @@ def main() -> int:
     commands = {"validate": validate, "generate": generate, "check": check}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=commands)
+    command = commands[parser.parse_args().command]
     try:
-        return commands[parser.parse_args().command]()
+        return validate() or (command() if command is not validate else 0)
     except (spec_generation.GenerationError, yaml_rules.Unreadable) as error:
         print(error, file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@ Schema = dict[str, Any]
 
 _REF = "#/components/schemas/"
 _CONDITION = ("if", "then", "else")
+_SIZES = {"int32": 2**31, "int64": 2**63}
 
 
 def strict(content: dict[str, Any]) -> dict[str, Any]:
@@ -28,8 +29,10 @@ def strict(content: dict[str, Any]) -> dict[str, Any]:
     for found in cases.values():
         schemas |= found
     for node in _nodes(content):
-        if not _is_ours(content):
-            _close(node, schemas)
+        _close(node, schemas)
+        if size := _SIZES.get(node["format"]) if isinstance(node.get("format"), str) else None:
+            node.setdefault("minimum", -size)
+            node.setdefault("maximum", size - 1)
         node |= node.pop("x-strict", {})
         if others := cases.get(str(node.get("$ref", "")).removeprefix(_REF)):
             del node["$ref"]

@@ -1,6 +1,7 @@
 """The typed clients on their own, without opwatch."""
 
 import asyncio
+import copy
 import os
 import pickle
 import re
@@ -248,7 +249,7 @@ def test_a_token_that_cannot_be_sent_is_refused(service: ModuleType, token: Any)
     assert "schl" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["", ".", "..", "job\ud800"])
+@pytest.mark.parametrize("value", [None, "", ".", "..", "job\ud800"])
 @each_operation
 def test_an_id_stays_within_its_path(
     service: ModuleType, operation: ModuleType, ids: dict[str, str], value: str
@@ -296,6 +297,45 @@ def test_a_client_works_in_a_second_event_loop(backend: str) -> None:
         with client:
             found.append(get_job_progress.sync_detailed(JOB, client=client))
     assert [each.status_code for each in found] == [200] * 5
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_field_that_was_not_sent_is_one_object(copied: Callable[[Any], Any]) -> None:
+    """It is `UNSET` in a copy and in another process too, where the models are equal."""
+    found = itwin.models.JobProgressResponse.from_dict({"jobProgress": {}})
+    assert repr(found.job_progress.step) == "UNSET"
+    assert copied(found) == found
+    assert copied(found).job_progress.step is itwin.types.UNSET
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_with_closes_the_connections(own: bool) -> None:
+    """Also after a first request; then a client made of arguments opens new ones."""
+    with FakeClock(), Simulator() as sim:
+        sim.add("itwin", JOB, Frame("running", percent=50))
+        url = sim.environ["ITWIN_BASE_URL"]
+        client = itwin.AuthenticatedClient(url, sim.token("itwin"))
+        if own:
+            client.set_httpx_client(httpx.Client(base_url=url))
+            client.set_async_httpx_client(httpx.AsyncClient(base_url=url))
+        get_job_progress.sync(JOB, client=client)
+        used = client.get_httpx_client()
+        with client:
+            get_job_progress.sync(JOB, client=client)
+            assert not used.is_closed
+        assert used.is_closed
+        assert (client.get_httpx_client() is used) is own
+
+        async def once() -> None:
+            await get_job_progress.asyncio(JOB, client=client)
+            used = client.get_async_httpx_client()
+            async with client:
+                await get_job_progress.asyncio(JOB, client=client)
+                assert not used.is_closed
+            assert used.is_closed
+            assert (client.get_async_httpx_client() is used) is own
+
+        asyncio.run(once())
 
 
 def test_an_httpx_client_of_ones_own_is_used() -> None:

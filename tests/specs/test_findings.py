@@ -288,6 +288,39 @@ def run(monkeypatch: pytest.MonkeyPatch, command: str) -> int:
     return command_line.main()
 
 
+@pytest.mark.parametrize("command", ["generate", "check"])
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        (lambda content: b"", "yaml: must be an OpenAPI document"),
+        (change("  title:", "   title:"), "yaml: "),
+        (change("status.", "st\xe9tus."), "utf-8: byte 0xe9 isn't UTF-8"),
+        (
+            change("schemas/InstanceProgress", "schemas/Gone"),
+            "structure: #/components/schemas/Gone",
+        ),
+        (change("creating: running", "creating: runing"), "wait-form: "),
+    ],
+)
+def test_a_broken_spec_is_not_generated(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    edit: Edit,
+    text: str,
+    command: str,
+) -> None:
+    """`generate` and `check` say what `validate` says of it, and run no generator."""
+    path = folder / "apig.yaml"
+    path.write_bytes(edit(path.read_bytes()))
+    monkeypatch.setattr(spec_generation, "SPECS", folder)
+    monkeypatch.delattr(spec_generation, "_generate")
+    assert run(monkeypatch, "validate") == run(monkeypatch, command) == 1
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[: len(printed) // 2] == printed[len(printed) // 2 :]
+    assert text in printed[0]
+
+
 def test_a_deleted_spec_is_found(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,6 +347,7 @@ def test_a_client_is_never_deleted_silently(
         monkeypatch.setattr(function, "__defaults__", (generated,))
     monkeypatch.setattr(spec_generation, "_generate", _all_but_itwin)
     (folder / "itwin.yaml").unlink()
+    monkeypatch.setattr(spec_rules, "check_all", lambda folder: [])
     assert run(monkeypatch, "generate") == 1
     assert capsys.readouterr().err.startswith("the spec of itwin is missing; restore it, or delete")
     assert {file: file.read_bytes() for file in generated.rglob("*.py")} == before

@@ -286,6 +286,12 @@ def test_the_client_models_survive_odd_answers(sample: Sample) -> None:
         changed(CATENIS_READ, "data", "progress", finishDate=None),
         changed(CATENIS_READ, "data", "progress", finishDate="yesterday"),
         changed(CATENIS_READ, "data", "progress", finishDate="2019-03-13"),
+        changed(CATENIS_READ, "data", "progress", finishDate=1552486150),
+        changed(CATENIS_READ, "data", "progress", finishDate="1552486150"),
+        changed(CATENIS_READ, "data", "progress", finishDate="2019-03-13T14:09:10"),
+        changed(CATENIS_READ, "data", "progress", bytesProcessed=2**63),
+        changed(CATENIS_READ, status="failure"),
+        Sample("catenis", "ErrorResponse", {"status": "success", "message": "no"}),
         changed(CATENIS_READ, "data", action="burn"),
         without(CATENIS_READ, "data", "progress", "success"),
         without(CATENIS_READ, "data", "progress", "finishDate"),
@@ -317,13 +323,27 @@ def test_the_client_models_survive_odd_answers(sample: Sample) -> None:
         changed(APIG_ANSWERS[1], progress=-1),
         changed(APIG_ANSWERS[1], start_time="1597389901161"),
         changed(APIG_ANSWERS[1], errorCode="APIC.9218"),
+        changed(APIG_ANSWERS[1], start_time=2**63),
         changed(APIG_ERRORS[1], error_code=7106),
+        Sample("itwin-v2", "JobProgressResponse", {"progress": {"state": "Over"}}),
+        Sample("itwin-v2", "JobProgressResponse", {"progress": {"percentage": 101}}),
     ],
 )
 def test_the_strict_models_refuse(sample: Sample) -> None:
     """Another type, another spelling of a field, a missing or an unknown field is refused."""
     with pytest.raises(pydantic.ValidationError):
         parse_strictly(sample)
+
+
+def test_the_strict_models_are_made_in_python_too() -> None:
+    """A date and time of Python is one, and is written as RFC 3339 has it."""
+    module = import_module("opwatch_api.wire.catenis")
+    now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    made = module.MessageProgressDoneSuccess(
+        bytesProcessed=1, done=True, success=True, finishDate=now
+    )
+    assert made.finish_date == now
+    assert '"finishDate":"2026-01-02T03:04:05Z"' in made.model_dump_json(by_alias=True)
 
 
 def spec_schemas() -> list[tuple[dict[str, Any], str]]:

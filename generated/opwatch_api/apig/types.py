@@ -8,8 +8,16 @@ from attrs import define
 
 
 class Unset:
+    """The value of a field that wasn't sent: there is one, `UNSET`, which copies and pickles as itself."""
+
     def __bool__(self) -> Literal[False]:
         return False
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __reduce__(self) -> str:
+        return "UNSET"
 
 
 UNSET: Unset = Unset()
@@ -60,8 +68,8 @@ def json_object(response: Any) -> dict[str, Any]:
 
 def path_segment(name: str, value: Any) -> str:
     """Return a value as one segment of a path; raise ValueError if it would lead to another path."""
-    if (text := str(value)) in ("", ".", ".."):
-        raise ValueError(f"`{name}` must not be empty, '.' or '..'")
+    if (text := str(value)) in ("", ".", "..") or value is None:
+        raise ValueError(f"`{name}` must not be None, empty, '.' or '..'")
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:

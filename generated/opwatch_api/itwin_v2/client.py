@@ -12,9 +12,17 @@ def _without_userinfo(url: object) -> str:
     return repr(re.sub(r"//[^/?#]*@", "//***@", str(url)))
 
 
+def _running_loop() -> Any:
+    from anyio.lowlevel import current_token  # only the async functions need it
+
+    return current_token().native_token
+
+
 @define
 class Client:
     """Sends the operations in `api`: pass it to one as `client`.
+
+    `with` (or `async with`) closes its connections at the end; the next request opens new ones.
 
     Every argument but `base_url` is passed by keyword. No argument but the address shows in `repr`.
 
@@ -91,11 +99,11 @@ class Client:
         )
 
     def __enter__(self) -> Self:
-        self.get_httpx_client().__enter__()
         return self
 
-    def __exit__(self, *args: Any) -> None:
-        self.get_httpx_client().__exit__(*args)
+    def __exit__(self, *args: object) -> None:
+        if client := self._client or self._clients.pop("", None):
+            client.close()
 
     def set_async_httpx_client(self, async_client: httpx.AsyncClient) -> Self:
         """Send with this httpx client. It replaces every other argument, `auth` and the timeout included.
@@ -110,21 +118,19 @@ class Client:
 
         Each event loop has its own, since a connection can't be used in another.
         """
-        from anyio.lowlevel import current_token  # only the async functions need it
-
         if self._async_client is not None:
             return self._async_client
-        loop = current_token().native_token
+        loop = _running_loop()
         if loop not in self._async_clients:
             self._async_clients[loop] = httpx.AsyncClient(**self._arguments())
         return self._async_clients[loop]
 
     async def __aenter__(self) -> Self:
-        await self.get_async_httpx_client().__aenter__()
         return self
 
-    async def __aexit__(self, *args: Any) -> None:
-        await self.get_async_httpx_client().__aexit__(*args)
+    async def __aexit__(self, *args: object) -> None:
+        if client := self._async_client or self._async_clients.pop(_running_loop(), None):
+            await client.aclose()
 
     def _arguments(self) -> dict[str, Any]:
         return {

@@ -78,11 +78,15 @@ class InstanceProgress(BaseModel):
     """
     Error message.
     """
-    start_time: StrictInt | None = None
+    start_time: Annotated[
+        StrictInt | None, Field(ge=-9223372036854775808, le=9223372036854775807)
+    ] = None
     """
     Time when the gateway creation starts. The time is in the Unix timestamp format.
     """
-    end_time: StrictInt | None = None
+    end_time: Annotated[
+        StrictInt | None, Field(ge=-9223372036854775808, le=9223372036854775807)
+    ] = None
     """
     Time when the gateway creation is completed. The time is in the Unix timestamp format.
     """
@@ -114,11 +118,9 @@ class Gateway(BaseModel):
     """
     Instance status.
     """
-    error_code: StrictStr | None = None
-    """
-    Not listed there. A gateway that is Running beside it isn't believed to be usable.
-    """
-    create_time: StrictInt | None = None
+    create_time: Annotated[
+        StrictInt | None, Field(ge=-9223372036854775808, le=9223372036854775807)
+    ] = None
     """
     Time when the gateway is created. The time is in the Unix timestamp format.
     """

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from ._types import AwareDatetime
 
 
 class ProcessingError(BaseModel):
@@ -52,7 +54,7 @@ class ErrorResponse(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    status: Annotated[StrictStr, Field(examples=["error"])]
+    status: Annotated[Literal["error"], Field(examples=["error"])]
     """
     The value `error`.
     """
@@ -70,7 +72,9 @@ class MessageProgressDoneSuccess(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    bytes_processed: Annotated[StrictInt, Field(alias="bytesProcessed", ge=0)]
+    bytes_processed: Annotated[
+        StrictInt, Field(alias="bytesProcessed", ge=0, le=9223372036854775807)
+    ]
     """
     Total number of bytes of message that had already been processed.
     """
@@ -96,7 +100,9 @@ class MessageProgressDoneNotSuccess(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    bytes_processed: Annotated[StrictInt, Field(alias="bytesProcessed", ge=0)]
+    bytes_processed: Annotated[
+        StrictInt, Field(alias="bytesProcessed", ge=0, le=9223372036854775807)
+    ]
     """
     Total number of bytes of message that had already been processed.
     """
@@ -126,7 +132,9 @@ class MessageProgressNotDone(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    bytes_processed: Annotated[StrictInt, Field(alias="bytesProcessed", ge=0)]
+    bytes_processed: Annotated[
+        StrictInt, Field(alias="bytesProcessed", ge=0, le=9223372036854775807)
+    ]
     """
     Total number of bytes of message that had already been processed.
     """
@@ -163,7 +171,9 @@ class MessageProgress(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    bytes_processed: Annotated[StrictInt, Field(alias="bytesProcessed", ge=0)]
+    bytes_processed: Annotated[
+        StrictInt, Field(alias="bytesProcessed", ge=0, le=9223372036854775807)
+    ]
     """
     Total number of bytes of message that had already been processed.
     """

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StrictFloat, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictStr
 
 
 class JobMessage(BaseModel):
@@ -64,11 +64,11 @@ class JobProgress(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    percentage: StrictFloat | None = None
+    percentage: Annotated[StrictFloat | None, Field(ge=0.0, le=100.0)] = None
     """
     Progress of the job.
     """
-    state: StrictStr | Literal["Queued", "Active", "Success", "Failed", "TerminatingOnCancel", "TerminatingOnFailure", "Cancelled"] | None = (
+    state: Literal["Queued", "Active", "Success", "Failed", "TerminatingOnCancel", "TerminatingOnFailure", "Cancelled"] | None = (
         None
     )
     """

@@ -19,7 +19,7 @@ def build_request(
     """Return the request as arguments of `httpx.Client.request`.
 
     Raises:
-        ValueError: If a value can't be a part of the path: an empty string, `.` or `..`.
+        ValueError: If a value can't be a part of the path: None, an empty string, `.` or `..`.
     """
 
     _kwargs: dict[str, Any] = {
@@ -113,7 +113,8 @@ def sync_detailed(
     Raises:
         errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
         errors.UnexpectedBody: If the body doesn't have the documented form.
-        httpx.TimeoutException: If the request takes longer than Client.timeout.
+        httpx.TimeoutException: If connecting, sending or receiving takes longer than Client.timeout.
+        httpx.RequestError: If the request fails otherwise, or the body can't be decompressed.
 
     Returns:
         Response[ErrorResponse | JobProgressResponse]
@@ -152,7 +153,8 @@ def sync(
     Raises:
         errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
         errors.UnexpectedBody: If the body doesn't have the documented form.
-        httpx.TimeoutException: If the request takes longer than Client.timeout.
+        httpx.TimeoutException: If connecting, sending or receiving takes longer than Client.timeout.
+        httpx.RequestError: If the request fails otherwise, or the body can't be decompressed.
 
     Returns:
         ErrorResponse | JobProgressResponse
@@ -186,7 +188,8 @@ async def asyncio_detailed(
     Raises:
         errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
         errors.UnexpectedBody: If the body doesn't have the documented form.
-        httpx.TimeoutException: If the request takes longer than Client.timeout.
+        httpx.TimeoutException: If connecting, sending or receiving takes longer than Client.timeout.
+        httpx.RequestError: If the request fails otherwise, or the body can't be decompressed.
 
     Returns:
         Response[ErrorResponse | JobProgressResponse]
@@ -223,7 +226,8 @@ async def asyncio(
     Raises:
         errors.UnexpectedStatus: If the status is undocumented, unless Client.raise_on_unexpected_status is False.
         errors.UnexpectedBody: If the body doesn't have the documented form.
-        httpx.TimeoutException: If the request takes longer than Client.timeout.
+        httpx.TimeoutException: If connecting, sending or receiving takes longer than Client.timeout.
+        httpx.RequestError: If the request fails otherwise, or the body can't be decompressed.
 
     Returns:
         ErrorResponse | JobProgressResponse
