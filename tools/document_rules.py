@@ -3,7 +3,8 @@ spec_rules.py applies these rules along with its own.
 
 `x-addition` on a node means that the node isn't in the document, so neither the node nor its
 contents are compared. `x-inferred` means the same, except for the texts and values of its own node.
-`x-deviation` excuses the keywords of its own node, as described at each rule.
+`x-deviation` excuses what its text names in its own node: that a value may be null or is an
+integer, other bounds or another format, an open enumeration, or further properties.
 """
 
 import re
@@ -11,19 +12,11 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from documents import Document, Schema, read, words
-from strict import cases_of
+from documents import Document, read, words
+from schema_rules import Place, Problem, is_ours, own_schema, resolved, says, schema_agrees
 
 from opwatch.reading import object_in
 
-Place = tuple[str | int, ...]
-Problem = tuple[Place, str]
-
-SCHEMAS = ("components", "schemas")
-BOUNDS = [
-    *("format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-    *("minLength", "maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "default"),
-]
 _METHODS = ("get", "put", "post", "delete", "patch")
 
 
@@ -40,11 +33,13 @@ def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
         return
     place, operation = operations[0]
     yield from _names(content, place, operation, found)
+    yield from _addresses(content, document)
+    yield from _restart(operation, place, document)
     yield from _parameters(content, place, operation, found)
     yield from _statuses(content, place, operation, found)
     yield from _headers(content, found)
     for schema in found.schemas:
-        yield from _own_schema(content, schema)
+        yield from own_schema(content, schema)
 
 
 def marks_are_needed(content: dict[str, Any], document: str) -> Iterator[Problem]:
@@ -83,17 +78,6 @@ def _operations(content: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]
                     yield ("paths", path, method), item[method]
 
 
-def _resolved(content: dict[str, Any], node: Any, place: Place) -> tuple[dict[str, Any], Place]:
-    while isinstance(node, dict) and isinstance(node.get("$ref"), str):
-        place = tuple(
-            key.replace("~1", "/").replace("~0", "~") for key in node["$ref"].split("/")[1:]
-        )
-        node = content
-        for key in place:
-            node = node[key]
-    return node, place
-
-
 def _names(
     content: dict[str, Any], place: Place, operation: dict[str, Any], found: Document
 ) -> Iterator[Problem]:
@@ -107,7 +91,7 @@ def _names(
         text = f"the document calls it {found.name}; say with x-deviation why not"
         yield (*place, "operationId"), text
     if found.path is None:
-        if not _is_ours(item):
+        if not is_ours(item):
             yield place[:2], "the document has no route; name its source in an x-inferred"
         return
     own = f"{str(place[-1]).upper()} {path}"
@@ -117,6 +101,43 @@ def _names(
     if own != found.path and not excused:
         text = f"the document says {found.path}; say with x-deviation why a parameter is renamed"
         yield (*place, "parameters"), text
+
+
+def _addresses(content: dict[str, Any], document: str) -> Iterator[Problem]:
+    """Each address, version and media type that isn't marked is in the document as it is."""
+    literals: list[tuple[Place, str]] = [(("info", "version"), str(content["info"]["version"]))]
+    for index, server in enumerate(content.get("servers", [])):
+        url = str(server["url"])
+        for name, variable in server.get("variables", {}).items():
+            url = url.replace(f"{{{name}}}", str(variable["default"]))
+        if not is_ours(server):
+            literals.append((("servers", index, "url"), url))
+    for place, _ in _media_types(content, ()):
+        if "vnd." in str(place[-1]):
+            literals.append((place, str(place[-1])))
+    for place, literal in literals:
+        if not re.search(rf"(?<!\w){re.escape(literal)}(?!\w)", document):
+            text = "isn't in the document; correct it, or name its source in a mark"
+            yield place, f"{literal} {text}"
+
+
+def _media_types(node: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+        if place[-1:] == ("content",):
+            yield (*place, key), child
+        elif isinstance(child, dict | list) and key not in ("value", "x-wait", "schemas"):
+            yield from _media_types(child, (*place, key))
+
+
+def _restart(operation: dict[str, Any], place: Place, document: str) -> Iterator[Problem]:
+    """What restarts the schedule is what the document says, if it says so."""
+    block = operation.get("x-wait")
+    pointer = str(block.get("restart-on-change", "")) if isinstance(block, dict) else ""
+    for sentence in re.split(r"[.\n]", document):
+        said = words(sentence).casefold()
+        if " restarted " in said and words(pointer.rpartition("/")[2]).casefold() not in said:
+            text = f"the document says {sentence.strip()!r}; name the field that it means"
+            yield (*place, "x-wait", "restart-on-change"), text
 
 
 def _headers(content: dict[str, Any], found: Document) -> Iterator[Problem]:
@@ -129,7 +150,9 @@ def _headers(content: dict[str, Any], found: Document) -> Iterator[Problem]:
             yield place, f"the document's header {header} isn't the name of a scheme; add one"
             continue
         key, scheme = named[header]
-        yield from _says(said["description"], scheme.get("description", ""), (*place, key))
+        yield from says(said["description"], scheme.get("description", ""), (*place, key))
+        if scheme.get("in") != "header":
+            yield (*place, key, "in"), f"the document says that {header} is a header; correct it"
         if said["type"] != "string":
             yield (*place, key), f"the document says type {said['type']}, not string; correct it"
         if said["required"] == ({} in content.get("security", [])):
@@ -142,7 +165,7 @@ def _parameters(
 ) -> Iterator[Problem]:
     present = {}
     for index, given in enumerate(operation.get("parameters", [])):
-        parameter, where = _resolved(content, given, (*place, "parameters", index))
+        parameter, where = resolved(content, given, (*place, "parameters", index))
         present[parameter["name"]] = parameter, where
     for name, said in found.parameters.items():
         if name not in present:
@@ -152,13 +175,13 @@ def _parameters(
         if "required" in said and bool(parameter.get("required")) != said["required"]:
             text = f"the document says {str(said['required']).lower()}; correct it"
             yield (*where, "required"), text
-        yield from _says(said["description"], parameter.get("description", ""), where)
+        yield from says(said["description"], parameter.get("description", ""), where)
         for keyword in ("type", "format"):
             if keyword in said and parameter["schema"].get(keyword) != said[keyword]:
                 yield (*where, "schema"), f"the document says {keyword} {said[keyword]}; write it"
     if found.parameters:
         for name, (parameter, where) in present.items():
-            if name not in found.parameters and not _is_ours(parameter):
+            if name not in found.parameters and not is_ours(parameter):
                 yield where, f"the document has no parameter {name!r}; mark it with x-addition"
 
 
@@ -170,9 +193,9 @@ def _statuses(
         if status not in responses:
             yield (*place, "responses"), f"the document's status {status} isn't here; add it"
     for status, given in responses.items():
-        response, where = _resolved(content, given, (*place, "responses", status))
+        response, where = resolved(content, given, (*place, "responses", status))
         if status not in found.statuses:
-            if not _is_ours(response):
+            if not is_ours(response):
                 text = "isn't in the document; remove it, or name its source in an x-inferred"
                 yield where, f"status {status} {text}"
             continue
@@ -183,7 +206,7 @@ def _statuses(
             media = next(iter(bodies))
             schema = bodies[media]["schema"]
             inner = (*where, "content", media, "schema")
-            yield from _schema(content, found.bodies[status], schema, inner)
+            yield from schema_agrees(content, found.bodies[status], schema, inner)
         elif found.bodies and bodies and status not in found.messages:
             yield where, "the document gives it no body; remove content, or correct the document"
         if status in found.messages:
@@ -192,7 +215,7 @@ def _statuses(
         if reason and (
             found.bodies or reason.casefold() != HTTPStatus(int(status)).phrase.casefold()
         ):
-            yield from _says(reason, response.get("description", ""), where)
+            yield from says(reason, response.get("description", ""), where)
 
 
 def _messages(said: list[str], bodies: dict[str, Any], where: Place) -> Iterator[Problem]:
@@ -205,204 +228,8 @@ def _messages(said: list[str], bodies: dict[str, Any], where: Place) -> Iterator
         if message not in present:
             yield (*where, "content"), f"the document's message {message!r} is no example; add it"
     for message, (example, at) in present.items():
-        if message not in said and not _is_ours(example):
+        if message not in said and not is_ours(example):
             yield at, f"{message!r} isn't a message of the document; mark it with x-inferred"
-
-
-def _own_schema(content: dict[str, Any], said: Schema) -> Iterator[Problem]:
-    """Compare a schema in the document with the component that has its title or, if none does, its
-    description."""
-    named = {"x-title": said["title"]} if "title" in said else {"description": said["description"]}
-    for name, schema in content["components"]["schemas"].items():
-        if named.items() <= schema.items():
-            yield from _schema(content, said, schema, ("components", "schemas", name))
-            return
-    (key, value), *_ = named.items()
-    yield ("components", "schemas"), f"no schema has the document's {key} {value!r}; add it"
-
-
-def _schema(
-    content: dict[str, Any],
-    said: Schema,
-    schema: dict[str, Any],
-    place: Place,
-    *,
-    nullable: bool = False,
-) -> Iterator[Problem]:
-    """Compare the document's description of one value with the spec's schema."""
-    nodes = [*_nodes(content, schema, place)]
-    excused = any("x-deviation" in node for node, _ in nodes)
-    where = nodes[0][1]
-    yield from _types(said, nodes, nullable)
-    yield from _enumeration(said, nodes, excused)
-    if "$ref" in said:
-        name = said["$ref"].rpartition("/")[2]
-        targets = [(node, at) for node, at in nodes if at[:2] == SCHEMAS and len(at) == 3]
-        called = [str(at[-1]).casefold() for _, at in targets]
-        excuses = [node.get("x-deviation", "") for node, _ in targets]
-        if name.casefold() not in called and not any(name in excuse for excuse in excuses):
-            yield where, f"the document calls it {name}; say with x-deviation why not"
-    else:
-        yield from _bounds(said, nodes)
-        given = [
-            node["additionalProperties"] for node, _ in nodes if "additionalProperties" in node
-        ]
-        wanted = [said["additionalProperties"]] if "additionalProperties" in said else []
-        if given != wanted and not (excused and wanted == [False]):
-            text = f"says additionalProperties: {wanted[0]}" if wanted else "allows more properties"
-            yield where, f"the document {text}; correct it, or say with x-deviation why"
-    if "description" in said:
-        texts = " ".join(node.get("description", "") for node, _ in nodes)
-        yield from _says(said["description"], texts, where)
-    if "properties" in said or "required" in said:
-        yield from _fields(content, said, nodes)
-
-
-def _types(
-    said: Schema, nodes: list[tuple[dict[str, Any], Place]], nullable: bool
-) -> Iterator[Problem]:
-    """A mark lets a value be null, and a number be an integer; it excuses no other type."""
-    own = {*_listed(said.get("type", "string" if "enum" in said else []))}
-    own |= {"null"} if said.get("nullable") else set()
-    types = set()
-    for node, _ in nodes:
-        marked = "x-deviation" in node
-        for each in _listed(node.get("type", [])):
-            if each == "integer" and marked and "number" in own:
-                types.add("number")
-            elif each != "null" or "null" in own or not (marked or nullable):
-                types.add(each)
-    own = own or types - {"null"}  # a reference has no type
-    if types != own:
-        given = " or ".join(sorted(types)) or "nothing"
-        text = f"type {given} here, {' or '.join(sorted(own))} in the document"
-        yield nodes[0][1], f"{text}; correct it, or say with x-deviation why"
-
-
-def _enumeration(
-    said: Schema, nodes: list[tuple[dict[str, Any], Place]], excused: bool
-) -> Iterator[Problem]:
-    """A mark lets an enumeration be open; one of numbers, or of one text, may be left out."""
-    present = [(node["enum"], at) for node, at in nodes if "enum" in node]
-    for values, at in present:
-        if sorted(map(str, values)) != sorted(map(str, said.get("enum", []))):
-            text = ", ".join(map(str, said.get("enum", []))) or "no enumeration"
-            yield (*at, "enum"), f"the document has {text}; correct it"
-    if "enum" in said:
-        free = [node for node, _ in nodes if node.get("type") == "string" and "enum" not in node]
-        is_open = not all("x-deviation" in node for node in free)
-        may_be_left_out = excused and (len(said["enum"]) == 1 or isinstance(said["enum"][0], int))
-        if (not present and not may_be_left_out) or is_open:
-            text = "the document has an enumeration; add it, or say with x-deviation why not"
-            yield nodes[0][1], text
-
-
-def _bounds(said: Schema, nodes: list[tuple[dict[str, Any], Place]]) -> Iterator[Problem]:
-    for node, at in nodes:
-        for key in BOUNDS:
-            if key in node and node[key] != said.get(key) and "x-deviation" not in node:
-                yield (*at, key), f"{key} isn't the document's; say with x-deviation why"
-    if "format" in said:
-        typed = [node for node, _ in nodes if node.get("type", "null") != "null"]
-        others = [node for node in typed if node.get("format") != said["format"]]
-        if len(others) == len(typed) or not all("x-deviation" in node for node in others):
-            yield nodes[0][1], f"the document says {said['format']}; add it as format"
-
-
-def _fields(
-    content: dict[str, Any], said: Schema, nodes: list[tuple[dict[str, Any], Place]]
-) -> Iterator[Problem]:
-    holders = [(node, at) for node, at in nodes if "properties" in node]
-    if not holders:
-        yield nodes[0][1], "the document gives it properties; add them"
-        return
-    node, at = holders[0]
-    properties = node["properties"]
-    for name, inner in said.get("properties", {}).items():
-        if name not in properties:
-            yield (*at, "properties"), f"the document's field {name!r} isn't here; add it"
-        else:
-            inside = (*at, "properties", name)
-            may_be_null = "null" in node.get("x-deviation", "")
-            yield from _schema(content, inner, properties[name], inside, nullable=may_be_null)
-            own = properties[name].get("description") and "x-own" not in properties[name]
-            if own and not words(inner.get("description", "")).strip():
-                text = "the document doesn't describe it; remove the text, or mark it with x-own"
-                yield (*inside, "description"), text
-    for name, schema in properties.items():
-        if name not in said.get("properties", {}) and not _is_ours(schema):
-            text = f"the document has no field {name!r}; name its source in an x-inferred"
-            yield (*at, "properties", name), text
-    required, own = set(said.get("required", [])), set(node.get("required", []))
-    for name in sorted(required - own):
-        yield at, f"{name!r} isn't required here, and is in the document; add it"
-    for name in sorted(own - required):
-        text = f"{name!r} is required here, and isn't in the document; remove it"
-        yield (*at, "required"), text
-    yield from _conditions(said, node, at)
-
-
-def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Problem]:
-    """Compare the document's "only returned if" with the cases of an `if`."""
-    fields = said.get("properties", {})
-    conditions = {name: inner["x-when"] for name, inner in fields.items() if inner.get("x-when")}
-    conditions = {name: when for name, when in conditions.items() if when.keys() <= fields.keys()}
-    if bool(conditions) != ("if" in node):
-        has = "only returns some fields" if conditions else "returns all fields"
-        yield at, f"the document {has}; say so with if, then and else"
-        return
-    problems = [*_tests_of(node, at)]
-    yield from problems
-    for _, case in cases_of(node, "") if conditions and not problems else ():
-        given = {
-            name: schema["enum"][0]
-            for name, schema in case["properties"].items()
-            if schema.get("type") == "boolean" and "enum" in schema
-        }
-        told = " and ".join(f"{name} is {str(value).lower()}" for name, value in given.items())
-        for name, when in conditions.items():
-            if when.items() <= given.items() and name not in case["required"]:
-                yield (*at, "if"), f"the document returns {name!r} if {told}; require it then"
-            elif not when.items() <= given.items() and name in case["properties"]:
-                yield (*at, "if"), f"the document has no {name!r} if {told}; forbid it then"
-
-
-def _tests_of(node: dict[str, Any], at: Place) -> Iterator[Problem]:
-    """Each `if` is about one boolean."""
-    if "if" in node:
-        tested = [*node["if"].get("properties", {}).values()]
-        if len(tested) != 1 or "const" not in tested[0]:
-            yield (*at, "if"), "must test one boolean; write properties: {done: {const: true}}"
-        for branch in ("then", "else"):
-            yield from _tests_of(node.get(branch, {}), (*at, branch))
-
-
-def _nodes(
-    content: dict[str, Any], schema: dict[str, Any], place: Place
-) -> Iterator[tuple[dict[str, Any], Place]]:
-    """Yield a schema and the schemas that it refers to or offers: together they describe the
-    value."""
-    yield schema, place
-    if "$ref" in schema:
-        yield from _nodes(content, *_resolved(content, {"$ref": schema["$ref"]}, place))
-    mark = {key: value for key, value in schema.items() if key == "x-deviation"}
-    for index, other in enumerate(schema.get("anyOf", [])):
-        yield from _nodes(content, mark | other, (*place, "anyOf", index))
-
-
-def _says(said: str, text: str, where: Place) -> Iterator[Problem]:
-    """Each part of the document's text is in the spec's text."""
-    for part in re.split(r"\n\s*\n", said):
-        if words(part) not in words(text):
-            yield (*where, "description"), f"the document says {' '.join(part.split())!r}; quote it"
-
-
-def _is_ours(node: Any) -> bool:
-    return isinstance(node, dict) and not {"x-addition", "x-inferred"}.isdisjoint(node)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def examples(content: dict[str, Any]) -> Iterator[tuple[str, Place, dict[str, Any]]]:
@@ -410,8 +237,8 @@ def examples(content: dict[str, Any]) -> Iterator[tuple[str, Place, dict[str, An
     describes."""
     for place, operation in _operations(content):
         for status, given in operation["responses"].items():
-            response, where = _resolved(content, given, (*place, "responses", status))
+            response, where = resolved(content, given, (*place, "responses", status))
             for media, body in response.get("content", {}).items():
                 for name, example in body.get("examples", {}).items():
-                    if not _is_ours(response):
+                    if not is_ours(response):
                         yield status, (*where, "content", media, "examples", name), example

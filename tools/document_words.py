@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from documents import words
+from documents import wording, words
 
 Place = tuple[str | int, ...]
 Problem = tuple[Place, str]
@@ -20,7 +20,7 @@ def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem
     """Each sentence of a description or summary is in the document, or is marked as ours."""
     if not document:
         return
-    said = words(re.sub(r"\|", " ", document))
+    said, worded = words(document), wording(document)
     for place, node in _described(content, ()):
         own = node.get("x-own", [])
         if own is not True and not (isinstance(own, list) and all(isinstance(o, str) for o in own)):
@@ -28,7 +28,7 @@ def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem
             yield (*place, "x-own"), text
             continue
         ours = {sentence for key in TEXTS for sentence in _sentences(node.get(key, ""))}
-        ours = {sentence for sentence in ours if words(sentence) not in said}
+        ours = {it for it in ours if words(it) not in said or wording(it) not in worded}
         listed = [*ours] if own is True else own
         for key in TEXTS:
             for sentence in _sentences(node.get(key, "")):
@@ -44,6 +44,23 @@ def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem
             if str(sample.get("source")).strip() not in document:
                 at = (*place, "x-codeSamples", index, "source")
                 yield at, "isn't a sample of the document; quote it"
+
+
+def everything(node: Any) -> str:
+    """Return the words of each text of a spec that isn't an addition, without case, one a line."""
+    return "\n".join(words(text).casefold() for text in _texts(node))
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, child in node.items() if "x-addition" not in node else ():
+            yield str(key)
+            yield from _texts(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _texts(child)
+    else:
+        yield str(node)
 
 
 def _described(node: Any, place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -70,4 +87,4 @@ def _described(node: Any, place: Place) -> Iterator[tuple[Place, dict[str, Any]]
 
 def _sentences(text: str) -> list[str]:
     found = re.split(r"\n\s*\n|(?<=[.;?!])\s+", text)
-    return [sentence.strip() for sentence in found if words(sentence).strip()]
+    return [sentence.strip() for sentence in found if sentence.strip()]

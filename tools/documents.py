@@ -29,6 +29,7 @@ CONDITIONS = {
 }
 """The conditions after "only returned if", as values of fields."""
 _STATUS = r"^\*\*Status code: (\d+)\*\*$|^Response (\d{3}) "
+_CAPTION = r"(?m)^(?:> |-  )(.+)\s+(?:```\w*|\.\. code-block::)\s+\Z"
 _NOT_WORDS = re.compile(r"<!--.*?-->|<[^>]*>|(?<=`)\s*<[^>]*>", re.DOTALL)
 
 
@@ -50,19 +51,32 @@ class Document:
     """The document's own schemas."""
     samples: list[tuple[int, str, Any]] = field(default_factory=list)
     """Each JSON sample: its line, its status, its value."""
+    captions: dict[int, str] = field(default_factory=dict)
+    """The line of each sample that has a heading of its own, with that."""
     broken: list[tuple[int, str]] = field(default_factory=list)
     """The lines of tables and of JSON that can't be read, and why."""
     messages: dict[str, list[str]] = field(default_factory=dict)
     """The messages of each status."""
     links: list[str] = field(default_factory=list)
     """The targets of its links."""
+    taken: set[int] = field(default_factory=set)
+    """The lines that all of this was read from."""
 
 
 def words(text: str) -> str:
     """Return the words and numbers of a text, without markup, with a space around each."""
+    return _tokens(text, r"[\w%‰°]+")
+
+
+def wording(text: str) -> str:
+    """Return the words of a text with the marks between them that no markup uses."""
+    return _tokens(text, r"[\w%‰°]+|[^\w\s,*|-]").rstrip(" .:;") + " "
+
+
+def _tokens(text: str, token: str) -> str:
     text = re.sub(r":ref:`([^`<]*)<[^`]*`", r"\1", text)
     text = html.unescape(_NOT_WORDS.sub(" ", text))
-    return " " + " ".join(re.findall(r"[\w%‰°]+", re.sub(r"[_*]{2}|`", " ", text))) + " "
+    return " " + " ".join(re.findall(token, re.sub(r"[_*]{2}|`", " ", text))) + " "
 
 
 @functools.cache
@@ -80,7 +94,8 @@ def read(text: str) -> Document:
         found.statuses[status] = reason
     _take_json(found, text)
     caption, status = "", "200"
-    for number, kind, body in _parts(text):
+    for number, kind, body in _parts(text, found.taken):
+        found.taken.add(number)
         if kind == "caption":
             caption = body
         elif kind == "status":
@@ -92,6 +107,22 @@ def read(text: str) -> Document:
             except ValueError as error:
                 found.broken.append((number, f"as a table: {error}"))
     return found
+
+
+_TAKEN = re.compile(
+    r"(GET|POST|PUT|DELETE) /\S+|Response \d{3} .*|<li>`\w+`: .*</li>|:original_name:.*"
+    r"|\.\. (_\S+:|code-block::)|```\S*|<!--.*-->|<\?php"
+)
+
+
+def prose(text: str) -> Iterator[tuple[int, str]]:
+    """Each line that `read` takes no data from and that has words: its number, its words."""
+    comment = re.compile(r"<!--.*?-->", re.DOTALL)
+    taken = read(text).taken
+    text = comment.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for number, line in enumerate(text.splitlines(), 1):
+        if number not in taken and not _TAKEN.fullmatch(line.strip()) and words(line).strip():
+            yield number, words(line)
 
 
 def line_of(document: str, text: str) -> int:
@@ -109,14 +140,17 @@ def _take_json(found: Document, text: str) -> None:
         line = text.count("\n", 0, start.end()) + 1
         try:
             block, end = json.JSONDecoder().raw_decode(text, start.end())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             found.broken.append((line, f"as JSON: {error}"))
             continue
+        found.taken |= {*range(line, text.count("\n", 0, end) + 2)}
         if "type" in block or "enum" in block:
             found.schemas.append(block)
         else:
             above = re.findall(_STATUS, text[: start.end()], re.MULTILINE)
             found.samples.append((line, "".join(above[-1]) if above else "200", block))
+            if caption := re.search(_CAPTION, text[: start.end()]):
+                found.captions[line] = caption[1]
 
 
 def _links(text: str) -> Iterator[str]:
@@ -185,10 +219,11 @@ def _plain(text: str) -> str:
     return html.unescape(_NOT_WORDS.sub("", text))
 
 
-def _parts(text: str) -> Iterator[tuple[int, str, Any]]:
-    """Yield the captions, status headings and tables of a document, in order, with their lines."""
+def _parts(text: str, taken: set[int]) -> Iterator[tuple[int, str, Any]]:
+    """Yield the captions, status headings and tables of a document, in order, with their lines. The
+    lines of tables are added to `taken`."""
     numbered = enumerate(text.splitlines(), 1)
-    lines = (line for _, line in numbered)
+    lines = _taking(numbered, taken)
     for number, line in numbered:
         bare = line.strip()
         if caption := re.match(r"\.\. table:: \*\*Table \d+\*\* (.+)", bare):
@@ -201,6 +236,12 @@ def _parts(text: str) -> Iterator[tuple[int, str, Any]]:
             yield number, "table", _simple(bare, len(line) - len(line.lstrip()), lines)
         elif re.fullmatch(r"\|( .* \|)+", bare):
             yield number, "table", _piped(bare, lines)
+
+
+def _taking(numbered: Iterator[tuple[int, str]], taken: set[int]) -> Iterator[str]:
+    for number, line in numbered:
+        taken.add(number)
+        yield line
 
 
 def _grid(lines: Iterator[str]) -> Iterator[list[str]]:

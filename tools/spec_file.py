@@ -32,6 +32,7 @@ class Spec:
     readme: str
     sums: str
     """The hashes of all documents."""
+    has_document: bool = False
     readme_line: int = 1
     """Where its part of the README begins."""
 
@@ -49,10 +50,21 @@ def read(path: Path) -> Spec:
 
     Raises `Unreadable` if one of them can't be read.
     """
-    yaml_rules.check(yaml_rules.text(path, f"specs/{path.name}"), f"specs/{path.name}")
+    try:
+        yaml_rules.check(yaml_rules.text(path, f"specs/{path.name}"), f"specs/{path.name}")
+    except RecursionError:
+        problem = "nested too deeply; write it flatter"
+        finding = files.Finding(f"specs/{path.name}", 1, "#", "yaml", problem)
+        raise yaml_rules.Unreadable([finding]) from None
     content, lines = files.load(path)
-    document = f"documents/{path.stem}.txt"
-    has_document = (path.parent / document).exists()
+    name = f"documents/{path.stem}.txt"
+    has_document = (path.parent / name).exists()
+    document = ""
+    if has_document:
+        document = yaml_rules.text(path.parent / name, f"specs/{name}")
+    if "\r" in document:
+        problem = "its lines end with a carriage return; restore it"
+        raise yaml_rules.Unreadable([files.Finding(f"specs/{name}", 1, "#", "file", problem)])
     readme = yaml_rules.text(path.parent / "README.md", "specs/README.md")
     sums = "documents/SHA256SUMS"
     part = _section(readme, path.name)
@@ -60,9 +72,8 @@ def read(path: Path) -> Spec:
         name=path.name,
         content=content,
         lines=lines,
-        document=yaml_rules.text(path.parent / document, f"specs/{document}")
-        if has_document
-        else "",
+        document=document,
+        has_document=has_document,
         readme=part,
         readme_line=documents.line_of(readme, part),
         sums=yaml_rules.text(path.parent / sums, f"specs/{sums}"),
@@ -128,7 +139,7 @@ def _subschemas(node: dict[str, Any], place: Place) -> Iterator[tuple[Place, dic
             each = children.items() if isinstance(children, dict) else enumerate(children)
             for name, child in each:
                 yield from _subschemas(child, (*place, key, name))
-    for key in ("items", "additionalProperties", "not"):
+    for key in ("items", "additionalProperties", "not", "x-strict"):
         if isinstance(node.get(key), dict):
             yield from _subschemas(node[key], (*place, key))
 

@@ -12,13 +12,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import document_rules
 import document_words
 import documents
+import spec_readme
+import spec_waits
 import yaml
 from spec_file import (
     HOLDERS,
@@ -27,19 +28,14 @@ from spec_file import (
     Spec,
     at,
     examples,
-    marks,
     objects,
-    place_of,
     read,
     schemas,
 )
 
-from opwatch.cli.generating import examples as wait_examples
-from opwatch.cli.generating import rules as wait_rules
 from opwatch.cli.generating import security
 from opwatch.cli.generating import spec as files
-from opwatch.cli.generating.spec import Finding, Line, Problem, pointer
-from opwatch.cli.generating.waits import compiled
+from opwatch.cli.generating.spec import Finding, Line, Place, Problem, pointer
 from opwatch.cli.generating.yaml_rules import Unreadable
 from opwatch.reading import object_in
 
@@ -47,6 +43,10 @@ Rule = Callable[[Spec], Iterator[Problem]]
 
 # Headers that the client sends itself; a parameter of that name would become an argument.
 OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bcot-timestamp"}
+MOST = 5
+"""How many findings of one rule about one spec are shown: one mistake may have many."""
+_CONDITION = ("if", "then", "else")
+_NOT_CLOSED = ("properties", *_CONDITION)
 DESCRIBED = [
     *(("parameters",), ("responses",), ("headers",), ("properties",), ("schemas",)),
     ("securitySchemes",),
@@ -89,14 +89,18 @@ def check_all(folder: Path) -> list[Finding]:
         readme = (folder / "README.md").read_text("utf-8", "replace")
     except OSError as error:
         text = f"can't be read: {error.strerror}; restore it"
-        findings.append(Finding("specs/README.md", 1, "#", "file", text))
-        return findings
+        return [*dict.fromkeys(findings)] or [Finding("specs/README.md", 1, "#", "file", text)]
+    try:
+        json.loads((folder / "x-wait.schema.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        text = f"can't be read: {error}; restore the link to the schema of x-wait"
+        findings.append(Finding("specs/x-wait.schema.json", 1, "#", "file", text))
     named = re.findall(r"^## (\S+)\.yaml$", readme, re.MULTILINE)
     for name in sorted({*named, *(path.stem for path in folder.glob("documents/*.txt"))}):
         if not (folder / f"{name}.yaml").exists():
             text = "is missing; restore it, or delete its document and its part of README.md"
             findings.append(Finding(f"specs/{name}.yaml", 1, "#", "file", text))
-    return findings
+    return [*dict.fromkeys(findings)]
 
 
 def check(spec: Spec) -> list[Finding]:
@@ -107,13 +111,17 @@ def check(spec: Spec) -> list[Finding]:
         return findings
     findings = [finding for name, rule in RULES.items() for finding in _apply(name, rule, spec)]
     if {finding.rule for finding in findings}.isdisjoint({"example", "named-schema", "security"}):
-        for name, rule in WAIT_RULES.items():
+        for name, rule in spec_waits.RULES.items():
             findings += _apply(name, rule, spec)
     return findings
 
 
 def structure(spec: Spec) -> Iterator[Problem]:
     """The spec is OpenAPI 3.1, and each example has a value."""
+    version = str(spec.content.get("openapi"))
+    if not version.startswith("3.1."):
+        yield ("openapi",), f"must be OpenAPI 3.1, not {version:.20}; write openapi: 3.1.0"
+        return
     if malformed := [*_malformed(spec)]:
         yield from malformed  # which the validator would fail at
         return
@@ -147,16 +155,29 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
 
 
 def examples_fit(spec: Spec) -> Iterator[Problem]:
-    """Each example is valid against the schema beside it."""
+    """Each example is valid against the schema beside it, and has only its fields."""
     from openapi_schema_validator import OAS31Validator
 
+    # References in the schema begin at the root of the spec.
+    components = {"components": _closed(spec.content.get("components", {}))}
     for place, schema, value in examples(spec):
-        # References in the schema begin at the root of the spec.
-        components = {"components": spec.content.get("components", {})}
-        validator = OAS31Validator(schema | components)
+        validator = OAS31Validator(_closed(schema) | components)
         for error in validator.iter_errors(value):
+            error = files.deepest(error)
             text = f"{error.message}; correct the example or its schema"
             yield (*place, *error.absolute_path), text
+
+
+def _closed(node: Any, place: Place = ()) -> Any:
+    """A copy of a schema in which no object takes an unknown field, unless it says so."""
+    if isinstance(node, list):
+        return [_closed(child, (*place, n)) for n, child in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _closed(child, (*place, key)) for key, child in node.items()}
+    if isinstance(found.get("properties"), dict) and (place or ("",))[-1] not in _NOT_CLOSED:
+        found.setdefault("additionalProperties", False)
+    return found | (found["x-strict"] if isinstance(found.get("x-strict"), dict) else {})
 
 
 def samples_are_kept(spec: Spec) -> Iterator[Problem]:
@@ -182,6 +203,11 @@ def samples_are_kept(spec: Spec) -> Iterator[Problem]:
         is_message = message in found.messages.get(status, [])
         if (status, value) not in samples and not is_message and not {*MARKS} & example.keys():
             yield place, "isn't a sample of the document; correct it, or mark it with x-addition"
+        caption = found.captions.get(samples.get((status, value), 0))
+        summary = str(example.get("summary", ""))
+        if caption and documents.words(summary) != documents.words(caption):
+            text = f"the document calls this sample {caption!r}; quote it as its summary"
+            yield (*place, "summary"), text
 
 
 def descriptions_are_there(spec: Spec) -> Iterator[Problem]:
@@ -191,16 +217,36 @@ def descriptions_are_there(spec: Spec) -> Iterator[Problem]:
         is_one = is_one and "$ref" not in node and {"if", "then", "else"}.isdisjoint(place)
         if is_one and documents.words(str(node.get("description", ""))).isspace():
             yield place, "has no description; quote the document's, or write one with x-own"
+        if not node.get("summary", True):
+            yield (*place, "summary"), "is empty; quote the document's, or write one with x-own"
 
 
 def keywords_are_known(spec: Spec) -> Iterator[Problem]:
     """Each keyword of a schema belongs to JSON Schema or OpenAPI, or begins with `x-`."""
-    for place, node in schemas(spec.content):
+    conditions = (
+        (place, node)
+        for place, node in objects(spec.content)
+        if not {"if", "then", "else"}.isdisjoint(place) and place[-1] != "properties"
+    )
+    for place, node in (*schemas(spec.content), *conditions):
         for key in node:
             if key not in KEYWORDS and not str(key).startswith("x-"):
                 near = difflib.get_close_matches(str(key), KEYWORDS, 1, 0.8)
                 fix = f"write {near[0]}" if near else "remove it, or begin it with x-"
                 yield (*place, key), f"{key!r} isn't a keyword of a schema; {fix}"
+
+
+def conditions_name_fields(spec: Spec) -> Iterator[Problem]:
+    """An `if`, and what follows from it, is about fields of its schema."""
+    for place, schema in schemas(spec.content):
+        known = schema.get("properties", {})
+        for inner, node in objects({key: schema[key] for key in _CONDITION if key in schema}):
+            named = [*node] if inner[-1:] == ("properties",) else node.get("required", [])
+            for name in named if inner else ():
+                if name not in known:
+                    near = difflib.get_close_matches(str(name), known, 1) or [*known]
+                    text = f"{name!r} isn't a field of this schema; write {' or '.join(near)}"
+                    yield (*place, *inner), text
 
 
 def no_own_headers(spec: Spec) -> Iterator[Problem]:
@@ -226,6 +272,41 @@ def security_for_all(spec: Spec) -> Iterator[Problem]:
     yield from security.schemes_are_usable(spec.content)
 
 
+def media_types_are_named(spec: Spec) -> Iterator[Problem]:
+    """The vendor's media types of the bodies are those that the texts name."""
+    used: dict[str, Place] = {}
+    named: dict[str, Place] = {}
+    for place, node in objects(spec.content):
+        for media in node if place[-1:] == ("content",) else ():
+            used |= {media: (*place, media)} if "/vnd." in media else {}
+        found = re.findall(r"\w+/vnd\.[\w.+-]*\w", str(node.get("description", "")))
+        named |= dict.fromkeys(found, (*place, "description"))
+    for media in used.keys() - named.keys():
+        yield used[media], f"no text names {media}; correct it, or name it in the operation's"
+    for media in named.keys() - used.keys():
+        yield named[media], f"no body is {media}; correct it, or add one"
+
+
+def components_are_used(spec: Spec) -> Iterator[Problem]:
+    """Something refers to each component, and each tag of an operation is one of the spec's."""
+    used = {node["$ref"] for _, node in objects(spec.content) if isinstance(node.get("$ref"), str)}
+    used |= {
+        pointer(("components", "securitySchemes", name))
+        for need in spec.content.get("security", [])
+        for name in need
+    }
+    for kind, parts in spec.content.get("components", {}).items():
+        for name in parts:
+            if pointer(("components", kind, name)) not in used:
+                yield ("components", kind, name), "nothing refers to it; remove it, or refer to it"
+    known = [tag["name"] for tag in spec.content.get("tags", [])]
+    for place, node in objects(spec.content.get("paths", {})):
+        for index, tag in enumerate(node.get("tags", []) if len(place) == 2 else ()):
+            if tag not in known:
+                text = f"{tag!r} isn't in the tags of the spec; write one of {', '.join(known)}"
+                yield ("paths", *place, "tags", index), text
+
+
 def schemas_are_named(spec: Spec) -> Iterator[Problem]:
     """Each object is a component, and no title gives it another name."""
     for place, node in schemas(spec.content):
@@ -245,7 +326,7 @@ def enums_are_open(spec: Spec) -> Iterator[Problem]:
     for place, node in schemas(spec.content):
         if "const" in node:
             yield place, "a constant would raise on another value; use a string"
-        if "enum" in node:
+        if "enum" in node and place[-1] != "x-strict":
             enums.add(pointer(place))
             if place[:2] != SCHEMAS or len(place) != 3:
                 yield place, "an enumeration without a name; make it a component"
@@ -256,56 +337,13 @@ def enums_are_open(spec: Spec) -> Iterator[Problem]:
                 yield place, "an enumeration that isn't open; write anyOf: it and {type: string}"
 
 
-def marks_are_listed(spec: Spec) -> Iterator[Problem]:
-    """The README lists each mark with its text, and no other."""
-    present = {(pointer(place), mark): text for place, mark, text in marks(spec)}
-    rows = re.findall(r"^\| `(#\S*)` \| (x-\S+) \| (.+) \|$", spec.readme, re.MULTILINE)
-    listed = {(place, mark): text for place, mark, text in rows}
-    for (place, mark), text in present.items():
-        if listed.get((place, mark)) != text:
-            row = f"| `{place}` | {mark} | {text} |"
-            yield place_of(place), f"README.md lacks this row; add it: {row}"
-    for place, mark in listed.keys() - present.keys():
-        text = f"{place} of {spec.name} has no {mark}; restore it, or remove this row"
-        yield spec.in_readme(f"| `{place}` | {mark} |"), text
-
-
-def readme_places_exist(spec: Spec) -> Iterator[Problem]:
-    """Each place that the README names is in the spec."""
-    for place in re.findall(r"`(#/\S*)`", spec.readme):
-        try:
-            at(spec.content, place_of(place))
-        except (LookupError, ValueError, TypeError):
-            text = f"{place} isn't in {spec.name}; restore it, or correct this line"
-            yield spec.in_readme(f"`{place}`"), text
-
-
-def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
-    """The README says where each line of the document went: a row covers the lines from its own
-    words on."""
-    if not (lines := [line.strip() for line in spec.document.splitlines()]):
-        return
-    number = 0
-    for row, start in enumerate(re.findall(r'^\| "(.+?)" \|', spec.readme, re.MULTILINE)):
-        same = [n for n, line in enumerate(lines) if n >= number and line == start]
-        found = same or [n for n, line in enumerate(lines) if n >= number and start in line]
-        if not found:
-            text = f"{start!r} isn't in a later line of the document than the row above; correct it"
-            yield spec.in_readme(f'| "{start}" |'), text
-            return
-        if row == 0 and any(map(str.strip, map(documents.words, lines[: found[0]]))):
-            text = f"no row says where the lines before {start!r} went; add one"
-            yield spec.in_readme(f'| "{start}" |'), text
-        number = found[0] + 1
-    if not number:
-        yield spec.in_readme(spec.name), "no row says where the document's lines went; add them"
-
-
 def document_is_the_one(spec: Spec) -> Iterator[Problem]:
     """The document exists and is the one that was transcribed."""
     name = f"{Path(spec.name).stem}.txt"
     if not spec.document:
-        if "x-addition" not in spec.content:
+        if spec.has_document:
+            yield spec.in_document(1), "is empty; restore it"
+        elif "x-addition" not in spec.content:
             text = f"documents/{name} is missing; restore it"
             yield (), f"{text}, or say with x-addition why there is none"
         return
@@ -330,72 +368,38 @@ def marks_are_needed(spec: Spec) -> Iterator[Problem]:
     yield from document_rules.marks_are_needed(spec.content, spec.document)
 
 
-def links_are_listed(spec: Spec) -> Iterator[Problem]:
-    """The README names each link of the document."""
-    for link in documents.read(spec.document).links:
-        if f"`{link}`" not in spec.readme:
-            text = f"README.md doesn't name `{link}`, to which this line links; add it"
-            yield spec.in_document(documents.line_of(spec.document, link)), text
-
-
-def waits_are_formed(spec: Spec) -> Iterator[Problem]:
-    """Each `x-wait` block is valid against x-wait.schema.json, and everything it names exists. None
-    polls more than once a second."""
-    problems = [*wait_rules.form(spec.content)]
-    yield from problems or wait_rules.schedules_are_slow(spec.content)
-
-
-def wait_pointers_exist(spec: Spec) -> Iterator[Problem]:
-    """Each pointer of an `x-wait` block leads to a field of the schema that it reads."""
-    yield from wait_rules.pointers_exist(spec.content)
-
-
-def wait_states_have_phases(spec: Spec) -> Iterator[Problem]:
-    """Each state that the schema lists has a phase."""
-    yield from wait_rules.states_have_phases(spec.content)
-
-
-def wait_examples_are_read(spec: Spec) -> Iterator[Problem]:
-    """Each example of a response is read as the phase in its label."""
-    source = partial(compiled, Path(spec.name).stem, spec.content)
-    yield from wait_examples.are_read(spec.content, source)
-
-
-def wait_claims_have_sources(spec: Spec) -> Iterator[Problem]:
-    """The values of an `x-wait` block are in the document or have a mark."""
-    yield from wait_rules.claims_have_sources(spec.content, spec.document)
-
-
 RULES: dict[str, Rule] = {
     "keyword": keywords_are_known,
+    "condition": conditions_name_fields,
     "description": descriptions_are_there,
     "example": examples_fit,
     "sample": samples_are_kept,
     "own-header": no_own_headers,
     "security": security_for_all,
+    "component": components_are_used,
+    "media-type": media_types_are_named,
     "named-schema": schemas_are_named,
     "open-enum": enums_are_open,
-    "mark": marks_are_listed,
-    "readme-place": readme_places_exist,
+    "readme-table": spec_readme.tables_are_complete,
+    "mark": spec_readme.marks_are_listed,
+    "readme-place": spec_readme.readme_places_exist,
     "document": document_is_the_one,
-    "document-line": lines_are_accounted_for,
+    "document-line": spec_readme.lines_are_accounted_for,
     "document-words": words_are_quoted,
     "document-value": values_agree,
     "document-mark": marks_are_needed,
-    "document-link": links_are_listed,
-}
-WAIT_RULES: dict[str, Rule] = {
-    "wait-form": waits_are_formed,
-    "wait-pointer": wait_pointers_exist,
-    "wait-phase": wait_states_have_phases,
-    "wait-example": wait_examples_are_read,
-    "wait-source": wait_claims_have_sources,
+    "document-link": spec_readme.links_are_listed,
 }
 
 
 def _apply(name: str, rule: Rule, spec: Spec) -> list[Finding]:
     try:
-        return files.found(f"specs/{spec.name}", spec.lines, name, rule(spec))
+        found = files.found(f"specs/{spec.name}", spec.lines, name, rule(spec))
+        found = [*dict.fromkeys(found)]
+        if more := found[MOST:]:
+            text = f"and {len(more)} more of this rule; correct those above first"
+            found = [*found[:MOST], dataclasses.replace(more[0], text=text)]
+        return found
     except Exception as error:  # noqa: BLE001 (a spec may be wrong in ways that no rule expects)
         text = f"can't be checked ({type(error).__name__}: {error}); correct what it is about"
         return [Finding(f"specs/{spec.name}", 1, "#", name, text)]

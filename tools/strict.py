@@ -88,10 +88,11 @@ def cases_of(schema: Schema, suffix: str) -> Iterator[tuple[str, Schema]]:
         )
         for key, it in more.get("properties", {}).items():
             if it is False:
-                del case["properties"][key]
-        for key in more.get("required", []):
+                case["properties"].pop(key, None)
+        for key in set(more.get("required", [])) & case["properties"].keys():
             case["properties"][key] = _not_null(case["properties"][key])
-        case["properties"][name] |= {"type": "boolean", "enum": [value]}
+        tested_is = {"type": "boolean", "enum": [value]}
+        case["properties"][name] = case["properties"].get(name, {}) | tested_is
         title = name[:1].upper() + name[1:]
         yield from cases_of(case, f"{suffix}{title if value else f'Not{title}'}")
 

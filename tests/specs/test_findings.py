@@ -114,7 +114,7 @@ BROKEN: list[tuple[str, Edit, str, str]] = [
     ),
     ("apig.yaml", change("minimum: 0", "minimun: 0"), "keyword", "write minimum"),
     ("apig.yaml", change("maximum: 100", "most: 100"), "keyword", "or begin it with x-"),
-    ("apig.yaml", change("openapi: 3.1.0", "openapi: 2.0.0"), "structure", "3.0 or 3.1"),
+    ("apig.yaml", change("openapi: 3.1.0", "openapi: 2.0.0"), "structure", "must be OpenAPI 3.1"),
     ("apig.yaml", lambda content: b"", "yaml", "must be an OpenAPI document"),
     ("apig.yaml", lambda content: b"- 1\n", "yaml", "must be an OpenAPI document"),
     ("apig.yaml", lambda content: content + b"\0", "yaml", "remove it"),
@@ -125,6 +125,42 @@ BROKEN: list[tuple[str, Edit, str, str]] = [
     ("apig.yaml", change("type: object", "type: objekt"), "structure", "objekt"),
     ("apig.yaml", change("enum: [creating, success, failed]", "enum: creating"), "structure", ""),
     ("apig.yaml", change("in: path", "in: road"), "structure", ""),
+    ("apig.yaml", change("\npaths:", "\npath:"), "structure", "correct its name, or remove it"),
+    (
+        "apig.yaml",
+        change(
+            "    IpDetails:\n",
+            '    Loop:\n      $ref: "#/components/schemas/Loop"\n    IpDetails:\n',
+        ),
+        "structure",
+        "#/components/schemas/Loop refers to itself",
+    ),
+    (
+        "apig.yaml",
+        change("type: object", "type: !foo object"),
+        "yaml",
+        "the tag !foo; remove the tag",
+    ),
+    ("apig.yaml", change("servers:", "? [a, b]\n: c\nservers:"), "yaml", "a key must be a text"),
+    (
+        "apig.yaml",
+        change("progress: 50", f"progress: {'9' * 5000}"),
+        "yaml",
+        "a number of 5000 digits",
+    ),
+    (
+        "apig.yaml",
+        lambda content: content + b"x-a: " + b"[" * 300 + b"]" * 300,
+        "yaml",
+        "too deeply",
+    ),
+    ("documents/apig.txt", lambda content: b"", "document", "is empty; restore it"),
+    (
+        "documents/apig.txt",
+        lambda content: content.replace(b"\n", b"\r\n"),
+        "file",
+        "end with a carriage return",
+    ),
     (
         "itwin.yaml",
         change("x-deviation: Null is read as absent.", "x-deviation: true"),
@@ -167,6 +203,31 @@ def test_what_is_broken_is_a_finding(
         where, number, _ = line.split(":", 2)
         assert where in (f"specs/{file}", f"specs/documents/{name}.txt")
         assert int(number) > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "edit"),
+    [
+        ("catenis.yaml", change("\ncomponents:", "\ncomponent:")),
+        ("catenis.yaml", change("/messages/{", "/message/{")),
+        ("catenis.yaml", change("    get:\n", "    post:\n")),
+        ("catenis.yaml", change("openapi: 3.1.0", "openapi: 3.0.0")),
+        ("README.md", change("## catenis.yaml", "## catenis")),
+        ("documents/SHA256SUMS", lambda content: b"hello"),
+        ("documents/SHA256SUMS", None),
+        ("README.md", None),
+    ],
+)
+def test_one_mistake_has_few_findings(folder: Path, file: str, edit: Edit | None) -> None:
+    """Whatever else it moves is counted, not listed, and nothing is listed twice."""
+    path = folder / file
+    content = path.read_bytes()
+    path.unlink()
+    if edit is not None:
+        path.write_bytes(edit(content))
+    found = spec_rules.check_all(folder)
+    assert 0 < len(found) <= 4, [*map(str, found)]
+    assert len({*found}) == len(found)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import spec_generation
 import spec_rules
+import spec_waits
 
 import specs as command_line
 
@@ -32,7 +33,8 @@ JOB_BODY = (
 )
 ITWIN_BODY = f"{ITWIN} responses 200 content application/vnd.bentley.itwin-platform.v1+json"
 APIG_BODY = f"{APIG} responses 200 content application/json"
-COMPARING = {"document-value", "document-words", "document-mark", "sample", "description"}
+COMPARING = {"document-value", "document-words", "document-mark", "document-line", "sample"}
+COMPARING |= {"description", "component", "readme-place", "wait-source"}
 NAMELESS = {"type": "object", "properties": {"a": {"type": "string"}}}
 ACTION = {"$ref": "#/components/schemas/MessageAction"}
 STATE = {"$ref": "#/components/schemas/JobProgressState"}
@@ -64,6 +66,20 @@ def add_header(operation: str, name: str) -> Change:
 CHANGES: list[tuple[str, str, Change]] = [
     ("keyword", "apig", put(f"{SCHEMAS} InstanceProgress minProperty", 1)),
     ("keyword", "itwin", put(f"{SCHEMAS} Job properties name nullable", True)),
+    (
+        "keyword",
+        "itwin",
+        put(f"{SCHEMAS} JobProgress properties percentage x-strict", {"minimun": 0}),
+    ),
+    ("keyword", "catenis", put(f"{SCHEMAS} MessageProgress then requird", ["success"])),
+    ("condition", "catenis", put(f"{SCHEMAS} MessageProgress else properties sucess", False)),
+    ("component", "itwin", put(f"{SCHEMAS} Other", {"description": "Anything.", "type": "string"})),
+    ("component", "itwin", put(f"{ITWIN} tags", ["job"])),
+    (
+        "media-type",
+        "itwin-v2",
+        put(f"{ITWIN} description", "Request header Accept: application/vnd.bentley.x.v3+json."),
+    ),
     ("structure", "catenis", drop("info")),
     ("structure", "itwin", put("paths /jobs/{id} get operationId", "getJobProgress")),
     ("structure", "apig", put(f"{APIG} parameters", [])),
@@ -71,6 +87,7 @@ CHANGES: list[tuple[str, str, Change]] = [
     ("example", "catenis", put(f"{CATENIS_BODY} examples notDone value data progress done", "no")),
     ("example", "catenis", drop(f"{CATENIS_BODY} examples failed value data progress error code")),
     ("example", "catenis", put(f"{CATENIS} parameters 0 example", 5)),
+    ("example", "catenis", put(f"{CATENIS_BODY} examples notDone value data progress total", 4)),
     ("example", "catenis", put(f"{SCHEMAS} ErrorResponse properties status examples", [1])),
     (
         "example",
@@ -99,6 +116,8 @@ CHANGES: list[tuple[str, str, Change]] = [
         ),
     ),
     ("security", "catenis", put("security", [])),
+    ("security", "catenis", put("security", [{"ctn2": []}])),
+    ("security", "itwin", put("security", [{"oauth2": ["itwin-platfrom"]}])),
     ("security", "itwin", put(f"{ITWIN} security", [{"oauth2": ["itwin-platform"]}])),
     ("security", "apig", put(f"{APIG} security", [])),
     ("security", "catenis", put("x-websocket security", [])),
@@ -119,6 +138,7 @@ CHANGES: list[tuple[str, str, Change]] = [
     ("open-enum", "catenis", put(f"{SCHEMAS} MessageProgressData properties kind", ACTION)),
     ("open-enum", "apig", put(f"{SCHEMAS} ErrorResponse properties kind", {"enum": ["a", "b"]})),
     ("open-enum", "catenis", put(f"{SCHEMAS} ErrorResponse properties status const", "error")),
+    ("wait-form", "catenis", drop(f"{CATENIS} x-wait")),
     ("wait-form", "itwin", drop(f"{ITWIN} x-wait id")),
     ("wait-form", "itwin", put(f"{ITWIN} x-wait percent", "jobProgress.percentage")),
     ("wait-form", "itwin", put(f"{ITWIN} x-wait state is Active", "busy")),
@@ -165,6 +185,8 @@ CHANGES: list[tuple[str, str, Change]] = [
     ("wait-example", "catenis", put(f"{CATENIS} x-wait errors cases", [])),
     ("wait-source", "itwin", put(f"{ITWIN} x-wait schedule", [15, 30, 60, 90])),
     ("wait-source", "apig", put(f"{APIG} x-wait state is deleted", "cancelled")),
+    ("wait-source", "apig", put(f"{APIG} x-wait schedule delays", [2])),
+    ("wait-unit", "apig", put(f"{APIG} x-wait started as", "seconds")),
     ("wait-source", "catenis", put(f"{CATENIS} x-wait require is", {"/status": "SUCCESS"})),
     ("mark", "itwin", drop("servers 0 x-inferred")),
     ("mark", "catenis", put("servers 1 x-inferred", "Somebody said so.")),
@@ -196,7 +218,13 @@ def test_a_rule_finds_what_breaks_it(rule: str, name: str, change: Change) -> No
         ("document-line", '| "', '| "Not in the document: '),
         ("readme-place", "| place |", "| `#/components/schemas/Gone` |"),
         ("mark", "| x-inferred | ", "| x-inferred | As everybody knows: "),
-        ("mark", "| place |", "| `#/info` | x-addition | Not marked in the spec. |\n|"),
+        (
+            "mark",
+            "| `#/info/contact` |",
+            "| `#/info` | x-addition | Not marked in the spec. |\n| `#/info/contact` |",
+        ),
+        ("readme-table", "| --- | --- | --- |\n", ""),
+        ("readme-table", "| place | mark | text |", "| place | mark | text | more |"),
     ],
 )
 def test_a_rule_finds_another_readme(rule: str, old: str, new: str, name: str) -> None:
@@ -237,9 +265,9 @@ def test_only_an_addition_needs_no_document() -> None:
 
 def test_every_rule_is_broken_by_a_change() -> None:
     """No rule is without a change that breaks it."""
-    shown = {rule for rule, _, _ in CHANGES} | {"readme-place", "document-line"}
+    shown = {rule for rule, _, _ in CHANGES} | {"readme-place", "readme-table", "document-line"}
     shown |= {"document", "document-value", "document-words", "document-link", "document-mark"}
-    assert shown == spec_rules.RULES.keys() | spec_rules.WAIT_RULES.keys() | {"structure"}
+    assert shown == spec_rules.RULES.keys() | spec_waits.RULES.keys() | {"structure"}
 
 
 def test_a_wait_claim_needs_its_mark(

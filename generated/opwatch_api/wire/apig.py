@@ -118,6 +118,10 @@ class Gateway(BaseModel):
     """
     Instance status.
     """
+    error_code: StrictStr | None = None
+    """
+    Not listed there. A gateway that is Running beside it isn't believed to be usable.
+    """
     create_time: Annotated[
         StrictInt | None, Field(ge=-9223372036854775808, le=9223372036854775807)
     ] = None

@@ -338,13 +338,16 @@ def _values(content: dict[str, Any], operation: Operation, pointer: str) -> list
 
 
 def claims_have_sources(content: dict[str, Any], document: str) -> Iterator[Problem]:
-    """Each number, state, code and text of a block is in the document or has a mark."""
+    """Each number, state, code and text of a block is in the document or has a mark, which names
+    each number."""
     if any(form(content)) or not document:
         return
     for operation in waited(content):
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
         for inner, claim in _claims(block):
-            if not _stands(claim, document) and not _is_marked(block, inner):
+            mark = _mark(block, inner)
+            source = mark if mark and inner[0] == "schedule" else f"{document}\n{mark}"
+            if not _stands(claim, source) and not (mark and isinstance(claim, str)):
                 text = f"{claim!r} isn't in the document; {HOW_TO_MARK}"
                 yield (*place, *inner), text
 
@@ -381,11 +384,12 @@ def _stands(claim: Any, document: str) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(str(claim))}(?!\w|\.\d)", document) is not None
 
 
-def _is_marked(block: dict[str, Any], place: Place) -> bool:
-    """Whether a mark stands at a place of a block or above it."""
+def _mark(block: dict[str, Any], place: Place) -> str:
+    """The text of the mark at a place of a block or above it; empty if there is none."""
     node: Any = block
-    for key in place:
-        if isinstance(node, dict) and not MARKS.isdisjoint(node):
-            return True
-        node = node[key]
-    return isinstance(node, dict) and not MARKS.isdisjoint(node)
+    for key in (*place, None):
+        if isinstance(node, dict):
+            for mark in MARKS & node.keys():
+                return str(node[mark]) or mark
+        node = node[key] if key is not None else node
+    return ""

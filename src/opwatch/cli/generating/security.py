@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from opwatch.cli.generating.document import Operation, at, referred
+from opwatch.cli.generating.document import Operation, at, operations, referred
 from opwatch.cli.generating.spec import Place, Problem
 from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
@@ -84,7 +85,9 @@ def kind_of(scheme: dict[str, Any]) -> str | None:
 
 
 def schemes_are_usable(content: dict[str, Any]) -> Iterator[Problem]:
-    """Each name of an `x-env` is one that its scheme has; headers and addresses can be used."""
+    """Each scheme and scope that is asked for is there, each name of an `x-env` is one that its
+    scheme has, and headers and addresses can be used."""
+    yield from _needs_are_there(content)
     for name, scheme in schemes(content).items():
         place: Place = ("components", "securitySchemes", name)
         kind = kind_of(scheme)
@@ -96,6 +99,29 @@ def schemes_are_usable(content: dict[str, Any]) -> Iterator[Problem]:
                 yield (*place, "flows", "clientCredentials", "tokenUrl"), problem
         if "x-env" in scheme:
             yield from _variables_exist(scheme["x-env"], kind, (*place, "x-env"))
+
+
+def _needs_are_there(content: dict[str, Any]) -> Iterator[Problem]:
+    known = schemes(content)
+    holders = [((), content), *((found.place, found.content) for found in operations(content))]
+    for place, holder in holders:
+        for index, need in enumerate(holder.get("security") or []):
+            for name, scopes in need.items():
+                at_need = (*place, "security", index, name)
+                if name not in known:
+                    yield at_need, f"no scheme is called {name!r}; {_one_of(name, known)}"
+                    continue
+                flows = known[name].get("flows", {}).values()
+                listed = {scope for flow in flows for scope in flow.get("scopes", {})}
+                for n, scope in enumerate(scopes if listed else []):
+                    if scope not in listed:
+                        text = f"{name} has no scope {scope!r}; {_one_of(scope, listed)}"
+                        yield (*at_need, n), text
+
+
+def _one_of(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1) or sorted(known)
+    return f"write {' or '.join(near)}" if near else "add it"
 
 
 def _variables_exist(variables: Any, kind: str | None, place: Place) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,9 @@ def structure(content: Any) -> Iterator[Problem]:
     # The validator would stop at the first reference that leads nowhere.
     errors = [*kind.schema_validator.iter_errors(content)]
     if not errors and (lost := [*lost_references(content, content, ())]):
-        yield from lost
+        for text, count in Counter(text for _, text in lost).items():
+            place = next(place for place, other in lost if other == text)
+            yield place, f"{text} ({count} references lead there)" if count > 1 else text
         return
     for error in map(deepest, errors or kind(content).iter_errors()):
         fix = _FIXES.get(str(error.validator), "correct it")
@@ -200,11 +203,11 @@ _VALUES = ("const", "default", "enum", "example", "value")
 
 
 def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
-    """Each `$ref` of a part of a spec that leads nowhere."""
+    """Each `$ref` of a part of a spec that leads nowhere, or back to itself."""
     if isinstance(node, dict):
         target = node.get("$ref")
-        if isinstance(target, str) and not _is_there(content, target):
-            yield (*place, "$ref"), f"{target} isn't in this file; copy it here"
+        if isinstance(target, str) and (problem := _lost(content, target)):
+            yield (*place, "$ref"), problem
         for key, child in node.items():
             if place[-1:] in (("properties",), ("schemas",)) or not (
                 key in _VALUES or str(key).startswith("x-")
@@ -215,15 +218,28 @@ def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
             yield from lost_references(content, child, (*place, index))
 
 
-def _is_there(content: Any, target: str) -> bool:
-    root, *keys = target.split("/")
-    for key in keys:
-        content = (
-            content.get(key.replace("~1", "/").replace("~0", "~"))
-            if isinstance(content, dict)
-            else None
-        )
-    return root == "#" and content is not None
+def _lost(content: Any, target: str) -> str | None:
+    """Return why a reference leads to nothing: the first part of it that isn't there."""
+    seen = []
+    while target not in seen:
+        seen.append(target)
+        root, *keys = target.split("/")
+        node = content if root == "#" else None
+        for n, key in enumerate(keys if root == "#" else [], 1):
+            node = (
+                node.get(key.replace("~1", "/").replace("~0", "~"))
+                if isinstance(node, dict)
+                else None
+            )
+            if node is None:
+                target = "/".join([root, *keys[:n]])
+                break
+        if node is None:
+            return f"{target} isn't in this file; copy it here"
+        if not (isinstance(node, dict) and isinstance(node.get("$ref"), str)):
+            return None
+        target = node["$ref"]
+    return f"{target} refers to itself; write what it is"
 
 
 def pointer(place: Place) -> str:

@@ -17,6 +17,7 @@ LARGEST = 16 * 1024 * 1024
 MOST = 1_000_000
 """The most values in a spec, each alias counted as what it stands for."""
 _TAG = "tag:yaml.org,2002:"
+_KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")
 _INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
 
@@ -43,11 +44,14 @@ def raw(path: Path, name: str) -> bytes:
 
 
 def text(path: Path, name: str) -> str:
-    """Return the text of a file that findings call `name`; raise `Unreadable` if it isn't UTF-8."""
+    """Return the text of a file that findings call `name`; raise `Unreadable` if there is none."""
     try:
         return raw(path, name).decode()
     except FileNotFoundError:
         raise Unreadable([Finding(name, 1, "#", "file", "is missing; restore it")]) from None
+    except OSError as error:
+        problem = f"can't be read: {error.strerror}; restore it"
+        raise Unreadable([Finding(name, 1, "#", "file", problem)]) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         problem = f"byte 0x{error.object[error.start]:02x} isn't UTF-8; save the file as UTF-8"
@@ -116,9 +120,15 @@ def _problems(
         yield place, node, "contains itself; write it out instead of using an alias"
         return
     above = (*above, node)
+    if not node.tag.startswith(_TAG) or node.tag.removeprefix(_TAG) not in _KINDS:
+        yield place, node, f"has the tag {node.tag.replace(_TAG, '!!')}; remove the tag"
+        return
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, child in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                yield place, key, "a key must be a text; write one"
+                continue
             inner = (*place, str(key.value))
             if key.value in seen:
                 yield inner, key, f"a second key {key.value!r}, which hides the first; remove one"
@@ -140,6 +150,8 @@ def _misread(node: yaml.ScalarNode) -> str | None:
         return f"{value} is read as a date; quote it"
     if kind == "bool" and value not in ("true", "false"):
         return f"{value} is read as true or false; quote it, or write which"
+    if kind == "int" and len(value) > 300:
+        return f"a number of {len(value)} digits can't be read; write a shorter one"
     numeric = {"int": _INT, "float": _FLOAT}.get(kind)
     if numeric and not numeric.fullmatch(value):
         return f"{value} is read as another number; quote it, or write the number"
