@@ -165,7 +165,7 @@ def test_the_line_tells_what_was_known_when() -> None:
 
 
 def test_the_events_of_several_runs() -> None:
-    """A wait that was gone on with is one timeline; the last outcome counts."""
+    """A resumed wait is one timeline; the last outcome counts."""
     found = Page(
         page(
             [
