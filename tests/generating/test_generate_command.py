@@ -226,7 +226,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (another_parameter, "wait-use: the path also needs shop; make it a part of the ID"),
         (cookie, "wait-use: none of these is supported; opwatch supports a bearer token"),
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; name one of token"),
-        (undefined_scheme, "security: no scheme is called 'tokn'; write "),
+        (undefined_scheme, "security: no scheme is called 'tokn'; add it to components"),
         (union, "wait-use: the schema must describe one object"),
         (of_text, "wait-use: no media type is JSON; add application/json"),
         (unnamed, "wait-form: has an x-wait block and no operationId; add one"),

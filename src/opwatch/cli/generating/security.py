@@ -121,7 +121,7 @@ def _needs_are_there(content: dict[str, Any]) -> Iterator[Problem]:
 
 def _one_of(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, 1) or sorted(known)
-    return f"write {' or '.join(near)}" if near else "add it"
+    return f"write {' or '.join(near)}" if near else "add it to components/securitySchemes"
 
 
 def _variables_exist(variables: Any, kind: str | None, place: Place) -> Iterator[Problem]:
