@@ -229,6 +229,7 @@ def counted(rows: Iterable[Row]) -> str:
 
 
 _AMOUNT, _ELAPSED, _NEXT = 7, 7, 8
+_TROUBLE = len("rate limited (429)")
 """Cells for how much is done, the elapsed time and the time until the next poll."""
 _BESIDE = 34
 """Cells for a bar and a few words, which a longer job ID doesn't take."""
@@ -246,7 +247,7 @@ def _grid(rows: list[Row], now: float, width: int, *, ascii_only: bool) -> Rende
     left = max(width - FREE - (2 + service + 2 + _AMOUNT + 2 + sum(times) + len(times)), 12)
     job = min(longest, max(left * 3 // 10, left - _BESIDE, 4))
     left -= job
-    words = max(left * 6 // 10, 4)
+    words = max(left * 6 // 10, min(_TROUBLE, left - 8), 4)
     bar = max(min(left - words, 40), 4)
     grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
     for n, cells in enumerate([1, service, job, bar, _AMOUNT, words, *times]):

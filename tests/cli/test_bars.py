@@ -103,6 +103,16 @@ def test_a_long_job_id_is_whole_if_there_is_room(width: int, whole: bool) -> Non
     assert "50 % Reconstruction" in row
 
 
+def test_a_rate_limit_is_whole_at_80_columns() -> None:
+    """The words of the most frequent retries have room beside a long job ID."""
+    board = bars.Board(Now())
+    error = RateLimited("slowly", status=429)
+    when = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    board.show(Retrying(service=ITWIN[0], job_id=ITWIN[1], time=when, error=error, next_poll_in=15))
+    [row] = drawn(board, width=80)
+    assert "rate limited (429)" in row
+
+
 def test_more_jobs_than_lines() -> None:
     """Running jobs come first; those that do not fit are counted."""
     board = bars.Board(Now())
