@@ -14,7 +14,7 @@ import attrs
 import pytest
 from scripted_jobs import BY_NAME, JOB_ID, JOBS, Clock, World
 
-from opwatch import Fault, ITwin, Schedule
+from opwatch import AsyncITwin, Fault, ITwin, Schedule
 from opwatch.cli.lines import JsonLines
 from opwatch.cli.report import page
 from opwatch.cli.run import Report, watch
@@ -339,6 +339,28 @@ def test_an_async_on_event_hears_of_a_cancelled_wait(clock, backend, cancelled_i
         anyio.run(main, backend=backend)
     assert isinstance(told[-1], Ended)
     assert told[-1].outcome == "interrupted"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cancellation_during_the_last_answer_is_no_end_without_an_event(clock, backend):
+    """Cancelled while it hears of a success, `on_event` still hears that the wait has ended."""
+    told = Told()
+
+    async def main():
+        async def on_event(event):
+            if isinstance(event, Polled):
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+            told(event)
+
+        with anyio.CancelScope() as scope:
+            async with AsyncITwin("a token") as client:
+                await client.wait("j1", timeout=400, on_event=on_event)
+
+    with Script({"/progress": SUCCESS}):
+        anyio.run(main, backend=backend)
+    assert told.kinds == ["Started", "Ended"]
+    assert told[-1].outcome == "succeeded"
 
 
 def test_callbacks_may_be_objects_with_attributes_of_their_own(clock):

@@ -169,6 +169,7 @@ class Core(Generic[W]):
         except BaseException as error:
             if not run.is_over:
                 run.interrupt()
+            if not run.has_ended:  # or the last answer was being reported
                 with self._io.last_word():
                     await tell(run, run.events)
             # An exception from outside the wait (Ctrl-C, `on_progress`) gets a note with the token.

@@ -26,7 +26,7 @@ from opwatch.core.holds import Holds
 from opwatch.core.nudges import AsyncBell, Bell, Nudges, Wait, running_loop
 from opwatch.core.run import Run
 from opwatch.errors import ConfigurationError, OpwatchError, TransportError
-from opwatch.events import Event, Retrying
+from opwatch.events import Ended, Event, Retrying
 from opwatch.net import fork
 from opwatch.net.message import Answer, Request
 from opwatch.progress import Progress
@@ -158,6 +158,7 @@ async def tell(run: Run[W], events: Callable[..., list[Event[W]]], *brought: Any
     if not (listens or telemetry.is_loaded()):
         return
     for event in events(*brought):
+        run.has_ended = isinstance(event, Ended)
         run.span = telemetry.note(event, run.span)
         if isinstance(event, Retrying) and event.error is not None:
             words = (event.service, event.job_id, event.error._what(), event.next_poll_in)

@@ -75,7 +75,17 @@ class Run(Generic[W]):
 
     __slots__ = (
         *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error"),
-        *("has_started", "is_over", "job_id", "last", "on_event", "over", "resumed", "sending"),
+        *(
+            "has_ended",
+            "has_started",
+            "is_over",
+            "job_id",
+            "last",
+            "on_event",
+            "over",
+            "resumed",
+            "sending",
+        ),
         *("session", "span", "state", "trouble", "wake"),
     )
 
@@ -110,7 +120,7 @@ class Run(Generic[W]):
         """The wait's trace span, if there is one (`opwatch.telemetry`)."""
         self.resumed = resumed
         """Whether the wait began elsewhere."""
-        self.has_started = False
+        self.has_started = self.has_ended = False
         """Whether the start of the wait was reported."""
         self._began = clock.now()
         self.is_over = False
