@@ -75,18 +75,8 @@ class Run(Generic[W]):
 
     __slots__ = (
         *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error"),
-        *(
-            "has_ended",
-            "has_started",
-            "is_over",
-            "job_id",
-            "last",
-            "on_event",
-            "over",
-            "resumed",
-            "sending",
-        ),
-        *("session", "span", "state", "trouble", "wake"),
+        *("has_ended", "has_started", "is_over", "job_id", "last", "on_event", "over", "resumed"),
+        *("sending", "session", "span", "state", "trouble", "wake"),
     )
 
     def __init__(
@@ -121,7 +111,7 @@ class Run(Generic[W]):
         self.resumed = resumed
         """Whether the wait began elsewhere."""
         self.has_started = self.has_ended = False
-        """Whether the start of the wait was reported."""
+        """Whether the start and the end of the wait were reported."""
         self._began = clock.now()
         self.is_over = False
         """Whether the wait has ended, because the job did or with an error."""
