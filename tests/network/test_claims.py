@@ -120,5 +120,5 @@ def test_an_answer_that_went_elsewhere_is_the_same(
         [progress] = ask(sample, "sync", URL)
     assert isinstance(progress, Progress)
     assert again(progress) == progress
-    assert "Unset object" in repr(progress.wire)
+    assert "=UNSET" in repr(progress.wire)
     assert repr(again(progress)) == repr(progress)
