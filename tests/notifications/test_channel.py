@@ -415,6 +415,17 @@ def test_a_closed_client_can_be_used_again() -> None:
         assert len(server.hellos) == 2
 
 
+def test_a_wait_does_not_reopen_what_was_closed() -> None:
+    """A client that is closed while it is watching goes on by polling."""
+    replies = {"/progress": [RUNNING, RUNNING, DONE]}
+    with opened(replies) as (server, client):
+        watch = client.watch("a", timeout=3600)
+        next(watch)
+        client.close()
+        assert [progress.phase for progress in watch][-1] is Phase.SUCCEEDED
+        assert len(server.hellos) == 1
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No attempt ends by itself."""

@@ -119,6 +119,7 @@ def test_a_login_brings_the_catalog_where_nobody_says_not_to(send: Send) -> None
     [
         (credentials(name="another"), (401, "Unauthorized")),
         (credentials(password="wrong"), (401, "Unauthorized")),
+        (credentials(name="\ud800"), (401, "Unauthorized")),
         (credentials(domain="another"), (401, "Unauthorized")),
         (credentials(project={"name": "another"}), (401, "Unauthorized")),
         (credentials(project={"id": "another"}), (401, "Unauthorized")),
@@ -139,6 +140,12 @@ def test_a_wrong_login_is_refused(send: Send, body: Any, expected: tuple[int, st
     answer = login(send, body)
     assert code(answer) == expected
     assert answer.json["error"]["code"] == answer.status
+
+
+def test_a_login_that_is_nested_too_deeply_is_refused(send: Send) -> None:
+    """It is no login, and no problem of the simulator's."""
+    headers = {"Content-Type": "application/json"}
+    assert send("POST", "/v3/auth/tokens", headers, b"[" * 60_000).status == 400
 
 
 @pytest.mark.parametrize(

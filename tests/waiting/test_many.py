@@ -163,6 +163,19 @@ def test_the_error_of_a_job_resumes_its_wait(clock):
         assert client.resume(many.errors["a"].token).phase is Phase.SUCCEEDED
 
 
+def test_a_loop_that_starts_tasks_at_once(clock):
+    """Python 3.12 can run a task before `create_task` has returned it."""
+
+    async def main():
+        eager = getattr(asyncio, "eager_task_factory", None)  # not in Python 3.11
+        asyncio.get_running_loop().set_task_factory(eager)
+        async with AsyncITwin("t") as client:
+            return [progress.job_id async for progress in client.watch_many(["a", "b"], timeout=60)]
+
+    with script(a=[SUCCESS], b=[SUCCESS]):
+        assert sorted(asyncio.run(main())) == ["a", "b"]
+
+
 def test_ids_given_twice_are_asked_for_once(watch_many, clock):
     """Duplicates are one job."""
     with script(a=[SUCCESS], b=[SUCCESS]) as sent:

@@ -106,9 +106,10 @@ class Turn:
 
 async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | None:
     """Return the next answer of a wait; None after the last. Raise what ended the wait."""
-    await start(run)
-    if not run.is_over:
-        await io.listen(run.state.plan.deadline, cancel)
+    if not run.has_started:
+        if not run.is_over:
+            await io.listen(run.state.plan.deadline, cancel)
+        await start(run)
     while not run.is_over:
         if cancel is not None and cancel.is_set():
             run.cancel()

@@ -97,11 +97,11 @@ class Many(Generic[W]):
     async def _upcoming(self) -> Progress[W] | None:
         """Return the next answer of any job; None after the last."""
         if not self._has_started:
+            if self._heap:
+                await self._io.listen(self._heap[0][2].state.plan.deadline, self._cancel)
             self._has_started = True
             for run in self._runs.values():
                 await start(run)
-        if self._heap:
-            await self._io.listen(self._heap[0][2].state.plan.deadline, self._cancel)
         while True:
             if self._cancel is not None and self._cancel.is_set() and not self._is_cancelled:
                 await self._cancel_all()
@@ -248,6 +248,7 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         import anyio
 
         scope, ended = anyio.CancelScope(), anyio.Event()
+        self._in_flight[scope] = ended, None  # an eager task runs before it is returned
         if hasattr(self._loop, "create_task"):
             task = self._loop.create_task(self._attempt(run, scope))
             self._in_flight[scope] = ended, task
@@ -262,7 +263,6 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
                 finally:
                     self._land(run, scope)
 
-            self._in_flight[scope] = ended, None
             trio.lowlevel.spawn_system_task(attempt, context=contextvars.copy_context())
         return False
 

@@ -360,14 +360,15 @@ def _check_login(exchange: Exchange, strict_domains: bool) -> None:
             raise Refused(Frame(error="Bad Request", message=_NO_DOMAIN))
         domains = [user["domain"], project.get("domain", _DOMAIN)]
         is_known = all(domain.items() <= _DOMAIN.items() for domain in domains)
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise Refused(Frame(error="Bad Request")) from None
     is_formed = all(domains) and all(isinstance(part, str) for part in given)
     if methods != ["password"] or not is_formed:
         raise Refused(Frame(error="Bad Request"))
     right = (USERNAME, PASSWORD)
     if not is_known or not all(
-        hmac.compare_digest(a.encode(), b.encode()) for a, b in zip(given, right, strict=True)
+        hmac.compare_digest(a.encode("utf-8", "surrogatepass"), b.encode())
+        for a, b in zip(given, right, strict=True)
     ):
         raise Refused(Frame(error="Unauthorized"))
     if scope not in ((PROJECT_NAME, None), (None, PROJECT_ID)):
