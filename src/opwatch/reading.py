@@ -265,6 +265,22 @@ def words_of(fields: dict[str, Any]) -> str:
     return ", ".join(f"{name}: {word(value)}" for name, value in fields.items())
 
 
+def inside(fields: dict[str, Any], *names: str) -> Any:
+    """Return the value inside several objects; None if one of them is missing or null.
+
+    Anything else in place of an object is returned in a list, which equals nothing that a spec
+    names: an error of another form is an error, too.
+    """
+    value: Any = fields
+    for name in names:
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            return [value] if value else []
+        value = value.get(name)
+    return value
+
+
 def is_another(value: Any, job_id: str) -> bool:
     """Whether a field that names the job names another one. Case isn't compared: IDs are GUIDs."""
     return value is not None and (text(value) or "").lower() != job_id.lower()

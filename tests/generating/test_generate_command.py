@@ -311,6 +311,10 @@ def no_schema(content: dict[str, Any]) -> None:
         (variables_are({"token": 'A=B "x'}), "isn't a variable name; write one like PRESS_TOKEN"),
         (elsewhere, "is at 'https://other.example', unlike the x-wait"),
         (no_schema, "wait-use: no schema; describe the response"),
+        (
+            set_at("state", value=[{"is": "succeeded", "when": {"/shop": [None, "a"]}}]),
+            "state/0: wait-phase: succeeded only because nothing is there; also test a field",
+        ),
     ],
 )
 def test_a_spec_that_breaks_a_rule(change: Change, said: str, run: Run) -> None:

@@ -233,6 +233,41 @@ def test_each_condition_compares_the_value_as_it_is(
     assert read(generate(change), {"state": "done", "error": error}).phase == phase
 
 
+OBJECT = {"type": "object", "properties": {"code": TEXT}}
+
+
+def contradicting(spec: dict[str, Any]) -> None:
+    of_properties(spec, error=OBJECT)
+    wait(spec)["contradiction"] = "/error/code"
+
+
+def without_code(spec: dict[str, Any]) -> None:
+    of_properties(spec, error=OBJECT)
+    wait(spec)["state"] = [
+        {"is": "succeeded", "when": {"/state": "done", "/error/code": None}},
+        {"is": "failed", "when": {"/error/code": "E1"}},
+        {"is": "running", "when": {"/state": ["printing", "jammed"]}},
+    ]
+
+
+def of_its_job(spec: dict[str, Any]) -> None:
+    of_properties(spec, error=OBJECT)
+    wait(spec)["same"] = {"/error/code": "id"}
+
+
+@pytest.mark.parametrize("change", [contradicting, without_code, of_its_job])
+@pytest.mark.parametrize("error", ["E1", ["E1"], [{"code": "E1"}], 5, True])
+def test_an_error_of_another_form_is_no_success(change: Change, error: Any, generate: Any) -> None:
+    """What stands in place of an object isn't a missing field."""
+    made = generate(change)
+    assert read(made, {"state": "done", "error": None}).phase == "succeeded"
+    if change is of_its_job:
+        with pytest.raises(BadResponse, match="another job"):
+            read(made, {"state": "done", "error": error})
+    else:
+        assert read(made, {"state": "done", "error": error}).phase == "unknown"
+
+
 def test_a_required_boolean(generate: Generate) -> None:
     """`require` compares it as the conditions do."""
 

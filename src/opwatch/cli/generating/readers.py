@@ -43,6 +43,13 @@ class Reader:
         keys = base + keys_of(pointer)
         return f"{self.object(keys[:-1])}.get({quoted(keys[-1])})"
 
+    def strictly(self, pointer: str) -> str:
+        """As `at`, but what stands in place of an object isn't nothing."""
+        keys = keys_of(pointer)
+        if keys[:-1] == self._required[: len(keys) - 1]:
+            return self.at(pointer)
+        return f"inside({self._names[()]}, {', '.join(map(quoted, keys))})"
+
     def name(self, keys: Keys) -> str:
         """A name for a local variable that isn't taken."""
         name = local(keys[-1])
@@ -86,7 +93,7 @@ class Readers:
             part = job_id
             if len(self.parts) > 1:
                 part = f'{job_id}.split("/")[{self.parts.index(name)}]'
-            found = reader.at(pointer)
+            found = reader.strictly(pointer)
             yield (
                 f"if is_another({found} or '', {part}):"
                 if must
@@ -167,7 +174,7 @@ class Readers:
             if "operation" in block and self.completes == "ended":
                 problem = f"the response reports both success and an error (`{field}`)"
                 then = f"raise BadResponse({quoted(problem)}, status=200)"
-            lines += [f"if phase is Phase.SUCCEEDED and {reader.at(pointer)}:", f"    {then}"]
+            lines += [f"if phase is Phase.SUCCEEDED and {reader.strictly(pointer)}:", f"    {then}"]
         return lines
 
     def _phase(self) -> str:
@@ -179,7 +186,7 @@ class Readers:
         lines: list[str] = []
         for pointer in dict.fromkeys(pointer for row in rows for pointer in row["when"]):
             found[pointer] = reader.name(keys_of(pointer))
-            lines.append(f"{found[pointer]} = {reader.at(pointer)}")
+            lines.append(f"{found[pointer]} = {reader.strictly(pointer)}")
         for row in rows:
             tests = [condition(found[pointer], value) for pointer, value in row["when"].items()]
             lines += [f"if {' and '.join(tests)}:", f"    return {phase(row['is'])}"]

@@ -290,6 +290,12 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
                     text = f"{value!r} of {states['at']} has no phase; add a line for it"
                     yield (*place, "state", "is"), text
         elif states:
+            for n, row in enumerate(states):
+                if row["is"] == "succeeded" and all(
+                    None in listed(v) for v in row["when"].values()
+                ):
+                    text = "succeeded only because nothing is there; also test a field that says so"
+                    yield (*place, "state", n), text
             pointers = list(dict.fromkeys(pointer for row in states for pointer in row["when"]))
             values = [_values(content, operation, pointer) for pointer in pointers]
             for given in _combined(dict(zip(pointers, values, strict=True))):

@@ -56,6 +56,7 @@ MODULES = {
             "as_fault",
             "count",
             "filled",
+            "inside",
             "is_another",
             "longest",
             "milliseconds",
