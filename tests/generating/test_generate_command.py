@@ -79,6 +79,18 @@ def nowhere(content: dict[str, Any]) -> None:
     body["schema"] = {"$ref": "#/components/schemas/Prnt"}
 
 
+def refers(*keys: str, target: str) -> Change:
+    """A reference somewhere in the components or, if no keys say where, in the default response."""
+
+    def change(content: dict[str, Any]) -> None:
+        node = content["components"] if keys else operation(content)["responses"]
+        for key in keys:
+            node = node.setdefault(key, {})
+        node["default"] = {"$ref": target}
+
+    return change
+
+
 def union(content: dict[str, Any]) -> None:
     schemas = content["components"]["schemas"]
     schemas["Either"] = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in schemas]}
@@ -236,6 +248,10 @@ def no_schema(content: dict[str, Any]) -> None:
         (posted, "wait-form: opwatch sends only GET, not POST; name another"),
         (with_body, "wait-use: opwatch sends no body; name another operation"),
         (nowhere, "structure: #/components/schemas/Prnt isn't in this file"),
+        (refers(target="http://127.0.0.1:9/a"), "http://127.0.0.1:9/a isn't in this file; copy it"),
+        (refers(target="file:///dev/zero"), "file:///dev/zero isn't in this file; copy it here"),
+        (refers("responses", target="#/nope"), "#/nope isn't in this file; copy it here"),
+        (refers("schemas", "Print", "patternProperties", target="a.yaml"), "a.yaml isn't in this"),
         (mislabelled, "wait-example: is read as running, not succeeded"),
         (set_at("percent", value="/percent"), "wait-pointer: /percent isn't in Print"),
         (set_at("state", "is", value={"done": "succeeded"}), "'printing' of /state has no phase"),
@@ -259,7 +275,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (old_null, "structure: ['string', 'null'] is not"),
         (blank_variable, "security: 'INK TOKEN' isn't a variable name; write one like PRESS_TOKEN"),
         (wildcard, "wait-example: can't be read; give it a value, and its own status"),
-        (loop, "can't be checked: a $ref leads back to itself"),
+        (loop, "wait-pointer: /state isn't in Print"),
         (lambda content: content.update(openapi="2.0"), "structure: must be OpenAPI 3.0 or 3.1"),
         (outcome_of("put"), "wait-form: opwatch sends only GET, not PUT; name another"),
         (set_at("state", "is", value={"": "succeeded"}), "wait-form: '' can't be a state"),
@@ -308,6 +324,8 @@ def no_schema(content: dict[str, Any]) -> None:
         (at_server("https://press.example/a b"), "wait-use: must be a URL like https://exa"),
         (variables_are(["token"]), "security: must be a map, such as {token: PRESS_TOKEN}"),
         (variables_are("TOKEN"), "security: must be a map, such as {token: PRESS_TOKEN}"),
+        (variables_are({"token": True}), "security: True isn't a variable name; write one like"),
+        (variables_are({"token": None}), "security: None isn't a variable name; write one like"),
         (variables_are({"token": 'A=B "x'}), "isn't a variable name; write one like PRESS_TOKEN"),
         (elsewhere, "is at 'https://other.example', unlike the x-wait"),
         (no_schema, "wait-use: no schema; describe the response"),
@@ -351,6 +369,42 @@ def test_many_booleans_take_no_time(run: Run) -> None:
 
     code, _, err = run("generate", spec(change), "--out", "out")
     assert (code, "/flag23 False has no phase" in err) == (2, True)
+
+
+def of_print(**properties: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["components"]["schemas"]["Print"]["properties"] |= properties
+
+    return change
+
+
+def doubling(content: dict[str, Any]) -> None:
+    schemas = content["components"]["schemas"]
+    for n in range(40):
+        schemas[f"A{n}"] = {"allOf": [{"$ref": f"#/components/schemas/A{n + 1}"}] * 2}
+    schemas["A40"] = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    of_print(deep={"$ref": "#/components/schemas/A0"})(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        doubling,
+        of_print(a={"type": "string", "pattern": "^(a+)+$", "default": "a" * 40 + "!"}),
+        of_print(a={"$dynamicRef": "file:///dev/zero", "default": 1}),
+        of_print(a={"type": "array", "uniqueItems": True, "default": [[n] for n in range(9000)]}),
+    ],
+)
+def test_nothing_that_a_spec_says_is_run(change: Change, run: Run) -> None:
+    """No pattern is tried, nothing outside the file is read, and nothing is read twice."""
+
+    def both(content: dict[str, Any]) -> None:
+        change(content)
+        wait(content)["percent"], wait(content)["step"] = "/deep/a", "/nothing"
+
+    code, _, err = run("generate", spec(both), "--out", "out")
+    assert (code, "/nothing isn't in Print" in err) == (2, True)
+    assert ("/deep/a isn't in Print" in err) == (change is not doubling)
 
 
 LAUGHS = b"\n".join(

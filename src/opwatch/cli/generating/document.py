@@ -145,14 +145,25 @@ def listed(value: Any) -> list[Any]:
 # --- schemas --------------------------------------------------------------------------------------
 
 
-def variants(content: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a schema may be: itself, or each of its alternatives, references followed."""
-    if not isinstance(schema, dict):  # true and false are schemas, too
-        return [{}]
-    if "$ref" in schema:
-        return variants(content, at(content, keys_of(schema["$ref"][1:])))
-    inner = [each for key in ("anyOf", "oneOf", "allOf") for each in schema.get(key, [])]
-    return [found for each in inner for found in variants(content, each)] if inner else [schema]
+def variants(content: dict[str, Any], *schemas: Any) -> list[dict[str, Any]]:
+    """What schemas may be: themselves, or each of their alternatives, references followed; nothing
+    is read twice."""
+    found: list[dict[str, Any]] = []
+    left, seen = [*reversed(schemas)], set()
+    while left:
+        schema = left.pop()
+        if id(schema) in seen:
+            continue
+        seen.add(id(schema))
+        if not isinstance(schema, dict):  # true and false are schemas, too
+            found.append({})
+        elif "$ref" in schema:
+            left.append(at(content, keys_of(schema["$ref"][1:])))
+        elif inner := [each for key in ("anyOf", "oneOf", "allOf") for each in schema.get(key, [])]:
+            left += reversed(inner)
+        else:
+            found.append(schema)
+    return found
 
 
 def below(content: dict[str, Any], schema: dict[str, Any], keys: Keys) -> list[dict[str, Any]]:
@@ -163,7 +174,7 @@ def below(content: dict[str, Any], schema: dict[str, Any], keys: Keys) -> list[d
             each.get("items") if key == "*" else each.get("properties", {}).get(key)
             for each in found
         )
-        found = [one for each in inner if each is not None for one in variants(content, each)]
+        found = variants(content, *(each for each in inner if each is not None))
     return found
 
 

@@ -274,24 +274,33 @@ class _Schemas:
 
 
 def merged(
-    content: dict[str, Any], schema: Any, seen: frozenset[Keys] = frozenset()
+    content: dict[str, Any], schema: Any, known: dict[int, dict[str, Any]] | None = None
 ) -> dict[str, Any]:
     """Return a schema, references followed, with all that its `allOf` says beside what it says."""
-    node = _plain(schema)
+    known = {} if known is None else known
+    if not isinstance(schema, dict):
+        return {}
+    if id(schema) not in known:
+        known[id(schema)] = {}  # for one that leads back to itself
+        known[id(schema)] = _merged(content, schema, known)
+    return known[id(schema)]
+
+
+def _merged(
+    content: dict[str, Any], node: dict[str, Any], known: dict[int, dict[str, Any]]
+) -> dict[str, Any]:
     if "$ref" in node:
-        keys = keys_of(node["$ref"][1:])
-        return {} if keys in seen else merged(content, at(content, keys), seen | {keys})
+        return merged(content, at(content, keys_of(node["$ref"][1:])), known)
     if not isinstance(node.get("allOf"), list):
         return node
     found: dict[str, Any] = {}
     own = {key: value for key, value in node.items() if key != "allOf"}
-    for each in [*node["allOf"], own]:
-        part: dict[str, Any] = merged(content, each, seen)
+    for part in [*(merged(content, each, known) for each in node["allOf"]), own]:
         properties = found.get("properties", {}) | part.get("properties", {})
-        required = [*found.get("required", []), *part.get("required", [])]
+        required = dict.fromkeys([*found.get("required", []), *part.get("required", [])])
         found |= part
         if properties:
-            found |= {"properties": properties, "required": required}
+            found |= {"properties": properties, "required": [*required]}
     return found
 
 

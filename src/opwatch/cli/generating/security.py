@@ -130,7 +130,8 @@ def _variables_exist(variables: Any, kind: str | None, place: Place) -> Iterator
         yield place, f"must be a map, such as {{{(known or ['token'])[0]}: PRESS_TOKEN}}"
         return
     for key, variable in variables.items():
-        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", str(variable)):
+        is_text = isinstance(variable, str)
+        if not (is_text and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable)):
             yield (*place, key), f"{variable!r} isn't a variable name; write one like PRESS_TOKEN"
         if key not in known:
             others = f"name one of {', '.join(known)}" if known else f"supported: {SUPPORTED}"

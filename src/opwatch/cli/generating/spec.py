@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import re
 from collections import Counter
@@ -25,6 +27,8 @@ class Line(NamedTuple):
     number: int
 
 
+MOST = 50
+"""Findings of the validator that are reported."""
 DEEPEST = 200
 """How deep a spec may be nested. One that contains itself has no end."""
 
@@ -147,24 +151,61 @@ _FIXES = {
 
 def structure(content: Any) -> Iterator[Problem]:
     """The spec is OpenAPI 3.0 or 3.1."""
-    # 0.4 s, not for `load`
-    from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
+    from referencing.exceptions import Unresolvable
 
     version = content.get("openapi") if isinstance(content, dict) else None
-    kinds = {"3.0": OpenAPIV30SpecValidator, "3.1": OpenAPIV31SpecValidator}
-    if (kind := kinds.get(str(version)[:3])) is None:
+    if (kind := _validators().get(str(version)[:3])) is None:
         yield (), f"must be OpenAPI 3.0 or 3.1, but `openapi` is {version!r:.20}"
         return
     # The validator would stop at the first reference that leads nowhere.
-    errors = [*kind.schema_validator.iter_errors(content)]
+    errors = [*itertools.islice(kind.schema_validator.iter_errors(content), MOST)]
     if not errors and (lost := [*lost_references(content, content, ())]):
         for text, count in Counter(text for _, text in lost).items():
             place = next(place for place, other in lost if other == text)
             yield place, f"{text} ({count} references lead there)" if count > 1 else text
         return
-    for error in map(deepest, errors or kind(content).iter_errors()):
-        fix = _FIXES.get(str(error.validator), "correct it")
-        yield _place(content, error), f"{error.message}; {fix}"
+    try:
+        for error in map(deepest, errors or itertools.islice(kind(content).iter_errors(), MOST)):
+            fix = _FIXES.get(str(error.validator), "correct it")
+            yield _place(content, error), f"{error.message:.500}; {fix}"
+    except Unresolvable as error:
+        yield (), f"{error.ref} isn't in this file; copy it here"
+
+
+class _Outside(dict[str, Any]):
+    """What fetches a file that a spec refers to, by the scheme of its URL: nothing does."""
+
+    def __contains__(self, scheme: object) -> bool:
+        return True
+
+
+@functools.cache
+def _validators() -> dict[str, Any]:
+    """The validators of OpenAPI by its version, without what a spec could have them do: fetch a
+    file, try a pattern on a default, or follow the same `allOf` again and again."""
+    # 0.4 s, not for `load`
+    from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
+
+    return {"3.0": _closed(OpenAPIV30SpecValidator), "3.1": _closed(OpenAPIV31SpecValidator)}
+
+
+def _closed(kind: Any) -> Any:
+    known: Any = kind.keyword_validators["schema"]
+
+    class Schema(known):  # type: ignore[misc]
+        def __call__(self, schema: Any, **named: Any) -> Any:
+            return super().__call__(schema, **{**named, "require_properties": False})
+
+        def _collect_properties(self, _: Any) -> tuple[()]:
+            return ()
+
+        def default_validator(self, *_: Any) -> tuple[()]:
+            return ()
+
+    keywords = {**kind.keyword_validators, "schema": Schema}
+    return type(
+        "Closed", (kind,), {"resolver_handlers": _Outside(), "keyword_validators": keywords}
+    )
 
 
 def _place(content: Any, error: Any) -> Place:
@@ -200,6 +241,12 @@ def deepest(error: Any) -> Any:
 
 _VALUES = ("const", "default", "enum", "example", "value")
 """What holds a value, in which `$ref` is a name like any other."""
+_NAMED = {
+    *("$defs", "callbacks", "content", "definitions", "dependentSchemas", "encoding", "examples"),
+    *("headers", "links", "parameters", "pathItems", "patternProperties", "properties"),
+    *("requestBodies", "responses", "schemas", "securitySchemes"),
+}
+"""Maps whose keys are names, so that one called `default` or `x-press` is like any other."""
 
 
 def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
@@ -209,9 +256,8 @@ def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
         if isinstance(target, str) and (problem := _lost(content, target)):
             yield (*place, "$ref"), problem
         for key, child in node.items():
-            if place[-1:] in (("properties",), ("schemas",)) or not (
-                key in _VALUES or str(key).startswith("x-")
-            ):
+            is_name = _NAMED.issuperset(place[-1:]) and place != ()
+            if is_name or not (key in _VALUES or str(key).startswith("x-")):
                 yield from lost_references(content, child, (*place, key))
     elif isinstance(node, list):
         for index, child in enumerate(node):
