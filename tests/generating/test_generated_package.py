@@ -579,15 +579,19 @@ def test_a_password_that_an_answer_quotes_is_erased(status: int, generate: Gener
     assert "hunter2-hunter2" not in said
 
 
-def test_a_pause_that_a_job_which_is_over_asks_for(generate: Generate) -> None:
-    """The request for how it ended waits, too."""
-    made = generate(with_outcome)
+@pytest.mark.parametrize("after", ["ended", "succeeded"])
+def test_a_pause_that_a_job_which_is_over_asks_for(after: str, generate: Generate) -> None:
+    """The request for how it ended waits, too, and is sent once the pause is over."""
+    made = generate(with_outcome if after == "ended" else with_result)
     over = reply(200, {"state": "done", "next": 60})
-    answers = {"/prints/p1": [over], "/results/p1": [reply(503, {}), DONE]}
-    with FakeClock(), Script(answers) as script:
-        made.Press().wait("p1", timeout=None)
-        times = [sent.time for sent in script.sent if "results" in sent.target]
-    assert (times[0], times[1] >= 60) == (0, True)
+    there = reply(200, {"state": "done", "shop": "p1"})
+    with FakeClock(), Script({"/prints/p1": [over], "/results/p1": [there]}) as script:
+        found = made.Press().wait("p1", timeout=None)
+        assert [(sent.target[:12], sent.time) for sent in script.sent] == [
+            ("/api/prints/", 0),
+            ("/api/results", 60),
+        ]
+    assert found.phase == "succeeded"
 
 
 def test_a_result_that_is_not_there_yet(generate: Generate) -> None:

@@ -202,7 +202,7 @@ class Session(Generic[W]):
                 if not closer or completes is not Phase.ENDED or phase.is_final:
                     return seen
                 resolve = self._look_closer
-            return await resolve(self.service.outcome(self, turn, seen.progress), seen)
+            return await resolve(self._look_up(turn, seen), seen)
         except OpwatchError as error:
             raise error.about(self.service.name, job_id)  # noqa: B904 (the same error)
         except BaseException as error:  # noqa: BLE001 (raised again, or as another)
@@ -223,6 +223,14 @@ class Session(Generic[W]):
         file = frame.f_code.co_filename.rpartition("/")[2]
         kind = type(error).__name__
         return BadResponse(f"{MISREAD} {kind} ({file}, line {line})")
+
+    async def _look_up(self, turn: Turn, seen: Seen[W]) -> Progress[W] | None:
+        """Request more about a job, unless its own response asked for a pause first."""
+        assert self.service.outcome is not None
+        if (pause := seen.pause) is None:
+            return await self.service.outcome(self, turn, seen.progress)
+        problem = f"no request was sent, because the response asked for a pause of {pause:.0f} s"
+        raise RateLimited(problem, retry_after=pause, held_until=turn.clock.now() + pause)
 
     async def _resolve(self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]) -> Seen[W]:
         """Return how a job that is over ended, or why: known now, or later, or never."""
