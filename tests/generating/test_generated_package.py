@@ -579,6 +579,39 @@ def test_a_password_that_an_answer_quotes_is_erased(status: int, generate: Gener
     assert "hunter2-hunter2" not in said
 
 
+TOKEN = "sk-AbCdEf0123456789xyzQWERTY"
+
+
+@pytest.mark.parametrize("echo", [TOKEN.upper(), TOKEN[:20], f"bad token {TOKEN[:12].lower()}..."])
+@pytest.mark.parametrize(
+    "answer", [("state", 200), ("shop", 200), ("at", 200), ("code", 400), ("code", 500)]
+)
+def test_an_echo_in_another_case_or_cut_off_does_not_show(
+    echo: str, answer: tuple[str, int], generate: Generate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not as a state, a step, a reason or an error's code; the model alone has it as it came."""
+
+    def change(spec: dict[str, Any]) -> None:
+        BEARER(spec)
+        wait(spec)["fault"] = {"code": "/shop", "message": "/shop"}
+        wait(spec)["step"] = "/at"
+        wait(spec)["errors"]["message"] = "/code"
+
+    name, status = answer
+    caplog.set_level("DEBUG", "opwatch")
+    with Script({"/p1": [reply(status, {"state": "jammed", name: echo})]}):
+        try:
+            found = generate(change).Press(TOKEN).progress("p1")
+        except OpwatchError as error:
+            said = f"{error!r} {error}"
+        else:
+            said = f"{found!r} {found.fault}"
+            assert found.wire.to_dict()[name] == echo
+    said += "".join(record.getMessage() for record in caplog.records)
+    assert TOKEN[:8].lower() not in said.lower()
+    assert "***" in said
+
+
 @pytest.mark.parametrize("after", ["ended", "succeeded"])
 def test_a_pause_that_a_job_which_is_over_asks_for(after: str, generate: Generate) -> None:
     """The request for how it ended waits, too, and is sent once the pause is over."""

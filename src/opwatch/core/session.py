@@ -34,9 +34,9 @@ from opwatch.errors import (
     error_kind,
 )
 from opwatch.net.address import check_id
-from opwatch.net.message import Address, Answer, Request
+from opwatch.net.message import Address, Answer, Request, Secret, hidden, shown
 from opwatch.net.operation import outgoing
-from opwatch.progress import Phase, Progress
+from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import (
     any_json,
     bad_response,
@@ -54,6 +54,8 @@ W = TypeVar("W")
 logger = logging.getLogger("opwatch")
 _polled: ContextVar[str] = ContextVar("_polled", default="")
 """The job that this code polls: what reads an answer warns of it, and isn't told the job."""
+_secrets: ContextVar[tuple[Secret, ...]] = ContextVar("_secrets", default=())
+"""What the answer that is read may echo, and no text of it may show."""
 
 
 class Complaint(NamedTuple):
@@ -170,6 +172,7 @@ class Session(Generic[W]):
         answer = await self.auth.flow(turn, request, self._error)
         if answer.status not in self.service.statuses or answer.problem:
             raise self._error(answer, turn)
+        _secrets.set(answer.secrets)
         try:
             fields = json_object(answer, *envelope)
         except BadResponse as error:
@@ -193,7 +196,11 @@ class Session(Generic[W]):
         """Poll one job once; if it is known to be `over`, look up only how it ended."""
         _polled.set(job_id)
         try:
-            seen = Seen(over) if over else await self.service.query(self, turn, job_id, closer)
+            if over is None:
+                seen = await self.service.query(self, turn, job_id, closer)
+                seen = seen._replace(progress=_shown(seen.progress))
+            else:
+                seen = Seen(over)
             if self.service.outcome is None or seen.trouble is not None:
                 return seen
             phase, completes = seen.progress.phase, self.service.completes
@@ -228,7 +235,8 @@ class Session(Generic[W]):
         """Request more about a job, unless its own response asked for a pause first."""
         assert self.service.outcome is not None
         if (pause := seen.pause) is None:
-            return await self.service.outcome(self, turn, seen.progress)
+            found = await self.service.outcome(self, turn, seen.progress)
+            return found and _shown(found)
         problem = f"no request was sent, because the response asked for a pause of {pause:.0f} s"
         raise RateLimited(problem, retry_after=pause, held_until=turn.clock.now() + pause)
 
@@ -304,7 +312,7 @@ class Session(Generic[W]):
         """Return `Phase.UNKNOWN`; warn once about each state that this version doesn't know."""
         if state is None:
             return self._warn("sent a response without a valid state")
-        text = printable(str(state), 80)
+        text = printable(hidden(shown, _secrets.get(), str(state)), 80)
         return self._warn(f"reports a state that this version doesn't know: {text!r}")
 
     def contradicted(self, field: str) -> Phase:
@@ -341,7 +349,7 @@ class Session(Generic[W]):
             code = code if code in service.known else None
             message = message if message in service.known else _WORDS[status]
             request_id = request_id if re.fullmatch(_UUID, request_id or "") else None
-        text = printable(answer.erased(message or ""))
+        text = printable(hidden(shown, answer.secrets, message or ""))
         if not text:
             body = excerpt(answer)
             text = f'the response was "{body}"' if body else "the response was empty"
@@ -353,11 +361,22 @@ class Session(Generic[W]):
         return kind(
             f"{text}{pause_in_words(pause)}",
             status=status,
-            code=printable(answer.erased(code or ""), 80) or None,
-            request_id=printable(answer.erased(request_id or ""), 80) or None,
+            code=printable(hidden(shown, answer.secrets, code or ""), 80) or None,
+            request_id=printable(hidden(shown, answer.secrets, request_id or ""), 80) or None,
             retry_after=pause,
             advice=advice,
         )
+
+
+def _shown(progress: Progress[W]) -> Progress[W]:
+    """Return the progress with what may be shown of the texts of its response."""
+    secrets, fault, step = _secrets.get(), progress.fault, progress.step
+    step = step and hidden(shown, secrets, step)
+    if fault is not None:
+        texts = [one and hidden(shown, secrets, one) for one in (fault.code, fault.message)]
+        fault = Fault(*texts)
+    is_same = fault is None and step == progress.step  # as in nearly every poll
+    return progress if is_same else attrs.evolve(progress, fault=fault, step=step)
 
 
 _PERMISSIONS = "check the permissions of these credentials"

@@ -146,6 +146,13 @@ class Answer:
         return hidden(_erased, self.secrets, text)
 
 
+def shown(secrets: tuple[Secret, ...], text: str) -> str:
+    """Return what may be shown of a text of an answer: without secrets, and nothing if it holds
+    the beginning of one in any case, since that was cut off or written in another way."""
+    text = _erased(secrets, text)
+    return "***" if holds_beginning(secrets, text) else text
+
+
 def _erased(secrets: tuple[Secret, ...], text: str) -> str:
     """Return `text` with each secret, as it is or percent-encoded, replaced by `***`."""
     for value in sorted(_quotable(secrets), key=len, reverse=True):  # one may begin with another
