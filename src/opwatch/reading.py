@@ -291,15 +291,23 @@ def titled(title: str | None, message: str | None) -> str | None:
     return f"{title}: {message}" if title and message else title or message
 
 
+_MESSAGE, _PARAMETER = 10_000, 500
+"""Characters of a message with parameters, and of each parameter in it."""
+
+
 def filled(message: str | None, params: Any) -> str | None:
-    """A message with its parameters in their places: `%1` or `{0}` is the first."""
+    """A message with its parameters in their places: `%1` or `{0}` is the first.
+
+    Each parameter is cut off, and the message: a few of them would fill the memory.
+    """
     given = params if isinstance(params, list) else []
 
     def param(place: re.Match[str]) -> str:
         n = int(place[1]) - 1 if place[1] else int(place[2])
-        return (text(given[n]) if 0 <= n < len(given) else None) or place[0]
+        return ((text(given[n]) if 0 <= n < len(given) else None) or "")[:_PARAMETER] or place[0]
 
-    return re.sub(r"%([0-9]{1,2})|\{([0-9]{1,2})\}", param, message or "") or None
+    cut = (message or "")[:_MESSAGE]
+    return re.sub(r"%([0-9]{1,2})|\{([0-9]{1,2})\}", param, cut)[:_MESSAGE] or None
 
 
 def as_fault(faults: Iterable[tuple[str | None, str | None]]) -> Fault | None:

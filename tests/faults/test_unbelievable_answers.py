@@ -163,6 +163,15 @@ def test_the_parameters_of_a_reason(driver, clock):
     assert error.fault == Fault("A", "12 of 20 photos, {2}")
 
 
+def test_parameters_that_would_fill_the_memory(driver, clock):
+    """They are cut off, and so is the reason."""
+    issue = {"code": "A", "message": "%1" * 20_000, "params": ["x" * 50_000]}
+    told = job(state="failed", executionInformation={"errors": [issue]})
+    with Script({"/progress": [OVER], "/jobs/mine": [told]}):
+        error = called(driver, itwin(driver), "wait", "mine", timeout=60)
+    assert error.fault == Fault("A", "x" * 10_000)
+
+
 @pytest.mark.parametrize("error", [{"code": 500}, {"message": "boom"}])
 def test_an_error_that_lacks_a_required_field_is_told(driver, clock, error):
     """Half a reason is better than none."""
