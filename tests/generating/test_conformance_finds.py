@@ -1,6 +1,7 @@
 """What `opwatch.testing.conformance` finds in a service that breaks a promise, and what it
 accepts."""
 
+import math
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 from generating_tools import Change, Generate, operation, wait
 
 from opwatch.core.session import Complaint, Seen, Service
+from opwatch.errors import JobGone
 from opwatch.progress import Phase
 from opwatch.testing import conformance
 
 SAMPLES = [("running", {"state": "printing"}), ("failed", {"state": "jammed"})]
+DONE = [("succeeded", {"state": "done"})]
 
 
 def check(made: ModuleType, samples: Any = SAMPLES) -> None:
@@ -56,6 +59,28 @@ def hopeful(service: Service[Any]) -> Service[Any]:
     return seen(service, change)
 
 
+def unflagged(service: Service[Any]) -> Service[Any]:
+    """Takes whatever isn't a known state for a success."""
+
+    def change(found: Any) -> Any:
+        is_other = found.phase is Phase.UNKNOWN and not isinstance(found.wire.state, str)
+        return attrs.evolve(found, phase=Phase.SUCCEEDED) if is_other else found
+
+    return seen(service, change)
+
+
+def any_text(service: Service[Any]) -> Service[Any]:
+    def change(found: Any) -> Any:
+        is_text = isinstance(getattr(found.wire, "state", None), str)
+        return attrs.evolve(found, phase=Phase.SUCCEEDED if is_text else Phase.UNKNOWN)
+
+    return seen(service, change)
+
+
+def gone_if_broken(answer: Any, fields: Any) -> Any:
+    return Complaint(kind=JobGone if answer.status >= 500 else None)
+
+
 def raising(*arguments: Any) -> Any:
     raise KeyError("state")
 
@@ -78,6 +103,14 @@ def counting(answer: Any, epoch: float) -> Any:
         (another_job, "'p1 ü' polls"),
         (the_first_job, r"progress\(\) of 'p12' is about 'p1'"),
         (hopeful, "is read as a success, but isn't a documented one"),
+        (unflagged, "is read as a success, but isn't a documented one"),
+        (any_text, "'a-word-that-nobody-knows'} is read as a success"),
+        (lambda service: service._replace(complaint=gone_if_broken), "500 says that the job is go"),
+        (lambda service: service._replace(pause=lambda *_: -1.0), "reading a pause .* returns -1"),
+        (
+            lambda service: seen(service, lambda found: attrs.evolve(found, percent=math.nan)),
+            "the percentage of .* isn't a number from 0 to 100",
+        ),
         (lambda service: service._replace(marker=raising), "the marker of .* raises KeyError"),
         (lambda service: service._replace(name="other"), "the service is other, not press"),
         (lambda service: service._replace(id_parts=2), "the service's IDs have 2 parts, not 1"),
@@ -111,13 +144,14 @@ def test_a_broken_promise(
     for client in (made.Press, made.AsyncPress):
         monkeypatch.setattr(client, "_service", change(client._service))
     samples = [] if "pickle" in said or "response raised" in said else SAMPLES
+    samples = DONE if change is any_text else samples
     with pytest.raises(AssertionError, match=said):
         check(made, samples)
 
 
 def other_errors(spec: dict[str, Any]) -> None:
     wait(spec)["errors"]["cases"] = [
-        {"is": "gone", "status": [401, 502]},
+        {"is": "gone", "status": [401, 410]},
         {"is": "forbidden", "status": [422, 503]},
         {"is": "unavailable", "status": [429, 404]},
         {"is": "rate limited", "status": 500},

@@ -19,12 +19,15 @@ import anyio
 from opwatch.client import AsyncClient, Plugin
 from opwatch.core.run import Step
 from opwatch.core.session import MISREAD, Complaint
-from opwatch.errors import BadResponse, ConfigurationError, OpwatchError, error_kind
+from opwatch.errors import BadResponse, ConfigurationError, JobGone, OpwatchError, error_kind
 from opwatch.net.message import Answer
 from opwatch.testing import FakeClock, Reply, Script, reply
 
 _ODD: tuple[Any, ...] = (None, True, -1, 1e308, "", "odd", "\ud800", [], [{}], {}, {"odd": 1})
 _BODIES = (b"", b"null", b"[]", b"{}", b'{"a":', b"\xff", b"<html>", b"[" * 100_000)
+_WORD = "a-word-that-nobody-knows"
+_WRONG: tuple[Any, ...] = (_WORD, -1, 1e308, "\ud800", [{}], {"odd": 1})
+"""What is neither empty nor true: no response is a success because of it."""
 _MOST = 300  # variants of a sample
 _STATUSES = (200, 302, 400, 401, 403, 404, 407, 409, 410, 422, 429, 500, 502, 503)
 _ODD_TEXTS = ("", "odd", "-1", "nan", "1e400", "9" * 400, "\u00b2", "1, 2")
@@ -86,13 +89,18 @@ def _check_sample(
     assert told == other, f"progress() of {other!r} is about {told!r}"
     assert found.service == client._session.service.name, repr(found)
     _check_progress(client._session.service, found)
-    for odd in _some(_replaced(value, "a-word-that-nobody-knows")) if phase != "succeeded" else ():
+    wrong = _some(_odd(value, _WRONG)) if phase != "succeeded" else []
+    for odd in [*wrong, _all_replaced(value)]:
         told = getattr(_polled(make, kind, job_id, answer(odd)), "phase", None)
         assert told != "succeeded", f"{odd!r} is read as a success, but isn't a documented one"
 
 
 def _check_progress(service: Any, found: Any) -> None:
-    """What a poll returned can be pickled, and says what restarts the schedule."""
+    """What a poll returned has a valid percentage, can be pickled, and says what restarts the
+    schedule."""
+    percent = found.percent
+    is_share = percent is None or (isinstance(percent, (int, float)) and 0 <= percent <= 100)
+    assert is_share, f"the percentage of {found!r} isn't a number from 0 to 100, or None"
     for name, function in (("pickle", pickle.dumps), ("marker", service.marker)):
         try:
             made = function(found)
@@ -140,7 +148,7 @@ def _check_readers(service: Any) -> None:
     for text in _ODD_TEXTS:
         what = f"reading a pause ({text[:20]!r} in each header)"
         found = _read(what, pause, _Headed(200, (), text.encode()), 1_800_000_000.0)
-        is_pause = found is None or (isinstance(found, (int, float)) and math.isfinite(found))
+        is_pause = found is None or (isinstance(found, (int, float)) and 0 <= found < math.inf)
         assert is_pause, f"{what} returns {found!r}, not a number of seconds"
 
 
@@ -154,6 +162,7 @@ def _read(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
 def _check_error(service: Any, status: int, found: Any) -> None:
     """An error answer is the error that its status says, unless the service says another."""
     assert isinstance(found, OpwatchError), f"{status} with {{}} is read as {found!r}"
+    assert status < 500 or not isinstance(found, JobGone), f"{status} says that the job is gone"
     own = service.complaint(Answer(status, (), b"{}"), {}).kind
     expected = own or error_kind(status) or OpwatchError
     is_right = isinstance(found, expected) or status in (400, 403, 404, 410)
@@ -218,27 +227,23 @@ def _some(values: Iterable[Any]) -> list[Any]:
     return found if len(found) <= _MOST else random.Random(0).sample(found, _MOST)  # noqa: S311
 
 
-def _replaced(value: Any, word: str) -> Iterator[Any]:
-    """A JSON value with each text in it replaced by a word."""
-    if isinstance(value, str):
-        yield word
+def _all_replaced(value: Any) -> Any:
+    """A JSON value with each value in it replaced by a word."""
     if isinstance(value, dict):
-        for name, part in value.items():
-            yield from (value | {name: one} for one in _replaced(part, word))
-    if isinstance(value, list):
-        for n, part in enumerate(value):
-            yield from ([*value[:n], one, *value[n + 1 :]] for one in _replaced(part, word))
+        return {name: _all_replaced(part) for name, part in value.items()}
+    return [_all_replaced(part) for part in value] if isinstance(value, list) else _WORD
 
 
-def _odd(value: Any) -> Iterator[Any]:
-    """A JSON value with each part of it replaced by something odd, or left out."""
-    yield from _ODD
+def _odd(value: Any, others: tuple[Any, ...] = _ODD) -> Iterator[Any]:
+    """A JSON value with each part of it replaced by something odd or, if null is, left out."""
+    yield from others
     if isinstance(value, dict):
         for name, part in value.items():
-            yield {key: one for key, one in value.items() if key != name}
-            for odd in _odd(part):
+            if None in others:
+                yield {key: one for key, one in value.items() if key != name}
+            for odd in _odd(part, others):
                 yield value | {name: odd}
     if isinstance(value, list):
         for n, part in enumerate(value):
-            for odd in _odd(part):
+            for odd in _odd(part, others):
                 yield [*value[:n], odd, *value[n + 1 :]]
