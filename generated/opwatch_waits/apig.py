@@ -127,7 +127,7 @@ def read_outcome(
     session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
 ) -> Progress[Wire] | None:
     """Return the progress with what the response adds; None for another job's."""
-    if is_another(fields.get("id") or "", progress.job_id):
+    if is_another(fields.get("id"), progress.job_id, must=True):
         return None
     found = state(fields.get("status"))
     phase = _OUTCOMES.get(found or "") or session.unknown(found)

@@ -133,11 +133,11 @@ def pause_in_words(pause: float | None) -> str:
 
 def _pause(value: str, present: float) -> float | None:
     try:
-        pause = float(value)
+        pause = float(value.replace("_", "?"))
     except ValueError:
         then = http_date(value)
         return None if then is None else max(then - present, 0.0)
-    if value.isdigit():  # of 400 digits, Python makes infinity
+    if value.isascii() and value.isdecimal():  # of 400 digits, Python makes infinity
         return min(pause, _LONGEST)
     return pause if math.isfinite(pause) and pause >= 0 else None
 
@@ -187,8 +187,8 @@ def number(value: Any) -> float | None:
     """Return a finite number, which may have come as text."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
-    try:
-        found = float(value)
+    try:  # Python would read 1_0 as 10
+        found = float(value.replace("_", "?") if isinstance(value, str) else value)
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
@@ -203,7 +203,7 @@ def percent(value: Any) -> float | None:
 def share(value: Any, total: Any) -> float | None:
     """A count of a total as a number from 0 to 100."""
     done, whole = number(value), number(total)
-    return percent(100 * done / whole) if done is not None and whole else None
+    return percent(100 * done / whole) if done is not None and whole and whole > 0 else None
 
 
 def count(value: Any) -> int | None:
@@ -234,7 +234,9 @@ def pause(value: Any, of: int = 1, since: float = 0.0) -> float | None:
     if isinstance(value, list):
         return longest(*(pause(each, of, since) for each in value))
     found = number(value)
-    if found is None and str(value).isdigit():  # of 400 digits, Python makes infinity
+    if (
+        found is None and (told := str(value)).isascii() and told.isdecimal()
+    ):  # of 400 digits, Python makes infinity
         found = _LONGEST
     left = -1.0 if found is None else found / of - since
     return left if left > 0 else None
@@ -281,9 +283,10 @@ def inside(fields: dict[str, Any], *names: str) -> Any:
     return value
 
 
-def is_another(value: Any, job_id: str) -> bool:
-    """Whether a field that names the job names another one. Case isn't compared: IDs are GUIDs."""
-    return value is not None and (text(value) or "").lower() != job_id.lower()
+def is_another(value: Any, job_id: str, *, must: bool = False) -> bool:
+    """Whether a field that names the job names another one, or none if it `must`. Case isn't
+    compared: IDs are GUIDs."""
+    return must if value is None else (text(value) or "").lower() != job_id.lower()
 
 
 def titled(title: str | None, message: str | None) -> str | None:

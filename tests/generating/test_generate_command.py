@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -184,6 +186,51 @@ def elsewhere(content: dict[str, Any]) -> None:
     content["paths"]["/results/{id}"]["servers"] = [{"url": "https://other.example"}]
 
 
+def outcome_with(**content: Any) -> Change:
+    """A follow-up to a job that has ended, of which this is said beside what is usual."""
+
+    def change(spec: dict[str, Any]) -> None:
+        with_scheme({"type": "http", "scheme": "bearer"})(spec)
+        spec["components"]["securitySchemes"]["two"] = {"type": "http", "scheme": "basic"}
+        outcome_of("get")(spec)
+        wait(spec)["state"]["is"]["done"] = "ended"
+        spec["paths"]["/results/{id}"]["get"] |= content
+
+    return change
+
+
+def parameter(**content: Any) -> Change:
+    """Another required parameter, with a default, of a spec with a key in X-Key."""
+
+    def change(spec: dict[str, Any]) -> None:
+        key_in("X-Key")(spec)
+        schema = {"type": "string", "default": "a"}
+        given = {"name": "a", "in": "query", "required": True, "schema": schema} | content
+        operation(spec)["parameters"].append(given)
+
+    return change
+
+
+def matrix(spec: dict[str, Any]) -> None:
+    operation(spec)["parameters"][0]["style"] = "matrix"
+
+
+def headers(**values: str) -> Change:
+    def change(spec: dict[str, Any]) -> None:
+        key_in("X-Key")(spec)
+        wait(spec)["headers"] = {name.replace("_", "-"): value for name, value in values.items()}
+
+    return change
+
+
+def media_type(name: str) -> Change:
+    def change(spec: dict[str, Any]) -> None:
+        bodies = operation(spec)["responses"]["200"]["content"]
+        bodies[name] = bodies.pop("application/json")
+
+    return change
+
+
 def boolean_state(content: dict[str, Any]) -> None:
     content["components"]["schemas"]["Print"]["properties"]["state"] = {"type": "boolean"}
     wait(content)["state"]["is"] = {"true": "succeeded", "false": "running"}
@@ -329,6 +376,25 @@ def no_schema(content: dict[str, Any]) -> None:
         (variables_are({"token": 'A=B "x'}), "isn't a variable name; write one like PRESS_TOKEN"),
         (elsewhere, "is at 'https://other.example', unlike the x-wait"),
         (no_schema, "wait-use: no schema; describe the response"),
+        (outcome_with(security=[{"two": []}]), "security: wait-use: takes other credentials than"),
+        (outcome_with(servers=[{"url": "/v2"}]), "wait-use: is at '/v2', unlike the x-wait"),
+        (key_in("accept"), "security: accept is set by opwatch; name another header"),
+        (headers(x_key="a"), "wait-use: the credentials are sent in x-key; leave it out"),
+        (headers(X_A="a", x_a="b"), "wait-form: x-a is there twice, as case is ignored; keep one"),
+        (
+            parameter(**{"in": "header", "name": "x-KEY"}),
+            "wait-use: the credentials are sent in x-KEY; leave it out",
+        ),
+        (
+            parameter(**{"in": "cookie", "name": "a;b\r\nX-Evil: 1"}),
+            "can't be sent as it is; use printable ASCII without semicolons",
+        ),
+        (
+            parameter(**{"in": "cookie", "schema": {"type": "string", "default": "b; c=d"}}),
+            "wait-use: the cookie parameter 'a' can't be sent as it is",
+        ),
+        (media_type('application/json; a="\x07\u00e9"'), "wait-use: no media type is JSON"),
+        (matrix, "wait-use: the path parameter 'id' has the style matrix; opwatch sends simple on"),
         (
             set_at("state", value=[{"is": "succeeded", "when": {"/shop": [None, "a"]}}]),
             "state/0: wait-phase: succeeded only because nothing is there; also test a field",
@@ -458,6 +524,16 @@ def test_a_file_that_is_no_spec(data: bytes, said: str, run: Run) -> None:
     code, out, err = run("generate", "press.yaml", "--out", "out")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
+
+
+def test_a_spec_in_a_pipe(run: Run) -> None:
+    """It is read once, and is complete in the package."""
+    os.mkfifo("press.json")
+    text = json.dumps(changed())
+    threading.Thread(target=Path("press.json").write_text, args=(text,), daemon=True).start()
+    code, _, err = run("generate", "press.json", "--out", "out")
+    assert (code, err) == (0, "")
+    assert Path("out/opwatch_press/press.json").read_text(encoding="utf-8") == text
 
 
 def test_a_spec_that_is_not_there(run: Run) -> None:

@@ -265,6 +265,10 @@ def running(**fields: Any) -> Reply:
         (running(next=45), 45),
         (running(next_ms=45_000), 45),
         (running(next="soon"), 5),
+        (running(next="\u00b2"), 5),
+        (running(next="4_5"), 5),
+        (running(headers={"Retry-After": "4_5"}), 5),
+        (Reply(200, b'{"state": "printing"}', (("pause", "\u00b2"),)), 5),
         (running(next=45, headers={"pause": "50"}), 50),
     ],
 )
@@ -650,6 +654,65 @@ def test_the_result_of_another_job_is_none(generate: Generate, shop: Any) -> Non
     }
     with FakeClock(), Script(answers), pytest.raises(BadResponse, match="about another print"):
         generate(with_result).Press(max_failures=2).wait("p1", timeout=None)
+
+
+@pytest.mark.parametrize("shop", [0, "0"])
+def test_the_result_of_job_0(shop: Any, generate: Generate) -> None:
+    """Its ID is one, as a number too."""
+    answers = {
+        "/prints/0": [DONE],
+        "/results/0": [reply(200, {"state": "done", "shop": shop})],
+    }
+    with FakeClock(), Script(answers):
+        assert generate(with_result).Press().wait("0", timeout=60).phase == "succeeded"
+
+
+def test_the_reason_of_another_job_is_none(generate: Generate, caplog: Any) -> None:
+    """The job has failed all the same, and a warning says why there is no reason."""
+
+    def change(spec: dict[str, Any]) -> None:
+        with_result(spec)
+        outcome = {"operation": "getResult", "after": "failed", "fault": {"message": "/shop"}}
+        wait(spec)["outcome"] = outcome | {"same": {"/shop": "id"}}
+
+    jammed = reply(200, {"state": "jammed"})
+    answers = {"/prints/p1": [jammed], "/results/p1": [reply(200, {"shop": "p2"})]}
+    with FakeClock(), Script(answers) as script, pytest.raises(JobFailed) as failed:
+        generate(change).Press().wait("p1", timeout=None)
+    assert failed.value.fault is None
+    assert len(script.sent) < 10
+    assert "the reason is unknown: the response about the outcome is about another" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "percent"), [(1, 2, 50), (-1, -2, None), (1, 0, None), ("1_0", 20, None)]
+)
+def test_a_share_of_a_total(count: Any, total: Any, percent: Any, generate: Generate) -> None:
+    """Neither is negative, and a text is a number as JSON writes it."""
+
+    def change(spec: dict[str, Any]) -> None:
+        wait(spec)["percent"] = {"count": "/next", "total": "/next_ms"}
+
+    with Script({"/p1": [reply(200, {"state": "printing", "next": count, "next_ms": total})]}):
+        assert generate(change).Press().progress("p1").percent == percent
+
+
+def test_an_operation_replaces_the_parameters_of_its_path(generate: Generate) -> None:
+    """By their name and place: what the path requires may be optional, or have another default."""
+
+    def query(name: str, default: str, *, required: bool = True) -> dict[str, Any]:
+        schema = {"type": "string", "default": default}
+        return {"name": name, "in": "query", "required": required, "schema": schema}
+
+    def change(spec: dict[str, Any]) -> None:
+        [item] = spec["paths"].values()
+        item["parameters"] = [query("a", "path"), query("b", "path"), query("c", "path")]
+        own = [query("a", "own"), query("b", "own", required=False)]
+        operation(spec)["parameters"] += own
+
+    with Script(lambda _: DONE) as script:
+        generate(change).Press().progress("p1")
+    assert script.sent[0].target == "/api/prints/p1?a=own&c=path"
 
 
 def test_why_a_job_failed(generate: Generate) -> None:

@@ -251,7 +251,9 @@ class Session(Generic[W]):
             return seen
         if found is None:
             text = "the response about the outcome is about another job"
-            return seen._replace(trouble=BadResponse(text, status=200), doubtful=True)
+            # How the job ended is known if only the reason is missing.
+            doubtful = seen.progress.phase is not Phase.FAILED
+            return seen._replace(trouble=BadResponse(text, status=200), doubtful=doubtful)
         if found.phase in (Phase.PENDING, Phase.RUNNING):
             text = "the job is over, but the service doesn't say how it ended yet"
             return seen._replace(trouble=Unavailable(text))

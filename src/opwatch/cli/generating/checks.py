@@ -20,12 +20,14 @@ from opwatch.cli.generating.document import (
     security_of,
     waited,
 )
-from opwatch.cli.generating.spec import Finding, Problem
+from opwatch.cli.generating.spec import Finding, Place, Problem
 from opwatch.cli.generating.waits import compiled
 from opwatch.errors import ConfigurationError
+from opwatch.net.message import HEADER_NAME
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _OWN = ("apig", "catenis", "itwin", "itwin-v2")
+_COOKIE = re.compile(f"({HEADER_NAME.pattern})=([ -:<-~]*[!-:<-~])?")
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+")
 
 
@@ -59,9 +61,9 @@ def checked_name(path: Path, name: str | None) -> str:
     return found
 
 
-def checked(path: Path, name: str) -> dict[str, Any]:
-    """Return what a spec holds; raise `Invalid` if it breaks a rule."""
-    content, lines = _loaded(path)
+def checked(path: Path, name: str) -> tuple[dict[str, Any], bytes]:
+    """Return what a spec holds, and its file; raise `Invalid` if it breaks a rule."""
+    data, content, lines = _loaded(path)
     parts = spec.placed(content)
     groups: list[dict[str, Any]] = [
         {"structure": spec.structure},
@@ -76,18 +78,18 @@ def checked(path: Path, name: str) -> dict[str, Any]:
             findings += _found(path, lines, rule, lambda: problems(parts))  # noqa: B023
         if findings:
             raise Invalid(findings)
-    found: dict[str, Any] = content
-    return found
+    return content, data
 
 
-def _loaded(path: Path) -> tuple[Any, Any]:
+def _loaded(path: Path) -> tuple[bytes, Any, Any]:
     try:
-        text = yaml_rules.raw(path, str(path)).decode("utf-8-sig")
+        data = yaml_rules.raw(path, str(path))
+        text = data.decode("utf-8-sig")
         if spec.is_json(path, text):
             yaml_rules.check_size(text, str(path))
         else:
             yaml_rules.check(text, str(path), strict=False)
-        content, lines = spec.load(path)
+        content, lines = spec.load(path, text)
         json.dumps(content, default=str, ensure_ascii=False).encode()
     except yaml_rules.Unreadable as error:
         raise Invalid(error.findings) from None
@@ -109,7 +111,7 @@ def _loaded(path: Path) -> tuple[Any, Any]:
         raise ConfigurationError(f"{path} is nested too deeply, or contains itself") from None
     except (ValueError, TypeError, OverflowError) as error:
         raise ConfigurationError(f"{path} has a value that can't be read: {error}") from None
-    return content, lines
+    return data, content, lines
 
 
 def _found(path: Path, lines: Any, rule: str, problems: Any) -> list[Finding]:
@@ -142,17 +144,40 @@ def _uses(content: dict[str, Any]) -> Iterator[Problem]:
             yield (*operation.place, "x-wait", "id", "parameter"), text
         if not security.arguments("", content, security_of(content, operation)):
             text = f"none of these is supported; opwatch supports {security.SUPPORTED}"
-            place = operation.place if "security" in operation.content else ()
-            yield (*place, "security"), text
+            above = operation.place if "security" in operation.content else ()
+            yield (*above, "security"), text
         yield from security.servers_are_usable(content, operation)
         outcome = follow_up(content, block)
-        urls = {security.base_url(content, e.place) for e in (operation, outcome) if e is not None}
-        if len(urls) > 1 and outcome is not None:
-            text = f"is at {security.base_url(content, outcome.place)!r}, unlike the x-wait"
-            yield outcome.place, f"{text}; opwatch sends both to one server"
+        if outcome is not None:
+            yield from _is_like(content, operation, outcome)
+        key = str(security.arguments("", content, security_of(content, operation)).get("header"))
+        wait_headers = (*operation.place, "x-wait", "headers")
+        sent: dict[Place, str] = {(*wait_headers, name): name for name in block.get("headers", {})}
+        for each in filter(None, (operation, outcome)):
+            for place, parameter in reduced.parameters_of(content, each):
+                if parameter["in"] == "header" and parameter.get("required"):
+                    sent[place] = parameter["name"]
+        for at, name in sent.items():
+            if name.lower() == key.lower():
+                yield at, f"the credentials are sent in {name}; leave it out"
         for each in filter(None, (operation, outcome)):
             yield from _answers(content, each)
             yield from _arguments(content, each)
+
+
+def _is_like(
+    content: dict[str, Any], operation: Operation, outcome: Operation
+) -> Iterator[Problem]:
+    """Two operations are at one server, and take the same credentials."""
+    url, other = (security.server(content, each.place).get("url") for each in (operation, outcome))
+    if url != other:
+        yield outcome.place, f"is at {other!r}, unlike the x-wait; opwatch sends both to one server"
+    given, needed = (
+        security.arguments("", content, security_of(content, each)) for each in (operation, outcome)
+    )
+    if needed != given and needed.get("kind") != "none" and "optional" not in needed:
+        text = "takes other credentials than the x-wait; opwatch sends the same to both"
+        yield (*outcome.place, "security"), text
 
 
 def _answers(content: dict[str, Any], operation: Operation) -> Iterator[Problem]:
@@ -178,15 +203,18 @@ def _arguments(content: dict[str, Any], operation: Operation) -> Iterator[Proble
         yield operation.place[:2], text
     for place, parameter in reduced.parameters_of(content, operation):
         what = f"the {parameter['in']} parameter {parameter['name']!r}"
+        if parameter["in"] == "path" and parameter.get("style", "simple") != "simple":
+            yield place, f"{what} has the style {parameter['style']}; opwatch sends simple ones"
         if parameter["in"] == "path" or not parameter.get("required"):
             continue
         if (value := reduced.default_of(content, parameter)) is None:
             fix = "give its schema a default, which opwatch then sends"
             yield place, f"{what} is required, and opwatch has no value; {fix}"
-        elif parameter["in"] != "query":
-            name = "Cookie" if parameter["in"] == "cookie" else parameter["name"]
-            for problem in filter(None, rules.header_problems(name, value)):
+        elif parameter["in"] == "header":
+            for problem in filter(None, rules.header_problems(parameter["name"], value)):
                 yield place, problem
+        elif parameter["in"] == "cookie" and not _COOKIE.fullmatch(f"{parameter['name']}={value}"):
+            yield place, f"{what} can't be sent as it is; use printable ASCII without semicolons"
     body = referred(content, operation.content.get("requestBody", {}))
     if body.get("required"):
         yield (*operation.place, "requestBody"), "opwatch sends no body; name another operation"

@@ -10,7 +10,7 @@ from typing import Any
 Keys = tuple[str, ...]
 SHOWN = ("percent", "step", "bytes")
 """What may be named as `restart-on-change`: the pointers of these, which `Progress` keeps."""
-JSON = re.compile(r"application/([!#$&^_.+a-z0-9-]+\+)?json(;.*)?", re.IGNORECASE)
+JSON = re.compile(r"application/([!#$&^_.+a-z0-9-]+\+)?json(;[ -~]*)?", re.IGNORECASE)
 """The media types that hold JSON."""
 
 

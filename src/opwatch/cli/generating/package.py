@@ -44,12 +44,12 @@ def write(path: Path, out: Path, name: str | None = None) -> tuple[str, str, lis
     holds something else, or a `name` that can't be a service's.
     """
     name = checks.checked_name(path, name)
-    content = checks.checked(path, name)
+    content, data = checks.checked(path, name)
     try:
         _check_folder(out, name)
         with tempfile.TemporaryDirectory() as temporary:
             fresh = Path(temporary) / "fresh"
-            _generate(path, content, name, fresh, Path(temporary))
+            _generate(path, data, content, name, fresh, Path(temporary))
             package = f"opwatch_{_module(name)}"
             shutil.rmtree(out / package, ignore_errors=True)
             for file in sorted(each for each in fresh.rglob("*") if each.is_file()):
@@ -92,7 +92,9 @@ def _check_folder(out: Path, name: str) -> None:
         raise ConfigurationError(f"{out} {problem}")
 
 
-def _generate(path: Path, content: dict[str, Any], name: str, out: Path, home: Path) -> None:
+def _generate(
+    path: Path, data: bytes, content: dict[str, Any], name: str, out: Path, home: Path
+) -> None:
     module, source = _module(name), _source(name, path)
     package = out / f"opwatch_{module}"
     package.mkdir(parents=True)
@@ -116,7 +118,7 @@ def _generate(path: Path, content: dict[str, Any], name: str, out: Path, home: P
         target = out / file
         target.parent.mkdir(exist_ok=True)
         target.write_text(written or "", encoding="utf-8")
-    shutil.copyfile(path, package / source)
+    (package / source).write_bytes(data)
     client.format_folder(out, home, f"opwatch_{module}")
 
 

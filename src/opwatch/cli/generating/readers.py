@@ -95,7 +95,7 @@ class Readers:
                 part = f'{job_id}.split("/")[{self.parts.index(name)}]'
             found = reader.strictly(pointer)
             yield (
-                f"if is_another({found} or '', {part}):"
+                f"if is_another({found}, {part}, must=True):"
                 if must
                 else f"if is_another({found}, {part}):"
             )

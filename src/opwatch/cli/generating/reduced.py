@@ -144,12 +144,14 @@ def default_of(content: dict[str, Any], parameter: dict[str, Any]) -> str | None
 def parameters_of(
     content: dict[str, Any], operation: Operation
 ) -> list[tuple[tuple[str | int, ...], dict[str, Any]]]:
-    """The parameters of an operation, also those of its path, each with its place."""
-    return [
-        ((*place, "parameters", n), referred(content, one))
-        for place in (operation.place[:2], operation.place)
-        for n, one in enumerate(at(content, place).get("parameters", []))
-    ]
+    """The parameters of an operation and those of its path that it doesn't replace, each with its
+    place."""
+    found: dict[tuple[str, str], tuple[tuple[str | int, ...], dict[str, Any]]] = {}
+    for place in (operation.place[:2], operation.place):
+        for n, one in enumerate(at(content, place).get("parameters", [])):
+            parameter = referred(content, one)
+            found[parameter["name"], parameter["in"]] = ((*place, "parameters", n), parameter)
+    return [*found.values()]
 
 
 def _operation(

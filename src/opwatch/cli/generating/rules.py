@@ -30,16 +30,12 @@ from opwatch.cli.generating.document import (
     waited,
 )
 from opwatch.cli.generating.python import plain
-from opwatch.cli.generating.security import header_problem
+from opwatch.cli.generating.security import OWN_HEADERS, header_problem
 from opwatch.cli.generating.spec import Place, Problem, deepest
 from opwatch.core.polling import Schedule
 from opwatch.errors import ConfigurationError
 
 SCHEMA = Path(__file__).with_name("x-wait.schema.json")
-OWN_HEADERS = {
-    *("accept", "accept-encoding", "authorization", "content-length", "content-type", "host"),
-    "user-agent",
-}
 MOST = 4096
 """Combinations of values that are checked; beyond that, each value is checked on its own."""
 SHORTEST = 1
@@ -105,7 +101,10 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
                 if phases.setdefault(plain(name), phase) != phase:
                     text = f"{name!r} has two phases, as case is ignored; keep one"
                     yield (*place, *above, "state", "is", name), text
-    for name, value in block.get("headers", {}).items():
+    names = [name.lower() for name in block.get("headers", {})]
+    for n, (name, value) in enumerate(block.get("headers", {}).items()):
+        if name.lower() in names[:n]:
+            yield (*place, "headers", name), f"{name} is there twice, as case is ignored; keep one"
         for problem in filter(None, header_problems(name, str(value))):
             yield (*place, "headers", name), problem
     for n, case in enumerate(block["errors"].get("cases", [])):

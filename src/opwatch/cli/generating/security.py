@@ -91,8 +91,13 @@ def schemes_are_usable(content: dict[str, Any]) -> Iterator[Problem]:
     for name, scheme in schemes(content).items():
         place: Place = ("components", "securitySchemes", name)
         kind = kind_of(scheme)
-        if kind == "key" and (problem := header_problem(str(scheme["name"]))):
-            yield (*place, "name"), problem
+        if kind == "key":
+            header = str(scheme["name"])
+            problem = header_problem(header)
+            if header.lower() in OWN_HEADERS - {"authorization"}:
+                problem = f"{header} is set by opwatch; name another header"
+            if problem:
+                yield (*place, "name"), problem
         if kind == "oauth2":
             url = scheme["flows"]["clientCredentials"]["tokenUrl"]
             if problem := _address_problem(url):
@@ -147,6 +152,9 @@ def header_problem(name: str) -> str | None:
     return None
 
 
+OWN_HEADERS = {
+    *("accept", "accept-encoding", "authorization", "content-type", "user-agent"),
+}
 CONNECTION_HEADERS = {
     *("connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"),
     *("te", "trailer", "transfer-encoding", "upgrade"),
@@ -184,8 +192,13 @@ def token_header(content: dict[str, Any]) -> tuple[str, str]:
 def base_url(content: dict[str, Any], place: Place = ()) -> str:
     """Return the address of the first server of the operation at a place; empty if it isn't a
     complete one."""
-    url = str(_servers(content, place)[1].get("url", ""))
+    url = str(server(content, place).get("url", ""))
     return url if "://" in url and "{" not in url else ""
+
+
+def server(content: dict[str, Any], place: Place) -> dict[str, Any]:
+    """Return the first of the servers that count at a place; empty if there are none."""
+    return _servers(content, place)[1]
 
 
 def _servers(content: dict[str, Any], place: Place) -> tuple[Place, dict[str, Any]]:

@@ -49,18 +49,21 @@ class Finding:
         return f"{self.spec}:{self.line}: {self.place}: {self.rule}: {self.text}"
 
 
-def load(path: Path) -> tuple[Any, Mapping[Place, int]]:
-    """Return what a YAML or JSON file holds, and on which line each node of it stands."""
-    text = path.read_text(encoding="utf-8-sig")
+def load(path: Path, text: str | None = None) -> tuple[Any, Mapping[Place, int]]:
+    """Return what a YAML or JSON file holds, and on which line each node of it stands.
+
+    `text` is what was read of it already: a pipe can be read once.
+    """
+    if text is None:
+        text = path.read_text(encoding="utf-8-sig")
     if is_json(path, text):
         try:
             return json.loads(text, object_pairs_hook=_unique), _lines_of_json(text)
         except json.JSONDecodeError:
             if path.suffix.lower() == ".json":
                 raise
-    with path.open(encoding="utf-8") as stream:  # a stream, so that YAML's errors name the file
-        loader = _Loader(stream)
-        root = loader.get_single_node()
+    loader = _Loader(text)
+    root = loader.get_single_node()
     _as_openapi_reads(root)
     content: Any = None if root is None else loader.construct_document(root)
     return content, _lines_by_place(root)
