@@ -85,10 +85,8 @@ def _loaded(path: Path) -> tuple[bytes, Any, Any]:
     try:
         data = yaml_rules.raw(path, str(path))
         text = data.decode("utf-8-sig")
-        if spec.is_json(path, text):
-            yaml_rules.check_size(text, str(path))
-        else:
-            yaml_rules.check(text, str(path), strict=False)
+        is_json = spec.is_json(path, text)
+        yaml_rules.check(text, str(path), strict=False, is_json=is_json)
         content, lines = spec.load(path, text)
         json.dumps(content, default=str, ensure_ascii=False).encode()
     except yaml_rules.Unreadable as error:

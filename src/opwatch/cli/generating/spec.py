@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
 
 MOST = 50
-"""Findings of the validator that are reported."""
+"""Findings of the validator that are reported, and references that are followed one by one."""
 DEEPEST = 200
 """How deep a spec may be nested. One that contains itself has no end."""
 
@@ -269,11 +269,11 @@ def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
 
 def _lost(content: Any, target: str) -> str | None:
     """Return why a reference leads to nothing: the first part of it that isn't there."""
-    seen = []
-    while target not in seen:
+    seen: list[str] = []
+    while target not in seen and len(seen) < MOST:
         seen.append(target)
         root, *keys = target.split("/")
-        node = content if root == "#" else None
+        node = content if root == "#" and keys else None
         for n, key in enumerate(keys if root == "#" else [], 1):
             node = (
                 node.get(key.replace("~1", "/").replace("~0", "~"))

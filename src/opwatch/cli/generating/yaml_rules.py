@@ -86,23 +86,25 @@ def check_size(content: str, name: str) -> None:
         pass  # which is a finding of who reads it
 
 
-def check(content: str, name: str, *, strict: bool = True) -> None:
+def check(content: str, name: str, *, strict: bool = True, is_json: bool = False) -> None:
     """Raise `Unreadable` if YAML can't read a spec, or if a key hides another.
 
     If `strict`, also raise it for what YAML 1.1 reads as something else than is written; otherwise
-    that is read as OpenAPI means it (`spec.load`).
+    that is read as OpenAPI means it (`spec.load`). JSON needn't be YAML, too.
     """
     check_size(content, name)
     try:
         root = yaml.compose(content, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
+    except yaml.YAMLError as error:
+        if is_json:
+            return
+        if not isinstance(error, yaml.MarkedYAMLError):
+            problem = f"{' '.join(str(error).split())}; remove it"
+            raise Unreadable([Finding(name, 1, "#", "yaml", problem)]) from None
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         problem = f"{error.problem}; check the indentation, colons and quotes of this line"
         raise Unreadable([Finding(name, line, "#", "yaml", problem)]) from None
-    except yaml.YAMLError as error:
-        problem = f"{' '.join(str(error).split())}; remove it"
-        raise Unreadable([Finding(name, 1, "#", "yaml", problem)]) from None
     if not isinstance(root, yaml.MappingNode):
         problem = "must be an OpenAPI document: a mapping with `openapi`, `info` and `paths`"
         raise Unreadable([Finding(name, 1, "#", "yaml", problem)])
