@@ -153,7 +153,7 @@ A client sends at most `max_in_flight` concurrent requests, 16 by default. If th
 iTwin allows {small} requests per minute on its small tiers and {large} on the others. On iTwin's
 schedule, a running job takes {each:.1f} polls per minute, so one account can watch about
 **{fit_small} jobs at the same time on a small tier and {fit_large} on the others**. With
-`schedule=Schedule((120,))`, it can watch {fit_small_slow} and {fit_large_slow}.
+`schedule=Schedule((120,))`, it can watch {fit_small_slow} and {fit_large_slow}, respectively.
 
 Catenis and APIG document no rate limit. Whatever the limit is, a single 429 response pauses all
 jobs of a client until its `Retry-After` has passed, and then releases them gradually. If several
@@ -166,7 +166,7 @@ times as many as an iTwin account allows. One process per account is enough.
 
 If you can't keep a process running for hours, use a task queue or a scheduler:
 [cron](recipes/cron.md), [Celery](recipes/celery.md) or [Airflow](recipes/airflow.md). They store
-one token per job. A token has about {token} bytes, so 10,000 tokens take {tokens}.
+one token per job. A token is about {token} bytes long, so 10,000 tokens take {tokens}.
 """
 SMALL, LARGE = 500, 5000
 """Requests per minute of iTwin's tiers."""

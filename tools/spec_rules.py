@@ -139,7 +139,7 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
     for place, node in objects(spec.content):
         for mark in MARKS:
             if mark in node and not isinstance(node[mark], str):
-                yield (*place, mark), "must be a text; write the source or the reason"
+                yield (*place, mark), "must be a string; write the source or the reason"
         tests = [*object_in(object_in(node.get("if")).get("properties")).values()]
         if "if" in node and [type(object_in(each).get("const")) for each in tests] != [bool]:
             text = "must test one boolean; write {properties: {name: {const: true}}}"

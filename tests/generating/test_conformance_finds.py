@@ -100,7 +100,7 @@ def counting(answer: Any, epoch: float) -> Any:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (another_job, "'p1 ü' polls"),
+        (another_job, "a poll of 'p1 ü' requests"),
         (the_first_job, r"progress\(\) of 'p12' is about 'p1'"),
         (hopeful, "is read as a success, but isn't a documented one"),
         (unflagged, "is read as a success, but isn't a documented one"),

@@ -61,7 +61,7 @@ FOREIGN_NOTE = f"""\
 For any other error response, such as a proxy's page, the status alone decides the error.
 Its message quotes the beginning of the response as one short line without control characters,
 escape sequences or direction marks. A 401 or 403 is never quoted, because it may repeat the
-credentials; only codes and texts that the service documents are shown. The tests cover
+credentials; only codes and messages that the service documents are shown. The tests cover
 {len(FOREIGN)} bodies, each with {len(FOREIGN_STATUSES)} statuses and each service.
 """
 

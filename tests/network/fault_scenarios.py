@@ -296,7 +296,7 @@ CONNECTION = (
     ),
     Scenario(
         "silent-in-body",
-        "the response stops in its body",
+        "the response stalls in its body",
         then(cut(good_answer(), -10), Peer.hold),
         Gives(TransportError, says="no complete response"),
         slow=True,
@@ -596,7 +596,7 @@ FRAMING = (
     ),
     Scenario(
         "continue-only",
-        "`100 Continue` comes and nothing after it",
+        "`100 Continue` comes, and nothing follows it",
         then(just(b"HTTP/1.1 100 Continue\r\n\r\n"), Peer.close),
         BROKEN,
     ),
@@ -765,7 +765,7 @@ STATUS = (
     ),
     Scenario(
         "error-silent-in-body",
-        "status 503 whose body stops",
+        "status 503 whose body stalls",
         then(lambda sample: http(PAGE, "Retry-After: 90", status=503)[:-9], Peer.hold),
         Gives(Unavailable, 503, 90.0),
         slow=True,
@@ -875,10 +875,10 @@ BODY = (
     ),
     Scenario(
         "json-surrogate",
-        "half a surrogate pair in a text",
+        "half a surrogate pair in a string",
         body(lambda sample: sample.body(text='"\\ud800"')),
         RIGHT,
-        note="The text can be printed.",
+        note="The string can be printed.",
     ),
     Scenario(
         "json-bom", "a byte order mark", body(lambda sample: b"\xef\xbb\xbf" + good(sample)), RIGHT

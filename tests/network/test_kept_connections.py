@@ -197,7 +197,7 @@ def test_two_silent_connections_take_no_longer_than_one(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_server_known_to_be_slow_is_given_more_time(mode: str) -> None:
-    """A kept connection isn't considered silent before twice the time of the slowest response."""
+    """A kept connection counts as silent only after twice the longest response time has passed."""
     [sample, *_] = SAMPLES
 
     def play(peer: Peer) -> None:

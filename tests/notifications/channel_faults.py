@@ -20,20 +20,20 @@ BROKEN = {
     ),
     "close 1002": ("the signature is refused (closed with 1002)", r"closed the WebSocket \(1002\)"),
     "binary": (
-        "it confirms in binary, and closes",
+        "the server confirms in binary, and closes the WebSocket",
         r"closed the WebSocket \(1000\)",
     ),
     "bad frame": (
-        "it sends a frame that isn't valid",
+        "the server sends a frame that isn't valid",
         r"sent a frame that isn't valid \(1002\)",
     ),
     "bad text": (
-        "it sends text that isn't UTF-8",
+        "the server sends text that isn't UTF-8",
         r"sent a frame that isn't valid \(1007\)",
     ),
-    "endless": ("it sends an endless message", "sent a message that is too long"),
+    "endless": ("the server sends an endless message", "sent a message that is too long"),
     "endless nothing": (
-        "it sends endless empty fragments of a message",
+        "the server sends endless empty fragments of a message",
         "sent a message that is too long",
     ),
 }

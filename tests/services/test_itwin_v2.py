@@ -185,7 +185,7 @@ def test_a_reason_that_never_comes(
     assert len(sent.sent) == 1 + tries
     assert clock.now() < 60
     (warning,) = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
-    assert warning.startswith("itwin-v2 j1 ended as failed, but the reason is unknown: ")
+    assert warning.startswith("itwin-v2 j1 failed, but the reason is unknown: ")
 
 
 def test_a_reason_that_never_comes_to_steps(client: Any, clock: FakeClock) -> None:
@@ -209,7 +209,7 @@ def test_a_reason_that_may_not_be_read(
         found = client().progress("j1")
     assert (found.phase, found.fault) == (Phase.FAILED, None)
     (warning,) = caplog.messages
-    assert warning.startswith("itwin-v2 j1 ended as failed, but the reason is unknown: ")
+    assert warning.startswith("itwin-v2 j1 failed, but the reason is unknown: ")
 
 
 def test_a_step_brings_the_reason(client: Any) -> None:

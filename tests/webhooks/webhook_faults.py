@@ -36,7 +36,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], str]] = {
         {"Signature": ""},
         "header isn't sha256= and 64 hexadecimal digits",
     ),
-    "a signature by another algorithm": (
+    "a signature with another algorithm": (
         BODY,
         {"Signature": "sha1=" + "0" * 40},
         "header isn't sha256= and 64 hexadecimal digits",
@@ -52,7 +52,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], str]] = {
         "header isn't sha256= and 64 hexadecimal digits",
     ),
     "a wrong signature": (BODY, {"Signature": "sha256=" + "0" * 64}, "doesn't match its body"),
-    "a signature by another secret": (BODY, signed(BODY, "x" * 64), "doesn't match its body"),
+    "a signature with another secret": (BODY, signed(BODY, "x" * 64), "doesn't match its body"),
     "a body that was changed": (BODY + b" ", signed(BODY), "doesn't match its body"),
     "a signed body that isn't JSON": (
         b"<html>",
@@ -61,8 +61,8 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], str]] = {
     ),
     "a signed body that isn't an object": (b"[]", signed(b"[]"), "body isn't an event of iTwin's"),
     "a signed event without a type": (b"{}", signed(b"{}"), "body isn't an event of iTwin's"),
-    "a signed body of no bytes": (b"", signed(b""), "body isn't an event of iTwin's"),
-    "signed JSON that is nested too deep": (
+    "an empty signed body": (b"", signed(b""), "body isn't an event of iTwin's"),
+    "signed JSON that is nested too deeply": (
         b"[" * 100_000,
         signed(b"[" * 100_000),
         "body isn't an event of iTwin's",

@@ -18,7 +18,7 @@ def stamp(timestamp: datetime) -> str:
     Raises `ConfigurationError` if it has no time zone.
     """
     if timestamp.tzinfo is None:
-        problem = f"must have a time zone, and {timestamp.isoformat()} has none"
+        problem = f"must have a time zone, but {timestamp.isoformat()} has none"
         advice = "pass datetime.now(UTC), for example"
         raise ConfigurationError(f"{problem}; {advice}", argument="timestamp")
     text = timestamp.astimezone(UTC).isoformat()[:19]

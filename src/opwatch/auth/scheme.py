@@ -116,7 +116,9 @@ class Scheme:
             return self._client(name, kept, **more)  # type: ignore[arg-type]
         if self.kind == "basic":
             return self._basic(name, kept)  # type: ignore[arg-type]
-        raise ConfigurationError("must be only a token, without a login", argument="auth")
+        raise ConfigurationError(
+            "must be a token alone, not a login and a password", argument="auth"
+        )
 
     def _basic(self, username: str, password: str) -> object:
         password = secret = Secret(password)  # type: ignore[assignment]

@@ -85,7 +85,7 @@ class Channel:
                         target=self._listen, args=(own,), name=name, daemon=True
                     ).start()
             except RuntimeError:  # the system has no more, or the interpreter is about to end
-                self._pause(TransportError("no thread can be started"))
+                self._pause(TransportError("can't start a thread"))
                 own.first.land()
                 return own.first
             except BaseException:  # an interrupt: perhaps it runs, perhaps it doesn't

@@ -50,7 +50,11 @@ class Holds:
         with self._lock:
             self._gates[origin], place = polling.admit(self._gates[origin], now)
         left = gate.asked - now if gate.asked > now else None
-        why = f"asked for a pause of another {left:.0f} s" if left else "limits the rate"
+        why = (
+            f"asked for a pause, which ends in {left:.0f} s"
+            if left
+            else "is rate-limiting requests"
+        )
         problem = f"no request was sent, because {origin} {why}"
         raise RateLimited(problem, retry_after=left, held_until=place)
 

@@ -84,7 +84,8 @@ class Turn:
         """Raise the error that keeps a request from being sent; otherwise, report its sending."""
         if time.monotonic() >= self.end:
             raise TransportError(
-                f"`request_timeout` ({self.io.request_timeout:g} s) passed before the request"
+                f"`request_timeout` ({self.io.request_timeout:g} s) passed before the request "
+                "was sent"
             )
         self.holds.check(request, self.last)
         if self.sending is not None:

@@ -297,7 +297,7 @@ class Session(Generic[W]):
         known = {
             Phase.ENDED: "ended, but its outcome is unknown",
             Phase.RUNNING: "may have ended",
-        }.get(progress.phase, f"ended as {progress.phase}, but the reason is unknown")
+        }.get(progress.phase, f"{progress.phase}, but the reason is unknown")
         about = {"service": name, "job_id": job_id}
         logger.warning("%s %s %s: %s", name, job_id, known, error._what(), extra=about)
 

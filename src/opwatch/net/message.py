@@ -20,7 +20,7 @@ HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.6.2: a token."""
 
 SHORTEST_ERASED = 8  # characters; a shorter secret is likely to be part of an ordinary word
-LINE_BREAK = "must not begin or end with a line break; strip the one its file ends with"
+LINE_BREAK = "must not begin or end with a line break; strip the newline at the end of its file"
 
 
 class Secret:

@@ -103,8 +103,8 @@ _EITHER = (
 )
 """An ID and a name of which the ID counts."""
 _OTHER_WAYS = (
-    "OS_USER_DOMAIN_ID or OS_PROJECT_ID in place of a name; or the project's ID with OS_TOKEN, or "
-    "with HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK,"
+    "OS_USER_DOMAIN_ID or OS_PROJECT_ID in place of a name; or set the project's ID and either "
+    "OS_TOKEN or both HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK"
 )
 
 

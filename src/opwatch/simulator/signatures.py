@@ -86,7 +86,7 @@ def _wrong(
         return f"not signed: {', '.join(missing)}"
     signed = {name: exchange.header(name) for name in names}
     if absent := sorted(name for name, value in signed.items() if value is None):
-        return f"signed and not sent: {', '.join(absent)}"
+        return f"signed but not sent: {', '.join(absent)}"
     headers = {name: value for name, value in signed.items() if value is not None}
     stamp = _time(headers["x-sdk-date"])
     if stamp is None:

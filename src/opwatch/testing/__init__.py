@@ -199,7 +199,7 @@ class Script:
         self._replies = {} if callable(replies) else {k: _list(v) for k, v in replies.items()}
         if empty := [end for end, found in self._replies.items() if not found]:
             raise ValueError(
-                f"a script needs at least one reply for each target, and has none for {empty}"
+                f"a script needs at least one reply for each target, but has none for {empty}"
             )
         self._resets: list[Callable[[], None]] = []
         self._lock = threading.Lock()

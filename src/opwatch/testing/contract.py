@@ -65,7 +65,9 @@ def conformance(
                 poll(reply(status, odd))
         for body in _BODIES:
             found = poll(Reply(status, body))
-            assert getattr(found, "phase", None) != "succeeded", f"{body[:20]!r} is a success"
+            assert getattr(found, "phase", None) != "succeeded", (
+                f"{body[:20]!r} is read as a success"
+            )
             if not isinstance(found, OpwatchError):
                 _check_progress(service, found)
         for code in range(300, 600):
@@ -174,7 +176,7 @@ def _check_ids(make: Callable[[Any], Any], kind: Any, job_id: str) -> None:
     for bad in (*_BAD_IDS, f"{job_id}/more"):
         with Script(lambda _: reply(200, {})) as script:
             found = _call(make(kind), "progress", bad)
-        assert isinstance(found, ConfigurationError), f"{bad!r} is an ID, and gives {found!r}"
+        assert isinstance(found, ConfigurationError), f"{bad!r} is accepted as an ID: {found!r}"
         assert not script.sent, f"the ID {bad!r} was sent"
     other = f"{job_id} \u00fc"
     with Script(lambda _: reply(200, {})) as script:
@@ -182,7 +184,9 @@ def _check_ids(make: Callable[[Any], Any], kind: Any, job_id: str) -> None:
     targets = [sent.target for sent in script.sent]
     assert all(target.isascii() and " " not in target for target in targets), targets
     last = other.rpartition("/")[2]
-    assert any(last in unquote(target) for target in targets), f"{other!r} polls {targets}"
+    assert any(last in unquote(target) for target in targets), (
+        f"a poll of {other!r} requests {targets}"
+    )
 
 
 def _check_resuming(
@@ -199,14 +203,14 @@ def _check_resuming(
             again = _call(make(other), "step", step.token)
             assert isinstance(again, Step), f"step() raises {again!r} for {value!r}"
             found = again.progress and again.progress.phase
-            assert found in (phase, None), f"resumed, {phase} is read as {found}"
+            assert found in (phase, None), f"after resuming, {phase} is read as {found}"
 
 
 def _polled(make: Callable[[Any], Any], kind: Any, job_id: str, found: Reply) -> Any:
     with FakeClock(), Script(lambda _: found):
         told = _call(make(kind), "progress", job_id)
     is_misread = isinstance(told, BadResponse) and told.message.startswith(MISREAD)
-    assert not is_misread, f"{told.message}, which was {found.status} with {found.body[:500]!r}"
+    assert not is_misread, f"{told.message}: {found.status} with {found.body[:500]!r}"
     return told
 
 
@@ -218,7 +222,9 @@ def _call(client: Any, method: str, *arguments: Any, **named: Any) -> Any:
     except OpwatchError as error:
         return error
     except Exception as error:
-        raise AssertionError(f"{method}{arguments} raises {error!r}, no OpwatchError") from error
+        raise AssertionError(
+            f"{method}{arguments} raises {error!r}, not an OpwatchError"
+        ) from error
 
 
 def _some(values: Iterable[Any]) -> list[Any]:

@@ -105,7 +105,7 @@ def _event(body: bytes, max_age: float | None) -> Event:
         raise _invalid("the request's body isn't an event of iTwin's")
     enqueued = _time(fields.get("enqueuedDateTime"))
     if max_age is not None and enqueued is None:
-        problem = "the event doesn't say when it was queued, in a form that can be read"
+        problem = "the time at which the event was queued is missing or can't be read"
         advice = "pass `max_age=None` to accept events of any age"
         raise _invalid(problem, advice=advice)
     if max_age is not None and enqueued is not None:

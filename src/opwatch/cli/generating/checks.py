@@ -57,7 +57,7 @@ def checked_name(path: Path, name: str | None) -> str:
     if found in ("api", "waits"):  # opwatch_api and opwatch_waits
         raise Unnamed(f"opwatch_{found} is one of opwatch's own packages")
     if found in ("none", "true", "false"):
-        raise Unnamed(f"{found!r} can't name a service: its class would be a keyword")
+        raise Unnamed(f"{found!r} can't name a service: its class name would be a keyword")
     return found
 
 

@@ -45,7 +45,10 @@ def are_read(
                     if labelled:
                         yield inside, "no x-error; add the error that the example is read as"
                 elif not (status.isdigit() and "value" in example):
-                    yield (*inside, "x-error"), "can't be read; give it a value, and its own status"
+                    yield (
+                        (*inside, "x-error"),
+                        "can't be checked; give it a value and a specific status",
+                    )
                 elif (found := _error(reader, status, example["value"])) != label:
                     yield (*inside, "x-error"), _otherwise(found, label)
 

@@ -60,7 +60,7 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
     for path, item in content.get("paths", {}).items():
         for method, one in item.items():
             if isinstance(one, dict) and "x-wait" in one and "operationId" not in one:
-                text = "has an x-wait block and no operationId; add one, which names its function"
+                text = "has an x-wait block but no operationId; add one to name its function"
                 yield ("paths", path, method), text
     for operation in found:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
@@ -269,11 +269,13 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
     for place, operation, block in blocks(content):
         states = block.get("state")
         if states and _phases(states).isdisjoint(FINAL):
-            text = f"no state is the end of a job; give one of them {', '.join(FINAL)}"
+            text = f"no state is final; map at least one to {', '.join(FINAL[:-1])} or {FINAL[-1]}"
             yield (*place, "state"), text
         after = block.get("outcome", {}).get("after", "ended")
         if "outcome" in block and after not in _phases(states):
-            text = f"no state is {after}, so it is never requested; name one, or remove it"
+            text = (
+                f"no state is {after}, so this is never requested; add one, or remove the outcome"
+            )
             yield (*place, "outcome"), text
         if isinstance(states, dict):
             known = {plain(name) for name in states["is"]}

@@ -288,7 +288,7 @@ def _lost(content: Any, target: str) -> str | None:
         if not (isinstance(node, dict) and isinstance(node.get("$ref"), str)):
             return None
         target = node["$ref"]
-    return f"{target} refers to itself; write what it is"
+    return f"{target} refers to itself; write the definition instead"
 
 
 def pointer(place: Place) -> str:

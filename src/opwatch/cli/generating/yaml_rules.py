@@ -129,7 +129,7 @@ def _problems(
         seen = set()
         for key, child in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                yield place, key, "a key must be a text; write one"
+                yield place, key, "a key must be a string; write one"
                 continue
             inner = (*place, str(key.value))
             if key.value in seen:
@@ -151,12 +151,12 @@ def _misread(node: yaml.ScalarNode) -> str | None:
     if kind == "timestamp":
         return f"{value} is read as a date; quote it"
     if kind == "bool" and value not in ("true", "false"):
-        return f"{value} is read as true or false; quote it, or write which"
+        return f"{value} is read as true or false; quote it, or write true or false"
     if kind == "int" and len(value) > 300:
         return f"a number of {len(value)} digits can't be read; write a shorter one"
     numeric = {"int": _INT, "float": _FLOAT}.get(kind)
     if numeric and not numeric.fullmatch(value):
-        return f"{value} is read as another number; quote it, or write the number"
+        return f"{value} is read as a different number; quote it, or write the one you mean"
     if kind == "null" and value not in ("null", ""):
         return f"{value} is read as null; quote it, or write null"
     return None
