@@ -169,7 +169,10 @@ def _is_like(
     """Two operations are at one server, and take the same credentials."""
     url, other = (security.server(content, each.place).get("url") for each in (operation, outcome))
     if url != other:
-        yield outcome.place, f"is at {other!r}, unlike the x-wait; opwatch sends both to one server"
+        yield (
+            outcome.place,
+            f"is at {other!r}, unlike the one with x-wait; opwatch sends both to one server",
+        )
     given, needed = (
         security.arguments("", content, security_of(content, each)) for each in (operation, outcome)
     )
