@@ -616,6 +616,18 @@ def test_an_echo_in_another_case_or_cut_off_does_not_show(
     assert "***" in said
 
 
+def test_a_word_that_begins_like_a_secret_shows(generate: Generate) -> None:
+    """A service has words of its own: up to 11 characters of a secret may be one."""
+
+    def change(spec: dict[str, Any]) -> None:
+        BEARER(spec)
+        wait(spec)["fault"] = {"code": "/shop"}
+
+    with Script({"/p1": [reply(200, {"state": "jammed", "shop": "Simulated"})]}):
+        found = generate(change).Press("simulated-token-of-a-press").progress("p1")
+    assert found.fault == Fault("Simulated")
+
+
 @pytest.mark.parametrize("after", ["ended", "succeeded"])
 def test_a_pause_that_a_job_which_is_over_asks_for(after: str, generate: Generate) -> None:
     """The request for how it ended waits, too, and is sent once the pause is over."""

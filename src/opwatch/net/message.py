@@ -20,6 +20,7 @@ HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.6.2: a token."""
 
 SHORTEST_ERASED = 8  # characters; a shorter secret is likely to be part of an ordinary word
+SHORTEST_HIDDEN = 12  # characters of one that was cut off; fewer may be a word of a service's own
 LINE_BREAK = "must not begin or end with a line break; strip the newline at the end of its file"
 
 
@@ -150,7 +151,7 @@ def shown(secrets: tuple[Secret, ...], text: str) -> str:
     """Return what may be shown of a text of an answer: without secrets, and nothing if it holds
     the beginning of one in any case, since that was cut off or written in another way."""
     text = _erased(secrets, text)
-    return "***" if holds_beginning(secrets, text) else text
+    return "***" if holds_beginning(secrets, text, SHORTEST_HIDDEN) else text
 
 
 def _erased(secrets: tuple[Secret, ...], text: str) -> str:
@@ -166,10 +167,10 @@ def _erased(secrets: tuple[Secret, ...], text: str) -> str:
     return text
 
 
-def holds_beginning(secrets: tuple[Secret, ...], text: str) -> bool:
+def holds_beginning(secrets: tuple[Secret, ...], text: str, length: int = SHORTEST_ERASED) -> bool:
     """Return whether one of the secrets, or the beginning of one, is in `text`."""
     lower = text.lower()
-    return any(value[:SHORTEST_ERASED].lower() in lower for value in _quotable(secrets))
+    return any(value[:length].lower() in lower for value in _quotable(secrets))
 
 
 def _quotable(secrets: tuple[Secret, ...]) -> list[str]:
