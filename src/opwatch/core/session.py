@@ -34,7 +34,16 @@ from opwatch.errors import (
     error_kind,
 )
 from opwatch.net.address import check_id
-from opwatch.net.message import Address, Answer, Request, Secret, hidden, shown
+from opwatch.net.message import (
+    SHORTEST_HIDDEN,
+    Address,
+    Answer,
+    Request,
+    Secret,
+    hidden,
+    holds_beginning,
+    shown,
+)
 from opwatch.net.operation import outgoing
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import (
@@ -371,14 +380,18 @@ class Session(Generic[W]):
 
 
 def _shown(progress: Progress[W]) -> Progress[W]:
-    """Return the progress with what may be shown of the texts of its response."""
-    secrets, fault, step = _secrets.get(), progress.fault, progress.step
-    step = step and hidden(shown, secrets, step)
-    if fault is not None:
-        texts = [one and hidden(shown, secrets, one) for one in (fault.code, fault.message)]
-        fault = Fault(*texts)
-    is_same = fault is None and step == progress.step  # as in nearly every poll
-    return progress if is_same else attrs.evolve(progress, fault=fault, step=step)
+    """Return the progress with what may be shown of the texts of its response, from which whole
+    secrets are already erased."""
+    secrets = _secrets.get()
+
+    def safe(text: str | None) -> str | None:
+        return "***" if text and hidden(holds_beginning, secrets, text, SHORTEST_HIDDEN) else text
+
+    fault, step = progress.fault, safe(progress.step)
+    if fault is None and step is progress.step:
+        return progress  # as in nearly every poll
+    fault = fault and Fault(safe(fault.code), safe(fault.message))
+    return attrs.evolve(progress, fault=fault, step=step)
 
 
 _PERMISSIONS = "check the permissions of these credentials"
