@@ -55,6 +55,9 @@ def any_json(body: bytes, echoing: Answer | None = None) -> Any:
         text = body.decode("utf-8" if plain else json.detect_encoding(body))
         if echoing is None:
             return _DECODER.decode(text)
+        if "\\" not in text and "%" not in text and not hidden(holds_beginning, echoing.secrets, text):
+            echoing.is_clean = True
+            return _DECODER.decode(text)
         value = _DECODER.decode(echoing.erased(text))
         return _erased(value, echoing) if "\\" in text else value
     except (ValueError, RecursionError):

@@ -181,11 +181,11 @@ class Session(Generic[W]):
         answer = await self.auth.flow(turn, request, self._error)
         if answer.status not in self.service.statuses or answer.problem:
             raise self._error(answer, turn)
-        _secrets.set(answer.secrets)
         try:
             fields = json_object(answer, *envelope)
         except BadResponse as error:
             raise (self._stranger(answer) or error) from None
+        _secrets.set(() if answer.is_clean else answer.secrets)
         # As much of a response as a generated parser looks at; a bound method shows no field.
         response = SimpleNamespace(status_code=200, json=fields.copy, content=b"", headers=None)
         try:
@@ -382,16 +382,14 @@ class Session(Generic[W]):
 def _shown(progress: Progress[W]) -> Progress[W]:
     """Return the progress with what may be shown of the texts of its response, from which whole
     secrets are already erased."""
-    secrets = _secrets.get()
+    if not (secrets := _secrets.get()):
+        return progress  # as in nearly every poll
 
     def safe(text: str | None) -> str | None:
         return "***" if text and hidden(holds_beginning, secrets, text, SHORTEST_HIDDEN) else text
 
-    fault, step = progress.fault, safe(progress.step)
-    if fault is None and step is progress.step:
-        return progress  # as in nearly every poll
-    fault = fault and Fault(safe(fault.code), safe(fault.message))
-    return attrs.evolve(progress, fault=fault, step=step)
+    fault = progress.fault and Fault(safe(progress.fault.code), safe(progress.fault.message))
+    return attrs.evolve(progress, fault=fault, step=safe(progress.step))
 
 
 _PERMISSIONS = "check the permissions of these credentials"

@@ -120,6 +120,7 @@ class Answer:
     elapsed: float = 0.0  # seconds from sending the request to receiving the complete answer
     secrets: tuple[Secret, ...] = ()  # those of the request, which no error may quote
     problem: str | None = None  # why `body` isn't all of it
+    is_clean: bool = False  # whether it was found to hold no beginning of a secret
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}>"
