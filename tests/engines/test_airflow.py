@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 from airflow.sdk.execution_time import supervisor
-from airflow.sdk.execution_time.comms import GetXCom, SetXCom, XComResult
+from airflow.sdk.execution_time.comms import GetXCom, SetXCom, XComResult, _RequestFrame
 from engine_checks import connections
 
 from opwatch import Fault, ITwin, Schedule
@@ -576,6 +576,39 @@ def test_an_xcom_can_always_be_sent(deferrable):
     assert found["phase"] == "succeeded"
     assert found["wire"]["jobProgress"]["percentage"] is None
     assert found["wire"]["jobProgress"]["step"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
+@pytest.mark.parametrize(
+    ("sent", "found"),
+    [
+        (str(2**64 - 1), 2**64 - 1),
+        (str(2**64), str(2**64)),
+        (str(-(2**63)), -(2**63)),
+        (str(-(2**63) - 1), str(-(2**63) - 1)),
+        ("[" * 48 + "1" + "]" * 48, json.loads("[" * 48 + "1" + "]" * 48)),
+        ("[" * 600 + "]" * 600, json.loads("[" * 48 + "null" + "]" * 48)),
+        ('{"a":' * 600 + "1" + "}" * 600, json.loads('{"a":' * 48 + "null" + "}" * 48)),
+    ],
+)
+def test_an_xcom_fits_into_a_message_of_airflow(sent, found):
+    """An integer of more than 64 bits is text, and what is nested too deeply is null."""
+    body = f'{{"jobProgress": {{"percentage": 100, "state": "success", "more": {sent}}}}}'
+    with FakeClock(), Script({"/jobs/j/progress": [reply(200, body.encode())]}):
+        report = sensor().execute({})
+    assert report["wire"]["jobProgress"]["more"] == found
+    assert _RequestFrame(id=1, body={"event": report}).as_bytes()
+
+
+def test_a_huge_count_of_bytes_is_text(monkeypatch):
+    """The count of a service that sends more bytes than 64 bits can count still fits."""
+    catenis = {"conn_type": "generic", "login": "d" * 20, "password": SECRET}
+    connect(monkeypatch, "catenis", catenis)
+    done = {"bytesProcessed": 2**70, "done": True, "success": True}
+    data = {"action": "read", "progress": done, "result": {"messageId": "m1"}}
+    answer = reply(200, {"status": "success", "data": data})
+    with FakeClock(), Script({"/progress": [answer]}):
+        found = sensor(service="catenis", conn_id="catenis", job_id="p" + "x" * 19).execute({})
+    assert found["bytes_processed"] == str(2**70)
 
 
 @pytest.mark.parametrize("harm", ["a\x1b[2Jb", "a\nopwatch: succeeded", "a\u202eb"])

@@ -63,24 +63,34 @@ def _report(progress: Progress[Any]) -> dict[str, Any]:
     """Return progress as JSON: the task's XCom. `wire` and `details`, if present, are what the
     service sent, under its own names."""
     models = {name: getattr(progress, name) for name in _SENT}
-    sent = {name: _sendable(it.to_dict()) for name, it in models.items() if hasattr(it, "to_dict")}
-    return progress.to_dict() | {"wire": None} | sent
+    sent = {name: it.to_dict() for name, it in models.items() if hasattr(it, "to_dict")}
+    found: dict[str, Any] = _sendable(progress.to_dict() | {"wire": None} | sent)
+    return found
 
 
 _CREDENTIAL = ("token", "secret", "password")
+_DEEPEST = 50
+"""Levels of nesting that are sent; Airflow's encoder raises an error at a few hundred."""
 
 
-def _sendable(value: Any) -> Any:
-    """Return what a service sent in a form that Airflow accepts: no NaN, no lone surrogates.
+def _sendable(value: Any, level: int = 0) -> Any:
+    """Return what a service sent in a form that Airflow accepts.
+
+    NaN is null, and so is what is nested too deeply. An integer of more than 64 bits is text. Half
+    a surrogate pair is U+FFFD.
 
     A field that is a credential by its name, such as Catenis's `continuationToken`, is left out, as
     it would be visible in the task's XCom.
     """
+    if isinstance(value, (dict, list)) and level > _DEEPEST:
+        return None
     if isinstance(value, dict):
         names = (name for name in value if not name.lower().endswith(_CREDENTIAL))
-        return {_sendable(name): _sendable(value[name]) for name in names}
+        return {_sendable(name): _sendable(value[name], level + 1) for name in names}
     if isinstance(value, list):
-        return [_sendable(item) for item in value]
+        return [_sendable(item, level + 1) for item in value]
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
