@@ -419,7 +419,7 @@ def test_on_progress_may_be_async_on_an_async_client(backend, clock):
                 await watching.wait("job-1", timeout=None, on_progress=refuses)
         assert json.loads(resumed_from(raised.value))["job"] == "job-1"
 
-    with script(ACTIVE, progress("Active", 50), SUCCESS):
+    with script(ACTIVE, progress("Active", 50), SUCCESS, ACTIVE):
         anyio.run(main, backend=backend)
     assert seen == [0, 50, 100]
 

@@ -296,6 +296,22 @@ def test_whatever_ends_a_wait_from_outside_is_its_last_event(clock):
     assert (told[-1].outcome, told[-1].exit_code) == ("interrupted", 130)
 
 
+@pytest.mark.parametrize("where", ["on_progress", Polled, Ended])
+@pytest.mark.parametrize("state", ["success", "failed"])
+def test_an_exception_after_the_end_of_a_job_has_no_token(clock, where, state):
+    """There is nothing to resume: the note with the token says that the job continues."""
+
+    def stop(told):
+        if where == "on_progress" or isinstance(told, where):
+            raise Stop
+
+    how = {"on_progress" if where == "on_progress" else "on_event": stop}
+    over = reply(200, {"jobProgress": {"state": state, "percentage": 100}})
+    with script(over), pytest.raises(Stop) as raised:
+        ITwin("made-up").wait("j1", timeout=3600, **how)
+    assert not hasattr(raised.value, "__notes__")
+
+
 def test_a_task_that_is_cancelled_is_the_last_event_of_its_wait(clock):
     """The same where a task is cancelled."""
     told, world = Told(), World(BY_NAME["never ends"], clock)

@@ -172,8 +172,12 @@ class Core(Generic[W]):
             if not run.has_ended:  # or the last answer was being reported
                 with self._io.last_word():
                     await tell(run, run.events)
-            # An exception from outside the wait (Ctrl-C, `on_progress`) gets a note with the token.
-            if not (isinstance(error, OpwatchError) and error.token and error.job_id == run.job_id):
+            # An exception from outside the wait (Ctrl-C, `on_progress`) gets a note with the token,
+            # unless the job is over.
+            has_token = (
+                isinstance(error, OpwatchError) and error.token and error.job_id == run.job_id
+            )
+            if run.error is not None and not has_token:
                 resumes = f"this token resumes the wait: {run.token}"
                 error.add_note(f"opwatch: the job continues; {resumes}")
             raise
