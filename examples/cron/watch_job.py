@@ -9,7 +9,8 @@ killed: it counts that poll as made and waits for the longest delay before the n
 
 Exit codes: 0 succeeded, 1 failed or cancelled, 3 ended with an unknown outcome, 75 still running
 (BSD's "temporary failure"), 124 timed out, 2 anything else. Once the job is over, the file holds
-the outcome, and every later run repeats it without polling.
+the outcome, and every later run repeats it without polling. It doesn't hold what can be fixed, such
+as missing credentials or a full disk: a later run continues the wait.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from opwatch import Phase, Schedule, Step, services
-from opwatch.errors import OpwatchError, WaitTimeout
+from opwatch.errors import ConfigurationError, OpwatchError, WaitTimeout
 
 NOT_OVER = 75
 CODES = {Phase.SUCCEEDED: 0, Phase.FAILED: 1, Phase.CANCELLED: 1, Phase.ENDED: 3}
@@ -32,13 +33,21 @@ CODES = {Phase.SUCCEEDED: 0, Phase.FAILED: 1, Phase.CANCELLED: 1, Phase.ENDED: 3
 
 def main() -> int:
     given = arguments()
+    try:
+        return run(given)
+    except Exception as error:  # noqa: BLE001 (Python would exit with 1: the job failed)
+        print(f"{given.state}: {error}", file=sys.stderr)
+        return 2
+
+
+def run(given: argparse.Namespace) -> int:
     with alone(given.state) as is_alone:
         if not is_alone:
             return NOT_OVER
-        state = json.loads(given.state.read_text()) if given.state.exists() else {}
+        state = read(given)
         if "end" not in state:
             state = turn(given, state)
-            write(given.state, state)
+            write(given, state)
     if "end" not in state:
         return NOT_OVER
     print(state["text"])
@@ -49,12 +58,15 @@ def turn(given: argparse.Namespace, state: dict[str, Any]) -> dict[str, Any]:
     """Make the next poll if it is due; return the new content of the file."""
     now, token = time.time(), state.get("token")
     if "polling" in state:
-        return {"token": token, "not_before": now + longest(given, token)}
+        return later(given, token)
     if now < state.get("not_before", 0):
         return state
-    write(given.state, {"token": token, "polling": True})
+    write(given, {"token": token, "polling": True})
     try:
         step = poll(given, token)
+    except ConfigurationError as error:  # without a token, it was raised before a poll
+        write(given, later(given, error.token) if error.token else state)
+        raise
     except OpwatchError as error:
         code = 124 if isinstance(error, WaitTimeout) else 2
         return {"end": code, "text": f"{type(error).__name__}: {error}", "token": error.token}
@@ -77,20 +89,34 @@ def poll(given: argparse.Namespace, token: str | None) -> Step[Any]:
         return began
 
 
-def longest(given: argparse.Namespace, token: str | None) -> float:
-    """Return the longest delay of the schedule, or of any service before the first answer."""
+def later(given: argparse.Namespace, token: str | None) -> dict[str, Any]:
+    """Wait for the longest delay of the schedule, or of any service before the first answer."""
     delays = json.loads(token)["delays"] if token else given.delays or [120]
-    return float(max(delays))
+    return {"token": token, "not_before": time.time() + max(delays)}
 
 
-def write(path: Path, state: dict[str, Any]) -> None:
+def read(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the content of the file, which must be about this job."""
+    if not given.state.exists():
+        return {}
+    state: dict[str, Any] = json.loads(given.state.read_text())
+    if (about := state.pop("job", name(given))) != name(given):
+        raise ValueError(f"the file is about {about}")
+    return state
+
+
+def write(given: argparse.Namespace, state: dict[str, Any]) -> None:
     """Replace the file atomically: after a kill, it is the old one or the new one."""
-    new = path.with_suffix(".new")
+    new = given.state.with_suffix(".new")
     with new.open("w") as file:
-        file.write(json.dumps(state))
+        file.write(json.dumps({"job": name(given), **state}))
         file.flush()
         os.fsync(file.fileno())
-    new.replace(path)
+    new.replace(given.state)
+
+
+def name(given: argparse.Namespace) -> str:
+    return f"{given.service} {given.job_id}"
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ NOT_OVER = 75
 class Cron:
     """Runs the script for one job of a simulator."""
 
-    def __init__(self, simulator, case, state, *, timeout=600, delays=DELAYS):
-        self._environment = os.environ | simulator.environ
+    def __init__(self, simulator, case, state, *, timeout=600, delays=DELAYS, **environment):
+        self._environment = os.environ | simulator.environ | environment
         how = ["--state", str(state), "--timeout", str(timeout), "--delays", *map(str, delays)]
         self._command = [sys.executable, str(SCRIPT), case.service, case.job_id, *how]
 
@@ -32,10 +32,15 @@ class Cron:
 
     def run(self):
         """One run: its exit code and what it printed."""
+        code, out, err = self.run_with_errors()
+        assert err == ""
+        return code, out
+
+    def run_with_errors(self):
+        """One run: its exit code, what it printed, and what it printed to standard error."""
         with self.start() as process:
             out, err = process.communicate(timeout=60)
-        assert err == ""
-        return process.returncode, out.strip()
+        return process.returncode, out.strip(), err.strip()
 
     def until_over(self):
         """Run until the job is over: the last run's answer, and how many were made."""
@@ -124,3 +129,72 @@ def test_the_deadline_ends_it(tmp_path):
         (code, text), _ = Cron(simulator, case, state, timeout=0.3).until_over()
     assert code == 124
     assert text.startswith("WaitTimeout: ")
+
+
+def test_the_file_of_another_job_is_refused(tmp_path):
+    """How one job ended says nothing about another one."""
+    first, second = job("itwin", "succeeded"), job("itwin", "failed", "job-2")
+    state = tmp_path / "state"
+    with Simulator() as simulator:
+        add(simulator, [first, second])
+        assert Cron(simulator, first, state).until_over()[0] == (0, "job-1 succeeded")
+        before = state.read_text()
+        code, out, err = Cron(simulator, second, state).run_with_errors()
+        assert (code, out, err) == (2, "", f"{state}: the file is about itwin job-1")
+        assert (state.read_text(), simulator.job("itwin", "job-2").polls) == (before, 0)
+
+
+def lost(folder):
+    return folder / "no-such-folder" / "state"
+
+
+def empty(folder):
+    (folder / "state").touch()
+    return folder / "state"
+
+
+def no_file(folder):
+    (folder / "state").mkdir()
+    return folder / "state"
+
+
+def no_object(folder):
+    (folder / "state").write_text("[]")
+    return folder / "state"
+
+
+def full(folder):
+    (folder / "state.new").symlink_to("/dev/full")
+    return folder / "state"
+
+
+@pytest.mark.parametrize("state", [lost, empty, no_file, no_object, full])
+def test_what_goes_wrong_is_one_line_and_no_failed_job(tmp_path, state):
+    """A missing folder, a damaged file or a full disk: exit code 2, and nothing is sent."""
+    with Simulator() as simulator:
+        case, path = job("itwin", "succeeded"), state(tmp_path)
+        add(simulator, [case])
+        code, out, err = Cron(simulator, case, path).run_with_errors()
+        assert simulator.requests == []
+    assert (code, out) == (2, "")
+    assert err.startswith(f"{path}: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_configuration_error_is_not_the_end(tmp_path):
+    """When the setting is there, the wait begins, or continues."""
+    case, state = job("itwin", "succeeded"), tmp_path / "state"
+    with Simulator() as simulator:
+        add(simulator, [case])
+        with_setting = Cron(simulator, case, state)
+        without = Cron(simulator, case, state, ITWIN_CLIENT_ID="", ITWIN_CLIENT_SECRET="")
+        code, out, err = without.run_with_errors()
+        assert (code, out) == (2, "")
+        assert "ITWIN_CLIENT_ID" in err
+        assert with_setting.run() == (NOT_OVER, "")
+        noted = count_in(json.loads(state.read_text())["token"])
+        while (found := without.run_with_errors())[0] == NOT_OVER:  # the next poll isn't due
+            pass
+        assert found[0] == 2
+        assert count_in(json.loads(state.read_text())["token"]) == noted
+        assert with_setting.until_over()[0] == (0, "job-1 succeeded")
