@@ -213,8 +213,9 @@ def test_damaged_files(run: Run, sim: Simulator, path: Path) -> None:
     answer |= {"started_at": None, "finished_at": None, "phase": "running"}
     entry = {"service": "itwin", "job_id": "j1", "token": good}
     texts = [
-        *("", "not JSON", "[]", "null", "[" * 100_000),
+        *("not JSON", "[]", "null", "[" * 100_000),
         '{"opwatch_state": 1',
+        '{"opwatch_state": 1, "jobs": [' + "1" * 5000 + "]}",
         '{"opwatch_state": 0, "jobs": []}',
         '{"opwatch_state": 1}',
         *(
@@ -237,6 +238,7 @@ def test_damaged_files(run: Run, sim: Simulator, path: Path) -> None:
         assert (done.code, done.out) == (2, ""), text
         assert done.err.startswith(f"opwatch: the state file {path} is damaged ("), text
         assert done.err.endswith("); delete it to start over\n")
+        assert "digits" not in done.err  # of Python, on a number that is too long
         assert len(done.err.splitlines()) == 1
         assert path.read_text("utf-8") == text
     assert len(sim.requests) == asked
@@ -284,6 +286,26 @@ def test_the_exit_code_of_a_wait_that_ended_is_kept(
     end = exits.of_error(error("no more"))
     StateFile(path).stops(JOB, end.outcome)
     assert (end.code, run("watch", "--state", path).code) == (code, code)
+
+
+def test_an_empty_file_is_a_new_one(run: Run, sim: Simulator, path: Path) -> None:
+    """The file of `mktemp` takes a wait, and holds its end."""
+    sim.add("itwin", "j1", Polls([RUNNING, Frame("succeeded")]))
+    path.touch()
+    done = run("watch", "--state", path)
+    assert (done.code, done.out) == (2, "")
+    assert f"the state file {path} contains no jobs" in done.err
+    assert path.read_text("utf-8") == ""
+    assert run("watch", "--state", path, "itwin", "j1").code == 0
+    assert StateFile(path).ended[JOB].phase is Phase.SUCCEEDED
+
+
+def test_a_line_in_an_empty_file_can_be_read(sim: Simulator, path: Path) -> None:
+    """The first save writes the whole file."""
+    sim.add("itwin", "j1", RUNNING)
+    path.touch()
+    begun(sim, path)
+    assert StateFile(path).jobs == [JOB]
 
 
 def test_a_file_that_is_no_text(run: Run, path: Path) -> None:

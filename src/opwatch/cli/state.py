@@ -186,6 +186,8 @@ class StateFile:
 
     def _read(self, content: bytes, path: Path) -> None:
         self._must_rewrite = True  # after lines, or half a line, of a run that was killed
+        if not content:  # of `mktemp`: opwatch never leaves an empty file
+            return
         sent: dict[Job, float] = {}
         known = services.names()
         try:
@@ -214,12 +216,12 @@ class StateFile:
         self._forget(job)
         if "stopped" in entry:
             if entry["stopped"] not in exits.OUTCOMES:
-                raise ValueError("an outcome that opwatch doesn't know")
+                raise _Damaged("an outcome that opwatch doesn't know")
             self.stopped[job] = entry["stopped"]
         elif "token" in entry:
             found, _ = polling.load(entry["token"], service=job[0], now=0.0, epoch=0.0)
             if found != job[1]:
-                raise ValueError("a token belongs to another job")
+                raise _Damaged("a token belongs to another job")
             self.tokens[job] = entry["token"]
         else:
             self.ended[job] = _answer(job, entry["answer"])
@@ -227,6 +229,10 @@ class StateFile:
 
 def _entry(job: Job, **what: Any) -> dict[str, Any]:
     return {"service": job[0], "job_id": job[1], **what}
+
+
+class _Damaged(ValueError):
+    """What the user is told about a damaged file."""
 
 
 class _UnknownService(Exception):
@@ -242,13 +248,13 @@ def _entries(content: str) -> Iterator[dict[str, Any]]:
             f"has version {version}; this opwatch reads version {VERSION}", advice=polling.NEWER
         )
     if type(version) is not int or version != VERSION:
-        raise ValueError(f"version {version!r:.20}, this opwatch reads version {VERSION}")
+        raise _Damaged(f"version {version!r:.20}, this opwatch reads version {VERSION}")
     yield from fields["jobs"]
     if content[end : end + 1] not in ("", "\n"):
-        raise ValueError("text after its object")
+        raise _Damaged("text after its object")
     *lines, last = content[end:].split("\n")
     if last[:1] not in ("", "{", "\0"):  # not a line that a crash cut off
-        raise ValueError("text after its lines")
+        raise _Damaged("text after its lines")
     yield from (json.loads(line) for line in lines if line)
 
 
@@ -261,7 +267,7 @@ def _job(entry: dict[str, Any], known: list[str]) -> Job:
 
 def _time(value: Any) -> float:
     if type(value) not in (int, float) or not abs(value) < 1e12:
-        raise ValueError("an invalid time")
+        raise _Damaged("an invalid time")
     return float(value)
 
 
@@ -270,7 +276,7 @@ def _answer(job: Job, fields: dict[str, Any]) -> Progress[None]:
     fault = fields["fault"]
     phase = Phase(fields["phase"])
     if not phase.is_final:
-        raise ValueError("an unfinished job has no token")
+        raise _Damaged("an unfinished job has no token")
     return Progress(
         service=job[0],
         job_id=job[1],
@@ -295,7 +301,7 @@ def _after_a_lost_answer(job: Job, token: str, epoch: float) -> str:
 def _why(error: Exception) -> str:
     if isinstance(error, ConfigurationError):
         return error.message
-    return str(error) if type(error) is ValueError else "opwatch didn't write this"
+    return str(error) if isinstance(error, _Damaged) else "opwatch didn't write this"
 
 
 # --- the file system ------------------------------------------------------------------------------
