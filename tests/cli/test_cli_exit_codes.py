@@ -4,7 +4,7 @@ import re
 import socket
 
 import pytest
-from cli_tools import Run
+from cli_tools import Run, run_apart
 
 from opwatch import errors, exits
 from opwatch.progress import Fault, Phase
@@ -159,6 +159,16 @@ def test_one_of_several_failed(run: Run, sim: Simulator) -> None:
 def test_the_order_of_several(codes: list[int], code: int) -> None:
     """Of several jobs the first of a fixed order is the exit code."""
     assert exits.of_all(codes) == code
+
+
+@pytest.mark.parametrize("command", ["progress", "watch"])
+def test_an_error_of_opwatch_itself_is_no_failed_job(command: str) -> None:
+    """Python's own exit code is 1, which says that the job failed."""
+    broken = "from opwatch import services; services.names = lambda: 1 / 0"
+    done = run_apart(command, "itwin", "j1", code=broken)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Traceback (most recent call last):")
+    assert done.err.endswith("ZeroDivisionError: division by zero\n")
 
 
 def test_every_phase_and_error_has_a_code() -> None:

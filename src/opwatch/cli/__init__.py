@@ -36,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return exits.INTERRUPTED
             complain(str(lost))
             return exits.USAGE
+        except Exception:  # noqa: BLE001 (Python would exit with 1, as if the job had failed)
+            import traceback
+
+            traceback.print_exc()
+            return exits.USAGE
         return code
 
 
