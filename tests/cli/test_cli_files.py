@@ -494,6 +494,23 @@ def test_only_a_newline_ends_a_line(tmp_path: Path, char: str) -> None:
     assert "OPWATCH_TWO" not in os.environ
 
 
+def test_a_value_that_the_locale_cannot_encode(tmp_path: Path) -> None:
+    """One line names the variable, not its value, and nothing is set."""
+    path = tmp_path / "env"
+    path.write_text("OPWATCH_ONE=a\nOPWATCH_TWO=s\xe4cret\n", "utf-8")
+    after = "import atexit, os; atexit.register(lambda: print(os.environ.get('OPWATCH_ONE')))"
+    done = run_apart(
+        *("progress", "--env-file", path, "itwin", "j1"),
+        env={"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"},
+        code=after,
+    )
+    assert (done.code, done.out) == (2, "None\n")
+    assert done.err == (
+        f"opwatch: {path}, line 2: the locale can't encode the value of OPWATCH_TWO; "
+        "set LC_ALL=C.UTF-8 or PYTHONUTF8=1\n"
+    )
+
+
 def test_all_that_is_missing_is_named(run: Run) -> None:
     """Jobs of several services without credentials: one line names the variables of each."""
     done = run("watch", "catenis:a", "itwin:b", "apig:c")

@@ -214,7 +214,13 @@ def _variables(lines: list[str], path: Path) -> dict[str, str]:
         wrong = _wrong(match[2])
         if wrong is not None:
             raise ConfigurationError(f"{path}, line {number}: {wrong}")
-        found[match[1]] = _unquoted(match[2].strip(_BLANK))
+        value = _unquoted(match[2].strip(_BLANK))
+        if not _is_encodable(value):
+            raise ConfigurationError(
+                f"{path}, line {number}: the locale can't encode the value of {match[1]}; "
+                "set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+            )
+        found[match[1]] = value
     return found
 
 
@@ -233,6 +239,14 @@ def _wrong(text: str) -> str | None:
             "or quote the value"
         )
     return None
+
+
+def _is_encodable(value: str) -> bool:
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:  # its text contains the value
+        return False
+    return True
 
 
 def _unquoted(value: str) -> str:
