@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -87,6 +89,15 @@ class Running:
         while left:
             line = self.until("")
             left -= {text for text in left if text in line}
+
+    def send_until_the_end(self, number: signal.Signals) -> None:
+        """Send the signal again and again, every few milliseconds."""
+        limit = time.monotonic() + LIMIT
+        while time.monotonic() < limit:
+            self._process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.002)
+                return
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

@@ -36,6 +36,19 @@ def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_again(real_sim: Simulator, number: signal.Signals) -> None:
+    """Signals that come while `watch` stops change neither its last line nor its exit code."""
+    real_sim.add("itwin", "j1", RUNNING)
+    with Running("watch", "itwin", "j1", env=real_sim.environ) as running:
+        running.until("running")
+        running.send_until_the_end(number)
+        done = running.end()
+    assert done.code == 130
+    assert done.err.startswith("opwatch: interrupted; itwin j1 is still running; run the same ")
+    assert len(done.err.splitlines()) == 1
+
+
 def test_interrupted_while_a_request_is_under_way(real_sim: Simulator) -> None:
     """An interrupt does not wait for a service that does not answer."""
     real_sim.add("itwin", "j1", Frame(silent=True))

@@ -41,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             traceback.print_exc()
             return exits.USAGE
+        if code == exits.INTERRUPTED and argv is None:
+            from opwatch.cli import signals
+
+            signals.ignore()  # a second one would replace the exit code
         return code
 
 

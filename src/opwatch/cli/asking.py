@@ -42,7 +42,7 @@ def ask(
     [(service, job_id)] = jobs
     asked: dict[str, Any] = {"service": service, "job_id": job_id, "attempt": 1}
     try:
-        with signals.raised():
+        with signals.handled():
             progress = _progress(service, job_id, env_file)
     except OpwatchError as error:
         if as_json:

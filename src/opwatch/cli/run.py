@@ -6,9 +6,9 @@ state file. `watching` then watches the jobs; this file chooses the output and h
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shlex
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ from opwatch.cli import complain, values
 from opwatch.cli.clients import asynchronous
 from opwatch.cli.files import Named, check_target, refused
 from opwatch.cli.lines import JsonLines, Lines, Quiet
-from opwatch.cli.signals import ending_signals
+from opwatch.cli.signals import Interrupt, handled
 from opwatch.cli.state import StateFile
 from opwatch.cli.streams import OutputLost
 from opwatch.cli.values import Job
@@ -226,17 +226,17 @@ def watch(
 
     `resume` says how to resume after an interrupt if jobs are still running.
     """
-    interrupts: list[int] = []
-    try:
-        _run(crew, jobs, clients, limits, interrupts)
-    except OutputLost:
-        if not interrupts:  # when a terminal hangs up, output is lost, too
-            raise
-    if interrupts:
-        complain(
-            f"interrupted; {_still_running(crew, jobs)}; {resume}" if resume else "interrupted"
-        )
-        return exits.INTERRUPTED
+    interrupt = Interrupt()
+    with handled(interrupt):
+        try:
+            _run(crew, jobs, clients, limits, interrupt)
+        except OutputLost:
+            if not interrupt.came:  # when a terminal hangs up, output is lost, too
+                raise
+        if interrupt.came:
+            still = f"; {_still_running(crew, jobs)}; {resume}" if resume else ""
+            complain(f"interrupted{still}")
+            return exits.INTERRUPTED
     return exits.of_all(event.exit_code for event in crew.results.values())
 
 
@@ -245,36 +245,29 @@ def _run(
     jobs: list[Job],
     clients: Mapping[str, AsyncClient[Any]],
     limits: Limits,
-    interrupts: list[int],
+    interrupt: Interrupt,
 ) -> None:
     try:
         with _warnings_shown():
-            anyio.run(_until_signal, partial(crew.watch, jobs, clients, limits), interrupts)
+            anyio.run(_until_signal, partial(crew.watch, jobs, clients, limits), interrupt)
     except KeyboardInterrupt:
-        interrupts.append(signal.SIGINT)
+        interrupt.came = True
     except BaseExceptionGroup as group:
         raise _leaf(group) from None
     finally:
         crew.close()
 
 
-async def _until_signal(watch: Callable[[], Awaitable[None]], interrupts: list[int]) -> None:
-    """Watch; add a signal that ends it to `interrupts`."""
-    async with anyio.create_task_group() as group:
-        group.start_soon(_stop_at_signal, group.cancel_scope, interrupts)
-        await watch()
-        group.cancel_scope.cancel()
-
-
-async def _stop_at_signal(scope: anyio.CancelScope, interrupts: list[int]) -> None:
-    try:
-        with anyio.open_signal_receiver(*ending_signals()) as signals:
-            async for number in signals:
-                interrupts.append(number)
+async def _until_signal(watch: Callable[[], Awaitable[None]], interrupt: Interrupt) -> None:
+    """Watch until the end, or until a signal."""
+    with anyio.CancelScope() as scope:
+        interrupt.stop = partial(asyncio.get_running_loop().call_soon_threadsafe, scope.cancel)
+        try:
+            if interrupt.came:
                 scope.cancel()
-                return
-    except (NotImplementedError, ValueError):
-        return  # Windows, or not the main thread: KeyboardInterrupt is raised instead
+            await watch()
+        finally:
+            interrupt.stop = None
 
 
 def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
