@@ -7,6 +7,7 @@ the only file that imports httpx.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import types
@@ -176,6 +177,9 @@ class _HttpxAuth(httpx.Auth):
                     turn.end = time.monotonic() + limit
                     # What was sent was answered by the first of these; a redirect led to the rest.
                     direct = [*response.history, response][before]
+                    if sent is request:  # whose history mustn't hold a request for a token
+                        for each in (*response.history, response):
+                            each.history = each.history[before:]
                     before += 1
                     reply = Answer(
                         direct.status_code,
@@ -201,7 +205,7 @@ class _HttpxAuth(httpx.Auth):
             problem = f"is for {origin}, where it was first used, not for {place.origin}"
             advice = "call httpx_auth again for another address"
             raise ConfigurationError(problem, argument="auth", advice=advice)
-        own = Address("", request.headers["Host"])
+        own = Address("", request.headers.setdefault("Host", url.netloc.decode("ascii")))
         target = url.raw_path.decode("ascii")
         return Request(request.method, own, target, body=request.content)
 
@@ -252,11 +256,15 @@ def _check_body(request: httpx.Request, kind: type, problem: str) -> None:
         raise ConfigurationError(problem, argument="content")
 
 
+_UNREADABLE = httpx.DecodingError, httpx.InvalidURL, UnicodeError
+
+
 def _fail(flow: Coroutine[Any, Any, Answer], end: GeneratorExit, now: float) -> None:
     """Have whoever waits for a token know that the request for it failed.
 
     httpx closes a flow while it handles what ended the request. A task that was cancelled is no
-    failure: another takes over.
+    failure: another takes over. What the token endpoint sent is raised as `TransportError` if httpx
+    can't read it: httpx raises errors for a `Location` that no redirect can lead to.
     """
     cause: BaseException | None = end
     while isinstance(cause, GeneratorExit):
@@ -266,6 +274,8 @@ def _fail(flow: Coroutine[Any, Any, Answer], end: GeneratorExit, now: float) -> 
         error = TransportError(problem, held_until=now)  # the next request may try again at once
         with suppress(OpwatchError):
             flow.throw(error)
+        if isinstance(cause, _UNREADABLE) or isinstance(cause.__context__, httpx.InvalidURL):
+            raise error from None
 
 
 def _outgoing(wanted: Request, request: httpx.Request) -> httpx.Request:
@@ -285,7 +295,7 @@ class _Url(httpx.URL):
     """The URL of a request on its way, which notices that httpx makes a redirect of the request.
 
     An auth is asked about no redirect. But before httpx copies the headers and the body to one, and
-    only then, it reads the fragment.
+    only then, its client reads the fragment.
     """
 
     def __init__(self, sent: httpx.Request, wanted: Request) -> None:
@@ -300,7 +310,9 @@ class _Url(httpx.URL):
         itself sends `Authorization` to the same origin only.
         """
         sent, wanted = self._sent, self._wanted
-        if _is_own(wanted):
+        if sys._getframe(1).f_globals.get("__name__") != httpx.Client.send.__module__:
+            pass  # a hook reads it
+        elif _is_own(wanted):
             for name, value in wanted.headers:
                 if isinstance(value, Secret) and name != "Authorization":
                     sent.headers.pop(name, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -454,6 +455,85 @@ def test_no_token_follows_a_redirect(status: int, method: str, place: str) -> No
             assert client.request(method, "/things", follow_redirects=False).status_code == status
         (followed,) = (each for each in server.requests if each.url == there)
         assert not {"x-auth-token", "x-security-token"} & set(followed.headers)
+
+
+UNREADABLE = ["mailto:a@b", "javascript:1", "data:,x", "http://xn--a/", "//xn--a/", "http://[::1"]
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("location", [*UNREADABLE, None])
+def test_an_unreadable_answer_for_a_token_is_an_opwatch_error(
+    location: str | None, is_async: bool, follow: bool
+) -> None:
+    """A redirect of a token endpoint that httpx can't read, or broken compression, is an
+    `OpwatchError`; the next request asks for a token again."""
+    headers = {"Content-Encoding": "gzip"}
+    unreadable = httpx.Response(200, headers=headers, stream=Broken())
+    if location is not None:
+        unreadable = httpx.Response(302, headers={"Location": location})
+    server, auth = (
+        Server(lambda request: unreadable, token("first"), reply(200)),
+        httpx_auth(oauth()),
+    )
+    options: dict[str, Any] = {"transport": server.transport, "follow_redirects": follow}
+
+    def blocking() -> int:
+        with httpx.Client(auth=auth, **options) as client:
+            with pytest.raises(TransportError, match="the request for a token failed"):
+                client.get(SERVICE)
+            return client.get(SERVICE).status_code
+
+    async def asynchronous() -> int:
+        async with httpx.AsyncClient(auth=auth, **options) as client:
+            with pytest.raises(TransportError, match="the request for a token failed"):
+                await client.get(SERVICE)
+            return (await client.get(SERVICE)).status_code
+
+    assert (asyncio.run(asynchronous()) if is_async else blocking()) == 200
+
+
+class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that isn't gzip."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"not gzip"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"not gzip"
+
+
+@pytest.mark.parametrize("name", ["oauth2", "iam", "aksk"])
+def test_a_hook_may_read_the_whole_url(sim: Simulator, name: str) -> None:
+    """A hook that reads the fragment of a request's URL removes no credential."""
+    auth, _, url, operation, at = way(name, sim)
+    seen: list[str] = []
+    hooks = {"request": [lambda request: seen.append(request.url.fragment)]}
+    with httpx.Client(base_url=url, auth=auth, event_hooks=hooks) as client:
+        assert client.request(**operation.build_request(**at)).status_code == 200
+    assert seen == [""] * (1 if name == "aksk" else 2)
+
+
+def test_the_history_holds_redirects_alone() -> None:
+    """Neither the request for a token nor a refused request is in the history of a response."""
+    moved = [reply(307, Location=f"/{step}") for step in ("once", "twice")]
+    server = Server(token("first"), reply(401), token("second"), *moved, reply(200))
+    with server.client(httpx_auth(oauth()), follow_redirects=True) as client:
+        response = client.get("/things")
+    assert [each.url.path for each in response.history] == ["/things", "/once"]
+    assert [len(each.history) for each in response.history] == [0, 1]
+    assert simulated_itwin.CLIENT_SECRET.encode() not in pickle.dumps(response)
+
+
+def test_a_request_may_lack_its_host() -> None:
+    """Without a `Host` header, the host of the URL is signed and sent."""
+    server = Server(reply(200))
+    request = httpx.Request("GET", f"{SERVICE}:8443/things")
+    del request.headers["Host"]
+    with server.client(httpx_auth(AkSk("key", "hush-hush"))) as client:
+        assert client.send(request).status_code == 200
+    assert server.requests[0].headers["Host"] == "service.test:8443"
+    assert aksk_fault(received(server.requests[0]), secret_key="hush-hush") is None
 
 
 # --- where credentials go -------------------------------------------------------------------------
