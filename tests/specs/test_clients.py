@@ -152,9 +152,36 @@ def test_an_undocumented_status_is_an_error_with_its_number(
     with pytest.raises(service.errors.UnexpectedStatus) as caught:
         call((service, operation, ids), response)
     assert (caught.value.status_code, caught.value.content) == (status, b"a page")
-    assert caught.value.headers["Retry-After"] == "7"
+    assert (caught.value.headers["Retry-After"], caught.value.headers["Location"]) == ("7", "/")
     found = call((service, operation, ids), response, raise_on_unexpected_status=False)
     assert (found.status_code, found.content, found.parsed) == (status, b"a page", None)
+
+
+LOCATIONS = [
+    *("mailto:a@b", "javascript:1", "data:,x", "http://xn--a/", "//xn--a/", "http://[::1"),
+    *("http:x", "http://h:99999/", "\\\\h\\x", "?" * 70_000),
+]
+
+
+@each_operation
+@pytest.mark.parametrize("location", LOCATIONS, ids=range(len(LOCATIONS)))
+def test_a_redirect_to_nowhere_is_an_undocumented_status(
+    service: ModuleType, operation: ModuleType, ids: dict[str, str], location: str
+) -> None:
+    """Whatever its `Location` is, a redirect that httpx can't read is the documented error."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(302, headers={"Location": location})
+
+    async def asynchronous() -> None:
+        async with service.Client("https://x.test", **sent(handle)) as own:
+            await operation.asyncio(client=own, **ids)
+
+    client = service.Client("https://x.test", **sent(handle))
+    with pytest.raises(service.errors.UnexpectedStatus, match="status 302"):
+        operation.sync(client=client, **ids)
+    with pytest.raises(service.errors.UnexpectedStatus, match="status 302"):
+        asyncio.run(asynchronous())
 
 
 BODIES = [b"<html>", b"", b"null", b"[]", b'"text"', b'{"\xff": 1}', b"[" * 100_000]

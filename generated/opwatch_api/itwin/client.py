@@ -18,6 +18,25 @@ def _running_loop() -> Any:
     return current_token().native_token
 
 
+def _check_location(response: httpx.Response) -> None:
+    """Remove the `Location` of a redirect unless it is an http or https address: httpx fails at others, even if
+    it doesn't follow redirects."""
+    if not response.has_redirect_location:
+        return
+    try:
+        url = httpx.URL(response.headers["Location"])
+        url = url if url.scheme else response.url.join(url)
+        is_readable = url.scheme in ("http", "https") and url.host != ""
+    except (httpx.InvalidURL, ValueError):
+        is_readable = False
+    if not is_readable:
+        del response.headers["Location"]
+
+
+async def _check_location_async(response: httpx.Response) -> None:
+    _check_location(response)
+
+
 @define
 class Client:
     """Sends the operations in `api`: pass it to one as `client`.
@@ -35,7 +54,8 @@ class Client:
             `httpx.Timeout`. An operation raises `httpx.TimeoutException` after it. None is no limit.
         verify_ssl: False doesn't check certificates; an `ssl.SSLContext` decides how.
         follow_redirects: Whether to follow redirects. httpx would send headers other than
-            `Authorization` to another host too.
+            `Authorization` to another host too. A redirect to anything but an http or https address
+            is returned without its `Location`.
         httpx_args: More arguments of `httpx.Client` and `httpx.AsyncClient`.
         raise_on_unexpected_status: Whether an undocumented status raises `errors.UnexpectedStatus`;
             if not, the operation returns None.
@@ -94,9 +114,11 @@ class Client:
         """Return the httpx client that sends: the same one in all threads."""
         if self._client is not None:
             return self._client
-        return self._clients.get("") or self._clients.setdefault(
-            "", httpx.Client(**self._arguments())
-        )
+        if (client := self._clients.get("")) is None:
+            client = httpx.Client(**self._arguments())
+            client.event_hooks["response"].append(_check_location)
+            client = self._clients.setdefault("", client)
+        return client
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +144,9 @@ class Client:
             return self._async_client
         loop = _running_loop()
         if loop not in self._async_clients:
-            self._async_clients[loop] = httpx.AsyncClient(**self._arguments())
+            client = httpx.AsyncClient(**self._arguments())
+            client.event_hooks["response"].append(_check_location_async)
+            self._async_clients[loop] = client
         return self._async_clients[loop]
 
     async def __aenter__(self) -> Self:
