@@ -145,12 +145,38 @@ def _take_json(found: Document, text: str) -> None:
             continue
         found.taken |= {*range(line, text.count("\n", 0, end) + 2)}
         if "type" in block or "enum" in block:
-            found.schemas.append(block)
+            if fault := _fault(block):
+                found.broken.append((line, f"as a schema: {fault}"))
+            else:
+                found.schemas.append(block)
         else:
             above = re.findall(_STATUS, text[: start.end()], re.MULTILINE)
             found.samples.append((line, "".join(above[-1]) if above else "200", block))
             if caption := re.search(_CAPTION, text[: start.end()]):
                 found.captions[line] = caption[1]
+
+
+def _fault(schema: Schema) -> str:
+    """Return why a schema can't be compared with one of a spec, if it can't."""
+    from jsonschema import Draft202012Validator, SchemaError  # slow to import
+
+    if {"title", "description"}.isdisjoint(schema):
+        return "it has neither a title nor a description"
+    try:
+        Draft202012Validator.check_schema(schema)
+    except RecursionError:
+        return "nested too deeply"
+    except SchemaError as error:
+        return str(error.message)
+    return "" if _is_plain(schema) else "an empty enumeration, or a property without a schema"
+
+
+def _is_plain(schema: Any) -> bool:
+    return (
+        isinstance(schema, dict)
+        and schema.get("enum") != []
+        and all(map(_is_plain, schema.get("properties", {}).values()))
+    )
 
 
 def _links(text: str) -> Iterator[str]:

@@ -92,7 +92,7 @@ def check_all(folder: Path) -> list[Finding]:
         return [*dict.fromkeys(findings)] or [Finding("specs/README.md", 1, "#", "file", text)]
     try:
         json.loads((folder / "x-wait.schema.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         text = f"can't be read: {error}; restore the link to the schema of x-wait"
         findings.append(Finding("specs/x-wait.schema.json", 1, "#", "file", text))
     named = re.findall(r"^## (\S+)\.yaml$", readme, re.MULTILINE)

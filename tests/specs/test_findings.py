@@ -342,6 +342,46 @@ def test_a_sample_is_named(folder: Path) -> None:
     assert any(each.startswith(start) for each in findings(folder, "apig"))
 
 
+@pytest.mark.parametrize(
+    ("name", "number", "schema", "text"),
+    [
+        ("catenis", 53, '{"type":"object","properties":{"a":1}}', "neither a title nor"),
+        ("itwin", 50, '{"enum": [], "properties": 1}', "neither a title nor"),
+        ("itwin", 50, '{"enum": [], "title": "a"}', "an empty enumeration, or"),
+        ("itwin", 50, '{"type": "x", "title": "a"}', "'x' is not valid"),
+        ("itwin", 50, '{"type": "object", "title": 1}', "1 is not of type 'string'"),
+        ("itwin", 50, '{"type": "a", "title": "a", "properties": {"a": true}}', "'a' is not"),
+        ("itwin", 50, '{"type": "object", "title": "a", "properties": {"a": true}}', "a property"),
+        ("itwin", 50, '{"type": "object", "title": "a", "required": [[]]}', "[] is not of type"),
+    ],
+)
+def test_a_schema_that_cannot_be_compared_is_named(
+    folder: Path, name: str, number: int, schema: str, text: str
+) -> None:
+    """A schema of a document in which something is wrong is one finding at its line."""
+    path = folder / "documents" / f"{name}.txt"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines.insert(number - 1, schema)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    found = [each for each in findings(folder, name) if ": document: " not in each]
+    assert len(found) == 1, found
+    start = f"specs/documents/{name}.txt:{number}: #: sample: can't be read as a schema: "
+    assert found[0].startswith(start)
+    assert text in found[0]
+
+
+def test_what_a_finding_quotes_is_printable(folder: Path) -> None:
+    """Nothing that a spec says reaches the terminal as a control character."""
+    path = folder / "itwin.yaml"
+    text = path.read_text(encoding="utf-8")
+    start = text.index("x-error: ")
+    end = text.index("\n", start)
+    path.write_text(f'{text[:start]}x-error: "\\e[31m\\a"{text[end:]}', encoding="utf-8")
+    found = [each for each in findings(folder, "itwin") if "[31m" in each]
+    assert found
+    assert all(each.isprintable() for each in found)
+
+
 @pytest.mark.parametrize("file", ["README.md", "documents/SHA256SUMS"])
 def test_a_file_that_is_missing_is_a_finding(folder: Path, file: str) -> None:
     """So is a file beside the specs that isn't there."""
@@ -442,6 +482,7 @@ def _all_but_itwin(target: Path, home: Path) -> None:
         ),
         ("README.md", None),
         ("itwin.yaml", None),
+        ("x-wait.schema.json", lambda content: b"[" * 100_000),
     ],
 )
 def test_what_cannot_be_read_is_a_finding(folder: Path, file: str, edit: Edit | None) -> None:

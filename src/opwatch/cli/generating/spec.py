@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from opwatch.text import printable
+
 Place = tuple[str | int, ...]
 """The keys that lead from the root of a spec to a node of it."""
 Problem = tuple[Place, str]
@@ -46,7 +48,7 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.spec}:{self.line}: {self.place}: {self.rule}: {self.text}"
+        return printable(f"{self.spec}:{self.line}: {self.place}: {self.rule}: {self.text}", 2000)
 
 
 def load(path: Path, text: str | None = None) -> tuple[Any, Mapping[Place, int]]:
