@@ -55,7 +55,8 @@ def any_json(body: bytes, echoing: Answer | None = None) -> Any:
         text = body.decode("utf-8" if plain else json.detect_encoding(body))
         if echoing is None:
             return _DECODER.decode(text)
-        if "\\" not in text and "%" not in text and not hidden(holds_beginning, echoing.secrets, text):
+        is_plain = "\\" not in text and "%" not in text
+        if is_plain and not hidden(holds_beginning, echoing.secrets, text):
             echoing.is_clean = True
             return _DECODER.decode(text)
         value = _DECODER.decode(echoing.erased(text))
