@@ -158,7 +158,8 @@ def _take_json(found: Document, text: str) -> None:
 
 def _fault(schema: Schema) -> str:
     """Return why a schema can't be compared with one of a spec, if it can't."""
-    from jsonschema import Draft202012Validator, SchemaError  # slow to import
+    # Slow to import.
+    from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
 
     if {"title", "description"}.isdisjoint(schema):
         return "it has neither a title nor a description"

@@ -260,8 +260,9 @@ def _run(
 
 async def _until_signal(watch: Callable[[], Awaitable[None]], interrupt: Interrupt) -> None:
     """Watch until the end, or until a signal."""
+    loop = asyncio.get_running_loop()
     with anyio.CancelScope() as scope:
-        interrupt.stop = partial(asyncio.get_running_loop().call_soon_threadsafe, scope.cancel)
+        interrupt.stop = lambda: loop.call_soon_threadsafe(scope.cancel)
         try:
             if interrupt.came:
                 scope.cancel()
