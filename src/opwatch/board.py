@@ -1,7 +1,7 @@
 """The board: one row for each job, drawn by rich.
 
-It stores what is shown for each job and fits it into the available width. It doesn't know when or
-where it is drawn.
+It stores what is shown for each job and fits it into the available width. It doesn't know when it
+is drawn, or on what.
 """
 
 from __future__ import annotations

@@ -238,9 +238,8 @@ def pause(value: Any, of: int = 1, since: float = 0.0) -> float | None:
     if isinstance(value, list):
         return longest(*(pause(each, of, since) for each in value))
     found = number(value)
-    if (
-        found is None and (told := str(value)).isascii() and told.isdecimal()
-    ):  # of 400 digits, Python makes infinity
+    told = str(value)
+    if found is None and told.isascii() and told.isdecimal():  # of 400 digits: infinity in Python
         found = _LONGEST
     left = -1.0 if found is None else found / of - since
     return left if left > 0 else None

@@ -32,6 +32,7 @@ from opwatch.errors import (
     ServiceError,
 )
 from opwatch.net.message import Answer, Request, Secret
+from opwatch.reading import any_json
 from opwatch.testing import FakeClock, Script, reply
 
 SECRET = "MIIFabcd/efgh+ijkl~%41&<mn>op=="
@@ -160,6 +161,13 @@ def test_only_the_secret_is_replaced(secret, before, after):
     assume(secret not in before + after)
     answer = Answer(400, secrets=(Secret(secret),))
     assert answer.erased(f"{before}\0{secret}\0{after}") == f"{before}\0***\0{after}"
+
+
+def test_a_letter_that_is_written_by_its_place_hides_no_secret():
+    """A sigma in lower case depends on what follows it."""
+    secret = "PASSWORΣX-and-more"
+    body = json.dumps({"step": f"<{secret}>"}, ensure_ascii=False).encode()
+    assert any_json(body, Answer(200, secrets=(Secret(secret),))) == {"step": "<***>"}
 
 
 # --- excerpts -------------------------------------------------------------------------------------

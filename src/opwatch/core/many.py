@@ -18,13 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from opwatch.core.loop import (
-    Io,
-    is_cancellation,
-    poll,
-    start,
-    tell,
-)
+from opwatch.core.loop import Io, is_cancellation, poll, start, tell
 from opwatch.core.nudges import AsyncBell, nobody, running_loop
 from opwatch.core.polling import checked
 from opwatch.core.run import Run

@@ -169,9 +169,12 @@ def _erased(secrets: tuple[Secret, ...], text: str) -> str:
 
 
 def holds_beginning(secrets: tuple[Secret, ...], text: str, length: int = SHORTEST_ERASED) -> bool:
-    """Return whether one of the secrets, or the beginning of one, is in `text`."""
-    lower = text.lower()
-    return any(value[:length].lower() in lower for value in _quotable(secrets))
+    """Return whether one of the secrets, or the beginning of one, is in `text`, in any case.
+
+    Folded, because `lower` writes a sigma by its place in the word.
+    """
+    folded = text.casefold()
+    return any(value[:length].casefold() in folded for value in _quotable(secrets))
 
 
 def _quotable(secrets: tuple[Secret, ...]) -> list[str]:

@@ -53,7 +53,7 @@ def format_folder(folder: Path, home: Path, first_party: str) -> None:
 
 def run(module: str, arguments: list[str], home: Path, folder: Path | None = None) -> None:
     """Run a generator in `folder`, or else in `home`."""
-    # -P, -s: neither the current folder nor the user's own packages can stand in for a generator.
+    # -P, -s: neither the current folder nor the user's own packages can replace a generator.
     command = [sys.executable, "-P", "-s", "-m", module, *arguments]
     done = subprocess.run(  # noqa: S603 (a generator of ours)
         command,

@@ -44,7 +44,7 @@ class Reader:
         return f"{self.object(keys[:-1])}.get({quoted(keys[-1])})"
 
     def strictly(self, pointer: str) -> str:
-        """As `at`, but what stands in place of an object isn't nothing."""
+        """As `at`, but a value that should be an object and isn't one counts as present."""
         keys = keys_of(pointer)
         if keys[:-1] == self._required[: len(keys) - 1]:
             return self.at(pointer)
