@@ -41,36 +41,45 @@ def sign(
     Raises `ConfigurationError` for a `timestamp` without a time zone.
     """
     secret_key = Secret(secret_key)
-    security_token = Secret(security_token or "")
-    added = {"X-Sdk-Date": stamp(timestamp)}
-    if project_id:
-        added["X-Project-Id"] = project_id
-    if token := security_token.reveal():
-        added["X-Security-Token"] = token
-    signed = {**headers, "Host": host, **added}
-    pairs = sorted([(name.lower(), value.strip()) for name, value in signed.items()])
-    lines = "".join([f"{name}:{value}\n" for name, value in pairs])
-    names = ";".join([name for name, _ in pairs])
+    token = security_token = Secret(security_token or "")
+    when = stamp(timestamp)
+    own = tuple(headers.items())
+    start, end, names, fixed = _repeated(method, target, host, own, project_id, token)
+    digest = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
+    hashed = hashlib.sha256(f"{start}{when}{end}{digest}".encode()).hexdigest()
+    mac = signature(_keyed(secret_key), f"{ALGORITHM}\n{when}\n{hashed}")
+    credential = f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={mac}"
+    return {"X-Sdk-Date": when, **fixed, "Authorization": credential}
+
+
+@lru_cache(maxsize=1024)
+def _repeated(
+    method: str,
+    target: str,
+    host: str,
+    headers: tuple[tuple[str, str], ...],
+    project_id: str | None,
+    token: Secret,
+) -> tuple[str, str, str, dict[str, str]]:
+    """Return what the polls of a job have in common: the canonical request up to the date, and from
+    there to the digest; the names of the signed headers; and the other headers to add."""
+    given = {"X-Project-Id": project_id, "X-Security-Token": token.reveal()}
+    fixed = {name: value for name, value in given.items() if value}
+    signed = {**dict(headers), "Host": host, "X-Sdk-Date": "", **fixed}
+    lines = {name.lower(): value.strip() for name, value in signed.items()}
     path, _, query = target.partition("?")
     fields = sorted(parse_qsl(query, keep_blank_values=True)) if query else []
     query = "&".join(f"{quote(key, safe='~')}={quote(value, safe='~')}" for key, value in fields)
-    digest = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
-    canonical = "\n".join((method.upper(), _canonical(path), query, lines, names, digest))
-    hashed = hashlib.sha256(canonical.encode()).hexdigest()
-    mac = signature(_keyed(secret_key), f"{ALGORITHM}\n{added['X-Sdk-Date']}\n{hashed}")
-    added["Authorization"] = (
-        f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={mac}"
-    )
-    return added
+    # Each segment is decoded and encoded again, and there is always a slash at the end.
+    path = "/".join(quote(part, safe="~") for part in unquote(path).split("/"))
+    path = path if path.endswith("/") else path + "/"
+    names = ";".join(sorted(lines))
+    around = "".join([f"{name}:{lines[name]}\n" for name in sorted(lines)])
+    start, date, end = around.partition("\nx-sdk-date:")
+    head = "\n".join((method.upper(), path, query, start + date))
+    return head, f"{end}\n{names}\n", names, fixed
 
 
 @lru_cache(maxsize=64)
 def _keyed(secret_key: Secret) -> hmac.HMAC:
     return hmac.new(secret_key.encode(), digestmod="sha256")
-
-
-@lru_cache(maxsize=1024)
-def _canonical(path: str) -> str:
-    """Each segment decoded and encoded again, always with a slash at the end."""
-    canonical = "/".join(quote(part, safe="~") for part in unquote(path).split("/"))
-    return canonical if canonical.endswith("/") else canonical + "/"
