@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +57,8 @@ class Clock:
 
     def jitter(self) -> float:
         """Return a random number from 0 to 1."""
+        import random  # a single poll doesn't need it
+
         return random.random()  # noqa: S311 (spreads load, keeps no secret)
 
     def sleep(self, seconds: float, cancel: Cancel | None = None) -> None:

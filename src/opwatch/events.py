@@ -1,21 +1,7 @@
 """What happens during a wait, as values: what `on_event` is called with.
 
 The same events are in Python, in `--json`, in bars and in reports. `to_dict` returns the object
-that `--json` prints as one line; its schema is in `opwatch/cli/events.schema.json`.
-
-    v           1; it changes if a field changes its meaning. Fields are only ever added time
-    when it happened, ISO 8601, UTC event       "start", "progress", "trouble", "held" or "result":
-    see the classes below service, job_id phase       pending running succeeded failed cancelled
-    ended unknown; null before the first percent     0 to 100, or null step        the service's own
-    words, or null bytes_processed     bytes, or null fault       {code, message} of a job that
-    failed, or null started_at, finished_at     ISO 8601, UTC, or null error       {type, message,
-    status, code, request_id, retry_after}, or null attempt     how many polls the wait has made, in
-    this process and before next_query_in       seconds to the next poll; null if there is none
-    elapsed     seconds since this process began to watch the job resumed     whether the wait began
-    elsewhere ("start" and "held" alone) outcome     "succeeded" "failed" "cancelled" "ended" (over,
-    outcome unknown) "gone" "timed out" "stalled" "refused" (credentials) "misconfigured" "service
-    error" "interrupted" ("result" alone) exit_code   the exit code of the command for this job
-    alone ("result" alone)
+that `--json` prints as one line; `opwatch/cli/events.schema.json` describes every field.
 
 An event without new progress repeats the last one, so each event has the job's last known state.
 """
@@ -62,6 +48,9 @@ class Event(Generic[W]):
     """Seconds since this process began to watch the job."""
     token: str | None = attrs.field(default=None, repr=False)
     """Resumes the wait from its state after this event. It isn't in `to_dict`."""
+    resumed: bool = False
+    """Whether the wait began elsewhere (`Started`), or its next poll there isn't due yet (`Held`).
+    """
 
     @property
     def job(self) -> tuple[str, str]:
@@ -86,14 +75,12 @@ class Event(Generic[W]):
         }
 
 
-@attrs.frozen(kw_only=True)
 class Started(Event[W]):
     """A wait begins or is resumed."""
 
+    __slots__ = ()
     kind = "start"
     _more = ("resumed",)
-    resumed: bool = False
-    """Whether the wait began elsewhere."""
 
 
 class Polled(Event[W]):
@@ -110,14 +97,12 @@ class Retrying(Event[W]):
     kind = "trouble"
 
 
-@attrs.frozen(kw_only=True)
 class Held(Event[W]):
     """Nothing was sent: the service asked for a pause, or the next poll isn't due."""
 
+    __slots__ = ()
     kind = "held"
     _more = ("resumed",)
-    resumed: bool = False
-    """Whether a wait that began elsewhere isn't due yet."""
 
 
 class Ended(Event[W]):

@@ -7,7 +7,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -16,7 +16,6 @@ from opwatch import telemetry
 from opwatch.auth.tokens import Auth
 from opwatch.clock import Clock
 from opwatch.core import polling
-from opwatch.core.channel import Channel, Notifications
 from opwatch.core.loop import Io, Turn, poll, tell, upcoming
 from opwatch.core.options import Options, Settings
 from opwatch.core.polling import Duration, Schedule
@@ -27,6 +26,9 @@ from opwatch.events import Event
 from opwatch.net import tls
 from opwatch.net.message import Address
 from opwatch.progress import Progress
+
+if TYPE_CHECKING:
+    from opwatch.core.channel import Notifications
 
 W = TypeVar("W")
 Terms: TypeAlias = tuple[Duration | None, Duration | None, Schedule | None]
@@ -68,6 +70,8 @@ class Core(Generic[W]):
 
     def _listen(self, how: Notifications) -> None:
         """Called after `_open`, by the constructor of a service that reports ends itself."""
+        from opwatch.core.channel import Channel  # few clients need it
+
         self._io.channel = Channel(self._session.service.name, how, self._io, self._settings)
         weakref.finalize(self, self._io.channel.close)
 
