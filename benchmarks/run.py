@@ -189,13 +189,15 @@ ASYNC_POLLS = [
     ("async_catenis", "async_httpx_catenis", 0.45),
     ("async_apig_aksk", "async_httpx_apig", 0.45),
 ]
-TURNS = 10
-"""Turns of a contender in each round. Short ones, so that a noisy second affects all of them."""
-CALLS = 20
-"""Calls in each turn."""
+COLD_POLLS = [(name, against, None) for name, against, limit in POLLS if limit is not None]
+WARM = (2, 100)
+"""Turns of a contender in each round, and calls in each turn. A turn takes about 20 ms, so that a
+noisy second affects all contenders."""
+COLD = (50, 1)
+"""The same for single calls, which follow the calls of all other contenders."""
 
 
-def poll_rounds(peers: str, names: list[str], rounds: int) -> Rounds:
+def poll_rounds(peers: str, names: list[str], rounds: int, turns: int, calls: int) -> Rounds:
     with Server(beside=True) as server, ExitStack() as stack:
         workers = [stack.enter_context(Worker(peers, name, server.port)) for name in names]
         for worker in workers:
@@ -203,20 +205,23 @@ def poll_rounds(peers: str, names: list[str], rounds: int) -> Rounds:
         lines: Rounds = []
         for n in range(rounds):
             line = dict.fromkeys(names, 0.0)
-            for k in range(TURNS):
+            for k in range(turns):
                 first = (n + k) % len(workers)
                 for worker in workers[first:] + workers[:first]:
-                    line[worker.name] += worker.turn(CALLS) / TURNS
+                    line[worker.name] += worker.turn(calls) / turns
             lines.append(line)
     return lines
 
 
 def poll_rows(
-    peers: str, pairs: list[tuple[str, str, float | None]], rounds: int
+    peers: str,
+    pairs: list[tuple[str, str, float | None]],
+    rounds: int,
+    how: tuple[int, int] = WARM,
 ) -> tuple[list[Row], dict[str, float]]:
     """Return the rows, and the CPU seconds of each contender."""
     names = list(dict.fromkeys(name for pair in pairs for name in pair[:2]))
-    lines = poll_rounds(peers, names, rounds)
+    lines = poll_rounds(peers, names, rounds, *how)
     cpu = {name: statistics.median(line[name] for line in lines) for name in names}
     return [compare(lines, *pair, NAMES) for pair in pairs], cpu
 
@@ -399,13 +404,19 @@ These figures are from {machine}.
 
 ## One poll
 
-CPU time of one `progress` call, and of a GET request for the same response over plain http.
+CPU time of one `progress` call, and of a GET request for the same response over plain http, in
+turns of 100 calls.
 
 {polls}
 
 With the async clients, on asyncio:
 
 {async_polls}
+
+Polls are usually seconds apart, and other programs run in between. In turns of a single call, a
+client finds neither its code nor its data in the processor's caches, so each of them takes longer:
+
+{cold_polls}
 
 ## Startup
 
@@ -528,6 +539,7 @@ def measure(
         subprocess.run([peers, "-c", CERTIFICATES, trusted, pair], check=True)
         tables["polls"], cpu = poll_rows(peers, POLLS, rounds)
         tables["async_polls"], _ = poll_rows(peers, ASYNC_POLLS, rounds)
+        tables["cold_polls"], _ = poll_rows(peers, COLD_POLLS, rounds, COLD)
         tables["startup"] = start_rows(core, rounds, pair, trusted)
         tables["parts"] = part_rows(peers, cpu["itwin"])
         memory = pure(peers, "memory")[0]["bytes"]
