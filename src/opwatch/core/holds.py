@@ -8,6 +8,7 @@ request is sent, so it doesn't matter which job met the limit or the refusal, or
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import NoReturn
 
@@ -76,7 +77,8 @@ class Holds:
 
     def asked(self, origin: str) -> float:
         """Return until when `origin` asked for no requests."""
-        return self._gates.get(origin, Gate()).asked
+        gate = self._gates.get(origin)
+        return -math.inf if gate is None else gate.asked
 
     def limited(self, origin: str, retry_after: float | None = None) -> None:
         """Hold `origin` for `retry_after` seconds, or for a backoff of our own."""
