@@ -179,7 +179,7 @@ def test_a_kill_loses_nothing_and_no_poll_comes_early(
         assert run("watch", "--state", path, "itwin", "j0", "j1", "j2").code == 0
         polls = [one for one in watched.requests if one.operation == "progress"]
     longest = max(copies, key=len)
-    assert len(copies) > 5
+    assert len(copies) >= 3  # at least one for each round of polls
     for cut in range(len(longest) - 600, len(longest)):
         state_of_then = tmp_path / f"cut-{cut}"
         state_of_then.write_bytes(longest[:cut])
