@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Protocol
+
+from opwatch.current import Current
 
 LONGEST_SLEEP = 86_400.0
 """The longest single sleep in seconds; longer ones are split, since platforms limit timers."""
@@ -81,5 +82,5 @@ class Clock:
                 await until.wait()
 
 
-current: ContextVar[Clock] = ContextVar("opwatch clock", default=Clock())  # noqa: B039 (has no state)
+current = Current(Clock())
 """The clock of all clients created from here on; tests set another one."""

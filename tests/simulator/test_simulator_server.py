@@ -17,7 +17,7 @@ from simulator_tools import SERVICES, Send, host_of, sender, statuses
 from starlette.routing import BaseRoute, Route
 
 import opwatch.simulator
-from opwatch import ITwin, Phase
+from opwatch import ITwin, Phase, services
 from opwatch.errors import ConfigurationError, OpwatchError, TransportError
 from opwatch.simulator import (
     Demo,
@@ -415,3 +415,19 @@ def test_the_fixture_fails_the_test_for_a_problem(pytester: pytest.Pytester) -> 
     result = pytester.runpytest_inprocess()
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*SimulatorProblem: it burnt*"])
+
+
+# --- the clock ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_clients_of_ones_own_share_a_later_clock(
+    service: str, opwatch_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code that calls `from_env` under a `FakeClock` meets the simulator of the fixture on it."""
+    for name, value in opwatch_simulator.environ.items():
+        monkeypatch.setenv(name, value)
+    opwatch_simulator.add(service, "job-1", [Frame("running"), Frame("succeeded", at=3 * 3600)])
+    with FakeClock() as clock, services.find(service).client.from_env() as client:
+        assert client.wait("job-1", timeout=4 * 3600).phase is Phase.SUCCEEDED
+    assert 3 * 3600 <= clock.now() < 3 * 3600 + 130

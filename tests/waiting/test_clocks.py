@@ -251,6 +251,22 @@ def test_a_fake_clock_counts_for_the_clients_made_in_its_block():
     assert type(real) is Clock
 
 
+def test_a_fake_clock_and_a_script_count_in_every_thread():
+    """A thread that creates a client inside the block sleeps and sends as little as this one."""
+
+    def watch():
+        phases.append(ITwin("t").wait("j", timeout=None).phase)
+
+    phases = []
+    replies = {"/jobs/j/progress": [ACTIVE, ACTIVE, SUCCESS], "/jobs/j": SUCCESS}
+    with FakeClock() as clock, Script(replies) as script:
+        thread = threading.Thread(target=watch)
+        thread.start()
+        thread.join()
+        assert (phases, clock.now()) == ([Phase.SUCCEEDED], 45)
+        assert [sent.time for sent in script.sent] == [0, 15, 45]
+
+
 # --- the real clock -------------------------------------------------------------------------------
 
 

@@ -6,19 +6,28 @@ Headers, bodies and query strings aren't shown: they may contain credentials.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
+
+import click
 
 from opwatch import net
 from opwatch.cli import complain
+from opwatch.current import Current
 from opwatch.errors import OpwatchError
 from opwatch.net.message import Answer, Request
 
 
 def log_requests() -> None:
-    """Log every request of the clients that are created from now on."""
-    blocking, asynchronous = net.open_blocking.get(), net.open_async.get()
-    net.open_blocking.set(lambda settings: _logged(blocking(settings)))
-    net.open_async.set(lambda settings: _logged_async(asynchronous(settings)))
+    """Log every request of the clients that this command creates from now on."""
+    wrappers: list[tuple[Current[Any], Any]] = [
+        (net.open_blocking, _logged),
+        (net.open_async, _logged_async),
+    ]
+    for opener, wrap in wrappers:
+        usual = opener.get()
+        logged = opener.set(lambda settings, wrap=wrap, usual=usual: wrap(usual(settings)))
+        click.get_current_context().call_on_close(partial(opener.reset, logged))
 
 
 def _logged(transport: Any) -> Any:

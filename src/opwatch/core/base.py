@@ -6,7 +6,6 @@ import inspect
 import math
 import weakref
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import attrs
@@ -21,6 +20,7 @@ from opwatch.core.options import Options, Settings
 from opwatch.core.polling import Duration, Schedule
 from opwatch.core.run import Run, Step, outcome
 from opwatch.core.session import Service, Session
+from opwatch.current import Current
 from opwatch.errors import ConfigurationError, OpwatchError
 from opwatch.events import Event
 from opwatch.net import tls
@@ -39,7 +39,7 @@ OnEvent: TypeAlias = Callable[[Event[W]], Any] | None
 class Core(Generic[W]):
     """What the two clients of a service share: a session, and what a wait starts with."""
 
-    _opener: ClassVar[ContextVar[Callable[[Any], Any]]]
+    _opener: ClassVar[Current[Callable[[Any], Any]]]
     _kind: ClassVar[Callable[..., Io]]
     _session: Session[W]
 

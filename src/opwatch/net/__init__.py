@@ -8,10 +8,10 @@ tokens or waiting.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from opwatch.current import Current
 from opwatch.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ def _websocket(settings: Any) -> OpenWebSocket:
 
 
 # They open the transports of the clients created from now on; tests set others.
-open_blocking: ContextVar[Callable[[Any], Transport]] = ContextVar("net", default=_blocking)
-open_async: ContextVar[Callable[[Any], AsyncTransport]] = ContextVar("async net", default=_async)
-open_websocket: ContextVar[Callable[[Any], OpenWebSocket]] = ContextVar(
-    "websocket", default=_websocket
-)
+open_blocking: Current[Callable[[Any], Transport]] = Current(_blocking)
+open_async: Current[Callable[[Any], AsyncTransport]] = Current(_async)
+open_websocket: Current[Callable[[Any], OpenWebSocket]] = Current(_websocket)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import attrs
 
-from opwatch import clock as clocks
 from opwatch import services
 from opwatch.client import AsyncClient, Client
 from opwatch.clock import Clock
@@ -53,10 +52,10 @@ class Simulator:
 
     `port` 0 picks a free port. `clock` is the clock of timelines, tokens and signatures, and of the
     clients made here; by default, it is the current one at the first request, so nothing sleeps
-    inside an `opwatch.testing.FakeClock`. `extra` simulations
-    are served in addition to the installed ones. `on_request` is called with each `Request`, from
-    the serving thread. With `strict_domains`, a login to APIG that names its project must name the
-    project's domain, too, as OpenStack's Keystone requires.
+    inside an `opwatch.testing.FakeClock`. `extra` simulations are served in addition to the
+    installed ones. `on_request` is called with each `Request`, from the serving thread. With
+    `strict_domains`, a login to APIG that names its project must name the project's domain, too, as
+    OpenStack's Keystone requires.
 
     Use it as a context manager: it is ready when entered, and stops on exit. The exit raises
     `SimulatorProblem` if there are `problems` that the test didn't look at.
@@ -76,9 +75,8 @@ class Simulator:
         self._clients: list[Client[Any]] = []
         self._webhooks: list[Webhook] = []
         self._thread: Server | None = None
-        self.state = State(clock or clocks.current.get(), on_request)
+        self.state = State(clock, on_request)
         self.strict_domains = strict_domains
-        self._is_clock_open = clock is None
 
     # --- running ---
 
@@ -160,7 +158,7 @@ class Simulator:
         `options` are any arguments of the client, including other credentials.
         """
         arguments = {**self.arguments(service), **options}
-        with self._clock().used():
+        with self.state.clock.used():
             made = _plugin(service).client(**arguments)
         self._clients.append(made)
         return made
@@ -180,18 +178,8 @@ class Simulator:
     def async_client(self, service: str, **options: Any) -> AsyncClient[Any]:
         """Return an async client; the caller closes it in the event loop in which it was used."""
         arguments = {**self.arguments(service), **options}
-        with self._clock().used():
+        with self.state.clock.used():
             return _plugin(service).async_client(**arguments)
-
-    def _clock(self) -> Clock:
-        """Return the simulator's clock.
-
-        If it was given none, that is the current one until the first request: a `FakeClock` may
-        have been entered after the simulator was made.
-        """
-        if self._is_clock_open and not self.state.requests:
-            self.state.clock = clocks.current.get()
-        return self.state.clock
 
     def simulation(self, service: str) -> Simulation:
         """Return the simulation of a service; `ConfigurationError` lists the services."""
@@ -316,7 +304,7 @@ class Simulator:
         `"job"` (the second request of a poll), `"token"` or `"notifications"`; None is everything
         except tokens. Raises `ConfigurationError` for an operation that the service doesn't have.
         """
-        until = None if seconds is None else self._clock().now() + seconds
+        until = None if seconds is None else self.state.clock.now() + seconds
         left = None if seconds is not None else times
         routes = self.simulation(service).routes(self.state)
         served = {getattr(getattr(route, "endpoint", None), "operation", None) for route in routes}
@@ -344,7 +332,6 @@ class Simulator:
         """Limit a service to that many requests per `seconds`, and respond to the others with its
         429."""
         self.simulation(service)
-        self._clock()
         self.state.limit(service, requests, seconds)
 
     def fail_tokens(

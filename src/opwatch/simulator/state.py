@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from opwatch import clock as clocks
 from opwatch.clock import Clock
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault
@@ -196,9 +197,9 @@ class Limit:
 class State:
     """Everything a simulator remembers."""
 
-    def __init__(self, clock: Clock, on_request: Callable[[Request], object] | None) -> None:
+    def __init__(self, clock: Clock | None, on_request: Callable[[Request], object] | None) -> None:
         self.lock = threading.RLock()
-        self.clock = clock
+        self._clock = clock
         self.skew = 0.0
         self.strict_domains = False
         self.token_life: dict[str, float] = {}
@@ -210,6 +211,11 @@ class State:
         self._disturbances: list[Disturbance] = []
         self._limits: dict[str, Limit] = {}
         self._on_request = on_request
+
+    @property
+    def clock(self) -> Clock:
+        """The clock it was given, or the one of the first request."""
+        return self._clock or clocks.current.get()
 
     def epoch(self) -> float:
         """Seconds since 1970 by the simulator's clock, which may be set wrong on purpose."""
@@ -312,6 +318,7 @@ class State:
 
     def note(self, request: Request) -> None:
         with self._arrived:
+            self._clock = self.clock
             self.requests.append(request)
             self._arrived.notify_all()
         if self._on_request is not None:
