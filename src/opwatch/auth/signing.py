@@ -182,6 +182,7 @@ class AkSkAuth(_Signing):
         what = "the keys and the `security_token`, which expires"
         if token is None:
             what = "the keys (temporary ones have a `security_token`, too)"
+        what += ", and this machine's clock"
         self._advice = f"check {what}; six refusals in a row lock them for five minutes"
         self._project_id = project_id
         self._is_proven = False

@@ -13,7 +13,7 @@ import click
 from opwatch import clock, exits
 from opwatch.cli import signals, values
 from opwatch.cli.clients import blocking
-from opwatch.errors import OpwatchError
+from opwatch.errors import ConfigurationError, OpwatchError
 from opwatch.events import Ended, Polled
 from opwatch.progress import Progress
 from opwatch.services import names
@@ -40,16 +40,17 @@ def ask(
 
         log_requests()
     [(service, job_id)] = jobs
-    asked: dict[str, Any] = {"service": service, "job_id": job_id, "attempt": 1}
+    asked: dict[str, Any] = {"service": service, "job_id": job_id}
     try:
         with signals.handled():
             progress = _progress(service, job_id, env_file)
     except OpwatchError as error:
         if as_json:
+            asked["attempt"] = int(not isinstance(error, ConfigurationError))  # whether it polled
             print(json.dumps(Ended(error=error, time=_now(), **asked).to_dict()))
         raise
     if as_json:
-        print(json.dumps(Polled(progress=progress, time=_now(), **asked).to_dict()))
+        print(json.dumps(Polled(progress=progress, time=_now(), attempt=1, **asked).to_dict()))
     else:
         print(f"{service} {printable(job_id)} {stand(progress)}")
     return exits.of_phase(progress.phase)
