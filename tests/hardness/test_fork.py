@@ -134,7 +134,7 @@ def test_forks_at_random_moments() -> None:
     """Whatever other threads are doing at the moment of a fork, the child's request is answered."""
     random, forks = Random(7), times(25)
     with (
-        service(token_uses=200) as server,
+        service(token_uses=500) as server,
         ITWIN.blocking(server.url, max_in_flight=2, request_timeout=5) as client,
         ThreadPoolExecutor(4) as pool,
     ):
