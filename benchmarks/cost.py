@@ -129,17 +129,17 @@ their maximum jitter. `make bench` updates this page.
 
 Request and response together are {bytes}. Traffic and CPU time are for plain http and a server
 that sends two response headers. Real services send more headers, and TLS adds about 50 bytes per
-poll and a few KiB per connection, which stays open between polls.
+poll and a few KiB per connection, but connections stay open between polls.
 
 The maximum detection delay is the longest time between the end of a job and the poll that reports
 it, if no request fails: the longest delay of the schedule with its maximum jitter. If the service
-reports ends itself, with [notifications](waiting.md#catenis-notifications) or a
+announces the end, with [notifications](waiting.md#catenis-notifications) or a
 [webhook](recipes/webhooks.md), opwatch polls at once, and the schedule's delay only matters if an
 event is lost or comes too early.
 
 ## Many jobs at the same time
 
-One process with `watch_many` of an async client, while all jobs are running.
+One process that uses an async client's `watch_many`, while all jobs are running.
 
 | service | jobs | polls per second | traffic per hour | share of one core | memory |
 |---|---|---|---|---|---|
@@ -155,8 +155,8 @@ schedule, a running job takes {each:.1f} polls per minute, so one account can wa
 **{fit_small} jobs at the same time on a small tier and {fit_large} on the others**. With
 `schedule=Schedule((120,))`, it can watch {fit_small_slow} and {fit_large_slow}, respectively.
 
-Catenis and APIG document no rate limit. Whatever the limit is, a single 429 response pauses all
-jobs of a client until its `Retry-After` has passed, and then releases them gradually. If several
+Catenis and APIG document no rate limit. Whatever the limit is, a single 429 response pauses all of
+a client's jobs until its `Retry-After` has passed; opwatch then releases them gradually. If several
 processes share an account, each of them pauses only after its own 429.
 
 ## One process or several

@@ -394,7 +394,7 @@ opwatch runs with all its features: limits, authentication or signing, checks, a
 response into a `Progress`. The others only send the request and parse the JSON, except for the
 two SDKs, which also authenticate and return a model.
 
-The clients take turns within each round, so that anything else on the machine affects all of
+The clients take turns within each round, so anything else on the machine affects all of
 them. Each figure is the median over all rounds, and each ratio is the median of the rounds'
 ratios. A ratio below 1 means that opwatch takes less time. The server responds immediately. While
 the CPU time of a poll is measured, the server runs on the client's core, because waking another
@@ -413,8 +413,8 @@ With the async clients, on asyncio:
 
 {async_polls}
 
-Polls are usually seconds apart, and other programs run in between. In turns of a single call, a
-client finds neither its code nor its data in the processor's caches, so each of them takes longer:
+Polls are usually seconds apart, and other programs run in between. If each turn is a single call, a
+client's code and data are no longer in the processor's caches, so all clients take longer:
 
 {cold_polls}
 
@@ -444,8 +444,7 @@ Lateness is the time between when a poll is due and when its request is sent, me
 
 ## Kept connections
 
-Delays between polls can be two minutes long, and opwatch keeps idle connections for longer than
-that.
+Delays between polls can be two minutes long, so opwatch keeps idle connections open for longer.
 
 {connections}
 
@@ -456,7 +455,7 @@ day. You reach the service's rate limit long before the limits of one core; see 
 costs](cost.md).
 """
 RATIO_HEADER = ("opwatch", "compared with", "opwatch takes", "the other takes", "ratio", "limit")
-FIGURE_HEADER = ("what", "measured", "limit")
+FIGURE_HEADER = ("measurement", "result", "limit")
 
 
 def cells(rows: list[Row]) -> list[tuple[str, ...]]:

@@ -44,17 +44,18 @@ INTRO = f"""\
 # Every case
 
 This is the full list behind [What happens when…](what-happens-when.md). It is generated from the
-tests: a server on raw sockets plays each of the {len(SCENARIOS)} cases in the first seven tables
-for Catenis, iTwin and APIG, with the blocking and the async client, for one poll and for a wait.
+tests: a server on raw sockets simulates each of the {len(SCENARIOS)} cases in the first seven
+tables for Catenis, iTwin and APIG, with the blocking and the async client, for one poll and for a
+wait.
 
-*One poll* means `progress()`. *A wait* means `wait()`, `watch()`, `step()` and the others. A wait
-that "polls again" does so up to `max_failures` times in a row and then raises the error.
+*One poll* means `progress()`. *A wait* means `wait()`, `watch()`, `step()` and the like. A wait
+that "polls again" raises the error after `max_failures` failed polls in a row.
 
 Beyond what [always holds](what-happens-when.md#what-always-holds), the tests check that
 
 - a response takes less than 64 MiB of memory, however large it is when decompressed;
-- once a server has begun to answer a request, it never gets that request again, except after a 401,
-  when opwatch sends it once more with a new token, or with a signature that uses the server's time.
+- once a server has begun to respond to a request, it never gets that request again, except after a
+  401, when opwatch sends it once more with a new token or a signature that uses the server's time.
 """
 
 FOREIGN_NOTE = f"""\
@@ -68,8 +69,8 @@ credentials; only codes and messages that the service documents are shown. The t
 FUZZ_NOTE = """\
 The tests also send random responses: any status, any headers, and bodies that range from damaged
 responses of the services to arbitrary bytes. What always holds must hold for these as well.
-`OPWATCH_FUZZ=10000 python -m pytest tests/network/test_fuzz.py` draws ten thousand per service, and
-`make fuzz` searches for five minutes for inputs that reach new code.
+`OPWATCH_FUZZ=10000 python -m pytest tests/network/test_fuzz.py` sends ten thousand per service, and
+`make fuzz` spends five minutes searching for inputs that reach new code.
 """
 
 
@@ -200,7 +201,7 @@ def _shown(answer: Any) -> str:
 
 ERRORS_INTRO = """\
 A failed job is not a failed poll: the services report it with status 200, and `progress()` returns
-`Phase.FAILED` with its `fault`.
+a result with `Phase.FAILED` and a `fault`.
 """
 
 
@@ -221,8 +222,8 @@ Whatever happens to the channel for [Catenis notifications](waiting.md#catenis-n
 wait continues to poll on its schedule. The client logs one warning to the logger `opwatch` and
 reopens the channel after increasing pauses of up to a minute, or after the `Retry-After` of the
 response, unless the response makes this pointless (401, 404). A channel that is slow to open delays
-a wait's first poll by at most a second. An event never ends a wait: it
-causes one poll, and the response to that poll decides.
+a wait's first poll by at most a second. An event never ends a wait: it triggers one poll, and the
+response to that poll decides.
 """
 LIES_INTRO = "These have no effect at all:\n\n" + "".join(f"- {what}\n" for what in LIES)
 WEBHOOKS_INTRO = """\

@@ -405,7 +405,7 @@ FRAMING = (
     ),
     Scenario(
         "length-huge",
-        "`Content-Length` is exabytes",
+        "`Content-Length` is several exabytes",
         then(
             lambda sample: http(good(sample), "Content-Length: 9999999999999999999", length=False),
             Peer.close,
@@ -417,14 +417,14 @@ FRAMING = (
         "more bytes arrive after the end of the response",
         answer(lambda sample: http(good(sample)) + b"\r\nand more"),
         RIGHT,
-        note="A later poll never takes them for its response.",
+        note="A later poll never mistakes them for its response.",
     ),
     Scenario(
         "second-answer",
         "a second response that was not requested",
         answer(lambda sample: http(good(sample)) + http(sample.body(number="99"))),
         RIGHT,
-        note="A later poll never takes it for its own.",
+        note="A later poll never mistakes it for its own.",
     ),
     Scenario(
         "chunked",
@@ -578,7 +578,7 @@ FRAMING = (
     ),
     Scenario(
         "header-huge",
-        "a header of megabytes",
+        "a header of several megabytes",
         endless(HEAD_OF_200 + b"X-Filler: ", b"x" * 65536),
         BROKEN,
     ),
@@ -939,7 +939,7 @@ NUMBERS = (
             f"`{written}` where a number should be",
             body(lambda sample, written=written: sample.body(number=written)),
             RIGHT,
-            note="The number is `None`; `wire` holds it as received.",
+            note="The number is `None`; `wire` has it as received.",
         )
         for name, written in {
             "nan": "NaN",

@@ -133,7 +133,8 @@ def test_a_request_on_a_new_connection_is_not_repeated(sample: Sample, mode: str
 @every_sample
 @every_mode
 def test_what_was_answered_is_not_repeated(sample: Sample, mode: str) -> None:
-    """Once a byte of the response has arrived, the request isn't repeated: the server has it."""
+    """Once a byte of the response has arrived, the request isn't repeated: the server has received
+    it."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -293,7 +294,8 @@ class Moving:
     ids=lambda scenario: scenario.name,
 )
 def test_no_poll_gets_an_answer_to_another(scenario: Scenario, sample: Sample, mode: str) -> None:
-    """However a response ends, the next poll is sent once and gets its own response or an error."""
+    """No matter how a response ends, the next poll is sent once and gets its own response or an
+    error."""
     play: Any = scenario.play
     moving = Moving(sample)
     with FaultServer(lambda peer: play(peer, moving)) as server:
@@ -316,8 +318,8 @@ LEAVES_BYTES = ("bytes-after-the-body", "second-answer")
 
 
 def test_a_token_request_is_repeated_like_any_other() -> None:
-    """A token request is repeated like any other if its connection was dead: a second token does no
-    harm."""
+    """A token request is repeated like any other if its connection was dead: a second token is
+    harmless."""
     job = b'{"jobProgress":{"percentage":56,"state":"Active"}}'
 
     def play(peer: Peer) -> None:

@@ -133,7 +133,7 @@ MUCH = 32_000_000
 
 @every_mode
 def test_a_server_that_reads_slowly(mode: str) -> None:
-    """A server that reads slowly can't hold a request longer than its time limit."""
+    """A server that reads slowly can't keep a request open beyond its time limit."""
     read = 0
 
     def play(peer: Peer) -> None:
@@ -189,7 +189,7 @@ def reach(mode: str, **options: Any) -> Any:
 def test_a_proxy_of_the_environment_is_used(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str, name: str
 ) -> None:
-    """A proxy named in the environment opens a tunnel; credentials go through it, not to it."""
+    """The proxy in the environment opens a tunnel; credentials go through it, not to it."""
     with FaultServer(tunnel(answers)) as proxy:
         behind(proxy, monkeypatch, name)
         outcome = reach(mode)
@@ -318,7 +318,7 @@ def test_a_proxy_that_does_not_let_through(
 def test_failed_tunnels_do_not_use_up_the_places(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str
 ) -> None:
-    """Failed tunnels, however many, don't block one that works."""
+    """Failed tunnels never block one that works, no matter how many there are."""
 
     def play(peer: Peer) -> None:
         bad = fault_tls.someone_else()
@@ -383,7 +383,7 @@ def test_a_token_in_a_header_is_found_and_never_logged(
     pieces: list[bytes],
     proxied: bool,
 ) -> None:
-    """However the identity service's response arrives, its token is used and never logged."""
+    """No matter how the identity service's response arrives, its token is used and never logged."""
     caplog.set_level(logging.DEBUG)
     first, *others = (b"|".join(pieces) % (TOKEN.encode(), LENGTH)).split(b"|")
 

@@ -2,7 +2,7 @@
 
 BROKEN = {
     "drop": (
-        "the connection is closed or reset as soon as it is made",
+        "the connection is closed or reset as soon as it is opened",
         r"closed the connection|the connection to .* broke",
     ),
     "not HTTP": ("the server doesn't speak HTTP", "doesn't speak WebSocket"),
@@ -11,7 +11,7 @@ BROKEN = {
     "500": ("the server fails (500)", r"refused the WebSocket \(500\)"),
     "200": ("the server responds without upgrading (200)", r"refused the WebSocket \(200\)"),
     "503 300": (
-        "the server asks for a pause (503 with `Retry-After`), which holds no polls",
+        "the server asks for a pause (503 with `Retry-After`), which doesn't hold polls",
         r"refused the WebSocket \(503\)",
     ),
     "no subprotocol": (
