@@ -1,7 +1,7 @@
 """Airflow 3: submit a job, wait for it without occupying a worker, and use its result.
 
 Needs `pip install 'opwatch[airflow]'` and an Airflow connection named `itwin`, with the client ID
-as login and the client secret as password. See the documentation of `opwatch.airflow` for other
+as login and the client secret as password. The documentation of `opwatch.airflow` lists the other
 fields.
 """
 
@@ -17,7 +17,7 @@ from opwatch.airflow import OpwatchSensor
 def model() -> None:
     @task
     def submit(dag_run: Any = None) -> str:
-        """Stand in for the call that submits the job: take its ID from the run's configuration."""
+        """Submit the job and return its ID. Here, the ID comes from the run's configuration."""
         return str(dag_run.conf["job"])
 
     wait = OpwatchSensor(
@@ -31,7 +31,7 @@ def model() -> None:
 
     @task
     def use(progress: dict[str, Any]) -> str:
-        """Use the last answer, a dict; `progress["wire"]` is what the service sent."""
+        """Use the last result, a dict; `progress["wire"]` is the service's response."""
         return f"{progress['job_id']} {progress['phase']}"
 
     use(wait.output)

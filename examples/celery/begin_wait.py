@@ -1,4 +1,4 @@
-"""Wait for a job in the task queue, from anywhere: `python begin_wait.py itwin JOB_ID`.
+"""Start a wait in the task queue and print its result: `python begin_wait.py itwin JOB_ID`.
 
 The worker of watch_jobs.py polls; this process only waits for the result.
 """

@@ -7,16 +7,16 @@
 Needs opwatch and `celery[redis]`. Each run of `watch` is one turn: it polls once and sends itself
 again with the new token and the delay that the schedule requires.
 
-Workers can be killed at any moment, and no queue delivers exactly once. With Redis, Celery
-delivers a message twice if a worker held it for too long (`visibility_timeout`), and loses one if
-the worker was killed just after taking it from the list. `acks_late` fixes neither. So a message
-is only a wake-up call, and the state of each wait is in Redis:
+Workers can be killed at any moment, and no queue delivers every message exactly once. With Redis,
+Celery delivers a message twice if a worker keeps it for too long (`visibility_timeout`), and loses
+one if the worker is killed just after taking it from the list. `acks_late` fixes neither. So a
+message is only a wake-up call, and the state of each wait is in Redis:
 
 - The newest token is stored before the next turn is sent, with the time when that turn is due.
 - A turn is claimed before it starts. If two messages are for the same turn, the second is
   dropped; so is a message for a turn that already has a successor.
 - Beat runs `rescue`, which resends turns that are long overdue. If such a turn was claimed, its
-  poll may have been sent and the answer lost; `LONGEST` passes first, so that no poll is too
+  poll may have been sent and the response lost, so the turn is delayed by `LONGEST`: no poll is too
   early.
 """
 
@@ -75,7 +75,7 @@ def watch(
     delays: list[float] | None = None,
     token: str | None = None,
 ) -> dict[str, Any]:
-    """Make one turn of a wait; the result of the last one says how the job ended."""
+    """Make one turn of a wait; the last turn's result says how the job ended."""
     turn = Turn(self.request.id, token)
     if not turn.claim():
         raise Ignore
@@ -97,7 +97,7 @@ def watch(
 
 @app.task
 def rescue() -> None:
-    """Resend turns that were lost in a kill, and forget waits that are over."""
+    """Resend turns that were lost when a worker was killed, and delete waits that are over."""
     redis = app.backend.client
     for found in redis.zrangebyscore(WAITS, 0, time.time() - OVERDUE):
         wait = found.decode()
@@ -124,14 +124,14 @@ class Turn:
         self._claim = f"{self._note}:{self._number}"
 
     def claim(self) -> bool:
-        """Return whether to make this turn: nobody else did, and it is the newest one stored."""
+        """Return whether to make this turn: it is unclaimed, and the newest one stored."""
         noted = self._redis.get(self._note)
         if noted is None or _number(json.loads(noted)["kwargs"].get("token")) != self._number:
             return False
         return bool(self._redis.set(self._claim, 1, nx=True, ex=KEPT))
 
     def unclaim(self) -> bool:
-        """Allow the turn to be made again; return whether anybody had started it."""
+        """Allow the turn to be made again; return whether a worker had claimed it."""
         return bool(self._redis.delete(self._claim))
 
     def note(self, message: dict[str, Any], delay: float) -> None:

@@ -3,14 +3,14 @@
     * * * * *  watch_job.py itwin job-1 --state /var/lib/watch/job-1 --timeout 21600
 
 Needs opwatch, and credentials in the environment (`from_env`). Each run polls at most once, and
-never before the schedule allows it, however often cron starts it. The file holds the wait between
-runs. It contains `polling` during a poll. A run that finds this knows that the previous one was
-killed: it counts that poll as made and waits for the longest delay before the next one.
+never before the schedule allows it, no matter how often cron starts it. The file stores the wait
+between runs. During a poll, it contains `polling`. A run that finds this knows that the previous
+run was killed: it counts that poll as made and waits for the longest delay before the next one.
 
 Exit codes: 0 succeeded, 1 failed or cancelled, 3 ended with an unknown outcome, 75 still running
-(BSD's "temporary failure"), 124 timed out, 2 anything else. Once the job is over, the file holds
-the outcome, and every later run repeats it without polling. It doesn't hold what can be fixed, such
-as missing credentials or a full disk: a later run continues the wait.
+(BSD's "temporary failure"), 124 timed out, 2 anything else. Once the job is over, the file contains
+the outcome, and every later run repeats it without polling. After a problem that you can fix, such
+as missing credentials or a full disk, a later run continues the wait.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def poll(given: argparse.Namespace, token: str | None) -> Step[Any]:
 
 
 def later(given: argparse.Namespace, token: str | None) -> dict[str, Any]:
-    """Wait for the longest delay of the schedule, or of any service before the first answer."""
+    """Wait for the longest delay of the schedule, or of any service before the first response."""
     delays = json.loads(token)["delays"] if token else given.delays or [120]
     return {"token": token, "not_before": time.time() + max(delays)}
 
@@ -135,9 +135,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make the next poll of a wait for one job.")
     parser.add_argument("service", choices=services.names())
     parser.add_argument("job_id")
-    parser.add_argument("--state", type=Path, required=True, help="the file that holds the wait")
+    parser.add_argument("--state", type=Path, required=True, help="the file that stores the wait")
     parser.add_argument(
-        "--timeout", type=float, required=True, help="limit of the complete wait, in seconds"
+        "--timeout", type=float, required=True, help="limit for the complete wait, in seconds"
     )
     parser.add_argument("--delays", type=float, nargs="+", help="instead of the service's schedule")
     return parser.parse_args()

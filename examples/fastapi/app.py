@@ -66,14 +66,14 @@ class Wait:
 
 
 waits: dict[str, Wait] = {}
-"""Those that haven't ended. Whoever asks later begins a new one, which takes one poll."""
+"""The waits that haven't ended. A later request starts a new one, which takes one poll."""
 
 
 async def wait_for(job_id: str) -> Wait:
     if (wait := waits.get(job_id)) is None:
         try:
             wait = waits[job_id] = Wait(app.state.client, job_id)
-        except ConfigurationError as error:  # no valid ID
+        except ConfigurationError as error:  # the ID isn't valid
             raise HTTPException(422, error.message) from None
         wait.task.add_done_callback(lambda _: waits.pop(job_id))
     return wait
@@ -86,9 +86,9 @@ def end_waits() -> None:
 
 @contextmanager
 def streams_end_at_signals() -> Iterator[None]:
-    """End all streams at Ctrl-C and SIGTERM. The server would wait for them before it shuts down.
+    """End all streams on Ctrl-C and SIGTERM. Otherwise, the server would wait for them.
 
-    The browsers reconnect by themselves when the server is back.
+    The browsers reconnect automatically when the server is back.
     """
     if threading.current_thread() is not threading.main_thread():  # in tests with a TestClient
         yield

@@ -2,8 +2,8 @@
 
     python watch_all.py
 
-Needs opwatch, and credentials in the environment (`from_env`). Ctrl-C ends the watching; the file
-then says how far each job was.
+Needs opwatch, and credentials in the environment (`from_env`). Ctrl-C ends the waits; the file then
+has the last progress of each job.
 """
 
 import asyncio
