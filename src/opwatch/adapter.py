@@ -96,7 +96,7 @@ class _Io:
 
     def _no_token(self) -> TransportError:
         return TransportError(
-            "not sent within its timeout: another request with these credentials hadn't finished"
+            "not sent within its timeout: another request with these credentials was in flight"
         )
 
     async def send(self, request: Request, turn: Turn) -> Answer:
@@ -215,9 +215,9 @@ class _HttpxAuth(httpx.Auth):
         A token may be refused at one address only, so that the refusal is raised, not remembered.
         """
         advice = "check them, and call httpx_auth again"
-        text = "the credentials were refused earlier and aren't sent again"
+        text = "the credentials were refused earlier, so opwatch doesn't send them again"
         if isinstance(self._auth, TokenAuth):
-            raise AuthenticationError("the new token was refused, too", status=answer.status)
+            raise AuthenticationError("the new token was refused as well", status=answer.status)
         return AuthenticationError(text, status=answer.status, advice=advice)
 
 

@@ -148,7 +148,7 @@ def console(file: TextIO, *, color: bool = True) -> Console:
     try:
         from rich.console import Console
     except ModuleNotFoundError as error:
-        raise ImportError("bars need rich: pip install 'opwatch[cli]'", name="rich") from error
+        raise ImportError("bars require rich: pip install 'opwatch[cli]'", name="rich") from error
     return Console(file=file, no_color=None if color else True, highlight=False)
 
 

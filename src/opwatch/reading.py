@@ -132,7 +132,7 @@ def pause_in_words(pause: float | None) -> str:
     """Return what to add to an error about a pause that isn't waited for; usually nothing."""
     if pause is None or pause <= LONGEST_PAUSE:
         return ""
-    return f"; the server asks for a pause of {pause:.15g} s (Retry-After), which is over a day"
+    return f"; the server asks for a pause of {pause:.15g} s (Retry-After), over a day"
 
 
 def _pause(value: str, present: float) -> float | None:

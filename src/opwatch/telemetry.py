@@ -33,7 +33,7 @@ def _instruments(trace: ModuleType) -> SimpleNamespace:
     return SimpleNamespace(
         trace=trace,
         tracer=trace.get_tracer("opwatch", __version__),
-        polls=meter.create_counter("opwatch.polls", "{poll}", "Polls made, answered or not"),
+        polls=meter.create_counter("opwatch.polls", "{poll}", "Polls made, successful or not"),
         retries=meter.create_counter("opwatch.retries", "{poll}", retries),
         delay=meter.create_histogram("opwatch.detection_delay", "s", delay),
     )

@@ -352,7 +352,7 @@ def test_the_response_is_never_that_of_a_token_endpoint() -> None:
     """If the endpoint hands out the refused token again, that is an error."""
     server = Server(token("same"), reply(401), token("same"), reply(200))
     with server.client(httpx_auth(oauth())) as client:
-        with pytest.raises(AuthenticationError, match="the new token was refused, too"):
+        with pytest.raises(AuthenticationError, match="the new token was refused as well"):
             client.get("/things")
         assert server.seen == ["POST tokens.test", "GET service.test", "POST tokens.test"]
 

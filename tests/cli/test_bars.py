@@ -298,7 +298,7 @@ def test_bar_in_a_pipe_needs_no_rich() -> None:
         "except ImportError as error: print(error)\n"
         "sys.exit()"
     )
-    assert run_apart(code=code).out == "bars need rich: pip install 'opwatch[cli]'\n"
+    assert run_apart(code=code).out == "bars require rich: pip install 'opwatch[cli]'\n"
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_missing_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> N
     done = run("watch", "itwin", "j1")
     assert (done.code, done.err) == (
         0,
-        "opwatch: itwin j1 sent a response without a valid state; the wait continues\n",
+        "opwatch: itwin j1 has no valid state in the response; the wait continues\n",
     )
 
 

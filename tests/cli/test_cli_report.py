@@ -184,7 +184,7 @@ def test_the_events_of_several_runs() -> None:
 def test_a_job_that_is_not_over() -> None:
     """Events that stop in the middle are shown as far as they go."""
     found = Page(page([event("start"), event("progress", 3, phase="running", percent=20)]))
-    assert "itwin j1 not over" in found.text
+    assert "itwin j1 not finished" in found.text
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_a_last_line_that_is_cut_off(run: Run, tmp_path: Path, cut: int) -> None
     path.write_text(f"{whole}\n{last[:cut]}", "utf-8")
     done = run("report", path)
     assert done.code == 0
-    assert done.err == f"opwatch: {path}, line 2: the last event is cut off and was skipped\n"
-    assert "itwin j1 not over" in Page(path.with_suffix(".html").read_text("utf-8")).text
+    assert done.err == f"opwatch: {path}, line 2: skipped the last event, which is cut off\n"
+    assert "itwin j1 not finished" in Page(path.with_suffix(".html").read_text("utf-8")).text
 
 
 def test_no_event_at_all(run: Run, tmp_path: Path) -> None:

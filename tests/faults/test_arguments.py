@@ -45,9 +45,7 @@ LOGIN = "https://login.example.com/v3"
 def test_arguments_that_are_swapped(client, more, kind):
     """Credentials in the place of the endpoint: the error says that the two are swapped."""
     auth = AkSk("a-key", "a-secret") if kind == "AkSk" else iam()
-    with pytest.raises(
-        ConfigurationError, match="`endpoint` comes first, then `auth`: swap the two"
-    ):
+    with pytest.raises(ConfigurationError, match="`endpoint` comes first, then `auth`; swap them"):
         client(auth, ENDPOINT, **more)
 
 
@@ -332,7 +330,7 @@ REFUSED_CREDENTIALS = {
     "keys": (
         lambda: Apig(ENDPOINT, AkSk("key", "secret-key"), project_id="p"),
         401,
-        "temporary ones have a `security_token`, too); six refusals in a row lock them",
+        "temporary ones also need a `security_token`); six refusals in a row lock them",
     ),
     "temporary keys": (
         lambda: Apig(ENDPOINT, AkSk("key", "secret-key", security_token="token"), project_id="p"),

@@ -330,7 +330,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (set_at("state", "is", value={" done": "failed"}), "wait-form: ' done' can't be a state"),
         (
             set_at("state", "is", value={"Done": "succeeded", "done": "failed"}),
-            "wait-form: 'done' has two phases, as case is ignored; keep one",
+            "wait-form: 'done' has two phases (ignoring case); keep one",
         ),
         (boolean_state, "wait-phase: /state is a boolean; write conditions"),
         (set_at("schedule", value=[float("inf")]), "wait-form: "),
@@ -377,14 +377,14 @@ def no_schema(content: dict[str, Any]) -> None:
         (variables_are({"token": 'A=B "x'}), "isn't a variable name; write one like PRESS_TOKEN"),
         (elsewhere, "is at 'https://other.example', unlike the one with x-wait"),
         (no_schema, "wait-use: no schema; describe the response"),
-        (outcome_with(security=[{"two": []}]), "security: wait-use: takes other credentials than"),
+        (outcome_with(security=[{"two": []}]), "security: wait-use: takes different credentials"),
         (
             outcome_with(servers=[{"url": "/v2"}]),
             "wait-use: is at '/v2', unlike the one with x-wait",
         ),
         (key_in("accept"), "security: accept is set by opwatch; name another header"),
         (headers(x_key="a"), "wait-use: the credentials are sent in x-key; leave it out"),
-        (headers(X_A="a", x_a="b"), "wait-form: x-a is there twice, as case is ignored; keep one"),
+        (headers(X_A="a", x_a="b"), "wait-form: x-a appears twice (ignoring case); keep one"),
         (
             parameter(**{"in": "header", "name": "x-KEY"}),
             "wait-use: the credentials are sent in x-KEY; leave it out",
@@ -401,7 +401,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (matrix, "wait-use: the path parameter 'id' has the style matrix; opwatch sends simple on"),
         (
             set_at("state", value=[{"is": "succeeded", "when": {"/shop": [None, "a"]}}]),
-            "state/0: wait-phase: succeeded only because nothing is there; also test a field",
+            "state/0: wait-phase: success only because fields are missing; also test one",
         ),
     ],
 )

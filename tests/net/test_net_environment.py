@@ -343,9 +343,9 @@ def test_clients_share_a_context(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 @pytest.mark.parametrize(
     ("variable", "make", "problem"),
     [
-        ("SSL_CERT_FILE", lambda path: None, "there is no such file"),
-        ("SSL_CERT_FILE", Path.touch, "that is empty"),
-        ("SSL_CERT_FILE", Path.mkdir, "that is not a file"),
+        ("SSL_CERT_FILE", lambda path: None, "that file doesn't exist"),
+        ("SSL_CERT_FILE", Path.touch, "that file is empty"),
+        ("SSL_CERT_FILE", Path.mkdir, "that isn't a file"),
         ("SSL_CERT_FILE", lambda path: path.write_text("no PEM"), "must name a PEM file"),
         ("SSL_CERT_DIR", lambda path: None, "must name a folder with certificates"),
         ("SSL_CERT_DIR", Path.mkdir, "must name a folder with certificates"),

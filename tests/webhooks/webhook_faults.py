@@ -34,22 +34,22 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], str]] = {
     "an empty signature": (
         BODY,
         {"Signature": ""},
-        "header isn't sha256= and 64 hexadecimal digits",
+        "header isn't sha256= followed by 64 hexadecimal digits",
     ),
     "a signature with another algorithm": (
         BODY,
         {"Signature": "sha1=" + "0" * 40},
-        "header isn't sha256= and 64 hexadecimal digits",
+        "header isn't sha256= followed by 64 hexadecimal digits",
     ),
     "a signature that isn't hexadecimal": (
         BODY,
         {"Signature": "sha256=" + "x" * 64},
-        "header isn't sha256= and 64 hexadecimal digits",
+        "header isn't sha256= followed by 64 hexadecimal digits",
     ),
     "two signatures": (
         BODY,
         {**signed(BODY), "signature": "sha256="},
-        "header isn't sha256= and 64 hexadecimal digits",
+        "header isn't sha256= followed by 64 hexadecimal digits",
     ),
     "a wrong signature": (BODY, {"Signature": "sha256=" + "0" * 64}, "doesn't match its body"),
     "a signature with another secret": (BODY, signed(BODY, "x" * 64), "doesn't match its body"),
@@ -57,15 +57,15 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], str]] = {
     "a signed body that isn't JSON": (
         b"<html>",
         signed(b"<html>"),
-        "body isn't an event of iTwin's",
+        "body isn't an iTwin event",
     ),
-    "a signed body that isn't an object": (b"[]", signed(b"[]"), "body isn't an event of iTwin's"),
-    "a signed event without a type": (b"{}", signed(b"{}"), "body isn't an event of iTwin's"),
-    "an empty signed body": (b"", signed(b""), "body isn't an event of iTwin's"),
+    "a signed body that isn't an object": (b"[]", signed(b"[]"), "body isn't an iTwin event"),
+    "a signed event without a type": (b"{}", signed(b"{}"), "body isn't an iTwin event"),
+    "an empty signed body": (b"", signed(b""), "body isn't an iTwin event"),
     "signed JSON that is nested too deeply": (
         b"[" * 100_000,
         signed(b"[" * 100_000),
-        "body isn't an event of iTwin's",
+        "body isn't an iTwin event",
     ),
 }
 """By what it is: the body, the headers, and words of the error."""

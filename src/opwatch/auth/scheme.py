@@ -117,7 +117,7 @@ class Scheme:
         if self.kind == "basic":
             return self._basic(name, kept)  # type: ignore[arg-type]
         raise ConfigurationError(
-            "must be a token alone, not a login and a password", argument="auth"
+            "must be a token only, not a login and a password", argument="auth"
         )
 
     def _basic(self, username: str, password: str) -> object:

@@ -181,7 +181,7 @@ class AkSkAuth(_Signing):
         super().__init__(clock, secret, token, **how)
         what = "the keys and the `security_token`, which expires"
         if token is None:
-            what = "the keys (temporary ones have a `security_token`, too)"
+            what = "the keys (temporary ones also need a `security_token`)"
         what += ", and this machine's clock"
         self._advice = f"check {what}; six refusals in a row lock them for five minutes"
         self._project_id = project_id

@@ -273,7 +273,7 @@ class Given(Credentials):
 
 
 _EXPIRED = (
-    "if the token has expired, pass a new one; opwatch can only renew tokens of ClientCredentials, "
+    "if the token has expired, pass a new one; opwatch renews only tokens from ClientCredentials, "
     "IamPassword or a callable"
 )
 

@@ -170,9 +170,9 @@ def watch(jobs: tuple[str, ...], **options: Any) -> int:
     \b
       opwatch watch itwin ID ID         several jobs of one service
       opwatch watch itwin:ID apig:ID    jobs of several services
-      opwatch watch --state FILE        the jobs of a state file
+      opwatch watch --state FILE        the jobs in a state file
 
-    Shows progress bars on a terminal; otherwise, prints a line for each change. Stopping
+    Shows progress bars in a terminal; otherwise, prints a line for each change. Stopping
     opwatch doesn't stop the jobs. With several jobs, the exit code is the first of
     130 2 1 5 4 6 124 3 that applies to any of them; 0 means that all succeeded.
     """

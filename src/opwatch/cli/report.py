@@ -77,7 +77,7 @@ def read(lines: Sequence[str], name: str) -> list[Fields]:
         if text.strip():
             event = _event(text)
             if event is None and place == len(lines):
-                complain(f"{name}, line {place}: the last event is cut off and was skipped")
+                complain(f"{name}, line {place}: skipped the last event, which is cut off")
                 continue
             if event is None:
                 raise ConfigurationError(
@@ -138,7 +138,7 @@ class Job:
     @property
     def outcome(self) -> str:
         results = [point for point in self.points if point.kind == "result"]
-        return (results[-1].words("outcome") if results else None) or "not over"
+        return (results[-1].words("outcome") if results else None) or "not finished"
 
     @property
     def reason(self) -> str | None:
@@ -315,7 +315,7 @@ def _told(point: Point) -> str:
 def _tone(outcome: str) -> str:
     if outcome == "succeeded":
         return "good"
-    return "open" if outcome in ("not over", "ended", "interrupted", "timed out") else "bad"
+    return "open" if outcome in ("not finished", "ended", "interrupted", "timed out") else "bad"
 
 
 # --- the page -------------------------------------------------------------------------------------

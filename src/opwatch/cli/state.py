@@ -248,7 +248,7 @@ def _entries(content: str) -> Iterator[dict[str, Any]]:
             f"has version {version}; this opwatch reads version {VERSION}", advice=polling.NEWER
         )
     if type(version) is not int or version != VERSION:
-        raise _Damaged(f"version {version!r:.20}, this opwatch reads version {VERSION}")
+        raise _Damaged(f"it has version {version!r:.20}, but this opwatch reads version {VERSION}")
     yield from fields["jobs"]
     if content[end : end + 1] not in ("", "\n"):
         raise _Damaged("text after its object")

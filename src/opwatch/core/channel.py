@@ -158,7 +158,7 @@ class Channel:
         if not self._has_warned:
             self._has_warned = True
             what = error._what()
-            logger.warning("%s: no notifications (%s); polling continues", self._service, what)
+            logger.warning("%s: notifications failed (%s); polling continues", self._service, what)
         if (answer := error.__dict__.pop("head", None)) is None:
             return 0.0 if error.transient else math.inf
         if 400 <= answer.status < 500 and answer.status not in _WORTH_RETRYING:

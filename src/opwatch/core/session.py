@@ -264,7 +264,7 @@ class Session(Generic[W]):
             doubtful = seen.progress.phase is not Phase.FAILED
             return seen._replace(trouble=BadResponse(text, status=200), doubtful=doubtful)
         if found.phase in (Phase.PENDING, Phase.RUNNING):
-            text = "the job is over, but the service doesn't say how it ended yet"
+            text = "the job is over, but the service doesn't say yet how it ended"
             return seen._replace(trouble=Unavailable(text))
         return seen if found.phase in (Phase.ENDED, Phase.UNKNOWN) else Seen(found)
 
@@ -274,7 +274,7 @@ class Session(Generic[W]):
         try:
             if (found := await looking_up) is None:
                 kind = self.service.id_name.removesuffix(" ID")
-                raise BadResponse(f"the response is about another {kind}, or none", status=200)
+                raise BadResponse(f"the response isn't about this {kind}", status=200)
         except OpwatchError as error:
             progress = attrs.evolve(done, phase=Phase.RUNNING, finished_at=None)
             return Seen(progress, error, doubtful=True, over=done)
@@ -322,7 +322,7 @@ class Session(Generic[W]):
     def unknown(self, state: object) -> Phase:
         """Return `Phase.UNKNOWN`; warn once about each state that this version doesn't know."""
         if state is None:
-            return self._warn("sent a response without a valid state")
+            return self._warn("has no valid state in the response")
         text = printable(hidden(shown, _secrets.get(), str(state)), 80)
         return self._warn(f"reports a state that this version doesn't know: {text!r}")
 

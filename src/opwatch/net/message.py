@@ -21,7 +21,7 @@ HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 SHORTEST_ERASED = 8  # characters; a shorter secret is likely to be part of an ordinary word
 SHORTEST_HIDDEN = 12  # characters of one that was cut off; fewer may be a word of a service's own
-LINE_BREAK = "must not begin or end with a line break; strip the newline at the end of its file"
+LINE_BREAK = "must not begin or end with a line break; strip the newline if it's from a file"
 
 
 class Secret:
@@ -199,4 +199,4 @@ def blocking(function: Callable[..., Coroutine[Any, Any, T]], /, *arguments: Any
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     coroutine.close()
-    raise ConfigurationError("a blocking client was given something async")
+    raise ConfigurationError("a blocking client can't use async callbacks or objects")

@@ -92,11 +92,11 @@ def _stamp(file: str) -> tuple[int, int]:
     try:
         found = os.stat(file)  # noqa: PTH116 (pathlib takes 3 ms to load)
     except OSError:
-        problem = "there is no such file"
+        problem = "that file doesn't exist"
     else:
         if stat.S_ISREG(found.st_mode) and found.st_size:
             return found.st_mtime_ns, found.st_size
-        problem = "that is empty" if stat.S_ISREG(found.st_mode) else "that is not a file"
+        problem = "that file is empty" if stat.S_ISREG(found.st_mode) else "that isn't a file"
     raise ConfigurationError(
         f"`SSL_CERT_FILE` is set to {file!r}, but {problem}; name a PEM file of certificates, or "
         "unset it to trust the usual authorities"

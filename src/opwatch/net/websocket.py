@@ -152,7 +152,7 @@ class WebSocket:
         try:
             return blocking(function, *arguments)
         except TimeoutError:
-            lost = self._broken("was silent for too long")
+            lost = self._broken("sent nothing for too long")
         except OSError as error:
             lost = failure(error, self._origin, 0.0)
         raise lost

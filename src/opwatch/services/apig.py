@@ -129,7 +129,7 @@ class _Apig(Core[Wire]):
     ) -> None:
         auth = credentials = veiled(auth, IamPassword, AkSk)  # type: ignore[assignment]
         if isinstance(endpoint, (IamPassword, AkSk)):
-            raise ConfigurationError("comes first, then `auth`: swap the two", argument="endpoint")
+            raise ConfigurationError("comes first, then `auth`; swap them", argument="endpoint")
         where = address(endpoint, "endpoint")
         if isinstance(credentials, IamPassword):
             if project_id and is_another(credentials.project_id, project_id):

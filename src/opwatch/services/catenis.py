@@ -97,7 +97,7 @@ def _base_url(environment: str, version: str) -> str:
             f"must be 'sandbox' or 'production', not {environment!r:.40}", argument="environment"
         )
     if not isinstance(version, str) or not re.fullmatch(r"\d+\.\d+", version, re.ASCII):
-        raise ConfigurationError(f"must be like '0.7', not {version!r:.40}", argument="version")
+        raise ConfigurationError(f"must look like '0.7', not {version!r:.40}", argument="version")
     return f"https://{host}/api/{version}"
 
 

@@ -235,7 +235,7 @@ class _Apig:
         known = table.get(code)
         status = frame.status or (known and known[0])
         if status is None:
-            raise ConfigurationError(f"APIG documents no error {code!r}; pass its status, too")
+            raise ConfigurationError(f"APIG documents no error {code!r}; also pass its status")
         message = frame.message or (known[1] if known else "An error of the service's own")
         if operation == "token":
             return status, {"error": {"code": status, "message": message, "title": code}}

@@ -76,7 +76,7 @@ def check(simulation: Simulation, state: State, frame: Frame, operation: str, jo
     try:
         content(answer(simulation, state, frame, operation, job))
     except ValueError as error:
-        raise ConfigurationError(f"{simulation.name} can't answer {frame}: {error}") from error
+        raise ConfigurationError(f"{simulation.name} can't send {frame}: {error}") from error
 
 
 def content(reply: Reply) -> bytes:

@@ -128,7 +128,7 @@ class _Catenis:
         text = frame.error or _TEXTS.get(frame.status or 0, "An error")
         status = frame.status or ERRORS.get(text)
         if status is None:
-            raise ConfigurationError(f"Catenis documents no error {text!r}; pass its status, too")
+            raise ConfigurationError(f"Catenis documents no error {text!r}; also pass its status")
         return status, {"status": "error", "message": frame.message or text}
 
     def token(self, state: State) -> str:

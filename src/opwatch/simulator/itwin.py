@@ -167,7 +167,7 @@ class ITwinSimulation:
         known = table.get(code)
         status = frame.status or (known and known[0])
         if status is None:
-            raise ConfigurationError(f"iTwin documents no error {code!r}; pass its status, too")
+            raise ConfigurationError(f"iTwin documents no error {code!r}; also pass its status")
         message = frame.message or (known[1] if known else "An error of the service's own.")
         if operation == "token":
             return status, {"error": code, "error_description": message}

@@ -81,11 +81,11 @@ def verify(
         raise _invalid("the request has no `Signature` header")
     found = _SIGNATURE.fullmatch(signatures[0]) if len(signatures) == 1 else None
     if found is None:
-        problem = "the request's `Signature` header isn't sha256= and 64 hexadecimal digits"
+        problem = "the request's `Signature` header isn't sha256= followed by 64 hexadecimal digits"
         raise _invalid(problem)
     signature = hidden(lambda: hmac.new(key.encode(), body, hashlib.sha256).hexdigest())
     if not hmac.compare_digest(signature, found[1].lower()):
-        advice = "check that `secret` is this webhook's, and that `body` is what was received"
+        advice = "check that `secret` belongs to this webhook, and that `body` is unchanged"
         raise _invalid("the request's signature doesn't match its body", advice=advice)
     return _event(body, oldest)
 
@@ -102,7 +102,7 @@ def _event(body: bytes, max_age: float | None) -> Event:
     fields = object_in(any_json(body))
     kind = text(fields.get("eventType"))
     if kind is None:
-        raise _invalid("the request's body isn't an event of iTwin's")
+        raise _invalid("the request's body isn't an iTwin event")
     enqueued = _time(fields.get("enqueuedDateTime"))
     if max_age is not None and enqueued is None:
         problem = "the time at which the event was queued is missing or can't be read"
@@ -115,7 +115,7 @@ def _event(body: bytes, max_age: float | None) -> Event:
             advice = "it may be a replay; pass a longer `max_age` to accept it"
             raise _invalid(problem, advice=advice)
         if -age > max(max_age, MAX_AHEAD):
-            problem = f"the event was queued {-age:.0f} s in the future"
+            problem = f"the event is dated {-age:.0f} s in the future"
             advice = "check this machine's clock"
             raise _invalid(problem, advice=advice)
     content = object_in(fields.get("content"))

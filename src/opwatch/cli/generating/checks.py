@@ -50,14 +50,14 @@ def checked_name(path: Path, name: str | None) -> str:
     """
     found = name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
     if not _NAME.fullmatch(found) or len(found) > 60:
-        problem = f"{found!r:.40} can't name a service: use lowercase letters, digits and hyphens"
+        problem = f"{found!r:.40} isn't a valid name; use lowercase letters, digits and hyphens"
         raise Unnamed(problem)
     if found in _OWN:
         raise Unnamed(f"{found!r} is one of opwatch's own services")
     if found in ("api", "waits"):  # opwatch_api and opwatch_waits
         raise Unnamed(f"opwatch_{found} is one of opwatch's own packages")
     if found in ("none", "true", "false"):
-        raise Unnamed(f"{found!r} can't name a service: its class name would be a keyword")
+        raise Unnamed(f"{found!r} isn't a valid name: its class name would be a keyword")
     return found
 
 
@@ -177,7 +177,7 @@ def _is_like(
         security.arguments("", content, security_of(content, each)) for each in (operation, outcome)
     )
     if needed != given and needed.get("kind") != "none" and "optional" not in needed:
-        text = "takes other credentials than the x-wait; opwatch sends the same to both"
+        text = "takes different credentials; opwatch sends the same to both operations"
         yield (*outcome.place, "security"), text
 
 

@@ -99,12 +99,12 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
             phases: dict[str, str] = {}
             for name, phase in states["is"].items():
                 if phases.setdefault(plain(name), phase) != phase:
-                    text = f"{name!r} has two phases, as case is ignored; keep one"
+                    text = f"{name!r} has two phases (ignoring case); keep one"
                     yield (*place, *above, "state", "is", name), text
     names = [name.lower() for name in block.get("headers", {})]
     for n, (name, value) in enumerate(block.get("headers", {}).items()):
         if name.lower() in names[:n]:
-            yield (*place, "headers", name), f"{name} is there twice, as case is ignored; keep one"
+            yield (*place, "headers", name), f"{name} appears twice (ignoring case); keep one"
         for problem in filter(None, header_problems(name, str(value))):
             yield (*place, "headers", name), problem
     for n, case in enumerate(block["errors"].get("cases", [])):
@@ -295,7 +295,7 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
                 if row["is"] == "succeeded" and all(
                     None in listed(v) for v in row["when"].values()
                 ):
-                    text = "succeeded only because nothing is there; also test a field that says so"
+                    text = "success only because fields are missing; also test one that reports it"
                     yield (*place, "state", n), text
             pointers = list(dict.fromkeys(pointer for row in states for pointer in row["when"]))
             values = [_values(content, operation, pointer) for pointer in pointers]

@@ -167,7 +167,7 @@ def structure(content: Any) -> Iterator[Problem]:
     if not errors and (lost := [*lost_references(content, content, ())]):
         for text, count in Counter(text for _, text in lost).items():
             place = next(place for place, other in lost if other == text)
-            yield place, f"{text} ({count} references lead there)" if count > 1 else text
+            yield place, f"{text} ({count} references point there)" if count > 1 else text
         return
     try:
         for error in map(deepest, errors or itertools.islice(kind(content).iter_errors(), MOST)):

@@ -38,7 +38,7 @@ def raw(path: Path, name: str) -> bytes:
     with path.open("rb") as file:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
-        problem = f"is larger than {LARGEST // 1024**2} MiB; keep what the wait needs"
+        problem = f"is larger than {LARGEST // 1024**2} MiB; keep only what the wait needs"
         raise Unreadable([Finding(name, 1, "#", "file", problem)])
     return content
 
@@ -79,7 +79,7 @@ def check_size(content: str, name: str) -> None:
                 size = sizes.get(str(event.anchor), 1) if isinstance(event, yaml.AliasEvent) else 1
                 total += size
             if total > MOST:
-                problem = f"more than {MOST:,} values, aliases included; keep what the wait needs"
+                problem = f"more than {MOST:,} values, with aliases; keep only what the wait needs"
                 line = event.start_mark.line + 1 if event.start_mark else 1
                 raise Unreadable([Finding(name, line, "#", "file", problem)])
     except yaml.YAMLError:
