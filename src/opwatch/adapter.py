@@ -42,21 +42,21 @@ def httpx_auth(
 ) -> httpx.Auth:
     """Return an `httpx.Auth` that authenticates the requests of an httpx client.
 
-    It works with blocking and async clients, and may be shared by threads and tasks. `Ctn1` and
-    `AkSk` sign each request. `ClientCredentials` and `IamPassword` fetch a token through the same
-    httpx client, keep it, renew it before it expires, and send a request that got a 401 once more
-    with a new one. `project_id` is for `AkSk`: it is sent as `X-Project-Id`.
+    It works with blocking and async clients, and threads and tasks can share it. `Ctn1` and `AkSk`
+    sign each request. `ClientCredentials` and `IamPassword` get a token through the same httpx
+    client, keep it, renew it before it expires, and after a 401, send the request once more with a
+    new one. `project_id` is only for `AkSk`, which sends it as `X-Project-Id`.
 
     An auth works for one origin, that of its first request, which must be https or this machine;
     any other raises `ConfigurationError`. If the service refuses the credentials, the 401 response
-    is returned. `AuthenticationError` is raised if a token endpoint refuses the credentials, and
-    without sending anything if `Ctn1` or `AkSk` were refused before. Other errors of a token
+    is returned. If a token endpoint refuses them, `AuthenticationError` is raised; if `Ctn1` or
+    `AkSk` were refused before, it is raised without sending anything. Other errors from a token
     endpoint are raised as `OpwatchError`. A request that waits for another request's token raises
-    `TransportError` if that request fails, or takes longer than its own timeout. Raises
-    `ConfigurationError` for anything but these credentials.
+    `TransportError` if that request fails or takes longer than its own timeout. Raises
+    `ConfigurationError` for any other kind of credentials.
 
-    A client that follows redirects sends them without `X-Auth-Token` and `X-Security-Token`, and
-    httpx removes `Authorization` for another host. A token endpoint that redirects is an error.
+    If the client follows redirects, `X-Auth-Token` and `X-Security-Token` are removed, and httpx
+    removes `Authorization` for another host. A token endpoint that redirects is an error.
     """
     clock = clocks.current.get()
     if project_id is not None:

@@ -38,7 +38,7 @@ class Plugin(NamedTuple):
 class Watch(WatchBase[W], Iterator[Progress[W]]):
     """A wait to iterate over: yields the result of each poll until the job finishes.
 
-    Iterating raises what `wait` raises, except that a failed or cancelled job is the last result.
+    Iterating raises the same errors as `wait`, but a failed or cancelled job is the last result.
     """
 
     def __next__(self) -> Progress[W]:
@@ -75,9 +75,9 @@ class Client(Core[W]):
         """Wait until the job finishes; return the last progress.
 
         `timeout` is in seconds or a `timedelta`, and None waits indefinitely; at the deadline, one
-        last poll is made. `on_progress` is called with the progress from each poll, `on_event` with
-        every event (`opwatch.events`). `stall_timeout` is how long the job may go without progress.
-        `cancel` is a `threading.Event` that ends the wait when it is set.
+        last poll is made. `on_progress` is called with the progress from each poll, and `on_event`
+        with every event (`opwatch.events`). `stall_timeout` is how long the job may go without
+        progress. `cancel` is a `threading.Event` that ends the wait when it is set.
 
         Raises `JobFailed`, `JobCancelled`, `JobGone`, `WaitTimeout`, `WaitStalled`,
         `WaitCancelled`, or the error that retrying didn't fix. Returns progress with `Phase.ENDED`
@@ -112,9 +112,9 @@ class Client(Core[W]):
     ) -> WatchMany[W]:
         """Return an iterator over the progress of all jobs, as it arrives, until all have finished.
 
-        An error ends only the wait for its own job: iterating continues, and `.errors` has the
-        error by job ID. A blocking client polls one job at a time; for thousands, use the async
-        one.
+        An error ends only the wait for its own job: iterating continues, and `.errors` maps the
+        job's ID to the error. A blocking client polls one job at a time; for thousands of jobs, use
+        the async client.
         """
         runs = self._runs(job_ids, timeout, stall_timeout, schedule, on_event=on_event)
         return WatchMany(runs, self._io, cancel)
@@ -135,8 +135,8 @@ class Client(Core[W]):
 
         Polls once, unless the schedule says it is too early: then nothing is sent, and `Step.delay`
         is the remaining time. `Step.delay` is None when the job is over; a failed job is a result.
-        Raises `ConfigurationError` for a token that is damaged, newer, or for another service, and
-        what `wait` raises if the wait ends before the job.
+        Raises `ConfigurationError` for a token that is damaged, from a newer version, or for
+        another service, and the same errors as `wait` if the wait ends before the job.
         """
         return blocking(self._step, self._resumed(token))
 
@@ -150,7 +150,7 @@ class Client(Core[W]):
     ) -> Progress[W]:
         """Continue a wait that was started elsewhere, with the same schedule and deadline.
 
-        Returns and raises what `wait` does.
+        Returns and raises the same as `wait`.
         """
         return blocking(self._finish, self._resumed(token, on_event), on_progress, cancel)
 
@@ -170,7 +170,7 @@ class Client(Core[W]):
 
 
 class AsyncWatch(WatchBase[W], AsyncIterator[Progress[W]]):
-    """As `Watch`, for `async for`."""
+    """Like `Watch`, but for `async for`."""
 
     async def __anext__(self) -> Progress[W]:
         if (progress := await self._upcoming()) is None:
@@ -184,7 +184,7 @@ class AsyncClient(Core[W]):
     _opener, _kind = net.open_async, AsyncIo
 
     async def progress(self, job_id: str) -> Progress[W]:
-        """As `Client.progress`."""
+        """Like `Client.progress`."""
         return await self._progress(job_id)
 
     async def wait(
@@ -198,7 +198,7 @@ class AsyncClient(Core[W]):
         schedule: Schedule | None = None,
         cancel: AsyncCancel | None = None,
     ) -> Progress[W]:
-        """As `Client.wait`; both callbacks may be async, `cancel` is an event of the event loop."""
+        """Like `Client.wait`, but both callbacks may be async, and `cancel` is an async event."""
         run = self._run(job_id, timeout, stall_timeout, schedule, on_event=on_event)
         return await self._finish(run, on_progress, cancel)
 
@@ -212,7 +212,7 @@ class AsyncClient(Core[W]):
         on_event: Callable[[Event[W]], object | Awaitable[object]] | None = None,
         cancel: AsyncCancel | None = None,
     ) -> AsyncWatch[W]:
-        """As `Client.watch`, for `async for`."""
+        """Like `Client.watch`, but for `async for`."""
         run = self._run(job_id, timeout, stall_timeout, schedule, on_event=on_event)
         return AsyncWatch(self._io, run, cancel)
 
@@ -226,7 +226,7 @@ class AsyncClient(Core[W]):
         on_event: Callable[[Event[W]], object | Awaitable[object]] | None = None,
         cancel: AsyncCancel | None = None,
     ) -> AsyncWatchMany[W]:
-        """As `Client.watch_many`, for `async for`: up to `max_in_flight` requests at a time."""
+        """Like `Client.watch_many`, but for `async for`, with up to `max_in_flight` requests."""
         runs = self._runs(job_ids, timeout, stall_timeout, schedule, on_event=on_event)
         return AsyncWatchMany(runs, self._io, cancel)
 
@@ -238,11 +238,11 @@ class AsyncClient(Core[W]):
         stall_timeout: Duration | None = None,
         schedule: Schedule | None = None,
     ) -> Step[W]:
-        """As `Client.start`."""
+        """Like `Client.start`."""
         return await self._step(self._run(job_id, timeout, stall_timeout, schedule))
 
     async def step(self, token: str) -> Step[W]:
-        """As `Client.step`."""
+        """Like `Client.step`."""
         return await self._step(self._resumed(token))
 
     async def resume(
@@ -253,7 +253,7 @@ class AsyncClient(Core[W]):
         on_event: Callable[[Event[W]], object | Awaitable[object]] | None = None,
         cancel: AsyncCancel | None = None,
     ) -> Progress[W]:
-        """As `Client.resume`."""
+        """Like `Client.resume`."""
         return await self._finish(self._resumed(token, on_event), on_progress, cancel)
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
 """Everything that opwatch raises, derived from `OpwatchError`.
 
-An error carries what is known about the wait that it ended: the service, the job ID, the last
-answer, and the token that resumes the wait. Errors can be pickled, and none of them contains a
+An error has everything known about the wait that it ended: the service, the job ID, the last
+progress, and the token that resumes the wait. Errors can be pickled, and none of them contains a
 credential.
 """
 
@@ -40,7 +40,7 @@ class OpwatchError(Exception):
     """The base class of all exceptions that opwatch raises."""
 
     transient: bool = False
-    """Whether this is a retryable error: a wait retries it, `progress` raises it."""
+    """Whether this error is retryable: a wait then polls again, and `progress` raises it."""
     held_until: float | None = None
     """If a pause kept the request from being sent: when the pause ends, in seconds on the client's
     clock. Otherwise None."""
@@ -58,7 +58,7 @@ class OpwatchError(Exception):
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.message = message
-        """What happened, without the job and the advice."""
+        """What happened, without the job or the advice."""
         for name, value in details.items():
             if not hasattr(self, name):
                 raise TypeError(f"{type(self).__name__} has no {name!r}")
@@ -74,7 +74,7 @@ class OpwatchError(Exception):
         return self.message
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the error as JSON: its class, what happened, and a service's details."""
+        """Return the error as JSON: its class, what happened, and the service's details."""
         names = ("status", "code", "request_id", "retry_after")
         details = {name: getattr(self, name, None) for name in names}
         return {"type": type(self).__name__, "message": in_words(self), **details}
@@ -121,7 +121,7 @@ class ConfigurationError(OpwatchError, ValueError):
 
 
 class InvalidWebhook(OpwatchError):
-    """A webhook request isn't validly signed, or its time is off. Respond with 401."""
+    """A webhook request isn't validly signed, or its time isn't valid. Respond with 401."""
 
 
 class JobFailed(OpwatchError):
@@ -179,7 +179,7 @@ class AuthenticationError(ServiceError):
 
 
 class PermissionDenied(ServiceError):
-    """The credentials are valid but don't permit this."""
+    """The credentials are valid but don't permit the request."""
 
 
 class NotFound(ServiceError):
@@ -187,13 +187,13 @@ class NotFound(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """Too many requests; `retry_after` says how long to wait, if the service said so."""
+    """Too many requests; `retry_after` is how long to wait, if the service said so."""
 
     transient = True
 
 
 class Unavailable(ServiceError):
-    """The service can't answer right now."""
+    """The service can't respond right now."""
 
     transient = True
 

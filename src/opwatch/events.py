@@ -1,7 +1,7 @@
-"""What happens during a wait, as values: what `on_event` is called with.
+"""What happens during a wait, as values: the arguments of `on_event`.
 
-The same events are in Python, in `--json`, in bars and in reports. `to_dict` returns the object
-that `--json` prints as one line; `opwatch/cli/events.schema.json` describes every field.
+Python, `--json`, bars and reports all use the same events. `to_dict` returns the object that
+`--json` prints as one line; `opwatch/cli/events.schema.json` describes every field.
 
 An event without new progress repeats the last one, so each event has the job's last known state.
 """
@@ -25,10 +25,10 @@ VERSION = 1
 
 @attrs.frozen(kw_only=True)
 class Event(Generic[W]):
-    """One thing that happened to one job."""
+    """Something that happened to a job."""
 
     kind: ClassVar[str]
-    """The word for it in `--json`."""
+    """The event's name in `--json`."""
     _more: ClassVar[tuple[str, ...]] = ()
     """What `to_dict` returns in addition."""
 
@@ -41,7 +41,7 @@ class Event(Generic[W]):
     error: OpwatchError | None = None
     """Why the poll failed, or why the wait ended before the job; otherwise None."""
     next_poll_in: float | None = None
-    """Seconds to the next poll; None if there is none, or if it isn't known yet."""
+    """Seconds until the next poll; None if there is none, or if its time isn't known yet."""
     attempt: int = 0
     """How many polls the wait has made, in this process and before."""
     elapsed: float = 0.0
@@ -49,8 +49,8 @@ class Event(Generic[W]):
     token: str | None = attrs.field(default=None, repr=False)
     """Resumes the wait from its state after this event. It isn't in `to_dict`."""
     resumed: bool = False
-    """Whether the wait began elsewhere (`Started`), or its next poll there isn't due yet (`Held`).
-    """
+    """Whether the wait began elsewhere (`Started`), or a resumed wait's next poll isn't due yet
+    (`Held`)."""
 
     @property
     def job(self) -> tuple[str, str]:

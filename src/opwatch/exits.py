@@ -1,8 +1,8 @@
 """The exit codes for a job's end and for errors.
 
-For several jobs, the exit code is the first in `ORDER` that any of them has, so 0 means that all
-succeeded. A job's failure comes first, since no later run changes it; then what a person must fix;
-then what another run may fix.
+For several jobs, the exit code is the first in `ORDER` that applies to any of them, so 0 means that
+all succeeded. After an interrupt or invalid usage, a job's failure comes first, since no later run
+changes it; then problems that a person must fix; then those that another run may fix.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ UNKNOWN = 3
 """The job ended, but the service doesn't say how."""
 AUTHENTICATION = 4
 GONE = 5
-"""The service doesn't know the job, or nothing is at the address."""
+"""The service doesn't know the job, or the address is wrong."""
 SERVICE = 6
-"""The service or the network."""
+"""The service or the network failed."""
 TIMED_OUT = 124
 """The wait's deadline passed, or the job made no progress."""
 INTERRUPTED = 130
@@ -86,6 +86,6 @@ def of_phase(phase: Phase) -> int:
 
 
 def of_all(codes: Iterable[int]) -> int:
-    """Return the one exit code of several jobs."""
+    """Return one exit code for several jobs."""
     found = set(codes)
     return next((code for code in ORDER if code in found), SUCCEEDED)

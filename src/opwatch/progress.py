@@ -32,7 +32,7 @@ class Phase(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Return whether the job is over, however it ended."""
+        """Return whether the job is over, no matter how it ended."""
         return self in _FINAL
 
 
@@ -73,14 +73,14 @@ class Progress(Generic[W]):
     wire: W = attrs.field(repr=False)
     """The service's response as a generated model."""
     details: Any = attrs.field(default=None, repr=False)
-    """A second response as a generated model, or None: the gateway, for `Apig` with
-    `until="usable"` (an `opwatch_api.apig.models.Gateway`), or the result if a spec has an outcome
-    after success."""
+    """A second response as a generated model, or None: the gateway for `Apig` with `until="usable"`
+    (an `opwatch_api.apig.models.Gateway`), or the result of a successful job if the spec says how
+    to request it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but `wire` and `details` as JSON: the phase as text, times in ISO 8601.
 
-        `wire.to_dict()` is the response itself, with the service's names.
+        `wire.to_dict()` returns the response itself, with the service's field names.
         """
         fault = self.fault
         return {

@@ -6,9 +6,9 @@
 ...     timeout=6 * 3600,
 ... )
 
-It needs the extra `airflow`. The sensor makes the first poll in a worker and hands the wait over to
-the triggerer, where a waiting job is only a sleeping coroutine. Nothing here decides when to poll
-or what an answer means: the clients' `start` and `step` do. Services are found by name.
+It needs the `airflow` extra. The sensor makes the first poll in a worker and hands the wait over to
+the triggerer, where a wait is only a sleeping coroutine. The clients' `start` and `step` decide
+when to poll and what a response means. Services are found by name.
 
 What is stored, and the effects of a restart
 ============================================
@@ -243,15 +243,15 @@ class OpwatchTrigger(BaseTrigger):
 class OpwatchSensor(BaseSensorOperator):
     """Waits until a job of any service finishes; its XCom is the last `Progress` as a dict.
 
-    `service` is `"catenis"`, `"itwin"`, `"apig"`, or a service of another package. `job_id` may be
-    a template. `conn_id` is the Airflow connection (the module's header lists the fields of each
-    service). `timeout` is in seconds or a timedelta and limits the complete wait, with one last
-    poll at the deadline; Airflow's default for sensors is seven days. `stall_timeout` is how many
-    seconds the job may go without progress. `schedule` is a list of seconds between polls, instead
-    of the service's own. `allow_unknown_outcome` treats a finished job as succeeded if the service
-    didn't say how it ended. Without `deferrable`, the wait occupies the worker. `poke_interval`,
-    `exponential_backoff` and `max_wait` are ignored, as the schedule is the service's. A retry of
-    the task begins a new wait with the full timeout.
+    `service` is `"catenis"`, `"itwin"`, `"apig"`, or a service from another package. `job_id` can
+    be a template. `conn_id` is the Airflow connection (the module's docstring lists the fields for
+    each service). `timeout` is in seconds or a timedelta and limits the complete wait, with one
+    last poll at the deadline; Airflow's default for sensors is seven days. `stall_timeout` is how
+    many seconds the job may go without progress. `schedule` is a list of seconds between polls,
+    instead of the service's own. `allow_unknown_outcome` treats a finished job as a success if the
+    service didn't say how it ended. Without `deferrable`, the wait occupies the worker.
+    `poke_interval`, `exponential_backoff` and `max_wait` are ignored, because the service's
+    schedule applies. A retry of the task begins a new wait with the full timeout.
 
     Raises `OpwatchJobFailed`, `OpwatchOutcomeUnknown`, `OpwatchTimeout`, `OpwatchStalled`,
     `OpwatchRefused` or `OpwatchGaveUp`, and `ConfigurationError` for a mode other than poke.

@@ -20,8 +20,8 @@ from opwatch.text import printable
 class OpwatchFailure(AirflowException):
     """Raised by a sensor if the job didn't succeed, or the wait ended before the job.
 
-    `phase` is that of the job's last answer, `fault` the service's reason if it gave one, and
-    `token` resumes the wait (`client.resume`) if it can be resumed.
+    `phase` is the job's last known phase, `fault` the service's reason if it gave one, and `token`
+    resumes the wait (`client.resume`) if it can be resumed.
     """
 
     phase: Phase | None = None
@@ -30,7 +30,7 @@ class OpwatchFailure(AirflowException):
 
 
 class OpwatchJobFailed(OpwatchFailure, AirflowFailException):
-    """The job failed or was cancelled. Not retried, as waiting again would not change that."""
+    """The job failed or was cancelled. Not retried, because waiting again wouldn't change that."""
 
 
 class OpwatchOutcomeUnknown(OpwatchFailure, AirflowFailException):

@@ -15,7 +15,7 @@ from opwatch.reading import any_json, http_date, object_in, parse_time, text
 
 
 class IamPassword(TokenEndpoint):
-    """A user of the identity service, for `Apig`.
+    """A user name and password for the identity service, for `Apig`.
 
     `auth_url` ends in `/v3`: `https://iam.eu-de.otc.t-systems.com/v3`. Pass either the project's
     name or its ID, and the user's domain by its name (`domain_name`) or its ID (`user_domain_id`).

@@ -20,13 +20,12 @@ _TRANSIENT = ("temporarily_unavailable", "server_error")
 
 class ClientCredentials(TokenEndpoint):
     """OAuth2 client credentials of an iTwin service application, or for another service whose spec
-    says `clientCredentials`.
+    has a `clientCredentials` flow.
 
-    Requests a token of `scope` (None for none) from `token_url`, and renews it before it
-    expires. `basic=True` sends the client ID and secret as Basic authentication instead of form
-    fields. Raises
-    `ConfigurationError` for a missing, empty or non-string credential, and for an address that
-    isn't https.
+    Requests a token with `scope` (or None) from `token_url`, and renews it before it expires.
+    `basic=True` sends the client ID and secret as Basic authentication instead of form fields.
+    Raises `ConfigurationError` for a missing, empty or non-string credential, and for an address
+    that isn't https.
     """
 
     client = "ITwin"

@@ -138,7 +138,7 @@ def measured_skew(answer: Answer, epoch: float) -> float | None:
 
 
 class AkSk(Credentials):
-    """Access key and secret key of Open Telekom Cloud or Huawei Cloud.
+    """An access key and secret key for Open Telekom Cloud or Huawei Cloud.
 
     Temporary keys also have a `security_token`. Raises `ConfigurationError` for a missing, empty or
     non-string credential. A refused key pair is never sent again: six refusals in a row would lock

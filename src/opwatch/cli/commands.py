@@ -135,14 +135,14 @@ def progress(jobs: tuple[str, ...], **options: Any) -> int:
         callback=delays,
         metavar="DELAYS",
         help="Minimum delays between polls, such as 5s,10s,30s, instead of the service's own. Each "
-        "is at least 1s.",
+        "must be at least 1s.",
     ),
     click.option(
         "--state",
         type=_FILE,
         metavar="FILE",
         help="Save the state of each wait in FILE. Another run with FILE resumes the waits, with "
-        "their original schedule and limits.",
+        "their original schedules and limits.",
     ),
     click.option(
         "--json",
@@ -228,8 +228,8 @@ def generate(spec: Path, out: Path, name: str | None) -> int:
 def report(events: Path, output: Path | None) -> int:
     """Make an HTML report from the output of `opwatch watch --json`.
 
-    The report shows a timeline of each job and is a single file. EVENTS may be - for
-    standard input; --output is then required.
+    The report is a single file with a timeline of each job. EVENTS can be - for standard
+    input; --output is then required.
     """
     from opwatch.cli.report import write
 
@@ -247,9 +247,9 @@ def report(events: Path, output: Path | None) -> int:
 def simulate(port: int) -> int:
     """Simulate the services on this machine until Ctrl-C.
 
-    Prints the environment variables that connect opwatch to them, and jobs to
-    watch. Each job starts at its first poll and runs once; to repeat it,
-    restart the simulator.
+    Prints the environment variables that connect opwatch to the simulator, and
+    jobs to watch. Each job starts at its first poll and runs once; to run it
+    again, restart the simulator.
     """
     from opwatch.cli.simulating import simulate
 

@@ -114,10 +114,10 @@ class Core(Generic[W]):
 
         Call it, from any thread or task, when something else reports that the job may have ended: a
         webhook, a message, a user. There is at most one such poll per delay of the schedule, and
-        none while a `Retry-After` lasts, or before the first poll of `resume`. The service's answer
-        decides: a nudge that is early or forged costs one poll, and leaves the rest of that delay
-        to the schedule; one that is lost costs nothing. Does nothing if nobody is waiting for the
-        job. Raises `ConfigurationError` for an invalid ID.
+        none during a `Retry-After` pause or before the first poll of `resume`. Only the service's
+        response ends the wait: an early or forged nudge costs one poll and leaves the rest of that
+        delay to the schedule, and a lost one costs nothing. Does nothing if no wait of this client
+        is for the job. Raises `ConfigurationError` for an invalid ID.
         """
         self._io.nudges.nudge(self._session.check_id(job_id))
 
@@ -209,7 +209,7 @@ class WatchBase(Generic[W]):
         io.nudges.add(run)
 
     def nudge(self) -> None:
-        """Poll now, ahead of the schedule, as `Client.nudge`."""
+        """Poll now, ahead of the schedule, like `Client.nudge`."""
         self._run.nudge()
 
     async def _upcoming(self) -> Progress[W] | None:
@@ -228,5 +228,5 @@ class WatchBase(Generic[W]):
 
     @property
     def token(self) -> str:
-        """Resumes the wait, in this process or another."""
+        """The token that resumes the wait, in this process or another."""
         return self._run.token

@@ -54,7 +54,7 @@ class Many(Generic[W]):
 
     @property
     def errors(self) -> dict[str, OpwatchError]:
-        """Why a wait ended before its job, by job ID."""
+        """The errors that ended waits before their jobs finished, by job ID."""
         return {run.job_id: run.error for run in self._runs.values() if run.error is not None}
 
     @property
@@ -77,7 +77,7 @@ class Many(Generic[W]):
         return -math.inf if self._is_nudged else self._heap[0][0]
 
     def nudge(self, job_id: str | None = None) -> None:
-        """Poll a job now (None: every job), ahead of its schedule, as `Client.nudge`."""
+        """Poll a job (None: every job) now, ahead of its schedule, like `Client.nudge`."""
         is_id = job_id is None or isinstance(job_id, str)
         wanted = checked(job_id, "job_id", is_id, "a job ID or None")
         wanted = wanted and wanted.lower()
@@ -189,7 +189,7 @@ class WatchMany(Many[W], Iterator[Progress[W]]):
 class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
     """An iterator over the progress of all jobs, as it arrives. See `AsyncClient.watch_many`.
 
-    Iterate it in one task at a time, in one event loop. `aclose` gives up the polls in flight.
+    Iterate over it in one task at a time, in one event loop. `aclose` cancels polls in flight.
     """
 
     _loop: Any = None

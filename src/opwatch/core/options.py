@@ -18,7 +18,7 @@ class Options(TypedDict, total=False):
     """What every client takes by keyword."""
 
     request_timeout: Duration
-    """Seconds for one poll, with its token and every other request it takes; 30."""
+    """Seconds for one poll, including its token and any other request; 30."""
     schedule: Schedule | None
     """Used instead of the service's own."""
     max_failures: int

@@ -73,7 +73,7 @@ class Complaint(NamedTuple):
     code: str | None = None
     message: str | None = None
     kind: type[ServiceError] | None = None
-    """Which error it is, if the status alone doesn't say."""
+    """The class of the error, if the status alone doesn't determine it."""
     request_id: str | None = None
 
 
@@ -82,7 +82,7 @@ class Seen(NamedTuple, Generic[W]):
 
     progress: Progress[W]
     trouble: OpwatchError | None = None
-    """Why it isn't known how the job ended, if another request may find out."""
+    """Why the outcome isn't known, if another request may find out."""
     doubtful: bool = False
     """Whether `trouble` also makes `progress` unreliable."""
     pause: float | None = None
@@ -110,10 +110,10 @@ class Service(NamedTuple, Generic[W]):
     address_help: str
     """What to check after a 404."""
     known: frozenset[str] = frozenset()
-    """Documented codes and texts of 401 and 403 responses, of which nothing else is quoted."""
+    """Documented codes and texts of 401 and 403 responses; nothing else in them is quoted."""
     outcome: Callable[[Session[W], Turn, Progress[W]], Awaitable[Progress[W] | None]] | None = None
-    """Look up more about a job in the phase `completes`. Returns the progress with what it found,
-    `Phase.UNKNOWN` included; None for an answer about another job."""
+    """Look up more about a job in the phase `completes`. Returns the updated progress, whose phase
+    may be `Phase.UNKNOWN`, or None if the response is about another job."""
     id_parts: int = 1
     """The number of path parameters that make up a job's ID."""
     statuses: tuple[int, ...] = (200,)
@@ -121,16 +121,15 @@ class Service(NamedTuple, Generic[W]):
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with every request."""
     pause: Callable[[Answer, float], float | None] | None = None
-    """The seconds for which a response asks to pause, in the service's own header; the number is
-    the wall clock's time. `Retry-After` needs no function."""
+    """Return the pause that a response asks for in the service's own header, in seconds; the number
+    is the wall clock's time. `Retry-After` needs no function."""
     completes: Phase = Phase.ENDED
-    """The phase that `outcome` says more about: how a job ended, why it failed, or whether its
-    result can be used. In the last case, `outcome` is polled until it says so."""
+    """The phase in which `outcome` is requested: to find out how a job ended, why it failed, or
+    whether its result can be used. In the last case, `outcome` is polled until it can."""
     is_elsewhere: bool = False
-    """Whether the address is known to belong to another service: then no error there is about a
-    job."""
+    """Whether the address is known to belong to another service. Its errors aren't about a job."""
     strangers: Mapping[str, str] = MappingProxyType({})
-    """Top-level objects of another service's responses, and what is wrong with `base_url` then."""
+    """Top-level objects of another service's responses, and what each says about `base_url`."""
     help: Mapping[type[ServiceError], str] = MappingProxyType({})
     """What else to check after an error, by its kind."""
 

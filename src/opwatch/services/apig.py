@@ -111,11 +111,11 @@ _OTHER_WAYS = (
 class _Apig(Core[Wire]):
     """Watches the creation of dedicated API gateways.
 
-    `endpoint` is the region's, such as `https://apig.eu-de.otc.t-systems.com`. `auth` is
+    `endpoint` is the region's address, such as `https://apig.eu-de.otc.t-systems.com`. `auth` is
     `IamPassword`, `AkSk`, a token, or a callable that returns one. `project_id` may be omitted with
-    `IamPassword`, whose token contains it. With `until="usable"`, opwatch polls a created gateway
-    until it is running; with `"created"`, the wait ends when it has been created. Raises
-    `ConfigurationError` for an invalid argument.
+    `IamPassword`, whose token contains it. With `until="usable"`, a wait continues after a
+    gateway's creation until the gateway is running; with `"created"`, it ends with the creation.
+    Raises `ConfigurationError` for an invalid argument.
     """
 
     def __init__(
@@ -179,12 +179,12 @@ class _Apig(Core[Wire]):
 
     @classmethod
     def from_env(cls, *, until: Until | None = None, **options: Unpack[Options]) -> Self:
-        """Create a client from `APIG_ENDPOINT` and the variables of one way to authenticate.
+        """Create a client from `APIG_ENDPOINT` and the variables for one way to authenticate.
 
-        `HUAWEICLOUD_SDK_AK` and `HUAWEICLOUD_SDK_SK` (with temporary keys
-        `HUAWEICLOUD_SDK_SECURITY_TOKEN`) and `OS_PROJECT_ID`; or `OS_AUTH_URL`, `OS_USERNAME`,
-        `OS_PASSWORD`, `OS_USER_DOMAIN_NAME` and `OS_PROJECT_NAME` or `OS_PROJECT_ID`; or `OS_TOKEN`
-        and `OS_PROJECT_ID`. `OS_USER_DOMAIN_ID` may replace the name of the user's domain, and
+        These are `HUAWEICLOUD_SDK_AK`, `HUAWEICLOUD_SDK_SK` and `OS_PROJECT_ID` (for temporary
+        keys, also `HUAWEICLOUD_SDK_SECURITY_TOKEN`); or `OS_AUTH_URL`, `OS_USERNAME`,
+        `OS_PASSWORD`, `OS_USER_DOMAIN_NAME`, and `OS_PROJECT_NAME` or `OS_PROJECT_ID`; or
+        `OS_TOKEN` and `OS_PROJECT_ID`. `OS_USER_DOMAIN_ID` can replace `OS_USER_DOMAIN_NAME`, and
         `OS_PROJECT_DOMAIN_NAME` or `OS_PROJECT_DOMAIN_ID` names another domain for the project; an
         ID takes precedence over a name. `until` defaults to `APIG_UNTIL`. Raises a
         `ConfigurationError` that names all missing variables.

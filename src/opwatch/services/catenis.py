@@ -43,8 +43,8 @@ class _Catenis(Core[Wire]):
     `device_id` and `api_access_secret` belong to the device that sent, logged or read the message.
     `environment` is `"sandbox"` or `"production"`, and `version` is the version of the API;
     `base_url`, everything in front of `/messages`, replaces both. With `notifications` (which needs
-    the extra of that name), a thread keeps a WebSocket open on which Catenis reports processed
-    messages, so that waits end at once. Raises `ConfigurationError` for an invalid argument.
+    the `notifications` extra), a thread keeps a WebSocket open on which Catenis reports processed
+    messages, and waits end immediately. Raises `ConfigurationError` for an invalid argument.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class _Catenis(Core[Wire]):
         """Create a client from `CATENIS_DEVICE_ID` and `CATENIS_API_ACCESS_SECRET`.
 
         Also reads `CATENIS_ENVIRONMENT`, `CATENIS_VERSION` and `CATENIS_BASE_URL`. The official
-        clients read no variables; these are named after their arguments. Raises a
+        clients read no variables; these are named after those clients' arguments. Raises a
         `ConfigurationError` that names all missing variables.
         """
         required = ("CATENIS_DEVICE_ID", "CATENIS_API_ACCESS_SECRET")

@@ -37,9 +37,9 @@ class _ITwinV2(Described[Wire]):
     """Watches jobs of iTwin's Reality Modeling, Reality Analysis and Reality Conversion APIs, v2.
 
     `auth` is `ClientCredentials`, an access token, or a callable that returns one. `api` names the
-    one of the three APIs that the jobs belong to. `base_url` is the platform's address, to which
-    `api` is appended, or everything in front of `/jobs`. If a job failed, a second request finds
-    out why. Raises `ConfigurationError` for an invalid argument.
+    API that the jobs belong to. `base_url` is the platform's address, to which `api` is appended,
+    or everything in front of `/jobs`. If a job failed, a second request finds out why. Raises
+    `ConfigurationError` for an invalid argument.
     """
 
     connection_extra = (*Described.connection_extra, "api")
@@ -72,10 +72,10 @@ class _ITwinV2(Described[Wire]):
     def from_env(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, *, api: Api | None = None, **options: Unpack[Options]
     ) -> Self:
-        """Create a client from the variables of `ITwin.from_env`, and `ITWIN_API` unless `api` is
-        passed.
+        """Create a client from the variables of `ITwin.from_env`, and from `ITWIN_API` unless `api`
+        is passed.
 
-        They are `ITWIN_CLIENT_ID` and `ITWIN_CLIENT_SECRET`, or `ITWIN_ACCESS_TOKEN`; and
+        These are `ITWIN_CLIENT_ID` and `ITWIN_CLIENT_SECRET`, or `ITWIN_ACCESS_TOKEN`; and
         `ITWIN_BASE_URL`, `ITWIN_TOKEN_URL` and `ITWIN_SCOPE`. If `ITWIN_BASE_URL` is an address of
         the first version, only its host is used. Raises a `ConfigurationError` that names all
         missing variables.

@@ -5,8 +5,8 @@
 ...     sim.add("itwin", "job-1", [Frame("running", percent=50), Frame("succeeded", at=3)])
 ...     sim.client("itwin").wait("job-1", timeout=60)
 
-It needs the extra `simulator`. Each name is loaded when it is first used, because pytest imports
-this package at every start, for the plugin in it.
+It needs the `simulator` extra. Each name is loaded when it is first used, because pytest imports
+this package at every start, for its plugin.
 """
 
 from __future__ import annotations

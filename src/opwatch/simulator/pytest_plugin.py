@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def opwatch_simulator() -> Iterator[Simulator]:
-    """A running simulator without jobs; the test fails if an answer violates its service's spec.
+    """A running simulator without jobs; the test fails if a response violates its service's spec.
 
-    Fails if the extra `simulator` isn't installed.
+    Fails if the `simulator` extra isn't installed.
     """
     try:
         from opwatch.simulator import Simulator

@@ -50,14 +50,14 @@ _plugin = functools.cache(services.find)
 class Simulator:
     """Simulates the services on a port of this machine.
 
-    `port` 0 picks a free port. `clock` is the clock of timelines, tokens and signatures, and of the
-    clients made here; by default, it is the current one at the first request, so nothing sleeps
-    inside an `opwatch.testing.FakeClock`. `extra` simulations are served in addition to the
+    `port` 0 picks a free port. `clock` is the clock for timelines, tokens and signatures, and for
+    the simulator's clients; by default, it is the current one at the first request, so nothing
+    sleeps inside an `opwatch.testing.FakeClock`. `extra` simulations are served in addition to the
     installed ones. `on_request` is called with each `Request`, from the serving thread. With
-    `strict_domains`, a login to APIG that names its project must name the project's domain, too, as
-    OpenStack's Keystone requires.
+    `strict_domains`, a login to APIG that names a project must also name its domain, as OpenStack's
+    Keystone requires.
 
-    Use it as a context manager: it is ready when entered, and stops on exit. The exit raises
+    Use it as a context manager: it is ready when entered, and stops on exit. On exit, it raises
     `SimulatorProblem` if there are `problems` that the test didn't look at.
     """
 
@@ -153,7 +153,7 @@ class Simulator:
     @overload
     def client(self, service: str, **options: Any) -> Client[Any]: ...
     def client(self, service: str, **options: Any) -> Client[Any]:
-        """Return a blocking client of a service; it is closed when the simulator stops.
+        """Return a blocking client for a service; it is closed when the simulator stops.
 
         `options` are any arguments of the client, including other credentials.
         """
@@ -176,7 +176,7 @@ class Simulator:
     @overload
     def async_client(self, service: str, **options: Any) -> AsyncClient[Any]: ...
     def async_client(self, service: str, **options: Any) -> AsyncClient[Any]:
-        """Return an async client; the caller closes it in the event loop in which it was used."""
+        """Return an async client; the caller must close it in the event loop that used it."""
         arguments = {**self.arguments(service), **options}
         with self.state.clock.used():
             return _plugin(service).async_client(**arguments)
@@ -220,10 +220,10 @@ class Simulator:
     ) -> Webhook:
         """POST a signed event to `url` when a job of a service ends: iTwin's `jobCompleted`.
 
-        `version` is the event's: by default 1 for `itwin`, and 2 for `itwin-v2`. Returns the
-        webhook, which ends with its `stop()` or the simulator's. A delivery that fails is repeated
+        `version` is the event's version, by default 1 for `itwin` and 2 for `itwin-v2`. Returns the
+        webhook, which ends when it or the simulator is stopped. A failed delivery is repeated
         twice; if all fail, a warning to the logger `opwatch` says why. Raises `ConfigurationError`
-        for a service without webhooks, and for an address that isn't this machine's.
+        for a service without webhooks, and for an address that isn't on this machine.
         """
         checked(version, "version", version in (None, 1, 2), "1, 2 or None")
         simulation = self.simulation(service)
@@ -240,7 +240,7 @@ class Simulator:
 
     @property
     def requests(self) -> list[Request]:
-        """Every request so far, at most the last 100,000."""
+        """The requests received so far, at most the last 100,000."""
         return self.state.requests_of(None)
 
     @property
@@ -252,7 +252,7 @@ class Simulator:
     def wait_for_requests(
         self, count: int, *, service: str | None = None, timeout: float = 30.0
     ) -> list[Request]:
-        """Return all requests (of one service) once there are `count`, or raise `TimeoutError`."""
+        """Return all requests (to one service) once there are `count`, or raise `TimeoutError`."""
         found = self.state.wait_for(count, service, timeout)
         if len(found) < count:
             raise TimeoutError(f"{len(found)} of {count} requests arrived within {timeout:g} s")
@@ -271,7 +271,7 @@ class Simulator:
 
     @property
     def strict_domains(self) -> bool:
-        """Whether a login that names its project must name the project's domain, too."""
+        """Whether a login that names a project must also name its domain."""
         return self.state.strict_domains
 
     @strict_domains.setter
@@ -279,13 +279,13 @@ class Simulator:
         self.state.strict_domains = strict
 
     def set_token_life(self, seconds: float, *, service: str | None = None) -> None:
-        """How long tokens last that are issued from now on, in seconds."""
+        """Set how long tokens last that are issued from now on, in seconds."""
         names = self.services if service is None else [self.simulation(service).name]
         for name in names:
             self.state.token_life[name] = seconds
 
     def revoke_tokens(self, service: str | None = None) -> None:
-        """Refuse every token issued so far, by a service or by all."""
+        """Refuse every token that a service (None: any) has issued so far."""
         self.state.revoke(service)
 
     def disturb(
@@ -342,11 +342,11 @@ class Simulator:
         seconds: float | None = None,
         status: int = 503,
     ) -> None:
-        """Let the token endpoint of a service fail, for a number of requests or seconds."""
+        """Make a service's token endpoint fail, for a number of requests or seconds."""
         self.disturb(service, Frame(status=status), times=times, seconds=seconds, operation="token")
 
     def calm(self, service: str | None = None) -> None:
-        """End all disturbances, rate limits and token failures, of one service or of all."""
+        """End all disturbances, rate limits and token failures of a service (None: all)."""
         self.state.calm(service)
 
     def __repr__(self) -> str:

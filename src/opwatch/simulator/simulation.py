@@ -72,7 +72,7 @@ class Refused(Exception):
 
 @attrs.frozen
 class Demo:
-    """The job of a service that `make demo` watches."""
+    """A service's job that `make demo` watches."""
 
     job_id: str
     timeline: Timeline
@@ -98,11 +98,11 @@ class Simulation(Protocol):
         ...
 
     def environ(self, url: str) -> dict[str, str]:
-        """The environment variables with which the client's `from_env` connects to it at `url`."""
+        """The environment variables that connect the client's `from_env` to it at `url`."""
         ...
 
     def arguments(self, url: str) -> dict[str, Any]:
-        """The arguments with which the service's clients connect to it at `url`."""
+        """The arguments that connect the service's clients to it at `url`."""
         ...
 
     def token(self, state: State) -> str:
@@ -110,8 +110,8 @@ class Simulation(Protocol):
         ...
 
     def body(self, frame: Frame, job: Job | None, operation: str) -> Any:
-        """Return the JSON value of a 200 response; raise `ConfigurationError` for a state it
-        doesn't have."""
+        """Return the JSON value of a 200 response; raise `ConfigurationError` for a state that the
+        service doesn't have."""
         ...
 
     def refusal(self, frame: Frame, operation: str) -> tuple[int, Any]:

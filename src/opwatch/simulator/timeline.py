@@ -36,21 +36,21 @@ class Frame:
     """One response of a simulated job. It is one of these:
 
     - a state of the job: `phase`, with `percent`, `step`, `bytes_processed` and `fault` as in
-      `Progress`; each service puts it in its own words (`state` overrides its word)
+      `Progress`; each service uses its own name for the phase (`state` overrides it)
     - an error: `error` is the service's own code (Catenis: its message), or pass only `status`; the
       rest of the documented response is filled in
     - `body`: any JSON value that the service's document allows
     - `raw`: any bytes, unchecked: a proxy's HTML, for example
     - `silent`: no response until the simulator stops
 
-    Raises `ConfigurationError` for none or several of them.
+    Raises `ConfigurationError` unless it is exactly one of them.
     """
 
     phase: Phase | None = attrs.field(default=None, converter=_phase)
     at: float = attrs.field(default=0.0, kw_only=True)
     """Seconds after the job was first polled; ignored in `Polls`."""
     times: int | None = attrs.field(default=None, kw_only=True)
-    """How many polls get it. None: by time, until the next frame; in `Polls`, one."""
+    """How many polls get it. None: until the next frame by time; in `Polls`, one."""
     percent: float | None = attrs.field(default=None, kw_only=True)
     step: str | None = attrs.field(default=None, kw_only=True)
     """What the job is doing (iTwin), or which action it is (Catenis: log, send or read)."""
@@ -68,7 +68,7 @@ class Frame:
     """`Retry-After`: seconds, a timedelta to send it as an HTTP-date, or a string to send
     unchanged."""
     headers: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen, kw_only=True)
-    """Headers to add to the response, or to replace there."""
+    """Headers to add to the response or to replace in it."""
     body: Any = attrs.field(default=None, kw_only=True)
     raw: bytes | None = attrs.field(default=None, kw_only=True)
     cut: bool = attrs.field(default=False, kw_only=True)
@@ -76,7 +76,7 @@ class Frame:
     silent: bool = attrs.field(default=False, kw_only=True)
     lookup: Frame | None = attrs.field(default=None, kw_only=True)
     """The response to a second request in the meantime, instead of the one derived from `phase`: an
-    iTwin job, the messages of an iTwin v2 job, an APIG gateway."""
+    iTwin job, an iTwin v2 job's messages, or an APIG gateway."""
 
     def __attrs_post_init__(self) -> None:
         kinds = {
@@ -136,7 +136,7 @@ def _frames(frames: Iterable[Frame]) -> tuple[Frame, ...]:
 
 @attrs.frozen
 class Timed(Timeline):
-    """Frames by time. With `times`, that many polls get the frame, from its time on.
+    """Frames by time. A frame with `times` is for that many polls, starting at its time.
 
     Raises `ConfigurationError` if frames are out of order or have the same time.
     """

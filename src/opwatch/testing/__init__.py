@@ -1,4 +1,4 @@
-"""For testing code that waits: a fake clock, so tests never sleep, and a scripted service.
+"""Tools for testing code that waits: a fake clock, so tests never sleep, and a scripted service.
 
     with FakeClock() as clock, Script({"/jobs/j1/progress": [reply(200, {...}), ...]}) as script:
         client = ITwin("a token")
@@ -41,13 +41,13 @@ no other task that could do anything."""
 
 
 class FakeClock(Clock):
-    """A clock that doesn't advance until something sleeps, and then jumps ahead at once.
+    """A clock that doesn't advance until something sleeps, and then immediately jumps ahead.
 
     `now` starts at 0. `epoch` is the wall clock's time at that moment; `jump` changes only the wall
-    clock, as an operator would. `jitter` is 0, or drawn from `seed`. Several async sleepers wake in
-    the order of their times, but not while a request of an async client created with this clock is
-    in flight, because a server responds in real time. A blocking sleep moves the clock at once,
-    whatever other threads do.
+    clock, as an operator would. `jitter` is 0, or random with the seed `seed`. Async sleepers wake
+    in the order of their times, but not while a request of an async client created with this clock
+    is in flight, because a server responds in real time. A blocking sleep moves the clock
+    immediately, whatever other threads do.
     """
 
     def __init__(self, *, epoch: float = 1_800_000_000.0, seed: int | None = None) -> None:
@@ -72,7 +72,7 @@ class FakeClock(Clock):
         return 0.0 if self._random is None else self._random.random()
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock forward, or back if `seconds` is negative."""
+        """Set the wall clock forward, or back if `seconds` is negative; `now` doesn't change."""
         self._offset += seconds
 
     def advance(self, seconds: float) -> None:
@@ -183,12 +183,12 @@ Handler = Callable[[Request], "Reply | OpwatchError"]
 
 
 class Script:
-    """A scripted service instead of the network.
+    """A scripted service that replaces the network.
 
     `replies` maps the end of a request's target to a list of replies, which are used in order; the
     last one repeats, and a single one needs no list. An error in the list (a `TransportError`, for
-    example) is raised. Instead of a mapping, `replies` may be a function of the request. Raises
-    `TypeError` for anything else.
+    example) is raised. Instead of a mapping, `replies` can be a function that takes the request.
+    Raises `TypeError` for anything else.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ _US_TIME = re.compile(
 
 @attrs.frozen
 class Event:
-    """What happened. The API documents these fields, but not those of a job's `content`."""
+    """An event. The API documents these fields, but not those of a job's `content`."""
 
     type: str
     """`realityModeling.jobCompleted.v1` or `.v2`, or any other event of the platform."""
@@ -55,20 +55,20 @@ class Event:
     enqueued: datetime | None
     """When iTwin queued it, in UTC; None if that can't be read."""
     content: Mapping[str, Any] = attrs.field(repr=False)
-    """The event's content, as it was received."""
+    """The event's content, exactly as received."""
 
 
 def verify(
     body: bytes, headers: Mapping[str, str], secret: str, *, max_age: Duration | None = MAX_AGE
 ) -> Event:
-    """Return the event of a webhook's request if iTwin signed it with the webhook's secret.
+    """Return the event in a webhook request if iTwin signed it with the webhook's secret.
 
-    `body` is the request's body, byte for byte, and `headers` has its `Signature`, in any case.
-    `max_age` is how long ago the event may have been queued, in seconds or as a `timedelta`, and
-    also how far in the future, but at least five minutes; None accepts any age. Signatures are
-    compared in constant time. Raises `InvalidWebhook` for a request that isn't signed, isn't signed
-    with this secret, is too old or in the future, doesn't say how old it is or contains no event,
-    and `ConfigurationError` for an invalid argument.
+    `body` is the request's body, byte for byte. `headers` contains its `Signature`; the case of
+    names doesn't matter. `max_age` is how long ago the event may have been queued, in seconds or as
+    a `timedelta`, and also how far ahead it may be dated (at least five minutes); None accepts any
+    age. Signatures are compared in constant time. Raises `InvalidWebhook` for a request that isn't
+    signed, isn't signed with this secret, is too old or dated too far ahead, doesn't say how old it
+    is, or contains no event, and `ConfigurationError` for an invalid argument.
     """
     secret = key = Secret(secret)  # type: ignore[assignment]
     require_text(secret=key)
