@@ -81,7 +81,7 @@ def _types(
             is_number = each == "integer" and "integer" in _mark(node) and "number" in own
             types.add("number" if is_number else each)
     if excused and "null" not in types | own and "object" not in types:
-        yield nodes[0][1], "a mark says that it may be null, and its type doesn't; correct one"
+        yield nodes[0][1], "a mark says that it may be null, but its type doesn't; correct one"
     types -= {"null"} - own if excused else set()
     own = own or types - {"null"}  # a reference has no type
     if types != own:

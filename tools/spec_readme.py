@@ -17,16 +17,16 @@ def tables_are_complete(spec: Spec) -> Iterator[Problem]:
     """The README has a section about the spec, and each row of its tables is there once, with one
     cell per column."""
     if not spec.readme:
-        yield spec.in_readme(""), f"README.md has no part `## {spec.name}`; restore it"
+        yield spec.in_readme(""), f"README.md has no section `## {spec.name}`; restore it"
     seen: set[str] = set()
     for table in re.findall(r"(?:^\|.*\n?)+", spec.readme, re.MULTILINE):
         header, *rows = table.splitlines()
         cells = header.count(" | ")
         if not rows or not re.fullmatch(r"\|( --- \|)+", rows.pop(0)):
-            yield spec.in_readme(header), "no line `| --- | …` under the head of this table; add it"
+            yield spec.in_readme(header), "no line `| --- | …` below this table's header; add it"
         for row in rows:
             if row in seen:
-                yield spec.in_readme(row), f"this row is there twice; remove one: {row}"
+                yield spec.in_readme(row), f"this row appears twice; remove one: {row}"
             elif row.count(" | ") != cells or not row.endswith(" |"):
                 yield spec.in_readme(row), f"must have {cells + 1} cells; correct this row"
             seen.add(row)
@@ -84,7 +84,7 @@ def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
         same = [n for n, line in enumerate(lines) if n >= number and line == start]
         found = same or [n for n, line in enumerate(lines) if n >= number and start in line]
         if not found:
-            text = f"{start!r} isn't in a later line of the document than the row above; correct it"
+            text = f"{start!r} isn't in the document after the row above; correct it"
             yield spec.in_readme(f'| "{start}" |'), text
             return
         starts[found[0] + 1] = row

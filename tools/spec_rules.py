@@ -268,7 +268,7 @@ def security_for_all(spec: Spec) -> Iterator[Problem]:
         yield (), "no security at the root; add it"
     for place, node in objects(spec.content):
         if place and "security" in node:
-            yield (*place, "security"), "security must stand at the root alone; move it there"
+            yield (*place, "security"), "security belongs only at the root; move it there"
     yield from security.schemes_are_usable(spec.content)
 
 

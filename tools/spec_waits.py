@@ -18,7 +18,7 @@ def waits_are_formed(spec: Spec) -> Iterator[Problem]:
     """An operation has an `x-wait` block. Each block is valid against x-wait.schema.json, and
     everything it names exists. None polls more than once a second."""
     if not any("x-wait" in node for place, node in objects(spec.content) if len(place) == 3):
-        yield ("paths",), "no operation has an x-wait; say in one how to wait (docs/x-wait.md)"
+        yield ("paths",), "no operation has an x-wait; add one (docs/x-wait.md)"
     problems = [*wait_rules.form(spec.content)]
     yield from problems or wait_rules.schedules_are_slow(spec.content)
 

@@ -36,7 +36,7 @@ def check() -> bool:
         lost = ", ".join(spec_generation.lost())
         fix = f"restore the spec of {lost}, or delete what was made of it" if lost else ""
         fix = fix or "make generate"
-        print(f"generated/ is not what specs/ gives: {fix}", file=sys.stderr)
+        print(f"generated/ doesn't match specs/: {fix}", file=sys.stderr)
     return bool(lines)
 
 

@@ -121,7 +121,7 @@ def test_drift_is_named_file_by_file(
         "generated/: new: opwatch_api/itwin/extra.py",
         "generated/: changed: opwatch_api/itwin/models/job.py",
         "generated/: deleted: opwatch_api/wire/apig.py",
-        "generated/ is not what specs/ gives: make generate",
+        "generated/ doesn't match specs/: make generate",
     ]
 
 
