@@ -226,7 +226,10 @@ def _messages(said: list[str], bodies: dict[str, Any], where: Place) -> Iterator
             present[str(object_in(example["value"]).get("message"))] = example, at
     for message in said:
         if message not in present:
-            yield (*where, "content"), f"the document's message {message!r} isn't an example; add it"
+            yield (
+                (*where, "content"),
+                f"the document's message {message!r} isn't an example; add it",
+            )
     for message, (example, at) in present.items():
         if message not in said and not is_ours(example):
             yield at, f"{message!r} isn't a message of the document; mark it with x-inferred"
