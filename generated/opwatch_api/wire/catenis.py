@@ -197,7 +197,7 @@ class MessageProgress(BaseModel):
 
 class FinalMessageProgressEvent(BaseModel):
     """
-    The data of a progress answer, and the message it is about.
+    The data of a progress response, and the message it is about.
     """
 
     model_config = ConfigDict(

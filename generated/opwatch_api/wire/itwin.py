@@ -148,7 +148,7 @@ class Error(BaseModel):
 
 class JobProgressResponse(BaseModel):
     """
-    The answer about a job's progress.
+    The response with a job's progress.
     """
 
     model_config = ConfigDict(
@@ -230,7 +230,7 @@ class ErrorResponse(BaseModel):
 
 class JobResponse(BaseModel):
     """
-    The answer about a job's details.
+    The response with a job's details.
     """
 
     model_config = ConfigDict(

@@ -122,7 +122,7 @@ class Error(BaseModel):
 
 class JobProgressResponse(BaseModel):
     """
-    The answer about a job's progress.
+    The response with a job's progress.
     """
 
     model_config = ConfigDict(
@@ -137,7 +137,7 @@ class JobProgressResponse(BaseModel):
 
 class JobMessagesResponse(BaseModel):
     """
-    The answer about a job's messages.
+    The response with a job's messages.
     """
 
     model_config = ConfigDict(

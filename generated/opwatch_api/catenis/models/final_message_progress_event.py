@@ -19,7 +19,7 @@ T = TypeVar("T", bound="FinalMessageProgressEvent")
 
 @_attrs_define
 class FinalMessageProgressEvent:
-    """The data of a progress answer, and the message it is about.
+    """The data of a progress response, and the message it is about.
 
     Attributes:
         ephemeral_message_id (str): ID of the ephemeral message, as given to Retrieve Message Progress.

@@ -18,7 +18,7 @@ T = TypeVar("T", bound="JobProgressResponse")
 
 @_attrs_define
 class JobProgressResponse:
-    """The answer about a job's progress.
+    """The response with a job's progress.
 
     Attributes:
         job_progress (JobProgress): Job progress, state and current step

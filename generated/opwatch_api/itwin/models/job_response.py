@@ -18,7 +18,7 @@ T = TypeVar("T", bound="JobResponse")
 
 @_attrs_define
 class JobResponse:
-    """The answer about a job's details.
+    """The response with a job's details.
 
     Attributes:
         job (Job): What a job is, and how it ended.

@@ -15,7 +15,7 @@ T = TypeVar("T", bound="JobMessagesResponse")
 
 @_attrs_define
 class JobMessagesResponse:
-    """The answer about a job's messages.
+    """The response with a job's messages.
 
     Attributes:
         messages (JobMessages): List of errors or warnings.

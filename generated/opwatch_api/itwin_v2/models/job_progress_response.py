@@ -18,7 +18,7 @@ T = TypeVar("T", bound="JobProgressResponse")
 
 @_attrs_define
 class JobProgressResponse:
-    """The answer about a job's progress.
+    """The response with a job's progress.
 
     Attributes:
         progress (JobProgress): How far a job is, and its state, which also says how it ended.

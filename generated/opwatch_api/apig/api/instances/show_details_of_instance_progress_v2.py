@@ -123,7 +123,7 @@ def sync_detailed(
 
      This API is used to query the creation progress of a dedicated gateway.
 
-    A creation that failed is answered with status 200 too: `status` is failed, and `error_code` says
+    A failed creation is also reported with status 200: `status` is then failed, and `error_code` says
     why.
 
     Args:
@@ -162,7 +162,7 @@ def sync(
 
      This API is used to query the creation progress of a dedicated gateway.
 
-    A creation that failed is answered with status 200 too: `status` is failed, and `error_code` says
+    A failed creation is also reported with status 200: `status` is then failed, and `error_code` says
     why.
 
     Args:
@@ -196,7 +196,7 @@ async def asyncio_detailed(
 
      This API is used to query the creation progress of a dedicated gateway.
 
-    A creation that failed is answered with status 200 too: `status` is failed, and `error_code` says
+    A failed creation is also reported with status 200: `status` is then failed, and `error_code` says
     why.
 
     Args:
@@ -233,7 +233,7 @@ async def asyncio(
 
      This API is used to query the creation progress of a dedicated gateway.
 
-    A creation that failed is answered with status 200 too: `status` is failed, and `error_code` says
+    A failed creation is also reported with status 200: `status` is then failed, and `error_code` says
     why.
 
     Args:

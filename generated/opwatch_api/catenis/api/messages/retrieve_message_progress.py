@@ -108,7 +108,7 @@ def sync_detailed(
     Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
     notification event.
 
-    A message whose processing failed is answered with status 200 too: look at `done`, then at
+    A message whose processing failed is also reported with status 200: look at `done`, then at
     `success`.
 
     Args:
@@ -147,7 +147,7 @@ def sync(
     Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
     notification event.
 
-    A message whose processing failed is answered with status 200 too: look at `done`, then at
+    A message whose processing failed is also reported with status 200: look at `done`, then at
     `success`.
 
     Args:
@@ -181,7 +181,7 @@ async def asyncio_detailed(
     Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
     notification event.
 
-    A message whose processing failed is answered with status 200 too: look at `done`, then at
+    A message whose processing failed is also reported with status 200: look at `done`, then at
     `success`.
 
     Args:
@@ -218,7 +218,7 @@ async def asyncio(
     Alternatively, instead of calling this API method, one may choose to receive a final-msg-progress
     notification event.
 
-    A message whose processing failed is answered with status 200 too: look at `done`, then at
+    A message whose processing failed is also reported with status 200: look at `done`, then at
     `success`.
 
     Args:
