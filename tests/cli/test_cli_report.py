@@ -196,7 +196,7 @@ def test_a_line_that_is_no_event(run: Run, tmp_path: Path, line: str) -> None:
     path.write_text(json.dumps(event("start")) + "\n\n" + line + "\n", "utf-8")
     done = run("report", path)
     assert done.code == 2
-    assert done.err == f"opwatch: {path}, line 3: not an event of opwatch watch --json\n"
+    assert done.err == f"opwatch: {path}, line 3: not an event from opwatch watch --json\n"
 
 
 @pytest.mark.parametrize("cut", [1, 60, -2])
@@ -216,7 +216,7 @@ def test_no_event_at_all(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text("\n", "utf-8")
     assert (
-        run("report", path).err == f"opwatch: {path} contains no events of opwatch watch --json\n"
+        run("report", path).err == f"opwatch: {path} contains no events from opwatch watch --json\n"
     )
 
 

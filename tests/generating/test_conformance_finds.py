@@ -102,8 +102,8 @@ def counting(answer: Any, epoch: float) -> Any:
     [
         (another_job, "a poll of 'p1 ü' requests"),
         (the_first_job, r"progress\(\) of 'p12' is about 'p1'"),
-        (hopeful, "is read as a success, but isn't a documented one"),
-        (unflagged, "is read as a success, but isn't a documented one"),
+        (hopeful, "is read as a success, but isn't documented"),
+        (unflagged, "is read as a success, but isn't documented"),
         (any_text, "'a-word-that-nobody-knows'} is read as a success"),
         (lambda service: service._replace(complaint=gone_if_broken), "500 says that the job is go"),
         (lambda service: service._replace(pause=lambda *_: -1.0), "reading a pause .* returns -1"),

@@ -603,7 +603,7 @@ def test_a_link_is_not_followed(name: str, run: Run) -> None:
     Path("out", name).unlink(missing_ok=True)
     Path("out", name).symlink_to("../elsewhere")
     code, _, err = run("generate", spec(), "--out", "out")
-    assert (code, "is a link; name a new folder" in err) == (2, True), err
+    assert (code, "is a link; choose a new folder" in err) == (2, True), err
     assert not [*Path("elsewhere").iterdir()]
 
 

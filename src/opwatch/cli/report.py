@@ -40,7 +40,7 @@ def write(source: Path, output: Path | None) -> int:
             content = limited(file, str(source))
         found = read(_decoded(content), str(source))
     if not found:
-        raise ConfigurationError(f"{source} contains no events of opwatch watch --json")
+        raise ConfigurationError(f"{source} contains no events from opwatch watch --json")
     if str(output) == "-":
         # Escaped, since the output may have another encoding than the page declares.
         print(page(found).encode("ascii", "xmlcharrefreplace").decode(), end="")
@@ -81,7 +81,7 @@ def read(lines: Sequence[str], name: str) -> list[Fields]:
                 continue
             if event is None:
                 raise ConfigurationError(
-                    f"{name}, line {place}: not an event of opwatch watch --json"
+                    f"{name}, line {place}: not an event from opwatch watch --json"
                 )
             found.append(event)
     return found

@@ -351,7 +351,7 @@ class Session(Generic[W]):
             kind = NotFound if status in _REFUSALS else None
         kind = kind or error_kind(status)
         if kind is None:
-            problem = answer.problem or "isn't a documented one"
+            problem = answer.problem or "has an undocumented status"
             return bad_response(answer, f"the response {problem}")
         if kind is RateLimited and pause is None:
             turn.holds.limited(self.address.origin)

@@ -90,7 +90,7 @@ def check_id(value: object, called: str, argument: str = "job_id", parts: int = 
         problem = f"must be a string, not {type(value).__name__}"
     elif parts > 1:
         if value.count("/") != parts - 1:
-            problem = f"must have {parts} parts, with / between them: {value!r:.80}"
+            problem = f"must have {parts} parts, separated by /: {value!r:.80}"
         else:
             return "/".join(check_id(part, called, argument) for part in value.split("/"))
     elif value.strip() in ("", ".", ".."):

@@ -94,7 +94,7 @@ def _check_sample(
     wrong = _some(_odd(value, _WRONG)) if phase != "succeeded" else []
     for odd in [*wrong, _all_replaced(value)]:
         told = getattr(_polled(make, kind, job_id, answer(odd)), "phase", None)
-        assert told != "succeeded", f"{odd!r} is read as a success, but isn't a documented one"
+        assert told != "succeeded", f"{odd!r} is read as a success, but isn't documented"
 
 
 def _check_progress(service: Any, found: Any) -> None:

@@ -78,17 +78,17 @@ def _check_folder(out: Path, name: str) -> None:
     """Raise `ConfigurationError` unless a package can be written to `out`."""
     package = f"opwatch_{_module(name)}"
     if (out.exists() or out.is_symlink()) and not out.is_dir():
-        raise ConfigurationError(f"{out} isn't a folder; name one")
+        raise ConfigurationError(f"{out} isn't a folder; choose one")
     tests = out / "tests"
     ours = (out / package, out / "README.md", out / "pyproject.toml", tests, *tests.glob("*.py"))
     for target in ours:
         if target.is_symlink():
-            raise ConfigurationError(f"{target} is a link; name a new folder")
+            raise ConfigurationError(f"{target} is a link; choose a new folder")
     project = out / "pyproject.toml"
     said = project.read_bytes() if project.is_file() else b""
     if out.is_dir() and any(out.iterdir()) and f'"{package}:PLUGIN"'.encode() not in said:
         what = "contains another service's package" if said.startswith(_MARK) else "isn't empty"
-        problem = f"{what}, and `opwatch generate` didn't write {package} there; name a new folder"
+        problem = f"{what}, and `opwatch generate` didn't write {package} there; choose another"
         raise ConfigurationError(f"{out} {problem}")
 
 
