@@ -96,7 +96,7 @@ class _Io:
 
     def _no_token(self) -> TransportError:
         return TransportError(
-            "not sent within its timeout: another request with these credentials was in flight"
+            "no request was sent in time: another one with these credentials was in flight"
         )
 
     async def send(self, request: Request, turn: Turn) -> Answer:

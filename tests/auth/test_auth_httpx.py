@@ -317,7 +317,7 @@ def test_refused_keys_are_sent_once(auth: httpx.Auth) -> None:
     with server.client(auth) as client:
         assert client.get("/things").json() == {"message": "no"}
         for _ in range(3):
-            with pytest.raises(AuthenticationError, match="aren't sent again"):
+            with pytest.raises(AuthenticationError, match="doesn't send them again"):
                 client.get("/things")
     assert len(server.requests) == 1
 
@@ -656,7 +656,7 @@ def test_a_thread_waits_no_longer_than_its_timeout() -> None:
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(client.get, "/things")
             assert fetching.wait(PATIENCE)
-            with pytest.raises(TransportError, match="not sent within its timeout"):
+            with pytest.raises(TransportError, match="no request was sent in time"):
                 client.get("/things", timeout=0.001)
             go_on.set()
             assert isinstance(first.exception(PATIENCE), httpx.ReadTimeout)
@@ -677,7 +677,7 @@ def test_a_hook_that_sends_another_request_does_not_hang(
         def hook(response: httpx.Response) -> None:
             if not hooked:
                 hooked.append(response)
-                with pytest.raises(TransportError, match="hadn't finished"):
+                with pytest.raises(TransportError, match="was in flight"):
                     client.get("/others", timeout=0.001)
 
         with server.client(auth, event_hooks={"response": [hook]}, timeout=None) as client:
@@ -687,7 +687,7 @@ def test_a_hook_that_sends_another_request_does_not_hang(
         async def hook(response: httpx.Response) -> None:
             if not hooked:
                 hooked.append(response)
-                with pytest.raises(TransportError, match="hadn't finished"):
+                with pytest.raises(TransportError, match="was in flight"):
                     await client.get(f"{SERVICE}/others", timeout=0.001)
 
         hooks, transport = {"response": [hook]}, server.transport

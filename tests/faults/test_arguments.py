@@ -324,7 +324,7 @@ ADVISING = {
 
 
 REFUSED_CREDENTIALS = {
-    "a token": (lambda: ITwin("made-up-token"), 401, "opwatch can only renew tokens of"),
+    "a token": (lambda: ITwin("made-up-token"), 401, "opwatch renews only tokens from"),
     "a callable": (lambda: ITwin(lambda: "made-up-token"), 401, "what the token callable returns"),
     "a device": (lambda: Catenis(DEVICE, "a made-up secret"), 401, "its API access secret"),
     "keys": (

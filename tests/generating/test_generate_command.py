@@ -504,7 +504,7 @@ LAUGHS = b"\n".join(
         (b"a: 1\n\tb: 2", "press.yaml:2: #: yaml: found a tab character"),
         pytest.param(
             LAUGHS,
-            "press.yaml:7: #: file: more than 1,000,000 values, aliases included; keep",
+            "press.yaml:7: #: file: more than 1,000,000 values, with aliases; keep",
             id="aliases",
         ),
         pytest.param(
@@ -519,7 +519,7 @@ LAUGHS = b"\n".join(
         ),
         pytest.param(
             b"#" * (16 * 1024**2 + 1),
-            "press.yaml:1: #: file: is larger than 16 MiB; keep what the",
+            "press.yaml:1: #: file: is larger than 16 MiB; keep only what the",
             id="a large file",
         ),
     ],

@@ -664,7 +664,7 @@ def test_the_result_of_another_job_is_none(generate: Generate, shop: Any) -> Non
         "/prints/p1": [DONE],
         "/results/p1": [reply(200, {"state": "done", "shop": shop})],
     }
-    with FakeClock(), Script(answers), pytest.raises(BadResponse, match="about another print"):
+    with FakeClock(), Script(answers), pytest.raises(BadResponse, match="isn't about this print"):
         generate(with_result).Press(max_failures=2).wait("p1", timeout=None)
 
 

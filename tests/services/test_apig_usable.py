@@ -202,7 +202,7 @@ def test_a_running_gateway_with_an_error(client: Any, caplog: pytest.LogCaptureF
 def test_a_fault_that_stays_is_raised(client: Any) -> None:
     """When retrying doesn't help, the error is raised: the gateway isn't known to be usable."""
     answer = reply(200, {"id": "another", "status": "Running"})
-    with script([answer]), pytest.raises(BadResponse, match="about another gateway"):
+    with script([answer]), pytest.raises(BadResponse, match="isn't about this gateway"):
         client(max_failures=3).wait("g", timeout=None)
 
 

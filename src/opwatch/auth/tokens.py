@@ -215,7 +215,7 @@ class TokenAuth(Auth):
         kept.renew_at = math.inf if is_refused else now + pause
         flight.result = kept
         if error.held_until is None:
-            logger.warning("couldn't renew the token; using the old one until it expires: %s", error)
+            logger.warning("couldn't renew the token; using the old one meanwhile: %s", error)
 
 
 token_auth = TokenAuth
