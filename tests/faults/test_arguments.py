@@ -330,7 +330,7 @@ REFUSED_CREDENTIALS = {
     "keys": (
         lambda: Apig(ENDPOINT, AkSk("key", "secret-key"), project_id="p"),
         401,
-        "temporary ones also need a `security_token`); six refusals in a row lock them",
+        "temporary ones also need a `security_token`), and this machine's clock; six refusals",
     ),
     "temporary keys": (
         lambda: Apig(ENDPOINT, AkSk("key", "secret-key", security_token="token"), project_id="p"),
