@@ -244,7 +244,7 @@ _KINDS: dict[int, type[ServiceError]] = {
 def error_kind(status: int) -> type[ServiceError] | None:
     """Return the error class for a status alone, or None if the status isn't an error.
 
-    A 304 answers a condition, and none was sent.
+    A 304 isn't one: it answers a conditional request, and opwatch sends none.
     """
     if status < 300 or status == 304:
         return None

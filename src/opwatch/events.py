@@ -33,7 +33,9 @@ class Event(Generic[W]):
     """What `to_dict` returns in addition."""
 
     service: str
+    """The name of the service, such as `"itwin"`."""
     job_id: str
+    """The job's ID."""
     time: datetime
     """When it happened, in UTC."""
     progress: Progress[W] | None = None

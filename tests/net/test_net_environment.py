@@ -89,12 +89,18 @@ def test_loopback_is_never_proxied(monkeypatch: pytest.MonkeyPatch, url: str) ->
         f"http://proxy-user:{PASSWORD}@[::1",
         f"http://proxy-user:{PASSWORD}@p:99999",
         f"http://a b{PASSWORD}",
+        f"http://proxy-user:{PASSWORD}/more@p:1",
+        f"http://proxy-user:1234/{PASSWORD}@p:1",
+        f"http://proxy-user:1234#{PASSWORD}@p:1",
     ],
 )
 def test_only_an_http_proxy_will_do(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    """The error names the variable and does not quote it."""
+    """The error names the variable and does not quote it.
+
+    A `/` or `#` in a password is an error as well, even if a port number is before it.
+    """
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=f"^`{variable}` must be the URL of") as caught:
         find(address(FAR, "base_url"))
@@ -253,7 +259,7 @@ def test_a_dead_proxy_is_named(monkeypatch: pytest.MonkeyPatch, mode: str) -> No
 @pytest.mark.parametrize(
     ("context", "says"),
     [
-        (fault_tls.untrusted, "the issuer is unknown; if you trust it, name its certificate in "),
+        (fault_tls.untrusted, "the issuer is unknown; if you trust it, name the issuer's "),
         (fault_tls.expired, "the certificate has expired; the server needs a new one"),
         (fault_tls.someone_else, "the certificate is for another host name; check the address"),
     ],

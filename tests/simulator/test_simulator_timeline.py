@@ -53,6 +53,15 @@ def test_a_counted_frame_is_not_missed_by_a_slow_poller() -> None:
     assert met(script, [0, 100, 101]) == [0, 1, 2]
 
 
+def test_a_frame_is_shown_as_it_was_written() -> None:
+    """Only what isn't at its default: an error that quotes a frame stays readable."""
+    assert repr(Frame("running", percent=0)) == "Frame(phase='running', percent=0)"
+    refusal = Frame(status=503, at=3, headers={"Retry-After": "5"})
+    assert repr(refusal) == "Frame(at=3, status=503, headers={'Retry-After': '5'})"
+    after = Frame("ended", lookup=DONE)
+    assert repr(after) == "Frame(phase='ended', lookup=Frame(phase='succeeded', at=10))"
+
+
 def test_a_list_is_a_timeline_by_time_and_a_frame_is_one_for_ever() -> None:
     """What a caller gives becomes a timeline: a list by time, a single frame forever."""
     assert timeline([RUNNING, DONE]) == Timed([RUNNING, DONE])

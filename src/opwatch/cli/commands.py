@@ -23,7 +23,7 @@ _EXIT_CODES = {
     2: "invalid usage or configuration, or the output can't be written",
     3: "ended, but the service doesn't say how",
     4: "credentials refused",
-    5: "the service doesn't know the job",
+    5: "the service doesn't know the job, or the address is wrong",
     6: "service or network error",
     124: "timed out or stalled",
     130: "interrupted",
@@ -262,7 +262,7 @@ def demo(no_color: bool) -> int:
     """Watch one simulated job of each service until it finishes.
 
     Needs no account and no network. Exits with 0 if each job ends as scripted: Catenis
-    succeeds, iTwin succeeds after a rate limit, APIG fails.
+    succeeds, iTwin succeeds after a rate limit, iTwin v2 is cancelled, APIG fails.
     """
     from opwatch.cli.simulating import demo
 

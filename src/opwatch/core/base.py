@@ -204,6 +204,7 @@ class WatchBase(Generic[W]):
         self._io = io
         self._run = run
         self.job_id = run.job_id
+        """The job's ID."""
         self._cancel = io.check_cancel(cancel)
         self._has_raised = False
         io.nudges.add(run)

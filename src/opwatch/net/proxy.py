@@ -51,7 +51,8 @@ def find(address: Address) -> Proxy | None:
                 return found
             raise ConfigurationError(
                 f"`{name.upper()}` must be the URL of an http proxy, like "
-                "http://proxy.example.com:3128; proxies over TLS or SOCKS are not supported"
+                "http://user:password@proxy.example.com:3128; in the password, write / as %2F and "
+                "# as %23; proxies over TLS or SOCKS are not supported"
             )
     return None
 
@@ -89,9 +90,11 @@ def _variable(name: str) -> str:
 
 def _parsed(url: Secret) -> Proxy | None:
     scheme, _, rest = url.reveal().rpartition("://")
-    userinfo, _, authority = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    before, *path = re.split("[/?#]", rest, maxsplit=1)
+    userinfo, _, authority = before.rpartition("@")
     found = host_and_port(authority)
-    if scheme.lower() not in ("", "http") or found is None:
+    is_cut = any("@" in part for part in path)  # by a `/`, `?` or `#` of the password
+    if scheme.lower() not in ("", "http") or found is None or is_cut:
         return None
     user, _, password = userinfo.partition(":")
     pair = f"{unquote(user)}:{unquote(password)}".encode("utf-8", "surrogateescape")

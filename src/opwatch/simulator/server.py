@@ -24,7 +24,7 @@ from opwatch.simulator.app import application, check
 from opwatch.simulator.serving import HOST, Server
 from opwatch.simulator.simulation import Simulation
 from opwatch.simulator.state import Disturbance, Job, Request, State
-from opwatch.simulator.timeline import Frame, Script
+from opwatch.simulator.timeline import Frame, Frames
 from opwatch.simulator.webhooks import Webhook
 
 if TYPE_CHECKING:  # for who reads types; no service is known here otherwise
@@ -197,8 +197,8 @@ class Simulator:
 
     # --- jobs ---
 
-    def add(self, service: str, job_id: str, timeline: Script) -> Job:
-        """Add a job and its script: frames by time (a list), `Polls`, or a single `Frame`.
+    def add(self, service: str, job_id: str, timeline: Frames) -> Job:
+        """Add a job. `timeline` is a list of frames by time, `Polls`, `Timed` or a single `Frame`.
 
         Raises `ConfigurationError` for an ID that already exists, and for a frame that the
         service's document doesn't allow (except `raw` ones, which are sent unchanged).

@@ -18,7 +18,7 @@ from opwatch import clock as clocks
 from opwatch.clock import Clock
 from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault
-from opwatch.simulator.timeline import Frame, Script, Timeline, timeline
+from opwatch.simulator.timeline import Frame, Frames, Timeline, timeline
 
 MOST_REQUESTS = 100_000
 """Requests that a simulator remembers, as it may run for days."""
@@ -51,14 +51,21 @@ class Request:
 class Job:
     """A simulated job: its state, and how often it was polled."""
 
-    def __init__(self, service: str, job_id: str, script: Script, state: State) -> None:
+    polls: int
+    """How often it was polled."""
+    started_at: float | None
+    """When it was first polled, in seconds since 1970 by the simulator's clock."""
+    ended_at: float | None
+    """When it ended, as far as polls have reported it."""
+
+    def __init__(self, service: str, job_id: str, script: Frames, state: State) -> None:
         self.service = service
         self.id = job_id
         self._state = state
         self.play(script)
 
-    def play(self, script: Script) -> None:
-        """Start over with another timeline."""
+    def play(self, script: Frames) -> None:
+        """Start over with other frames, as in `Simulator.add`."""
         found = timeline(script)
         with self._state.lock:
             self._timeline: Timeline = found
@@ -72,11 +79,7 @@ class Job:
             self._index: int | None = None
             self._has_looked = False
             self.polls = 0
-            """How often it was polled."""
-            self.started_at: float | None = None
-            """When it was first polled, in seconds since 1970 by the simulator's clock."""
-            self.ended_at: float | None = None
-            """When it ended, as far as polls have reported it."""
+            self.started_at = self.ended_at = None
 
     @property
     def frames(self) -> tuple[Frame, ...]:
@@ -93,10 +96,10 @@ class Job:
             return self._meet(state.clock.now() - self._began)
 
     def look(self) -> Frame | None:
-        """The state that a look at the job itself meets; None if it has none.
+        """Return the frame for a request for the job itself; None if the job has no state yet.
 
-        Usually that is the one of the last poll. Once a job is over, a client only looks: from the
-        second look in a row, each meets a frame as a poll does.
+        Usually, it is that of the last poll. Once a job is over, a client sends only such requests:
+        from the second in a row, each gets a frame as a poll does.
         """
         with self._state.lock:
             if self._has_looked and self.ended_at is not None and self._began is not None:
@@ -223,7 +226,7 @@ class State:
 
     # --- jobs ---
 
-    def add(self, service: str, job_id: str, script: Script) -> Job:
+    def add(self, service: str, job_id: str, script: Frames) -> Job:
         job = Job(service, job_id, script, self)
         with self.lock:
             if (service, job_id) in self._jobs:

@@ -95,6 +95,13 @@ class Frame:
         if self.times is not None and self.times < 1:
             raise ConfigurationError(f"`times` must be a positive integer, not {self.times!r}")
 
+    def __repr__(self) -> str:
+        plain = {"phase": self.phase and self.phase.value, "headers": dict(self.headers)}
+        values = attrs.asdict(self, recurse=False) | plain
+        defaults = {one.name: one.default for one in attrs.fields(Frame)} | {"headers": {}}
+        given = (f"{name}={it!r}" for name, it in values.items() if it != defaults[name])
+        return f"Frame({', '.join(given)})"
+
     @property
     def is_refusal(self) -> bool:
         """Whether it is an error of the service, in its envelope."""
@@ -169,7 +176,7 @@ class Timed(Timeline):
 
 @attrs.frozen
 class Polls(Timeline):
-    """Frames by poll: each is used once, or `times` times; the last one repeats."""
+    """Frames by poll: each answers one poll, or as many as its `times`; the last one repeats."""
 
     frames: tuple[Frame, ...] = attrs.field(converter=_frames)
 
@@ -183,10 +190,10 @@ class Polls(Timeline):
         return None
 
 
-Script: TypeAlias = Timeline | Iterable[Frame] | Frame
+Frames: TypeAlias = Timeline | Iterable[Frame] | Frame
 
 
-def timeline(script: Script) -> Timeline:
+def timeline(script: Frames) -> Timeline:
     """Return a timeline, made from a timeline, a list of frames by time, or one frame."""
     if isinstance(script, Timeline):
         return script

@@ -63,9 +63,11 @@ class FakeClock(Clock):
         """Every sleep, in seconds."""
 
     def now(self) -> float:
+        """Return how many seconds have passed, starting at 0."""
         return self._now
 
     def epoch(self) -> float:
+        """Return the wall clock's time, in seconds since 1970."""
         return self._offset + self._now
 
     def jitter(self) -> float:
