@@ -1,11 +1,12 @@
-"""The links around a page of the documentation: the navigation and the repository.
+"""The links of the documentation that mkdocs can't make: the navigation, and those out of `docs/`.
 
 `make bench` and the network tests write some of the pages, which are only listed once they exist.
 If `pyproject.toml` names a repository, a plain link in the footer leads to it, because the theme's
 own widget would load the number of stars from its host. mkdocs calls `on_config` with the settings
-of mkdocs.yml before it looks for pages.
+of mkdocs.yml before it looks for pages, and `on_page_markdown` with each page.
 """
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ def on_config(config: Any) -> Any:
     project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
     config.extra["social"] = repository(project.get("urls", {}))
     return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Return a page without its links to files that it includes: the site shows them instead."""
+    return re.sub(r"\[([^]]*)\]\((?:\.\./)+(?:examples|src)/[^)]*\)", r"\1", markdown)
 
 
 def repository(urls: dict[str, str]) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """Airflow 3: submit a job, wait for it without occupying a worker, and use its result.
 
-Needs `pip install 'opwatch[airflow]'` and an Airflow connection named `itwin`, with the client ID
+Needs opwatch with the `airflow` extra, and an Airflow connection named `itwin`, with the client ID
 as login and the client secret as password. The documentation of `opwatch.airflow` lists the other
 fields.
 """

@@ -6,7 +6,7 @@
     source.addEventListener("progress", (message) => show(JSON.parse(message.data)))
     source.addEventListener("result", (message) => source.close())
 
-Needs opwatch, fastapi 0.135 or later, uvicorn, and credentials in the environment (`from_env`). All
+Needs opwatch, FastAPI 0.135 or newer, uvicorn, and credentials in the environment (`from_env`). All
 browsers that watch the same job share one wait, so the service is polled only once per delay of its
 schedule.
 """

@@ -50,6 +50,7 @@ class OpwatchError(Exception):
     service: str | None = None
     """The name of the service, or None if no service was involved."""
     job_id: str | None = None
+    """The job's ID, or None if no job was involved."""
     last: Progress[Any] | None = None
     """The last progress before the error, or None."""
     token: str | None = None

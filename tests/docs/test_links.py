@@ -74,6 +74,21 @@ def test_the_repository_is_a_plain_link_in_the_footer() -> None:
     assert docs_nav.repository({}) == []
 
 
+def test_a_link_out_of_the_documentation_is_text_on_the_site() -> None:
+    """A checkout has the files; the site shows them on the page itself."""
+    page = "See [`app.py`](../../examples/fastapi/app.py) and [events](../events.md)."
+    assert docs_nav.on_page_markdown(page) == "See `app.py` and [events](../events.md)."
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_file_that_a_page_includes_is_linked(name: str) -> None:
+    """The page alone, unrendered, leads to each file that it includes."""
+    page = DOCS / name
+    targets = {(page.parent / link.partition("#")[0]).resolve() for link in links(page)}
+    included = re.findall(r'^ *--8<-- "(.+)"', page.read_text("utf-8"), re.MULTILINE)
+    assert {ROOT / file for file in included} <= targets
+
+
 def test_no_page_asks_for_a_font() -> None:
     """The theme would fetch its fonts from another host."""
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))

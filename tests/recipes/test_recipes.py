@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import doctest
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from docs_blocks import DOCS, blocks
 
 from opwatch.simulator import Frame, Simulator
 from opwatch.testing import FakeClock, Script, reply
@@ -113,9 +115,13 @@ def test_an_invalid_id_is_refused(app: Any) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_server_stops_while_browsers_are_connected(number: signal.Signals) -> None:
-    """At a signal, each stream ends without an outcome, and the server doesn't wait for it."""
+    """At a signal, each stream ends without an outcome, and the server doesn't wait for it.
+
+    Until then, it sends what the page shows.
+    """
+    [shown] = (block for block in blocks(DOCS / "recipes" / "fastapi.md") if block.is_output)
     with Simulator() as simulator:
-        simulator.add("itwin", "j1", [Frame("running", percent=40)])
+        simulator.add("itwin", "j1", [Frame("running", percent=56)])
         command = [sys.executable, "-m", "uvicorn", "app:app", "--port", "0"]
         server = subprocess.Popen(
             command,
@@ -128,16 +134,21 @@ def test_the_server_stops_while_browsers_are_connected(number: signal.Signals) -
         with server, server.stderr as said:
             try:
                 url = next(line.split()[4] for line in said if "running on" in line)
-                events = []
+                sent = []
                 with httpx.stream("GET", f"{url}/jobs/j1/events", timeout=60) as answer:
                     for line in answer.iter_lines():
-                        events += [line] if line.startswith("event") else []
+                        sent.append(line)
                         if line == "event: progress":
                             server.send_signal(number)
                 server.wait(60)
             finally:
                 server.kill()
-        assert events == ["event: start", "event: progress"]
+    assert [line for line in sent if line.startswith("event")] == [
+        "event: start",
+        "event: progress",
+    ]
+    printed = "\n".join(sent).rstrip() + "\n"
+    assert doctest.OutputChecker().check_output(shown.code, printed, doctest.ELLIPSIS), printed
 
 
 # --- many jobs ------------------------------------------------------------------------------------

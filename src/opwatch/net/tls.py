@@ -63,8 +63,8 @@ def is_untrusted(error: Exception) -> bool:
 
 _UNKNOWN_ISSUER = (18, 19, 20, 21)
 _UNKNOWN = (
-    "the issuer is unknown; if you trust it, name the issuer's certificate in SSL_CERT_FILE or pass "
-    "an `ssl_context`"
+    "the issuer is unknown; if you trust it, name the issuer's certificate in SSL_CERT_FILE or "
+    "pass an `ssl_context`"
 )
 _VERIFY = {  # OpenSSL's X509_V_ERR_*
     9: "the certificate is not valid yet; check this machine's clock",
