@@ -262,7 +262,7 @@ def demo(no_color: bool) -> int:
     """Watch one simulated job of each service until it finishes.
 
     Needs no account and no network. Exits with 0 if each job ends as scripted: Catenis
-    succeeds, iTwin succeeds after a rate limit, iTwin v2 is cancelled, APIG fails.
+    succeeds, iTwin succeeds after a rate limit, iTwin v2 is cancelled, and APIG fails.
     """
     from opwatch.cli.simulating import demo
 

@@ -176,7 +176,7 @@ class Timed(Timeline):
 
 @attrs.frozen
 class Polls(Timeline):
-    """Frames by poll: each answers one poll, or as many as its `times`; the last one repeats."""
+    """Frames by poll: each is used for one poll, or for `times` polls; the last one repeats."""
 
     frames: tuple[Frame, ...] = attrs.field(converter=_frames)
 
