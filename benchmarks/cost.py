@@ -139,7 +139,8 @@ event is lost or comes too early.
 
 ## Many jobs at the same time
 
-One process that uses an async client's `watch_many`, while all jobs are running.
+These figures are for one process that uses an async client's `watch_many`, while all jobs are
+running.
 
 | service | jobs | polls per second | traffic per hour | share of one core | memory |
 |---|---|---|---|---|---|

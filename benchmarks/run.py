@@ -420,11 +420,12 @@ client's code and data are no longer in the processor's caches, so all clients t
 
 ## Startup
 
-How long an import takes, and how long a process takes from its start to its first response. `cli`
+These tables show how long an import takes, and how long a process takes from its start to its first
+response. `cli`
 is the extra that installs click and rich, which `import httpx` loads if they are installed.
 
 httpx creates a TLS context even for an http URL; opwatch doesn't. The https rows compare the same
-work: both clients load the usual certificate authorities and make a TLS handshake.
+work: both clients load the usual certificate authorities and perform a TLS handshake.
 
 {startup}
 
@@ -442,7 +443,7 @@ Lateness is the time between when a poll is due and when its request is sent, me
 
 {many}
 
-## Kept connections
+## Reused connections
 
 Delays between polls can be two minutes long, so opwatch keeps idle connections open for longer.
 

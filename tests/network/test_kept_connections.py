@@ -80,8 +80,8 @@ def test_a_connection_closed_between_two_polls_is_replaced(
 def test_a_connection_closed_during_a_request_is_replaced_once(
     sample: Sample, mode: str, end: End
 ) -> None:
-    """If a kept connection dies before anything comes back, the request is sent once more on a new
-    one, and no error is raised."""
+    """If a reused connection fails before any response arrives, the request is sent once more on a
+    new one, and no error is raised."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -152,8 +152,8 @@ def test_what_was_answered_is_not_repeated(sample: Sample, mode: str) -> None:
 @every_sample
 @every_mode
 def test_a_silent_connection_is_replaced(sample: Sample, mode: str) -> None:
-    """If a kept connection stays silent, as after a NAT has dropped it, the request is sent once
-    more on a new one, and no error is raised."""
+    """If a reused connection stays silent, for example because a NAT has dropped it, the request is
+    sent once more on a new one, and no error is raised."""
 
     def play(peer: Peer) -> None:
         if peer.request():
@@ -198,7 +198,8 @@ def test_two_silent_connections_take_no_longer_than_one(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_server_known_to_be_slow_is_given_more_time(mode: str) -> None:
-    """A kept connection counts as silent only after twice the longest response time has passed."""
+    """A slow host isn't mistaken for a dead connection: opwatch waits at least twice the host's
+    longest response time so far."""
     [sample, *_] = SAMPLES
 
     def play(peer: Peer) -> None:
@@ -247,7 +248,7 @@ NEW_TOKEN = b'{"access_token": "%s", "expires_in": 100}' % TOKEN.encode()
 
 
 def test_the_repetition_does_not_use_another_dead_connection() -> None:
-    """If one kept connection is dead, the others are closed, and a new one is opened."""
+    """If one reused connection is dead, the other idle ones are closed, and a new one is opened."""
     [sample, *_] = SAMPLES
     together = threading.Barrier(3)
 
@@ -318,8 +319,8 @@ LEAVES_BYTES = ("bytes-after-the-body", "second-answer")
 
 
 def test_a_token_request_is_repeated_like_any_other() -> None:
-    """A token request is repeated like any other if its connection was dead: a second token is
-    harmless."""
+    """If the connection of a token request turns out to be closed, the request is repeated: a
+    second token is harmless."""
     job = b'{"jobProgress":{"percentage":56,"state":"Active"}}'
 
     def play(peer: Peer) -> None:

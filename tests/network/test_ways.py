@@ -189,7 +189,7 @@ def reach(mode: str, **options: Any) -> Any:
 def test_a_proxy_of_the_environment_is_used(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str, name: str
 ) -> None:
-    """The proxy in the environment opens a tunnel; credentials go through it, not to it."""
+    """The proxy in the environment opens a tunnel, so it never sees the service's credentials."""
     with FaultServer(tunnel(answers)) as proxy:
         behind(proxy, monkeypatch, name)
         outcome = reach(mode)
@@ -300,7 +300,7 @@ def test_a_proxy_that_does_not_let_through(
     mode: str,
     refusal: tuple[Callable[[Peer], None], str, bool],
 ) -> None:
-    """Whatever goes wrong at a proxy is a `TransportError`, within `request_timeout`."""
+    """Any failure at a proxy raises a `TransportError` within `request_timeout`."""
     play, says, is_slow = refusal
     began = time.monotonic()
     with FaultServer(play) as proxy:
