@@ -1,6 +1,6 @@
 import re
 import ssl
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -37,6 +37,18 @@ async def _check_location_async(response: httpx.Response) -> None:
     _check_location(response)
 
 
+def _guarded(client: httpx.Client) -> httpx.Client:
+    if _check_location not in client.event_hooks["response"]:
+        client.event_hooks["response"].append(_check_location)
+    return client
+
+
+def _guarded_async(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    if _check_location_async not in client.event_hooks["response"]:
+        client.event_hooks["response"].append(_check_location_async)
+    return client
+
+
 @define
 class Client:
     """Sends the operations in `api`: pass it to one as `client`.
@@ -46,7 +58,8 @@ class Client:
     Every argument but `base_url` is passed by keyword. No argument but the address shows in `repr`.
 
     Args:
-        base_url: Everything in front of an operation's path.
+        base_url: Everything in front of an operation's path. The first request raises ValueError if
+            it isn't an http or https address, or has a query.
         auth: Authenticates each request: an `httpx.Auth`, such as `opwatch.httpx_auth` returns.
         headers: Headers of every request.
         cookies: Cookies of every request.
@@ -103,11 +116,12 @@ class Client:
         return evolve(self, **changes)
 
     def set_httpx_client(self, client: httpx.Client) -> Self:
-        """Send with this httpx client. It replaces every other argument, `auth` and the timeout included.
+        """Send with this httpx client. It replaces every other argument: the token, `auth` and the timeout, too.
 
-        From then on `with_headers`, `with_cookies` and `with_timeout` raise ValueError.
+        It gets a hook that removes a `Location` that httpx would fail at. From then on `with_headers`,
+        `with_cookies` and `with_timeout` raise ValueError.
         """
-        self._client = client
+        self._client = _guarded(client)
         return self
 
     def get_httpx_client(self) -> httpx.Client:
@@ -115,9 +129,7 @@ class Client:
         if self._client is not None:
             return self._client
         if (client := self._clients.get("")) is None:
-            client = httpx.Client(**self._arguments())
-            client.event_hooks["response"].append(_check_location)
-            client = self._clients.setdefault("", client)
+            client = self._clients.setdefault("", _guarded(httpx.Client(**self._arguments())))
         return client
 
     def __enter__(self) -> Self:
@@ -128,11 +140,8 @@ class Client:
             client.close()
 
     def set_async_httpx_client(self, async_client: httpx.AsyncClient) -> Self:
-        """Send with this httpx client. It replaces every other argument, `auth` and the timeout included.
-
-        From then on `with_headers`, `with_cookies` and `with_timeout` raise ValueError.
-        """
-        self._async_client = async_client
+        """Send with this httpx client, like `set_httpx_client`."""
+        self._async_client = _guarded_async(async_client)
         return self
 
     def get_async_httpx_client(self) -> httpx.AsyncClient:
@@ -144,9 +153,7 @@ class Client:
             return self._async_client
         loop = _running_loop()
         if loop not in self._async_clients:
-            client = httpx.AsyncClient(**self._arguments())
-            client.event_hooks["response"].append(_check_location_async)
-            self._async_clients[loop] = client
+            self._async_clients[loop] = _guarded_async(httpx.AsyncClient(**self._arguments()))
         return self._async_clients[loop]
 
     async def __aenter__(self) -> Self:
@@ -156,7 +163,16 @@ class Client:
         if client := self._async_client or self._async_clients.pop(_running_loop(), None):
             await client.aclose()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a client holds credentials and connections; make another instead of copying or pickling it"
+        )
+
     def _arguments(self) -> dict[str, Any]:
+        if not re.fullmatch(r"https?://[^/?#\s][^?#\s]*", str(self._base_url), re.IGNORECASE):
+            raise ValueError(
+                "`base_url` must be an http or https address, without a query or spaces"
+            )
         return {
             "base_url": self._base_url,
             "auth": self._auth,
@@ -192,6 +208,6 @@ class AuthenticatedClient(Client):
 
     def _arguments(self) -> dict[str, Any]:
         arguments, token = super()._arguments(), self.token
-        if self.prefix and not token.startswith(f"{self.prefix} "):
+        if self.prefix and not token.lower().startswith(f"{self.prefix} ".lower()):
             token = f"{self.prefix} {token}"
         return {**arguments, "headers": {**arguments["headers"], self.auth_header_name: token}}
