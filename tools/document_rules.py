@@ -13,7 +13,16 @@ from http import HTTPStatus
 from typing import Any
 
 from documents import Document, read, words
-from schema_rules import Place, Problem, is_ours, own_schema, resolved, says, schema_agrees
+from schema_rules import (
+    Place,
+    Problem,
+    is_ours,
+    own_schema,
+    resolved,
+    same_names,
+    says,
+    schema_agrees,
+)
 
 from opwatch.reading import object_in
 
@@ -32,7 +41,9 @@ def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
         yield ("paths",), f"{text}; mark what it doesn't describe with x-addition"
         return
     place, operation = operations[0]
-    yield from _names(content, place, operation, found)
+    if other := [*_names(content, place, operation, found)]:
+        yield from other
+        return
     yield from _addresses(content, document)
     yield from _restart(operation, place, document)
     yield from _parameters(content, place, operation, found)
@@ -44,9 +55,8 @@ def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
 
 def marks_are_needed(content: dict[str, Any], document: str) -> Iterator[Problem]:
     """Each `x-deviation` marks something that differs."""
-    differences = len([*values_agree(content, document)])
     for place in _deviations(content, ()) if document else ():
-        if len([*values_agree(_unmarked(content, place), document)]) == differences:
+        if not any(values_agree(_unmarked(content, place), document)):
             yield (*place, "x-deviation"), "nothing differs from the document here; remove the mark"
 
 
@@ -97,6 +107,7 @@ def _names(
     own = f"{str(place[-1]).upper()} {path}"
     if re.sub("{[^}]*}", "{}", own) != re.sub("{[^}]*}", "{}", found.path):
         yield place, f"the document says {found.path}, not {own}; correct it"
+        return
     excused = any("x-deviation" in each for each in operation.get("parameters", []))
     if own != found.path and not excused:
         text = f"the document says {found.path}; say with x-deviation why a parameter is renamed"
@@ -104,7 +115,8 @@ def _names(
 
 
 def _addresses(content: dict[str, Any], document: str) -> Iterator[Problem]:
-    """Each address, version and media type that isn't marked is in the document as it is."""
+    """Each address, version and media type that isn't marked is in the document as it is. One is
+    only missed where no longer one is that contains it."""
     literals: list[tuple[Place, str]] = [(("info", "version"), str(content["info"]["version"]))]
     for index, server in enumerate(content.get("servers", [])):
         url = str(server["url"])
@@ -115,8 +127,11 @@ def _addresses(content: dict[str, Any], document: str) -> Iterator[Problem]:
     for place, _ in _media_types(content, ()):
         if "vnd." in str(place[-1]):
             literals.append((place, str(place[-1])))
-    for place, literal in literals:
-        if not re.search(rf"(?<!\w){re.escape(literal)}(?!\w)", document):
+    missed: list[str] = []
+    for place, literal in sorted(literals, key=lambda each: -len(each[1])):
+        is_there = re.search(rf"(?<!\w){re.escape(literal)}(?!\w)", document)
+        if not is_there and not any(literal in longer for longer in missed):
+            missed.append(literal)
             text = "isn't in the document; correct it, or name its source in a mark"
             yield place, f"{literal} {text}"
 
@@ -167,11 +182,12 @@ def _parameters(
     for index, given in enumerate(operation.get("parameters", [])):
         parameter, where = resolved(content, given, (*place, "parameters", index))
         present[parameter["name"]] = parameter, where
-    for name, said in found.parameters.items():
-        if name not in present:
-            yield (*place, "parameters"), f"the document's parameter {name!r} isn't here; add it"
-            continue
-        parameter, where = present[name]
+    names = {name: where for name, (_, where) in present.items()}
+    ours = {name for name, (parameter, _) in present.items() if is_ours(parameter)}
+    if found.parameters:
+        yield from same_names("parameter", found.parameters, names, ours, (*place, "parameters"))
+    for name in found.parameters.keys() & present.keys():
+        said, (parameter, where) = found.parameters[name], present[name]
         if "required" in said and bool(parameter.get("required")) != said["required"]:
             text = f"the document says {str(said['required']).lower()}; correct it"
             yield (*where, "required"), text
@@ -179,26 +195,22 @@ def _parameters(
         for keyword in ("type", "format"):
             if keyword in said and parameter["schema"].get(keyword) != said[keyword]:
                 yield (*where, "schema"), f"the document says {keyword} {said[keyword]}; write it"
-    if found.parameters:
-        for name, (parameter, where) in present.items():
-            if name not in found.parameters and not is_ours(parameter):
-                yield where, f"the document has no parameter {name!r}; mark it with x-addition"
 
 
 def _statuses(
     content: dict[str, Any], place: Place, operation: dict[str, Any], found: Document
 ) -> Iterator[Problem]:
-    responses = operation["responses"]
-    for status in found.statuses:
-        if status not in responses:
-            yield (*place, "responses"), f"the document's status {status} isn't here; add it"
-    for status, given in responses.items():
-        response, where = resolved(content, given, (*place, "responses", status))
-        if status not in found.statuses:
-            if not is_ours(response):
-                text = "isn't in the document; remove it, or name its source in an x-inferred"
-                yield where, f"status {status} {text}"
-            continue
+    responses = {
+        status: resolved(content, given, (*place, "responses", status))
+        for status, given in operation["responses"].items()
+    }
+    names = {status: where for status, (_, where) in responses.items()}
+    ours = {status for status, (response, _) in responses.items() if is_ours(response)}
+    if other := [*same_names("status", found.statuses, names, ours, (*place, "responses"))]:
+        yield from other
+        return
+    for status, reason in found.statuses.items():
+        response, where = responses[status]
         bodies = response.get("content", {})
         if status in found.bodies and not bodies:
             yield where, "the document gives it a body; add content"
@@ -211,7 +223,6 @@ def _statuses(
             yield where, "the document gives it no body; remove content, or correct the document"
         if status in found.messages:
             yield from _messages(found.messages[status], bodies, where)
-        reason = found.statuses[status]
         if reason and (
             found.bodies or reason.casefold() != HTTPStatus(int(status)).phrase.casefold()
         ):
@@ -219,20 +230,13 @@ def _statuses(
 
 
 def _messages(said: list[str], bodies: dict[str, Any], where: Place) -> Iterator[Problem]:
-    present = {}
+    present, ours = {}, set()
     for media, body in bodies.items():
         for name, example in body.get("examples", {}).items():
-            at = (*where, "content", media, "examples", name)
-            present[str(object_in(example["value"]).get("message"))] = example, at
-    for message in said:
-        if message not in present:
-            yield (
-                (*where, "content"),
-                f"the document's message {message!r} isn't an example; add it",
-            )
-    for message, (example, at) in present.items():
-        if message not in said and not is_ours(example):
-            yield at, f"{message!r} isn't a message of the document; mark it with x-inferred"
+            message = str(object_in(example["value"]).get("message"))
+            present[message] = (*where, "content", media, "examples", name)
+            ours |= {message} if is_ours(example) else set()
+    yield from same_names("message", said, present, ours, (*where, "content"))
 
 
 def examples(content: dict[str, Any]) -> Iterator[tuple[str, Place, dict[str, Any]]]:

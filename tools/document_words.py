@@ -30,11 +30,17 @@ def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem
         ours = {sentence for key in TEXTS for sentence in _sentences(node.get(key, ""))}
         ours = {it for it in ours if words(it) not in said or wording(it) not in worded}
         listed = [*ours] if own is True else own
-        for key in TEXTS:
-            for sentence in _sentences(node.get(key, "")):
-                if sentence in ours and words(sentence) not in map(words, listed):
-                    text = f"{sentence!r} isn't in the document; quote it, or mark it with x-own"
-                    yield (*place, key), text
+        unmarked = [
+            (key, sentence)
+            for key in TEXTS
+            for sentence in _sentences(node.get(key, ""))
+            if sentence in ours and words(sentence) not in map(words, listed)
+        ]
+        for key, sentence in unmarked:
+            text = f"{sentence!r} isn't in the document; quote it, or mark it with x-own"
+            yield (*place, key), text
+        if unmarked:
+            continue
         if own is True and not ours:
             yield (*place, "x-own"), "every word of it is the document's; remove x-own"
         for sentence in own if isinstance(own, list) else []:

@@ -104,8 +104,9 @@ def read(text: str) -> Document:
         else:
             try:
                 _take(found, [*body], caption, status)
-            except ValueError as error:
-                found.broken.append((number, f"as a table: {error}"))
+            except ValueError:
+                problem = "the rows don't have the columns that its head or its caption promises"
+                found.broken.append((number, f"as a table: {problem}"))
     return found
 
 
@@ -140,8 +141,13 @@ def _take_json(found: Document, text: str) -> None:
         line = text.count("\n", 0, start.end()) + 1
         try:
             block, end = json.JSONDecoder().raw_decode(text, start.end())
+        except json.JSONDecodeError as error:
+            found.broken.append((error.lineno, f"as JSON: {error.msg} at column {error.colno}"))
+            continue
         except (ValueError, RecursionError) as error:
-            found.broken.append((line, f"as JSON: {error}"))
+            is_deep = isinstance(error, RecursionError)
+            problem = "nested too deeply" if is_deep else "a number with too many digits"
+            found.broken.append((line, f"as JSON: {problem}"))
             continue
         found.taken |= {*range(line, text.count("\n", 0, end) + 2)}
         if "type" in block or "enum" in block:

@@ -4,7 +4,7 @@ document_rules.py describes what the marks excuse.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from documents import Schema, words
@@ -40,8 +40,19 @@ def schema_agrees(
     *,
     nullable: bool = False,
 ) -> Iterator[Problem]:
-    """Compare the document's description of one value with the spec's schema."""
+    """Compare the document's description of one value with the spec's schema: the first difference
+    of the value itself, or those of its fields."""
     nodes = [*_nodes(content, schema, place)]
+    own = next(_own(said, nodes, nullable), None)
+    if own is not None:
+        yield own
+    elif "properties" in said or "required" in said:
+        yield from _fields(content, said, nodes)
+
+
+def _own(
+    said: Schema, nodes: list[tuple[dict[str, Any], Place]], nullable: bool
+) -> Iterator[Problem]:
     marks = " ".join(map(_mark, (node for node, _ in nodes)))
     where = nodes[0][1]
     yield from _types(said, nodes, nullable)
@@ -62,11 +73,9 @@ def schema_agrees(
         if given != wanted and not ("further properties" in marks and wanted == [False]):
             text = f"says additionalProperties: {wanted[0]}" if wanted else "allows more properties"
             yield where, f"the document {text}; correct it, or say with x-deviation why"
-    if "description" in said:
+    if words(said.get("description", "")).strip():
         texts = " ".join(node.get("description", "") for node, _ in nodes)
         yield from says(said["description"], texts, where)
-    if "properties" in said or "required" in said:
-        yield from _fields(content, said, nodes)
 
 
 def _types(
@@ -137,29 +146,48 @@ def _fields(
         yield nodes[0][1], "the document gives it properties; add them"
         return
     node, at = holders[0]
-    properties = node["properties"]
-    for name, inner in said.get("properties", {}).items():
-        if name not in properties:
-            yield (*at, "properties"), f"the document's field {name!r} isn't here; add it"
-        else:
-            inside = (*at, "properties", name)
-            may_be_null = "null" in _mark(node)
-            yield from schema_agrees(content, inner, properties[name], inside, nullable=may_be_null)
-            own = properties[name].get("description") and "x-own" not in properties[name]
-            if own and not words(inner.get("description", "")).strip():
-                text = "the document doesn't describe it; remove the text, or mark it with x-own"
-                yield (*inside, "description"), text
-    for name, schema in properties.items():
-        if name not in said.get("properties", {}) and not is_ours(schema):
-            text = f"the document has no field {name!r}; name its source in an x-inferred"
-            yield (*at, "properties", name), text
-    required, own = set(said.get("required", [])), set(node.get("required", []))
-    for name in sorted(required - own):
-        yield at, f"{name!r} isn't required here, and is in the document; add it"
-    for name in sorted(own - required):
-        text = f"{name!r} is required here, and isn't in the document; remove it"
-        yield (*at, "required"), text
-    yield from _conditions(said, node, at)
+    properties, fields = node["properties"], said.get("properties", {})
+    names = {name: (*at, "properties", name) for name in properties}
+    ours = {name for name, schema in properties.items() if is_ours(schema)}
+    if other := [*same_names("field", fields, names, ours, (*at, "properties"))]:
+        yield from other
+        return
+    differing = set()
+    for name, inner in fields.items():
+        may_be_null = "null" in _mark(node)
+        own = properties[name].get("description") and "x-own" not in properties[name]
+        for problem in schema_agrees(
+            content, inner, properties[name], names[name], nullable=may_be_null
+        ):
+            differing.add(name)
+            yield problem
+        if own and not words(inner.get("description", "")).strip() and name not in differing:
+            differing.add(name)
+            text = "the document doesn't describe it; remove the text, or mark it with x-own"
+            yield (*names[name], "description"), text
+    required = dict.fromkeys(said.get("required", []))
+    present: dict[str, Place] = dict.fromkeys(node.get("required", []), (*at, "required"))
+    if not differing & (required.keys() ^ present.keys()):
+        yield from same_names("required field", required, present, set(), (*at, "required"))
+    if not differing:
+        yield from _conditions(said, node, at)
+
+
+def same_names(
+    what: str, said: Iterable[str], own: dict[str, Place], ours: set[str], place: Place
+) -> Iterator[Problem]:
+    """Compare what the document lists with what a spec has, each at its place. One that is missing
+    and one that is too many are taken for one whose name differs."""
+    missing = [name for name in said if name not in own]
+    extra = [name for name in own if name not in {*said, *ours}]
+    for name, other in zip(missing, extra, strict=False):
+        yield own[other], f"the document has the {what} {name!r}, not {other!r}; correct it"
+    if more := missing[len(extra) :]:
+        text = "isn't here; add it" if len(more) == 1 else "aren't here; add them"
+        yield place, f"the document's {what} {', '.join(map(repr, more))} {text}"
+    for name in extra[len(missing) :]:
+        text = "remove it, or name its source in an x-inferred"
+        yield own[name], f"the document has no {what} {name!r}; {text}"
 
 
 def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Problem]:
@@ -178,11 +206,16 @@ def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Probl
             if schema.get("type") == "boolean" and "enum" in schema
         }
         told = " and ".join(f"{name} is {str(value).lower()}" for name, value in given.items())
-        for name, when in conditions.items():
-            if when.items() <= given.items() and name not in case["required"]:
-                yield (*at, "if"), f"the document returns {name!r} if {told}; require it then"
-            elif not when.items() <= given.items() and name in case["properties"]:
-                yield (*at, "if"), f"the document has no {name!r} if {told}; forbid it then"
+        due = {name for name, when in conditions.items() if when.items() <= given.items()}
+        lacking = [repr(name) for name in conditions if name in due - {*case["required"]}]
+        extra = [repr(name) for name in conditions if name in case["properties"].keys() - due]
+        if lacking:
+            text = f"the document returns {', '.join(lacking)} if {told}; require it then"
+        elif extra:
+            text = f"the document has no {', '.join(extra)} if {told}; forbid it then"
+        if lacking or extra:
+            yield (*at, "if"), text
+            return
 
 
 def _nodes(

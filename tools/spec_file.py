@@ -1,7 +1,7 @@
 """A spec with what it must agree with, and the walks through it that the rules share."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ import documents
 
 from opwatch.cli.generating import spec as files
 from opwatch.cli.generating import yaml_rules
-from opwatch.cli.generating.spec import Line, Place
+from opwatch.cli.generating.spec import Line, Place, Problem
 
+SUMS = "documents/SHA256SUMS"
 MARKS = ("x-inferred", "x-addition", "x-deviation")
 SCHEMAS = ("components", "schemas")
 HOLDERS: dict[str, type[dict[str, Any]] | type[list[Any]]] = {
@@ -45,28 +46,34 @@ class Spec:
         return Line(f"specs/documents/{Path(self.name).stem}.txt", number)
 
 
+Rule = Callable[[Spec], Iterator[Problem]]
+
+
 def read(path: Path) -> Spec:
     """Read a spec, its document `documents/{name}.txt`, and its part of `README.md`.
 
     Raises `Unreadable` if one of them can't be read.
     """
-    try:
-        yaml_rules.check(yaml_rules.text(path, f"specs/{path.name}"), f"specs/{path.name}")
-    except RecursionError:
-        problem = "nested too deeply; write it flatter"
-        finding = files.Finding(f"specs/{path.name}", 1, "#", "yaml", problem)
-        raise yaml_rules.Unreadable([finding]) from None
-    content, lines = files.load(path)
+    text = yaml_rules.text(path, f"specs/{path.name}")
+    yaml_rules.check(text, f"specs/{path.name}")
+    content, lines = files.load(path, text)
     name = f"documents/{path.stem}.txt"
     has_document = (path.parent / name).exists()
-    document = ""
-    if has_document:
-        document = yaml_rules.text(path.parent / name, f"specs/{name}")
-    if "\r" in document:
-        problem = "its lines end with a carriage return; restore it"
-        raise yaml_rules.Unreadable([files.Finding(f"specs/{name}", 1, "#", "file", problem)])
-    readme = yaml_rules.text(path.parent / "README.md", "specs/README.md")
-    sums = "documents/SHA256SUMS"
+    document = _beside(path, name) if has_document else ""
+    readme = _beside(path, "README.md")
+    sums = _beside(path, SUMS)
+    specs = sorted(path.parent.glob("*.yaml"))
+    for number, line in enumerate(sums.splitlines(), 1):
+        if not re.fullmatch(r"[0-9a-f]{64}  \S+", line):
+            raise _broken(f"specs/{SUMS}", number, f"{line!r} isn't a hash and a name; restore it")
+    texts = [f"{each.stem}.txt" for each in specs]
+    texts = [each for each in texts if (path.parent / "documents" / each).exists()]
+    if lost := [each for each in texts if f"  {each}\n" not in f"{sums}\n"]:
+        problem = f"has no hash of {', '.join(lost)}; restore it, or add what sha256sum prints"
+        raise _broken(f"specs/{SUMS}", 1, problem)
+    if lost := [each.name for each in specs if f"## {each.name}\n" not in f"{readme}\n"]:
+        problem = f"has no section about {', '.join(lost)}; restore it, or add ## and the name"
+        raise _broken("specs/README.md", 1, problem)
     part = _section(readme, path.name)
     return Spec(
         name=path.name,
@@ -76,8 +83,23 @@ def read(path: Path) -> Spec:
         has_document=has_document,
         readme=part,
         readme_line=documents.line_of(readme, part),
-        sums=yaml_rules.text(path.parent / sums, f"specs/{sums}"),
+        sums=sums,
     )
+
+
+def _beside(path: Path, name: str) -> str:
+    """The text of a file beside a spec, as an editor may have changed all of it."""
+    text = yaml_rules.text(path.parent / name, f"specs/{name}")
+    if "\r" in text:
+        problem = "its lines end with a carriage return; restore it, or use Unix line endings"
+        raise _broken(f"specs/{name}", text.count("\n", 0, text.index("\r")) + 1, problem)
+    if text.startswith("\ufeff"):
+        raise _broken(f"specs/{name}", 1, "begins with a byte order mark; save it without one")
+    return text
+
+
+def _broken(name: str, line: int, problem: str) -> yaml_rules.Unreadable:
+    return yaml_rules.Unreadable([files.Finding(name, line, "#", "file", problem)])
 
 
 def examples(spec: Spec) -> Iterator[tuple[Place, dict[str, Any], Any]]:

@@ -14,10 +14,7 @@ NOT_HERE = "not transcribed"
 
 
 def tables_are_complete(spec: Spec) -> Iterator[Problem]:
-    """The README has a section about the spec, and each row of its tables is there once, with one
-    cell per column."""
-    if not spec.readme:
-        yield spec.in_readme(""), f"README.md has no section `## {spec.name}`; restore it"
+    """Each row of the README's tables is there once, with one cell per column."""
     seen: set[str] = set()
     for table in re.findall(r"(?:^\|.*\n?)+", spec.readme, re.MULTILINE):
         header, *rows = table.splitlines()
@@ -39,7 +36,7 @@ def marks_are_listed(spec: Spec) -> Iterator[Problem]:
     rows = re.findall(r"^\| `(#\S*)` \| (x-\S+) \| (.+) \|$", spec.readme, re.MULTILINE)
     listed = {(place, mark): text for place, mark, text in rows}
     moved = {(mark, text) for place, mark, text in rows if _lost(spec, place)}
-    for (place, mark), text in present.items() if spec.readme else ():
+    for (place, mark), text in present.items():
         if listed.get((place, mark)) != text and (mark, text) not in moved:
             row = f"| `{place}` | {mark} | {text} |"
             yield place_of(place), f"README.md lacks this row; add it: {row}"
@@ -75,7 +72,7 @@ def _lost(spec: Spec, text: str) -> Place:
 def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
     """Each line of the document is in the spec or starts a row of the README, unless the row that
     covers it says that it isn't transcribed."""
-    if not (spec.readme and spec.document.strip()) or documents.read(spec.document).broken:
+    if not spec.document:
         return
     lines = [line.strip() for line in spec.document.splitlines()]
     starts: dict[int, str] = {}
@@ -90,17 +87,19 @@ def lines_are_accounted_for(spec: Spec) -> Iterator[Problem]:
         starts[found[0] + 1] = row
         number = found[0] + 1
     said = document_words.everything(spec.content)
-    row = ""
+    is_lost = False
     for number, line in documents.prose(spec.document):
         row = next((starts[n] for n in range(number, 0, -1) if n in starts), "")
-        if number not in starts and NOT_HERE not in row and line.casefold() not in said:
+        was_lost = is_lost
+        is_lost = number not in starts and NOT_HERE not in row and line.casefold() not in said
+        if is_lost and not was_lost:  # the lines after it may be of one part with it
             text = f"{line.strip()!r} isn't in {spec.name}; quote it there, or say in a row of"
             yield spec.in_document(number), f"{text} README.md where it went"
 
 
 def links_are_listed(spec: Spec) -> Iterator[Problem]:
     """The README names each link of the document."""
-    for link in documents.read(spec.document).links if spec.readme else ():
+    for link in documents.read(spec.document).links:
         if f"`{link}`" not in spec.readme:
             text = f"README.md doesn't name `{link}`, to which this line links; add it"
             yield spec.in_document(documents.line_of(spec.document, link)), text

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ import document_words
 import documents
 import spec_readme
 import spec_waits
-import yaml
 from spec_file import (
-    HOLDERS,
     MARKS,
     SCHEMAS,
+    SUMS,
+    Rule,
     Spec,
     at,
     examples,
@@ -32,14 +32,13 @@ from spec_file import (
     read,
     schemas,
 )
+from spec_structure import structure
 
-from opwatch.cli.generating import security
+from opwatch.cli.generating import document, security
 from opwatch.cli.generating import spec as files
 from opwatch.cli.generating.spec import Finding, Line, Place, Problem, pointer
 from opwatch.cli.generating.yaml_rules import Unreadable
 from opwatch.reading import object_in
-
-Rule = Callable[[Spec], Iterator[Problem]]
 
 # Headers that the client sends itself; a parameter of that name would become an argument.
 OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bcot-timestamp"}
@@ -50,6 +49,10 @@ _NOT_CLOSED = ("properties", *_CONDITION)
 DESCRIBED = [
     *(("parameters",), ("responses",), ("headers",), ("properties",), ("schemas",)),
     ("securitySchemes",),
+]
+OURS = [
+    *(*MARKS, "x-own", "x-title", "x-strict", "x-phase", "x-error", "x-wait", "x-env"),
+    *("x-codeSamples", "x-websocket"),
 ]
 KEYWORDS = [
     *("type", "enum", "const", "properties", "patternProperties", "additionalProperties"),
@@ -72,19 +75,6 @@ def check_all(folder: Path) -> list[Finding]:
             findings += check(read(path))
         except Unreadable as error:
             findings += error.findings
-        except (
-            OSError,
-            yaml.YAMLError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
-            # A missing file, or YAML with content that can't be OpenAPI.
-            mark = getattr(error, "problem_mark", None)
-            where = f"specs/{path.name}", mark.line + 1 if mark else 1, "#", "file"
-            text = f"can't be read: {type(error).__name__}: {' '.join(str(error).split()):.200}"
-            findings.append(Finding(*where, f"{text}; correct what it names"))
     try:
         readme = (folder / "README.md").read_text("utf-8", "replace")
     except OSError as error:
@@ -104,54 +94,25 @@ def check_all(folder: Path) -> list[Finding]:
 
 
 def check(spec: Spec) -> list[Finding]:
-    """Return everything that is wrong with a spec. If it isn't OpenAPI, nothing else is checked; if
-    its schemas or examples are wrong, its wait isn't checked."""
+    """Return what is wrong with a spec. A step of rules is only taken if the one before it found
+    nothing, because what it would find may follow from that. A document that isn't the one that was
+    transcribed is one finding: what differs if that is one thing, else that it is another."""
     spec = dataclasses.replace(spec, content=files.placed(spec.content))
-    if findings := _apply("structure", structure, spec):
+    if findings := _first(ALONE, spec):
         return findings
-    findings = [finding for name, rule in RULES.items() for finding in _apply(name, rule, spec)]
-    if {finding.rule for finding in findings}.isdisjoint({"example", "named-schema", "security"}):
-        for name, rule in spec_waits.RULES.items():
-            findings += _apply(name, rule, spec)
-    return findings
+    findings = _first(COMPARED, spec)
+    if not (another := _apply("document", document_is_the_one, spec)):
+        return findings
+    if len(findings) != 1:
+        return another
+    text = f"{findings[0].text}; or restore {Path(spec.name).stem}.txt, which was changed"
+    return [dataclasses.replace(findings[0], text=text)]
 
 
-def structure(spec: Spec) -> Iterator[Problem]:
-    """The spec is OpenAPI 3.1, and each example has a value."""
-    version = str(spec.content.get("openapi"))
-    if not version.startswith("3.1."):
-        yield ("openapi",), f"must be OpenAPI 3.1, not {version:.20}; write openapi: 3.1.0"
-        return
-    if malformed := [*_malformed(spec)]:
-        yield from malformed  # which the validator would fail at
-        return
-    yield from files.structure(spec.content)
-    messages = spec.content.get("x-websocket", {})
-    yield from files.lost_references(spec.content, messages, ("x-websocket",))
-    for place, node in objects(spec.content):
-        if place[-1:] == ("examples",) and "properties" not in place[-2:-1]:
-            for name, example in node.items():
-                if not isinstance(example, dict) or "value" not in example:
-                    yield (*place, name), "an example without a value; add `value`"
-
-
-def _malformed(spec: Spec) -> Iterator[Problem]:
-    for place, node in objects(spec.content):
-        for mark in MARKS:
-            if mark in node and not isinstance(node[mark], str):
-                yield (*place, mark), "must be a string; write the source or the reason"
-        tests = [*object_in(object_in(node.get("if")).get("properties")).values()]
-        if "if" in node and [type(object_in(each).get("const")) for each in tests] != [bool]:
-            text = "must test one boolean; write {properties: {name: {const: true}}}"
-            yield (*place, "if"), text
-    for place, schema in schemas(spec.content):
-        if not isinstance(schema, dict):
-            yield place, "a schema must be a map; write one, such as {type: string}"
-            continue
-        for key, kind in HOLDERS.items():
-            if not isinstance(schema.get(key, kind()), kind):
-                what = "map" if kind is dict else "list"
-                yield (*place, key), f"must be a {what} of schemas; write one"
+def _first(steps: Iterable[Mapping[str, Rule]], spec: Spec) -> list[Finding]:
+    """Return the findings of the first step that has any."""
+    found = ([each for name in step for each in _apply(name, step[name], spec)] for step in steps)
+    return next(filter(None, found), [])
 
 
 def examples_fit(spec: Spec) -> Iterator[Problem]:
@@ -160,12 +121,18 @@ def examples_fit(spec: Spec) -> Iterator[Problem]:
 
     # References in the schema begin at the root of the spec.
     components = {"components": _closed(spec.content.get("components", {}))}
+    seen: set[Any] = set()
     for place, schema, value in examples(spec):
         validator = OAS31Validator(_closed(schema) | components)
-        for error in validator.iter_errors(value):
-            error = files.deepest(error)
-            text = f"{error.message}; correct the example or its schema"
-            yield (*place, *error.absolute_path), text
+        errors = {}
+        for error in map(files.deepest, validator.iter_errors(value)):
+            errors[(*place, *error.absolute_path, *files.unexpected(error))] = error
+        problems = [(where, error.message) for where, error in errors.items()]
+        for where, text in files.innermost(problems):
+            same = where[-1], errors[where].validator, _canonical(errors[where].schema)
+            if same not in seen:  # a wrong schema has a finding, not one for each example
+                yield where, f"{text}; correct the example or its schema"
+            seen.add(same)
 
 
 def _closed(node: Any, place: Place = ()) -> Any:
@@ -186,28 +153,44 @@ def samples_are_kept(spec: Spec) -> Iterator[Problem]:
     if not spec.document:
         return
     found = documents.read(spec.document)
-    for line, error in found.broken:
-        yield spec.in_document(line), f"can't be read {error}; correct it"
-    present = {}
-    for status, place, example in document_rules.examples(spec.content):
-        present[status, _canonical(example["value"])] = place, example
     samples = {(status, _canonical(value)): line for line, status, value in found.samples}
-    for (status, value), line in samples.items():
-        if (status, value) not in present:
-            text = (
-                f"this sample isn't an example of status {status} in {spec.name}; add it: {value}"
-            )
-            yield spec.in_document(line), text
-    for (status, value), (place, example) in present.items():
-        message = object_in(example["value"]).get("message")
-        is_message = message in found.messages.get(status, [])
-        if (status, value) not in samples and not is_message and not {*MARKS} & example.keys():
-            yield place, "isn't a sample of the document; correct it, or mark it with x-addition"
-        caption = found.captions.get(samples.get((status, value), 0))
-        summary = str(example.get("summary", ""))
+    present, extra = set(), []
+    for status, place, example in document_rules.examples(spec.content):
+        value = example["value"]
+        present.add((status, _canonical(value)))
+        line = samples.get((status, _canonical(value)), 0)
+        is_message = object_in(value).get("message") in found.messages.get(status, [])
+        if not line and not is_message and not {*MARKS} & example.keys():
+            extra.append((status, place, value))
+        caption, summary = found.captions.get(line), str(example.get("summary", ""))
         if caption and documents.words(summary) != documents.words(caption):
             text = f"the document calls this sample {caption!r}; quote it as its summary"
             yield (*place, "summary"), text
+    for line, status, sample in found.samples:
+        if (status, _canonical(sample)) in present:
+            continue
+        same = [each for each in extra if each[2] == sample or each[0] == status]
+        if not same:
+            text = f"this sample isn't an example of status {status} in {spec.name}; add it"
+            yield spec.in_document(line), text
+            continue
+        extra.remove(same[0])
+        _, place, value = same[0]
+        inner, text = _difference(sample, value) or ((), f"is a sample of status {status}")
+        yield (*place, "value", *inner), f"{text} in line {line} of the document; correct it"
+    for _, place, _ in extra:
+        yield place, "isn't a sample of the document; correct it, or mark it with x-addition"
+
+
+def _difference(sample: Any, value: Any, place: Place = ()) -> tuple[Place, str] | None:
+    """Where an example first differs from a sample of the document, and what that has there."""
+    if isinstance(sample, dict) and isinstance(value, dict):
+        if sample.keys() != value.keys():
+            return place, f"the fields are {', '.join(sample)}"
+        pairs = [(key, sample[key], value[key]) for key in sample]
+        return next(filter(None, (_difference(a, b, (*place, key)) for key, a, b in pairs)), None)
+    is_same = _canonical(sample) == _canonical(value)
+    return None if is_same else (place, f"is {_canonical(sample):.100}")
 
 
 def descriptions_are_there(spec: Spec) -> Iterator[Problem]:
@@ -222,18 +205,31 @@ def descriptions_are_there(spec: Spec) -> Iterator[Problem]:
 
 
 def keywords_are_known(spec: Spec) -> Iterator[Problem]:
-    """Each keyword of a schema belongs to JSON Schema or OpenAPI, or begins with `x-`."""
+    """Each keyword of a schema belongs to JSON Schema or OpenAPI, or begins with `x-`; and none of
+    ours is misspelled."""
     conditions = (
         (place, node)
         for place, node in objects(spec.content)
         if not {"if", "then", "else"}.isdisjoint(place) and place[-1] != "properties"
     )
+    unknown: list[Place] = []
     for place, node in (*schemas(spec.content), *conditions):
+        if any(place[: len(other)] == other for other in unknown):
+            continue
+        keys = [key for key in node if key not in KEYWORDS and not str(key).startswith("x-")]
+        unknown += [(*place, key) for key in keys]
+        if keys:
+            near = [
+                each for key in keys for each in difflib.get_close_matches(key, KEYWORDS, 1, 0.8)
+            ]
+            fix = f"write {', '.join(near)}" if near else "remove it, or begin it with x-"
+            text = f"{', '.join(map(repr, keys))} isn't a keyword of a schema; {fix}"
+            yield (*place, keys[0]), text
+    for place, node in objects(spec.content):
         for key in node:
-            if key not in KEYWORDS and not str(key).startswith("x-"):
-                near = difflib.get_close_matches(str(key), KEYWORDS, 1, 0.8)
-                fix = f"write {near[0]}" if near else "remove it, or begin it with x-"
-                yield (*place, key), f"{key!r} isn't a keyword of a schema; {fix}"
+            near = difflib.get_close_matches(str(key), OURS, 1, 0.85)
+            if near and key not in OURS:
+                yield (*place, key), f"{key!r} isn't read; write {near[0]}"
 
 
 def conditions_name_fields(spec: Spec) -> Iterator[Problem]:
@@ -273,11 +269,14 @@ def security_for_all(spec: Spec) -> Iterator[Problem]:
 
 
 def media_types_are_named(spec: Spec) -> Iterator[Problem]:
-    """The vendor's media types of the bodies are those that the texts name."""
+    """The vendor's media types of the bodies are those that the texts name; each is a type."""
     used: dict[str, Place] = {}
     named: dict[str, Place] = {}
     for place, node in objects(spec.content):
         for media in node if place[-1:] == ("content",) else ():
+            if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", str(media)):
+                yield (*place, media), f"{media!r} isn't a media type; write application/json"
+                return
             used |= {media: (*place, media)} if "/vnd." in media else {}
         found = re.findall(r"\w+/vnd\.[\w.+-]*\w", str(node.get("description", "")))
         named |= dict.fromkeys(found, (*place, "description"))
@@ -288,7 +287,8 @@ def media_types_are_named(spec: Spec) -> Iterator[Problem]:
 
 
 def components_are_used(spec: Spec) -> Iterator[Problem]:
-    """Something refers to each component, and each tag of an operation is one of the spec's."""
+    """Something refers to each component, each tag of an operation is one of the spec's, and each
+    link leads to an operation."""
     used = {node["$ref"] for _, node in objects(spec.content) if isinstance(node.get("$ref"), str)}
     used |= {
         pointer(("components", "securitySchemes", name))
@@ -299,6 +299,12 @@ def components_are_used(spec: Spec) -> Iterator[Problem]:
         for name in parts:
             if pointer(("components", kind, name)) not in used:
                 yield ("components", kind, name), "nothing refers to it; remove it, or refer to it"
+    operations = [each.content["operationId"] for each in document.operations(spec.content)]
+    for place, node in objects(spec.content):
+        name = node.get("operationId")
+        if place[-2:-1] == ("links",) and name not in operations:
+            text = f"no operation is called {name!r}; write {' or '.join(operations)}"
+            yield (*place, "operationId"), text
     known = [tag["name"] for tag in spec.content.get("tags", [])]
     for place, node in objects(spec.content.get("paths", {})):
         for index, tag in enumerate(node.get("tags", []) if len(place) == 2 else ()):
@@ -311,13 +317,11 @@ def schemas_are_named(spec: Spec) -> Iterator[Problem]:
     """Each object is a component, and no title gives it another name."""
     for place, node in schemas(spec.content):
         named = place[:2] == SCHEMAS and len(place) == 3
-        if not named and ("properties" in node or "object" in _types(node)):
+        is_body = place[-1] == "schema" and "content" in place and "$ref" not in node
+        if is_body or (not named and ("properties" in node or "object" in _types(node))):
             yield place, "an object without a name; make it a component"
         if "title" in node:
             yield place, "a title would rename the class; use x-title"
-    for place, node in objects(spec.content):
-        if "content" in place and "schema" in node and "$ref" not in node["schema"]:
-            yield (*place, "schema"), "the schema of a body has no name; make it a component"
 
 
 def enums_are_open(spec: Spec) -> Iterator[Problem]:
@@ -337,20 +341,25 @@ def enums_are_open(spec: Spec) -> Iterator[Problem]:
                 yield place, "an enumeration that isn't open; write anyOf: it and {type: string}"
 
 
+def document_is_there(spec: Spec) -> Iterator[Problem]:
+    """The document exists, isn't empty, and can be read."""
+    if spec.has_document and not spec.document.strip():
+        yield spec.in_document(1), "is empty; restore it"
+    elif not spec.has_document and "x-addition" not in spec.content:
+        text = f"documents/{Path(spec.name).stem}.txt is missing; restore it"
+        yield (), f"{text}, or say with x-addition why there is none"
+    for line, error in documents.read(spec.document).broken:
+        yield spec.in_document(line), f"can't be read {error}; restore it, or correct it"
+
+
 def document_is_the_one(spec: Spec) -> Iterator[Problem]:
-    """The document exists and is the one that was transcribed."""
+    """The document is the one that was transcribed."""
     name = f"{Path(spec.name).stem}.txt"
-    if not spec.document:
-        if spec.has_document:
-            yield spec.in_document(1), "is empty; restore it"
-        elif "x-addition" not in spec.content:
-            text = f"documents/{name} is missing; restore it"
-            yield (), f"{text}, or say with x-addition why there is none"
-        return
     digest = hashlib.sha256(spec.document.encode()).hexdigest()
-    if f"{digest}  {name}" not in spec.sums.splitlines():
-        text = f"documents/{name} isn't the one that was transcribed; restore it, or write {digest}"
-        yield Line("specs/documents/SHA256SUMS", documents.line_of(spec.sums, name)), text
+    if spec.document and f"{digest}  {name}" not in spec.sums.splitlines():
+        text = f"documents/{name} isn't the one that was transcribed; restore it, or replace its"
+        text += f" line here by {digest}  {name} and correct what differs then"
+        yield Line(f"specs/{SUMS}", documents.line_of(spec.sums, name)), text
 
 
 def words_are_quoted(spec: Spec) -> Iterator[Problem]:
@@ -368,34 +377,53 @@ def marks_are_needed(spec: Spec) -> Iterator[Problem]:
     yield from document_rules.marks_are_needed(spec.content, spec.document)
 
 
-RULES: dict[str, Rule] = {
-    "keyword": keywords_are_known,
-    "condition": conditions_name_fields,
-    "description": descriptions_are_there,
-    "example": examples_fit,
-    "sample": samples_are_kept,
-    "own-header": no_own_headers,
-    "security": security_for_all,
-    "component": components_are_used,
-    "media-type": media_types_are_named,
-    "named-schema": schemas_are_named,
-    "open-enum": enums_are_open,
-    "readme-table": spec_readme.tables_are_complete,
-    "mark": spec_readme.marks_are_listed,
-    "readme-place": spec_readme.readme_places_exist,
-    "document": document_is_the_one,
-    "document-line": spec_readme.lines_are_accounted_for,
-    "document-words": words_are_quoted,
-    "document-value": values_agree,
-    "document-mark": marks_are_needed,
-    "document-link": spec_readme.links_are_listed,
-}
+ALONE: list[dict[str, Rule]] = [
+    {"structure": structure},
+    {"keyword": keywords_are_known},
+    {
+        "condition": conditions_name_fields,
+        "own-header": no_own_headers,
+        "security": security_for_all,
+        "media-type": media_types_are_named,
+        "named-schema": schemas_are_named,
+        "open-enum": enums_are_open,
+        "document": document_is_there,
+    },
+    spec_waits.FORM,
+]
+"""The steps that look at a spec alone: what follows from a mistake comes after it."""
+COMPARED: list[dict[str, Rule]] = [
+    {"document-value": values_agree},
+    {"description": descriptions_are_there, "example": examples_fit},
+    {"component": components_are_used},
+    {"sample": samples_are_kept},
+    {"document-words": words_are_quoted},
+    *spec_waits.STEPS,
+    {"readme-table": spec_readme.tables_are_complete},
+    {"document-line": spec_readme.lines_are_accounted_for},
+    {
+        "document-mark": marks_are_needed,
+        "document-link": spec_readme.links_are_listed,
+        "readme-place": spec_readme.readme_places_exist,
+        "mark": spec_readme.marks_are_listed,
+    },
+]
+"""The steps that compare it with its document and its README, and its wait with all of these."""
+RULES = {name: rule for step in (*ALONE, *COMPARED) for name, rule in step.items()}
 
 
 def _apply(name: str, rule: Rule, spec: Spec) -> list[Finding]:
     try:
-        found = files.found(f"specs/{spec.name}", spec.lines, name, rule(spec))
-        found = [*dict.fromkeys(found)]
+        lines: dict[Finding, dict[int, None]] = {}
+        for each in files.found(f"specs/{spec.name}", spec.lines, name, rule(spec)):
+            same = (other for other in lines if (other.spec, other.text) == (each.spec, each.text))
+            lines.setdefault(next(same, each), {})[each.line] = None
+        found = [
+            dataclasses.replace(each, text=f"{each.text} (also on line {', '.join(others)})")
+            if (others := [str(line) for line in lines[each] if line != each.line])
+            else each
+            for each in lines
+        ]
         if more := found[MOST:]:
             text = f"and {len(more)} more of this rule; correct those above first"
             found = [*found[:MOST], dataclasses.replace(more[0], text=text)]

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import documents
-from spec_file import MARKS, Spec, objects
+from spec_file import MARKS, Rule, Spec, objects
 
 from opwatch.cli.generating import examples as wait_examples
 from opwatch.cli.generating import rules as wait_rules
@@ -36,7 +36,10 @@ def wait_states_have_phases(spec: Spec) -> Iterator[Problem]:
 def wait_examples_are_read(spec: Spec) -> Iterator[Problem]:
     """Each example of a response is read as the phase in its label."""
     source = partial(compiled, Path(spec.name).stem, spec.content)
-    yield from wait_examples.are_read(spec.content, source)
+    problems = [*wait_examples.are_read(spec.content, source)]
+    for place, text in problems[:1]:  # a wrong block misreads many, a wrong label is one
+        others = f" (and {len(problems) - 1} more are misread)" if problems[1:] else ""
+        yield place, f"{text}{others}"
 
 
 def wait_claims_have_sources(spec: Spec) -> Iterator[Problem]:
@@ -58,11 +61,10 @@ def wait_units_are_said(spec: Spec) -> Iterator[Problem]:
                     yield place, f"no text of the field says {part['as']}; correct one of them"
 
 
-RULES = {
-    "wait-form": waits_are_formed,
-    "wait-pointer": wait_pointers_exist,
-    "wait-phase": wait_states_have_phases,
-    "wait-example": wait_examples_are_read,
-    "wait-source": wait_claims_have_sources,
-    "wait-unit": wait_units_are_said,
-}
+FORM: dict[str, Rule] = {"wait-form": waits_are_formed}
+STEPS: list[dict[str, Rule]] = [
+    {"wait-pointer": wait_pointers_exist, "wait-phase": wait_states_have_phases},
+    {"wait-source": wait_claims_have_sources, "wait-unit": wait_units_are_said},
+    {"wait-example": wait_examples_are_read},
+]
+"""The rules for a block that is formed, in steps: see spec_rules.py."""

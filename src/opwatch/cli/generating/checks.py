@@ -84,7 +84,7 @@ def checked(path: Path, name: str) -> tuple[dict[str, Any], bytes]:
 def _loaded(path: Path) -> tuple[bytes, Any, Any]:
     try:
         data = yaml_rules.raw(path, str(path))
-        text = data.decode("utf-8-sig")
+        text = yaml_rules.decoded(data, str(path)).removeprefix("\ufeff")
         is_json = spec.is_json(path, text)
         yaml_rules.check(text, str(path), strict=False, is_json=is_json)
         content, lines = spec.load(path, text)
@@ -98,8 +98,6 @@ def _loaded(path: Path) -> tuple[bytes, Any, Any]:
             "contains half of a surrogate pair (\\ud800 to \\udfff); write the character itself"
         )
         raise ConfigurationError(f"{path} {problem}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path} isn't UTF-8; save it as UTF-8") from None
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"{path} isn't JSON: {error}") from None
     except yaml.YAMLError as error:

@@ -31,7 +31,7 @@ from opwatch.cli.generating.document import (
 )
 from opwatch.cli.generating.python import plain
 from opwatch.cli.generating.security import OWN_HEADERS, header_problem
-from opwatch.cli.generating.spec import Place, Problem, deepest
+from opwatch.cli.generating.spec import Place, Problem, deepest, innermost
 from opwatch.core.polling import Schedule
 from opwatch.errors import ConfigurationError
 
@@ -57,6 +57,10 @@ def _form() -> Any:
 def form(content: dict[str, Any]) -> Iterator[Problem]:
     """Each block is one by x-wait.schema.json, and what it names is there."""
     found = waited(content)
+    if found[1:]:
+        for extra in found[1:]:
+            yield (*extra.place, "x-wait"), "a second x-wait block; keep one per spec"
+        return
     for path, item in content.get("paths", {}).items():
         for method, one in item.items():
             if isinstance(one, dict) and "x-wait" in one and "operationId" not in one:
@@ -64,13 +68,12 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
                 yield ("paths", path, method), text
     for operation in found:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
-        errors = [deepest(error) for error in _form().iter_errors(block)]
         if not isinstance(block, dict):
             yield place, "must be a map; docs/x-wait.md describes it"
             continue
-        for error in errors:
-            yield (*place, *error.absolute_path), f"{_said(error)}; see docs/x-wait.md"
-        if errors:
+        if errors := [*map(deepest, _form().iter_errors(block))]:
+            problems = [((*place, *it.absolute_path, *_extra(it)[:1]), _said(it)) for it in errors]
+            yield from innermost([(at, f"{said}; see docs/x-wait.md") for at, said in problems])
             continue
         for each in filter(None, (operation, follow_up(content, block))):
             if each.method != "get":
@@ -80,8 +83,6 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
                 yield each.place, "x-wait needs a 200 response with a schema; describe it"
         yield from _names(content, operation, block, place)
         yield from _values_fit(block, place)
-    for extra in found[1:]:
-        yield (*extra.place, "x-wait"), "a second x-wait block; keep one per spec"
 
 
 def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
@@ -146,6 +147,7 @@ def _names(
             known = ", ".join(operation.parameters) or "none"
             text = f"{name!r} isn't a parameter of the path; name one that is ({known})"
             yield (*place, "id", "parameter"), text
+            return
     for above in ((), ("outcome",)):
         same = (block.get("outcome", {}) if above else block).get("same", {})
         for field, name in same.items():
@@ -184,17 +186,26 @@ def _said(error: Any) -> str:
         return f"{error.instance!r} isn't a JSON Pointer; write one like /status or /job/state"
     if error.validator == "pattern" and "spaces" in error.schema.get("description", ""):
         return f"{error.instance!r} can't be a state; write one without spaces around it"
+    if error.validator == "required":
+        missing = ", ".join(name for name in error.validator_value if name not in error.instance)
+        return f"lacks {missing}; add it"
     if error.validator == "minProperties" and "properties" in error.schema:
         missing = ", ".join(
             name for name in error.schema["properties"] if name not in error.instance
         )
         return f"{error.instance} is incomplete; add one of {missing}"
-    if error.validator != "additionalProperties" or not isinstance(error.validator_value, bool):
+    if not (extra := _extra(error)):
         return str(error.message)
+    names, known = ", ".join(map(repr, extra)), ", ".join(error.schema["properties"])
+    return f"unknown key{'s'[: len(extra) - 1]} {names}; the keys are {known}"
+
+
+def _extra(error: Any) -> list[str]:
+    """The keys of a map that don't belong there, if an error is about them."""
+    if error.validator != "additionalProperties" or not isinstance(error.validator_value, bool):
+        return []
     known = error.schema["properties"]
-    extra = [key for key in error.instance if key not in known and not key.startswith("x-")]
-    names = ", ".join(map(repr, extra))
-    return f"unknown key{'s'[: len(extra) - 1]} {names}; the keys are {', '.join(known)}"
+    return [key for key in error.instance if key not in known and not key.startswith("x-")]
 
 
 def blocks(content: dict[str, Any]) -> Iterator[tuple[Place, Operation, dict[str, Any]]]:
@@ -271,12 +282,6 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
         if states and _phases(states).isdisjoint(FINAL):
             text = f"no state is final; map at least one to {', '.join(FINAL[:-1])} or {FINAL[-1]}"
             yield (*place, "state"), text
-        after = block.get("outcome", {}).get("after", "ended")
-        if "outcome" in block and after not in _phases(states):
-            text = (
-                f"no state is {after}, so this is never requested; add one, or remove the outcome"
-            )
-            yield (*place, "outcome"), text
         if isinstance(states, dict):
             known = {plain(name) for name in states["is"]}
             values = _values(content, operation, states["at"])
@@ -286,10 +291,12 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
                 )
                 yield (*place, "state", "at"), text
                 continue
-            for value in values:
-                if value is not None and plain(str(value)) not in known:
-                    text = f"{value!r} of {states['at']} has no phase; add a line for it"
-                    yield (*place, "state", "is"), text
+            lost = [each for each in values if each is not None and plain(str(each)) not in known]
+            if lost:
+                told = ", ".join(map(repr, lost))
+                text = f"{told} of {states['at']} has no phase; add a line for it"
+                yield (*place, "state", "is"), text
+                continue
         elif states:
             for n, row in enumerate(states):
                 if row["is"] == "succeeded" and all(
@@ -303,6 +310,13 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
                 if not any(_holds(row["when"], given) for row in states):
                     told = ", ".join(f"{key} {value!r}" for key, value in given.items())
                     yield (*place, "state"), f"{told} has no phase; add a condition for it"
+                    break
+        after = block.get("outcome", {}).get("after", "ended")
+        if "outcome" in block and after not in _phases(states):
+            text = (
+                f"no state is {after}, so this is never requested; add one, or remove the outcome"
+            )
+            yield (*place, "outcome"), text
 
 
 def _phases(states: Any) -> set[str]:
@@ -351,12 +365,15 @@ def claims_have_sources(content: dict[str, Any], document: str) -> Iterator[Prob
         return
     for operation in waited(content):
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
+        lost: dict[Place, list[tuple[Place, Any]]] = {}
         for inner, claim in _claims(block):
             mark = _mark(block, inner)
             source = mark if mark and inner[0] == "schedule" else f"{document}\n{mark}"
             if not _stands(claim, source) and not (mark and isinstance(claim, str)):
-                text = f"{claim!r} isn't in the document; {HOW_TO_MARK}"
-                yield (*place, *inner), text
+                lost.setdefault(inner[:-1], []).append((inner, claim))
+        for found in lost.values():  # a mark that is missing is one mistake
+            claims = ", ".join(dict.fromkeys(repr(claim) for _, claim in found))
+            yield (*place, *found[0][0]), f"{claims} isn't in the document; {HOW_TO_MARK}"
 
 
 def _claims(block: dict[str, Any]) -> Iterator[tuple[Place, Any]]:

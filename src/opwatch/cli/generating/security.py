@@ -134,12 +134,15 @@ def _variables_exist(variables: Any, kind: str | None, place: Place) -> Iterator
     if not isinstance(variables, dict):
         yield place, f"must be a map, such as {{{(known or ['token'])[0]}: PRESS_TOKEN}}"
         return
+    if not known:
+        yield place, f"opwatch doesn't support this scheme; it supports {SUPPORTED}"
+        return
     for key, variable in variables.items():
         is_text = isinstance(variable, str)
         if not (is_text and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable)):
             yield (*place, key), f"{variable!r} isn't a variable name; write one like PRESS_TOKEN"
         if key not in known:
-            others = f"name one of {', '.join(known)}" if known else f"supported: {SUPPORTED}"
+            others = f"name one of {', '.join(known)}"
             yield (*place, key), f"{key!r} isn't an argument of this scheme; {others}"
 
 

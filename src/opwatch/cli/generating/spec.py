@@ -170,11 +170,25 @@ def structure(content: Any) -> Iterator[Problem]:
             yield place, f"{text} ({count} references point there)" if count > 1 else text
         return
     try:
+        problems = []
         for error in map(deepest, errors or itertools.islice(kind(content).iter_errors(), MOST)):
             fix = _FIXES.get(str(error.validator), "correct it")
-            yield _place(content, error), f"{error.message:.500}; {fix}"
+            problems.append((_place(content, error), f"{error.message:.500}; {fix}"))
+        yield from innermost(problems)
     except Unresolvable as error:
         yield (), f"{error.ref} isn't in this file; copy it here"
+
+
+def innermost(problems: list[Problem]) -> Iterator[Problem]:
+    """Yield one problem for each place, and none around another: the validator also says that what
+    is around a mistake isn't valid. Neighbors that all have the wrong type are in the wrong place:
+    they are one problem."""
+    found, seen = dict(problems), set()
+    for place, text in found.items():
+        kind = place[:-1], text.partition(" is not of type ")[2] or place
+        if kind not in seen and not any(place == it[: len(place)] for it in found if it != place):
+            seen.add(kind)
+            yield place, text
 
 
 class _Outside(dict[str, Any]):
@@ -216,18 +230,33 @@ def _closed(kind: Any) -> Any:
 def _place(content: Any, error: Any) -> Place:
     """Where an error of the validator is: it names the operation, or a path from some schema."""
     if named := re.search(r"'(\w+)' (?:operation )?in '(/.*)'", error.message):
-        return "paths", named[2], named[1]
+        last = ("operationId",) if error.message.startswith("Operation ID") else ()
+        return "paths", named[2], named[1], *last
+    if error.message.startswith("Duplicate parameter"):
+        for place, node in _nodes(content, ()):
+            if place[-1:] == ("parameters",) and isinstance(node, list):
+                names = [one.get("name", one.get("$ref")) for one in node]
+                if twice := [index for index, name in enumerate(names) if name in names[:index]]:
+                    return (*place, twice[0])
     path = tuple(error.absolute_path)
+    if "propertyNames" in error.absolute_schema_path:
+        return (*path, error.instance)
     for place, node in _nodes(content, ()):
+        if place and {"schema", "schemas"}.isdisjoint(place):  # only in them is a path relative
+            continue
         try:
             for key in path:
                 node = node[key]
         except (LookupError, TypeError):
             continue
         if node is error.instance:
-            extra = re.findall(r"\('([^']+)' was unexpected\)", error.message)
-            return (*place, *path, *extra)
+            return (*place, *path, *unexpected(error))
     return path
+
+
+def unexpected(error: Any) -> list[str]:
+    """Return the name that an object mustn't have, if an error is about one."""
+    return re.findall(r"\('([^']+)' was unexpected\)", error.message)
 
 
 def _nodes(node: Any, place: Place) -> Iterator[tuple[Place, Any]]:
@@ -290,7 +319,8 @@ def _lost(content: Any, target: str) -> str | None:
         if not (isinstance(node, dict) and isinstance(node.get("$ref"), str)):
             return None
         target = node["$ref"]
-    return f"{target} refers to itself; write the definition instead"
+    first = min(seen[seen.index(target) :]) if target in seen else target  # one for all of a circle
+    return f"{first} refers to itself; write the definition instead"
 
 
 def pointer(place: Place) -> str:

@@ -3,11 +3,14 @@ that YAML reads what is written. Each problem is a finding with its line and its
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
+from yaml.reader import Reader
 
 from opwatch.cli.generating.spec import DEEPEST, Finding, Place, pointer
 
@@ -46,32 +49,61 @@ def raw(path: Path, name: str) -> bytes:
 def text(path: Path, name: str) -> str:
     """Return the text of a file that findings call `name`; raise `Unreadable` if there is none."""
     try:
-        return raw(path, name).decode()
+        return decoded(raw(path, name), name)
     except FileNotFoundError:
         raise Unreadable([Finding(name, 1, "#", "file", "is missing; restore it")]) from None
     except OSError as error:
         problem = f"can't be read: {error.strerror}; restore it"
         raise Unreadable([Finding(name, 1, "#", "file", problem)]) from None
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Return the text of the bytes of a file; raise `Unreadable` if they aren't UTF-8."""
+    try:
+        return content.decode()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         problem = f"byte 0x{error.object[error.start]:02x} isn't UTF-8; save the file as UTF-8"
         raise Unreadable([Finding(name, line, "#", "utf-8", problem)]) from None
 
 
+def _unreadable(name: str, line: int, problem: str, rule: str = "yaml") -> Unreadable:
+    return Unreadable([Finding(name, line + 1, "#", rule, problem)])
+
+
+def _syntax(content: str, error: Any) -> tuple[int, str]:
+    """Return where a spec stops being YAML, and why: where a quote or a bracket that isn't closed
+    is, not where that becomes an error."""
+    if found := Reader.NON_PRINTABLE.search(content):
+        problem = f"the character U+{ord(found[0]):04X} isn't allowed in YAML; remove it"
+        return content.count("\n", 0, found.start()), problem
+    mark = error.problem_mark
+    if str(error.context).startswith(("while scanning a quoted", "while parsing a flow")):
+        mark = error.context_mark
+    with contextlib.suppress(yaml.YAMLError):
+        for event in yaml.parse(content, Loader=_Loader):
+            if isinstance(event, yaml.ScalarEvent) and event.style in ("'", '"'):
+                start, end = event.start_mark, event.end_mark
+                mark = start if start and end and end.line > start.line else mark
+    said = ", ".join(filter(None, (error.context, error.problem)))
+    return mark.line, f"{said}; check the indentation, colons and quotes here and just above"
+
+
 def check_size(content: str, name: str) -> None:
     """Raise `Unreadable` for more values than can be checked, as a few aliases of aliases make, and
-    `RecursionError` for too deep a nesting. Nothing is kept of what is read here."""
+    for too deep a nesting. Nothing is kept of what is read here."""
     sizes: dict[str, int] = {}
     above: list[tuple[str | None, int]] = []
     """The collections that are open: their anchors, and how much is in them so far."""
     total = 0
     try:
         for event in yaml.parse(content, Loader=_Loader):
+            line = event.start_mark.line if event.start_mark else 0
             if isinstance(event, yaml.CollectionStartEvent):
                 above.append((event.anchor, total))
                 total += 1
                 if len(above) > DEEPEST:
-                    raise RecursionError
+                    raise _unreadable(name, line, "nested too deeply; write it flatter")
             elif isinstance(event, yaml.CollectionEndEvent):
                 anchor, before = above.pop()
                 sizes[str(anchor)] = total - before
@@ -80,8 +112,7 @@ def check_size(content: str, name: str) -> None:
                 total += size
             if total > MOST:
                 problem = f"more than {MOST:,} values, with aliases; keep only what the wait needs"
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                raise Unreadable([Finding(name, line, "#", "file", problem)])
+                raise _unreadable(name, line, problem, "file")
     except yaml.YAMLError:
         pass  # which is a finding of who reads it
 
@@ -98,13 +129,7 @@ def check(content: str, name: str, *, strict: bool = True, is_json: bool = False
     except yaml.YAMLError as error:
         if is_json:
             return
-        if not isinstance(error, yaml.MarkedYAMLError):
-            problem = f"{' '.join(str(error).split())}; remove it"
-            raise Unreadable([Finding(name, 1, "#", "yaml", problem)]) from None
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = f"{error.problem}; check the indentation, colons and quotes of this line"
-        raise Unreadable([Finding(name, line, "#", "yaml", problem)]) from None
+        raise _unreadable(name, *_syntax(content, error)) from None
     if not isinstance(root, yaml.MappingNode):
         problem = "must be an OpenAPI document: a mapping with `openapi`, `info` and `paths`"
         raise Unreadable([Finding(name, 1, "#", "yaml", problem)])
@@ -125,15 +150,27 @@ def _problems(
     if not node.tag.startswith(_TAG) or node.tag.removeprefix(_TAG) not in _KINDS:
         yield place, node, f"has the tag {node.tag.replace(_TAG, '!!')}; remove the tag"
         return
+    is_map, is_list = isinstance(node, yaml.MappingNode), isinstance(node, yaml.SequenceNode)
+    if (is_map, is_list) != (node.tag == f"{_TAG}map", node.tag == f"{_TAG}seq"):
+        yield place, node, f"the tag {node.tag.replace(_TAG, '!!')} doesn't fit; remove it"
+        return
     if isinstance(node, yaml.MappingNode):
-        seen = set()
+        seen, is_clear = set(), True
         for key, child in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 yield place, key, "a key must be a string; write one"
                 continue
             inner = (*place, str(key.value))
-            if key.value in seen:
-                yield inner, key, f"a second key {key.value!r}, which hides the first; remove one"
+            if key.tag == f"{_TAG}merge" and not all(
+                isinstance(part, yaml.MappingNode)
+                for part in (child.value if isinstance(child, yaml.SequenceNode) else [child])
+            ):
+                yield inner, child, "only a map can be merged; write an alias of one"
+            elif key.value in seen:
+                if is_clear:  # more of them belong to a part whose own key is lost
+                    text = f"a second key {key.value!r}, which hides the first; remove one"
+                    yield inner, key, text
+                is_clear = False
             elif strict and key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
                 yield inner, key, f"the key {key.value} isn't read as a string; quote it"
             seen.add(key.value)
@@ -148,6 +185,8 @@ def _problems(
 def _misread(node: yaml.ScalarNode) -> str | None:
     """Return what is wrong with a scalar that YAML 1.1 reads as something else."""
     kind, value = node.tag.removeprefix(_TAG), node.value
+    if kind == "merge":
+        return f"{value} isn't read as a string; quote it"
     if kind == "timestamp":
         return f"{value} is read as a date; quote it"
     if kind == "bool" and value not in ("true", "false"):

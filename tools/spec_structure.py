@@ -1,0 +1,76 @@
+"""Whether a spec is OpenAPI, and has the form that the other rules rely on."""
+
+import re
+from collections.abc import Iterator
+
+from spec_file import HOLDERS, MARKS, Spec, objects, place_of, schemas
+
+from opwatch.cli.generating import spec as files
+from opwatch.cli.generating.spec import Problem
+from opwatch.reading import object_in
+
+_MAPS = {"x-strict", "x-websocket", "x-env"}
+
+
+def structure(spec: Spec) -> Iterator[Problem]:
+    """The spec is OpenAPI 3.1, and each example has a value."""
+    version = str(spec.content.get("openapi"))
+    if not version.startswith("3.1."):
+        yield ("openapi",), f"{version:.20} isn't an OpenAPI 3.1 version; write openapi: 3.1.0"
+        return
+    if malformed := [*_malformed(spec)]:
+        yield from malformed  # which the validator would fail at
+        return
+    messages = spec.content.get("x-websocket", {})
+    yield from (
+        [*files.structure(spec.content)]
+        or [*files.lost_references(spec.content, messages, ("x-websocket",))]
+        or [*_without_values(spec), *_without_variables(spec), *_without_end(spec)]
+    )
+
+
+def _without_variables(spec: Spec) -> Iterator[Problem]:
+    for place, node in objects(spec.content):
+        for name in re.findall("{(.*?)}", str(node.get("url"))) if "servers" in place[-2:] else ():
+            if name not in node.get("variables", {}):
+                yield (*place, "url"), f"{name!r} isn't in its variables; add it, or correct it"
+
+
+def _without_end(spec: Spec) -> Iterator[Problem]:
+    for place, node in schemas(spec.content):
+        for part in node.get("allOf", []):
+            if place == place_of(part.get("$ref", "")):
+                yield place, "is made of itself; write its definition instead"
+
+
+def _without_values(spec: Spec) -> Iterator[Problem]:
+    for place, node in objects(spec.content):
+        if place[-1:] == ("examples",) and "properties" not in place[-2:-1]:
+            for name, example in node.items():
+                if not isinstance(example, dict) or "value" not in example:
+                    yield (*place, name), "an example without a value; add `value`"
+
+
+def _malformed(spec: Spec) -> Iterator[Problem]:
+    for place, node in objects(spec.content):
+        for mark in MARKS:
+            if mark in node and not isinstance(node[mark], str):
+                yield (*place, mark), "must be a string; write the source or the reason"
+        for key in _MAPS & node.keys():
+            if not isinstance(node[key], dict):
+                yield (*place, key), "must be a map; write one"
+        samples = node.get("x-codeSamples", [])
+        if not (isinstance(samples, list) and all(isinstance(each, dict) for each in samples)):
+            yield (*place, "x-codeSamples"), "must be a list of maps; write {lang: …, source: …}"
+        tests = [*object_in(object_in(node.get("if")).get("properties")).values()]
+        if "if" in node and [type(object_in(each).get("const")) for each in tests] != [bool]:
+            text = "must test one boolean; write {properties: {name: {const: true}}}"
+            yield (*place, "if"), text
+    for place, schema in schemas(spec.content):
+        if not isinstance(schema, dict):
+            yield place, "a schema must be a map; write one, such as {type: string}"
+            continue
+        for key, kind in HOLDERS.items():
+            if not isinstance(schema.get(key, kind()), kind):
+                what = "map" if kind is dict else "list"
+                yield (*place, key), f"must be a {what} of schemas; write one"
