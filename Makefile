@@ -47,9 +47,13 @@ demo: $(VENV)/demo.stamp ## Watch one simulated job of each service until it fin
 	@$(BIN)/opwatch demo
 
 .PHONY: test
-test: $(VENV)/dev.stamp ## Run every test
+test: $(VENV)/dev.stamp ## Run the tests that take under two minutes together
 	@$(BIN)/python -m compileall -q src generated tests  # once, not in each process
 	$(BIN)/python -m pytest -n auto
+
+.PHONY: test-slow
+test-slow: $(VENV)/dev.stamp ## Run the tests that `make test` leaves out because they take long
+	$(BIN)/python -m pytest -n auto -m slow
 
 .PHONY: fuzz
 fuzz: fuzz-properties fuzz-readers ## Search for inputs that break opwatch (the next two)
@@ -74,7 +78,7 @@ style: $(VENV)/dev.stamp ## Check lint and format
 types: $(VENV)/dev.stamp node_modules/stamp ## Check types, with mypy and pyright
 	$(BIN)/mypy
 	$(BIN)/mypy tools noxfile.py
-	$(BIN)/python -m pytest -q -m typing tests/docs/test_types.py
+	$(BIN)/python -m pytest -q -m typing tests/docs tests/examples tests/generating
 	$(NODE_BIN)/pyright --pythonpath $(BIN)/python
 
 .PHONY: layers

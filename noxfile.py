@@ -38,3 +38,5 @@ def tests(session: nox.Session) -> None:
     session.run(*build, silent=True)
     session.install("--no-deps", "--no-index", *map(str, wheels.glob("*.whl")))
     session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "pytest", "-n", "auto", "-m", "slow")

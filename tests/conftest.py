@@ -6,13 +6,16 @@ these processes would compile opwatch again, so they are allowed to write it. Th
 tests/engines have their own environments, without Hypothesis.
 """
 
+import contextlib
 import gc
 import ipaddress
 import os
 import signal
 import sys
-from collections.abc import Generator
+import tempfile
+from collections.abc import Callable, Generator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +49,25 @@ def pytest_collection_finish() -> None:
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """One more than there are processors: a tenth of the time is waiting for time limits."""
     return (yield) + 1
+
+
+@pytest.fixture(scope="session")
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a folder that all of pytest's processes use, and returns it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def of(name: str, make: Callable[[Path], None]) -> Path:
+        if not (root / name).exists():
+            made = Path(tempfile.mkdtemp(dir=root))
+            make(made)
+            with contextlib.suppress(OSError):  # another process was faster
+                made.rename(root / name)
+        return root / name
+
+    return of
 
 
 def stay_here(event: str, arguments: tuple[Any, ...]) -> None:

@@ -25,15 +25,19 @@ class Written(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Written]:
+def written(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Callable[[str], Written]:
     """Generates the package of a spec, once."""
 
-    @functools.cache
     def of(name: str) -> Written:
-        folder = tmp_path_factory.mktemp(name)
-        with redirect_stdout(io.StringIO()) as output:
-            assert main(["generate", str(SPECS / f"{name}.yaml"), "--out", str(folder)]) == 0
-        return Written(folder, output.getvalue())
+        def make(folder: Path) -> None:
+            out = folder / "out"
+            with redirect_stdout(io.StringIO()) as output:
+                assert main(["generate", str(SPECS / f"{name}.yaml"), "--out", str(out)]) == 0
+            said = output.getvalue().replace(str(out), "OUT")
+            (folder / "said.txt").write_text(said, encoding="utf-8")
+
+        folder = made_once(f"example-{name}", make)
+        return Written(folder / "out", (folder / "said.txt").read_text(encoding="utf-8"))
 
     return of
 

@@ -39,6 +39,7 @@ def test_the_package_keeps_the_contract(
     assert len(samples["SAMPLES"]) == labels > 3
 
 
+@pytest.mark.typing
 def test_the_packages_are_typed(written: Written, tmp_path: Path) -> None:
     """mypy --strict finds nothing to say about what was written beside the clients."""
     folders = [written(name).folder for name in NAMES]
@@ -61,9 +62,9 @@ def test_what_to_do_next_is_said(name: str, variables: str, job_id: str, written
     """The variables that must be set are named, and the form of an ID of several parts."""
     folder, said = written(name)
     assert said == (
-        f"{folder}: a package for {name}\n"
+        f"OUT: a package for {name}\n"
         f"{variables}"
-        f"next: pip install {folder}\n"
+        f"next: pip install OUT\n"
         f"then: opwatch watch {name} {job_id}\n"
     )
     assert f"opwatch watch {name} {job_id}\n" in (folder / "README.md").read_text(encoding="utf-8")

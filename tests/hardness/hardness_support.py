@@ -36,6 +36,7 @@ from typing import Any, NamedTuple, Self
 
 import anyio
 import anyio.from_thread
+import pytest
 import trustme
 from hardness_server import TOKEN_WORD
 
@@ -62,6 +63,12 @@ ASYNC_MODES = ("asyncio", "trio")
 def times(usual: int) -> int:
     """How many random attempts a test makes in this run."""
     return LONG_RUN or usual
+
+
+def counts(few: int, many: int) -> pytest.MarkDecorator:
+    """How many attempts, as the parameter `count`: few, or many in a slow test."""
+    choices = [LONG_RUN] if LONG_RUN else [few, pytest.param(many, marks=pytest.mark.slow)]
+    return pytest.mark.parametrize("count", choices)
 
 
 # --- clients --------------------------------------------------------------------------------------

@@ -30,9 +30,9 @@ from hardness_support import (
     Kind,
     Service,
     Watchdog,
+    counts,
     leaks,
     service,
-    times,
 )
 
 from opwatch.errors import OpwatchError
@@ -49,7 +49,6 @@ pytestmark = [
 REQUEST_TIMEOUT = 2.0
 LONGEST_CALL = REQUEST_TIMEOUT + 1.0
 MAX_IN_FLIGHT = 2
-INTERRUPTS = times(600)
 MOST_FAILURES = 5
 """So that a run with many hangs ends."""
 
@@ -131,8 +130,9 @@ def interrupted(call: Callable[[], Any], interrupter: Interrupter, delay: float)
     return found
 
 
+@counts(60, 700)
 @every_kind
-def test_interrupts_at_random_moments(kind: Kind, watchdog: Watchdog) -> None:
+def test_interrupts_at_random_moments(kind: Kind, count: int, watchdog: Watchdog) -> None:
     """Ctrl-C at any moment of `progress()` raises `KeyboardInterrupt` without a credential in its
     traceback; the next call works, and no slot is lost."""
     random, problems, inside = Random(kind.name), [], 0
@@ -148,7 +148,7 @@ def test_interrupts_at_random_moments(kind: Kind, watchdog: Watchdog) -> None:
             usual.append(time.perf_counter() - began)
         for number in itertools.count():
             # On a slow machine, many interrupts come when the call is over.
-            if number >= INTERRUPTS and inside > INTERRUPTS / 10:
+            if number >= count and inside > count / 10:
                 break
             delay = random.uniform(0, statistics.median(usual[5:]))
             with watchdog.limit(LONGEST_CALL):
@@ -188,17 +188,17 @@ RAISED = (KeyboardInterrupt, RuntimeError, MemoryError, RecursionError)
 every_error = pytest.mark.parametrize("error", RAISED, ids=lambda error: error.__name__)
 
 
-MOST_PLACES = dict(zip(RAISED, (400, 130, 130, 130), strict=True))
-
-
-def places(count: int, most: int) -> range:
+def places(seen: int, count: int) -> range:
     """Those to try: all of them in a long run, else no more than so many, evenly spread."""
-    return range(1, count + 1, 1 if LONG_RUN else -(-count // most))
+    return range(1, seen + 1, 1 if LONG_RUN else -(-seen // count))
 
 
+@counts(25, 400)
 @every_error
 @every_kind
-def test_an_error_at_any_place(kind: Kind, error: type[BaseException], watchdog: Watchdog) -> None:
+def test_an_error_at_any_place(
+    kind: Kind, error: type[BaseException], count: int, watchdog: Watchdog
+) -> None:
     """Whatever is raised at any place of a call on a kept connection, the next call on the same
     client works, and no traceback holds a credential."""
     problems = []
@@ -207,7 +207,7 @@ def test_an_error_at_any_place(kind: Kind, error: type[BaseException], watchdog:
         client.progress("running-1")
         counting = Injector()
         counting.run(lambda: client.progress("running-1"))
-        for at in places(counting.count, MOST_PLACES[error]):
+        for at in places(counting.count, count):
             injector = Injector(at, error)
             with watchdog.limit(LONGEST_CALL):
                 found = disturbed(kind, client, injector, error)
@@ -231,9 +231,10 @@ def test_an_error_at_any_place(kind: Kind, error: type[BaseException], watchdog:
     assert not problems, "\n".join(problems)
 
 
+@counts(25, 400)
 @every_error
 def test_an_error_at_any_place_of_a_first_call(
-    error: type[BaseException], watchdog: Watchdog
+    error: type[BaseException], count: int, watchdog: Watchdog
 ) -> None:
     """The same holds for a client's first call, which has to fetch a token and to connect."""
     problems = []
@@ -243,7 +244,7 @@ def test_an_error_at_any_place_of_a_first_call(
             counting = Injector()
             with make(ITWIN, server) as client:
                 counting.run(lambda: client.progress("running-1"))
-        for at in places(counting.count, MOST_PLACES[error]):
+        for at in places(counting.count, count):
             injector = Injector(at, error)
             with make(ITWIN, server) as client:
                 with watchdog.limit(LONGEST_CALL):
