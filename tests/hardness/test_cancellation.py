@@ -22,6 +22,7 @@ from hardness_support import (
     LONG_RUN,
     TOKEN,
     Service,
+    counts,
     in_one,
     leaks,
     service,
@@ -220,9 +221,10 @@ async def growth(make: Callable[[], Any], count: int, after: Callable[[], object
         tracemalloc.stop()
 
 
+@counts(100, 1500)
 @every_backend
-def test_clients_leave_no_memory(backend: str) -> None:
-    """Fifteen hundred clients opened, used and closed on one event loop leave less than 200 KiB."""
+def test_clients_leave_no_memory(backend: str, count: int) -> None:
+    """Clients that are opened, used and closed on one event loop leave less than 100 bytes each."""
 
     def answer(request: Any) -> Any:
         if request.target.endswith("/running-5/progress"):
@@ -233,16 +235,15 @@ def test_clients_leave_no_memory(backend: str) -> None:
 
     async def main() -> int:
         with Script(answer) as script:
-            return await growth(lambda: AsyncITwin(TOKEN), times(1500), script.sent.clear)
+            return await growth(lambda: AsyncITwin(TOKEN), count, script.sent.clear)
 
-    assert in_one(backend, main) < 200 * 1024
+    assert in_one(backend, main) < 100 * count
 
 
+@counts(30, 150)
 @every_backend
-def test_clients_of_a_real_server_leave_no_memory(backend: str) -> None:
-    """A hundred and fifty clients with real connections leave less than 60 KiB, and no
-    connection."""
-    count = times(150)
+def test_clients_of_a_real_server_leave_no_memory(backend: str, count: int) -> None:
+    """Clients with real connections leave less than 400 bytes each, and no connection."""
 
     async def main(server: Service) -> int:
         return await growth(lambda: AsyncITwin(TOKEN, base_url=server.url), count, lambda: None)
@@ -250,4 +251,4 @@ def test_clients_of_a_real_server_leave_no_memory(backend: str) -> None:
     with service() as server:
         left = in_one(backend, lambda: main(server))
         server.wait_until_open(0)
-    assert left < 60 * 1024
+    assert left < 400 * count

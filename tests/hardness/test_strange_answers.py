@@ -1,19 +1,16 @@
-"""Responses that take long, contain more than they should, or use rare encodings."""
+"""Responses that contain more than they should, or use rare encodings."""
 
 from __future__ import annotations
 
 import gzip
 import logging
 import threading
-import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-import anyio
 import pytest
 from hardness_support import (
-    ASYNC_MODES,
     MODES,
     SECRETS,
     TOKEN,
@@ -22,74 +19,13 @@ from hardness_support import (
     Playing,
     asking,
     http,
-    in_one,
     running,
 )
 
-from opwatch import AsyncITwin
 from opwatch.errors import OpwatchError
 
 pytestmark = pytest.mark.timeout(60)
 every_mode = pytest.mark.parametrize("mode", MODES)
-
-# --- one byte a chunk -----------------------------------------------------------------------------
-
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
-    b"1\r\n%c\r\n" % byte for byte in running(extra=b',"padding":"%s"' % (b"x" * 200 * 1024))
-)
-LONGEST = 2.5
-"""Seconds within which a request of 1 s is over, on a machine that does other things too."""
-
-
-def send_chunks(peer: Peer) -> None:
-    while peer.request():
-        with suppress(OSError):  # the client has had enough
-            peer.sock.sendall(CHUNKED + b"0\r\n\r\n")
-
-
-@every_mode
-def test_chunks_of_one_byte_keep_the_time_limit(mode: str) -> None:
-    """A response of 200 KiB in chunks of one byte is read, or is an error, within the time of a
-    request."""
-    with (
-        Playing(send_chunks) as server,
-        asking(mode, server.url, request_timeout=1) as client,
-    ):
-        began = time.monotonic()
-        with suppress(OpwatchError):
-            assert client.ask("j-1").percent == 37
-        took = time.monotonic() - began
-    assert took < LONGEST
-
-
-@pytest.mark.parametrize("backend", ASYNC_MODES)
-def test_chunks_of_one_byte_do_not_stop_the_event_loop(backend: str) -> None:
-    """While such a response is read, other tasks have their turns."""
-    gaps: list[float] = []
-
-    async def heartbeat() -> None:
-        last = time.monotonic()
-        while True:
-            await anyio.sleep(0.01)
-            gaps.append(time.monotonic() - last)
-            last = time.monotonic()
-
-    async def main(url: str) -> None:
-        async with (
-            AsyncITwin(TOKEN, base_url=url, request_timeout=1) as client,
-            anyio.create_task_group() as group,
-        ):
-            group.start_soon(heartbeat)
-            await anyio.sleep(0.03)
-            with suppress(OpwatchError):
-                await client.progress("j-1")
-            await anyio.sleep(0.02)
-            group.cancel_scope.cancel()
-
-    with Playing(send_chunks) as server:
-        in_one(backend, lambda: main(server.url))
-    assert max(gaps) < 0.5
-
 
 # --- stray bytes ----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 import trio
-from hardness_support import ITWIN, service, times
+from hardness_support import ITWIN, counts, service
 
 from opwatch import Progress
 from opwatch.errors import OpwatchError, Unavailable, WaitCancelled
@@ -30,8 +30,9 @@ def switching() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("switching")
+@counts(60, 500)
 @pytest.mark.parametrize("token_uses", [20, 60])
-def test_a_token_that_others_use_up(token_uses: int) -> None:
+def test_a_token_that_others_use_up(token_uses: int, count: int) -> None:
     """A token that is used up by other threads is replaced: no poll counts it as refused. One that
     can't keep up with them is told to try again."""
     with (
@@ -42,7 +43,7 @@ def test_a_token_that_others_use_up(token_uses: int) -> None:
 
         def poll() -> Counter[str]:
             found: Counter[str] = Counter()
-            for _ in range(times(500)):
+            for _ in range(count):
                 try:
                     found[client.progress("running-37").job_id] += 1
                 except Unavailable:
@@ -54,7 +55,7 @@ def test_a_token_that_others_use_up(token_uses: int) -> None:
         found = sum(
             (future.result() for future in [pool.submit(poll) for _ in range(THREADS)]), Counter()
         )
-    assert found == {"running-37": THREADS * times(500)}
+    assert found == {"running-37": THREADS * count}
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

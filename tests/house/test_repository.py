@@ -138,7 +138,15 @@ def test_ci_calls_targets_that_exist() -> None:
     called = re.findall(r"^step make ([a-z-]+)$", script.read_text(encoding="utf-8"), re.MULTILINE)
     explained = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
     contracts = ["contract", "contract-outside", "contract-pygeoapi"]
-    assert called == ["test", "test-slow", "check", "validate", "check-generated", *contracts, "docs"]
+    assert called == [
+        "test",
+        "test-slow",
+        "check",
+        "validate",
+        "check-generated",
+        *contracts,
+        "docs",
+    ]
     assert set(called) <= set(explained)
     assert os.access(script, os.X_OK)
 

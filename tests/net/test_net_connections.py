@@ -385,11 +385,10 @@ CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n
 
 @every_mode
 def test_one_byte_chunks_do_not_overrun_the_limit(mode: str) -> None:
-    """The deadline is checked between them."""
-    with FaultServer(lambda peer: peer.request() and peer.send(CHUNKS)) as server:
-        began = time.monotonic()
-        [outcome] = ask(mode, [get(server.url)], seconds=0.2)
-        assert time.monotonic() - began < 1.0
+    """The deadline is checked between them: a response that takes seconds to read is an error."""
+    whole = CHUNKS + b"0\r\n\r\n"
+    with FaultServer(lambda peer: peer.request() and peer.send(whole)) as server:
+        [outcome] = ask(mode, [get(server.url)], seconds=0.1)
     assert "no complete response" in str(outcome)
 
 
