@@ -127,7 +127,12 @@ def _asynchronous(job: Job) -> Any:
     return anyio.run(run)
 
 
-@pytest.mark.parametrize("first", range(0, RUNS, AT_ONCE))
+SEEDS = range(0, RUNS, AT_ONCE)
+
+
+@pytest.mark.parametrize(
+    "first", [*SEEDS[:3], *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[3:])]
+)
 def test_six_hours_of_trouble(first: int) -> None:
     """Each run ends as its job did, and a fifth of its polls failed."""
     polls = failed = 0

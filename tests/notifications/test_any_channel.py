@@ -1,4 +1,4 @@
-"""Two hundred jobs with a channel that is cut, late, repetitive or lying: like polling, but sooner.
+"""Jobs with a channel that is cut, late, repetitive or lying: like polling, but sooner.
 
 Each job is waited for twice: by polling alone, and with a channel on which something goes wrong at
 a random moment. The clock is a fake one; the channel is real.
@@ -20,7 +20,6 @@ from opwatch import Catenis
 from opwatch.errors import OpwatchError
 from opwatch.testing import Reply, reply
 
-JOBS = 200
 KINDS = ["honest", "cut", "late", "twice", "forged"]
 ENDS = ["succeeded", "failed", "gone", "trouble"]
 ID = "pProvisional00000001"
@@ -114,12 +113,13 @@ def told(job: Job, server: ChannelServer, wait: Any) -> tuple[list[float], Any, 
     return [sent.time for sent in script.sent], seen(outcome), events
 
 
+@pytest.mark.parametrize("jobs", [40, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_every_outcome_is_that_of_polling_alone(driver: str) -> None:
+def test_every_outcome_is_that_of_polling_alone(driver: str, jobs: int) -> None:
     """At most one more poll for each job, and half of the ends within 1 s of the notification."""
     delays, delays_alone = [], []
     with ChannelServer() as server:
-        for seed in range(JOBS):
+        for seed in range(jobs):
             job = drawn(seed)
             expected_times, expected = alone(job)
             times, outcome, events = told(job, server, DRIVERS[driver])

@@ -281,6 +281,7 @@ def processes() -> Iterator[Processes]:
         yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_a_new_process_for_every_query_has_the_same_transcript(job, processes):
     """Nothing but the token is carried from one process to the next."""
