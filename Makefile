@@ -53,7 +53,7 @@ test: $(VENV)/dev.stamp ## Run the tests that take under two minutes together
 
 .PHONY: test-slow
 test-slow: $(VENV)/dev.stamp ## Run the tests that `make test` leaves out because they take long
-	$(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=slow
 
 .PHONY: fuzz
 fuzz: fuzz-properties fuzz-readers ## Search for inputs that break opwatch (the next two)

@@ -23,7 +23,8 @@ import pytest
 if find_spec("hypothesis"):
     from hypothesis import settings
 
-    settings.register_profile("opwatch", deadline=None, max_examples=60)
+    settings.register_profile("opwatch", deadline=None, max_examples=25)
+    settings.register_profile("slow", deadline=None, max_examples=1000)  # make test-slow
     settings.register_profile("fuzz", deadline=None, max_examples=5000)  # make fuzz
     settings.load_profile("opwatch")
 

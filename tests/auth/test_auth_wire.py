@@ -23,7 +23,7 @@ from auth_support import (
     answer,
     ctn1_fault,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opwatch import AkSk, Apig, AsyncApig, AsyncCatenis, Catenis
@@ -95,7 +95,6 @@ def newest(server: Loopback, before: int) -> Request:
 # --- captured from a socket -----------------------------------------------------------------------
 
 
-@settings(max_examples=150)
 @given(host=st.sampled_from(LOCAL), path=PATHS, message=IDS)
 def test_what_catenis_receives_verifies(services, host, path, message):
     """Catenis accepts the signature for every ID, base path and loopback address."""
@@ -109,7 +108,6 @@ def test_what_catenis_receives_verifies(services, host, path, message):
     assert request.target.endswith("/progress")
 
 
-@settings(max_examples=150)
 @given(
     host=st.sampled_from(LOCAL),
     path=PATHS,

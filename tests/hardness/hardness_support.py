@@ -1,8 +1,4 @@
-"""What the tests of this folder share: servers, clients, forks, interrupts, a search for secrets.
-
-`OPWATCH_FUZZ=2000` makes each test that draws at random, or that tries one place in many, try that
-many.
-"""
+"""What the tests of this folder share: servers, clients, forks, interrupts, finding secrets."""
 
 from __future__ import annotations
 
@@ -36,8 +32,8 @@ from typing import Any, NamedTuple, Self
 
 import anyio
 import anyio.from_thread
-import pytest
 import trustme
+from counts import LONG_RUN
 from hardness_server import TOKEN_WORD
 
 import opwatch
@@ -55,7 +51,6 @@ from opwatch import (
 
 HERE = str(Path(__file__).parent)
 SOURCE = str(Path(opwatch.__file__).parent)
-LONG_RUN = int(os.environ.get("OPWATCH_FUZZ", "0"))
 MODES = ("sync", "asyncio", "trio")
 ASYNC_MODES = ("asyncio", "trio")
 
@@ -63,12 +58,6 @@ ASYNC_MODES = ("asyncio", "trio")
 def times(usual: int) -> int:
     """How many random attempts a test makes in this run."""
     return LONG_RUN or usual
-
-
-def counts(few: int, many: int) -> pytest.MarkDecorator:
-    """How many attempts, as the parameter `count`: few, or many in a slow test."""
-    choices = [LONG_RUN] if LONG_RUN else [few, pytest.param(many, marks=pytest.mark.slow)]
-    return pytest.mark.parametrize("count", choices)
 
 
 # --- clients --------------------------------------------------------------------------------------

@@ -16,13 +16,12 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from counts import LONG_RUN, counts
 from hardness_support import (
     ASYNC_MODES,
     ITWIN,
-    LONG_RUN,
     TOKEN,
     Service,
-    counts,
     in_one,
     leaks,
     service,

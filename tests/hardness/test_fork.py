@@ -17,9 +17,9 @@ from typing import Any
 
 import anyio
 import pytest
+from counts import LONG_RUN
 from hardness_support import (
     ITWIN,
-    LONG_RUN,
     TOKEN,
     Child,
     authority_file,

@@ -19,18 +19,17 @@ from random import Random
 from typing import Any
 
 import pytest
+from counts import LONG_RUN, counts
 from hardness_support import (
     HERE,
     ITWIN,
     KINDS,
-    LONG_RUN,
     Hang,
     Injector,
     Interrupter,
     Kind,
     Service,
     Watchdog,
-    counts,
     leaks,
     service,
 )

@@ -13,7 +13,8 @@ from typing import Any
 import anyio
 import pytest
 import trio
-from hardness_support import ITWIN, counts, service
+from counts import counts
+from hardness_support import ITWIN, service
 
 from opwatch import Progress
 from opwatch.errors import OpwatchError, Unavailable, WaitCancelled

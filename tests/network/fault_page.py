@@ -69,8 +69,8 @@ credentials; only codes and messages that the service documents are shown. The t
 FUZZ_NOTE = """\
 The tests also send random responses: any status, any headers, and bodies that range from damaged
 responses of the services to arbitrary bytes. opwatch must keep the same guarantees for all of them.
-`OPWATCH_FUZZ=10000 python -m pytest tests/network/test_fuzz.py` sends ten thousand per service, and
-`make fuzz` spends five minutes searching for inputs that reach new code.
+`make test-slow` sends ten thousand per service, and `make fuzz` spends five minutes searching for
+inputs that reach new code.
 """
 
 

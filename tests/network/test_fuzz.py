@@ -1,6 +1,6 @@
 """Any status, headers and body: a correct `Progress` or one of our errors, for each service.
 
-`OPWATCH_FUZZ=10000` runs that many examples a service; `--hypothesis-seed` repeats a run. Whether a
+`--hypothesis-seed` repeats a run. Whether a
 service called a job a success is judged here from the bytes, and not by the code under test.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 import gzip
 import json
-import os
 import pickle
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
 import pytest
+from counts import counts
 from fault_errors import FOREIGN
 from fault_server import FaultServer, Peer
 from fault_services import APIG, CATENIS, ITWIN, SAMPLES, Outcome, Sample, ask, wait
@@ -27,16 +27,13 @@ from opwatch.errors import BadResponse, JobGone, OpwatchError, ServiceError
 from opwatch.net.message import Request
 from opwatch.testing import FakeClock, Reply, Script
 
-EXAMPLES = int(os.environ.get("OPWATCH_FUZZ", "100"))
 URL = "http://127.0.0.1:9"
 fuzz = settings(
-    max_examples=EXAMPLES,
     deadline=None,
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-fuzz_raw = settings(fuzz, max_examples=max(EXAMPLES // 3, 50))
 every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 
 
@@ -220,11 +217,12 @@ def _check(outcome: Outcome, sample: Sample, status: int | None = None) -> None:
 # --- the properties -------------------------------------------------------------------------------
 
 
+@counts(60, 10_000)
 @every_sample
-def test_any_answer(sample: Sample) -> None:
+def test_any_answer(sample: Sample, count: int) -> None:
     """Blocking and async give the same, it is ours, and success is the service's own word."""
 
-    @fuzz
+    @settings(fuzz, max_examples=count)
     @given(first=replies(sample), second=replies(sample))
     def holds(first: Reply, second: Reply) -> None:
         said = [_says_success(sample, one.body) for one in (first, second) if one.status == 200]
@@ -275,8 +273,9 @@ def responses(draw: Draw, sample: Sample) -> tuple[bytes, bytes]:
     return raw, said
 
 
+@counts(30, 3_000)
 @every_sample
-def test_any_bytes(sample: Sample) -> None:
+def test_any_bytes(sample: Sample, count: int) -> None:
     """The same through a socket: whatever bytes come before the connection is closed."""
     sent = [b""]
 
@@ -286,7 +285,7 @@ def test_any_bytes(sample: Sample) -> None:
 
     with FaultServer(play) as server:
 
-        @fuzz_raw
+        @settings(fuzz, max_examples=count)
         @given(response=responses(sample) | st.tuples(st.binary(max_size=200), st.just(b"")))
         def holds(response: tuple[bytes, bytes]) -> None:
             sent[0], said = response

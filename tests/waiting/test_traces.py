@@ -32,10 +32,10 @@ from opwatch.testing import FakeClock, Reply, Script, reply
 EPOCH = 1_790_000_000.0
 TICK = 1e-5
 """Seconds that floats and tokens may be off by, all in all."""
-MANY = max(4000, settings.default.max_examples)
-"""Traces; more for `make fuzz`, which then draws others each time."""
+MANY = min(40 * settings.default.max_examples, 40_000)
+"""Traces; more in `make test-slow` and `make fuzz`, which draw others each time."""
 arbitrary = settings(
-    derandomize=MANY == 4000,
+    derandomize=MANY == 1000,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
