@@ -49,11 +49,11 @@ demo: $(VENV)/demo.stamp ## Watch one simulated job of each service until it fin
 .PHONY: test
 test: $(VENV)/dev.stamp ## Run the tests that take under two minutes together
 	@$(BIN)/python -m compileall -q src generated tests  # once, not in each process
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: test-slow
 test-slow: $(VENV)/dev.stamp ## Run the tests that `make test` leaves out because they take long
-	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or hypothesis" --hypothesis-profile=slow
 
 .PHONY: fuzz
 fuzz: fuzz-properties fuzz-readers ## Search for inputs that break opwatch (the next two)

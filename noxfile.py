@@ -37,6 +37,7 @@ def tests(session: nox.Session) -> None:
     build = ("python", "-m", "build", "--no-isolation", "--wheel", "--outdir", str(wheels))
     session.run(*build, silent=True)
     session.install("--no-deps", "--no-index", *map(str, wheels.glob("*.whl")))
-    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+    pytest = ("python", "-m", "pytest", "-n", "auto", "--dist", "worksteal")
+    session.run(*pytest, *session.posargs)
     if not session.posargs:
-        session.run("python", "-m", "pytest", "-n", "auto", "-m", "slow")
+        session.run(*pytest, "-m", "slow")

@@ -158,12 +158,13 @@ def test_a_run_that_was_killed_leaves_no_lock(real_sim: Simulator, tmp_path: Pat
 # --- killed at any moment -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_loses_nothing_and_no_poll_comes_early(
-    run: Run, sim: Simulator, tmp_path: Path, clock: Any
+    run: Run, sim: Simulator, tmp_path: Path, clock: Any, step: int
 ) -> None:
     """At each size the file had while it was written, it resumes every job, and none too early.
 
-    A kill leaves a file that was appended to up to some byte: each is tried.
+    A kill leaves a file that was appended to up to some byte: a slow test tries each.
     """
     path, copies = tmp_path / "state", set()
 
@@ -180,7 +181,7 @@ def test_a_kill_loses_nothing_and_no_poll_comes_early(
         polls = [one for one in watched.requests if one.operation == "progress"]
     longest = max(copies, key=len)
     assert len(copies) >= 3  # at least one for each round of polls
-    for cut in range(len(longest) - 600, len(longest)):
+    for cut in range(len(longest) - 600, len(longest), step):
         state_of_then = tmp_path / f"cut-{cut}"
         state_of_then.write_bytes(longest[:cut])
         kept = StateFile(state_of_then)
@@ -197,11 +198,13 @@ def test_a_kill_loses_nothing_and_no_poll_comes_early(
     assert len(polls) == 9
 
 
-@pytest.mark.parametrize("moment", range(3))
+@pytest.mark.parametrize(
+    "moment", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(17) if n != 1)]
+)
 def test_sigkill(real_sim: Simulator, tmp_path: Path, moment: int) -> None:
     """Killed again and again, at whatever it was doing, a run ends as it would have."""
     path, delays = tmp_path / "state", "50ms,100ms"
-    frames = [Frame("running", percent=n // 2) for n in range(20)]
+    frames = [Frame("running", percent=n // 2) for n in range(20 + 3 * moment)]
     for n in range(4):
         real_sim.add("itwin", f"j{n}", Polls([*frames, Frame("succeeded")]))
     words = ("watch", "--json", "--state", path, "--schedule", delays)

@@ -89,15 +89,25 @@ def test_standard_output_that_is_closed(sim: Simulator, words: str) -> None:
     assert len(told) == ("--quiet" in words)
 
 
-@pytest.mark.parametrize("redirection", ["2> /dev/full", "2>&-", "2>&- <&-", "> /dev/null 2>&-"])
+LOST = ["2> /dev/full", "2>&-", "2>&- <&-", "> /dev/null 2>&-"]
+WRITING = [
+    ("watch --verbose itwin j1", 1),
+    ("watch --quiet itwin j1", 1),
+    ("watch --json itwin gone", 5),
+    ("progress itwin gone", 5),
+    ("wach", 2),
+]
+
+
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("words", "code", "redirection"),
     [
-        ("watch --verbose itwin j1", 1),
-        ("watch --quiet itwin j1", 1),
-        ("watch --json itwin gone", 5),
-        ("progress itwin gone", 5),
-        ("wach", 2),
+        *((words, code, LOST[n % 4]) for n, (words, code) in enumerate(WRITING)),
+        *(
+            pytest.param(words, code, LOST[(n + more) % 4], marks=pytest.mark.slow)
+            for n, (words, code) in enumerate(WRITING)
+            for more in (1, 2, 3)
+        ),
     ],
 )
 def test_standard_error_that_cannot_be_written(

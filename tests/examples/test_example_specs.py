@@ -27,16 +27,14 @@ def run(command: list[str], folder: Path) -> tuple[int, str]:
 def test_the_package_keeps_the_contract(
     name: str, written: Written, package_of: Callable[[str], ModuleType]
 ) -> None:
-    """Its conformance test passes as its reader would run it, with a sample of each phase."""
-    folder = written(name).folder
-    code, text = run(["pytest", "-q", "-p", "no:cacheprovider", "tests"], folder)
-    assert (code, "1 passed" in text) == (0, True), text
-    (test,) = (folder / "tests").glob("*.py")
+    """Its own test passes, with a sample of each phase."""
     assert package_of(name).PLUGIN.name == name
-    samples: dict[str, Any] = {}
-    exec(test.read_text(encoding="utf-8"), samples)
+    (test,) = (written(name).folder / "tests").glob("*.py")
+    names: dict[str, Any] = {}
+    exec(test.read_text(encoding="utf-8"), names)
+    names["test_conformance"]()
     labels = (SPECS / f"{name}.yaml").read_text(encoding="utf-8").count("x-phase: ")
-    assert len(samples["SAMPLES"]) == labels > 3
+    assert len(names["SAMPLES"]) == labels > 3
 
 
 @pytest.mark.typing

@@ -52,6 +52,7 @@ def run(root: Path, command: str, **environment: str) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.slow
 def test_generated_is_what_the_specs_give_whatever_is_near(tmp_path: Path) -> None:
     """To the byte: with another ruff, other settings, locale, seed, folder and .gitignore."""
     root = tmp_path / "build" / "venv"
