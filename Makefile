@@ -47,12 +47,12 @@ demo: $(VENV)/demo.stamp ## Watch one simulated job of each service until it fin
 	@$(BIN)/opwatch demo
 
 .PHONY: test
-test: $(VENV)/dev.stamp ## Run the tests that take under two minutes together
+test: $(VENV)/dev.stamp ## Run every test but the slow ones
 	@$(BIN)/python -m compileall -q src generated tests  # once, not in each process
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: test-slow
-test-slow: $(VENV)/dev.stamp ## Run the tests that `make test` leaves out because they take long
+test-slow: $(VENV)/dev.stamp ## Run the slow tests: large counts, and many random cases
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or hypothesis" --hypothesis-profile=slow
 
 .PHONY: fuzz

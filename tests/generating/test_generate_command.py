@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from generating_tools import Change, changed, operation, wait
+from generating_tools import Change, changed, operation, run_here, wait
 
 from opwatch.cli import main
+from opwatch.cli.generating import client
 from opwatch.testing import FakeClock, Script, reply
 
 Run = Callable[..., tuple[int, str, str]]
@@ -22,7 +23,11 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command in an empty folder: its exit code, output and errors."""
+    """Runs the command in an empty folder: its exit code, output and errors.
+
+    The tests of examples/specs run it with a client generator in a process of its own.
+    """
+    monkeypatch.setattr(client, "run", run_here)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
 

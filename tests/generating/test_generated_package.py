@@ -536,24 +536,33 @@ def test_what_published_specs_do(change: Change, generate: Generate) -> None:
     assert sent_by(made.Press)[-1].target == f"/api/prints/p1{expected}"
 
 
-@pytest.mark.parametrize("name", ["turn", "operation", "session", "closer", "fields", "self", "in"])
-@pytest.mark.parametrize("parts", [1, 2])
-def test_a_parameter_of_any_name(name: str, parts: int, generate: Generate) -> None:
+OURS = ["turn", "operation", "session", "closer", "fields", "self", "in"]
+
+
+@pytest.mark.parametrize("names", [*([name] for name in OURS), ["job_id", *OURS]], ids="-".join)
+def test_a_parameter_of_any_name(names: list[str], generate: Generate) -> None:
     """It can't be mixed up with what the generated code calls its own."""
 
     def change(spec: dict[str, Any]) -> None:
-        names = ["job_id", name][-parts:]
         spec["paths"] = {f"/{{{'}/{'.join(names)}}}": spec["paths"]["/prints/{id}"]}
+        text = {"type": "string"}
         operation(spec)["parameters"] = [
-            {"name": each, "in": "path", "required": True, "schema": {"type": "string"}}
-            for each in names
+            {"name": name, "in": "path", "required": True, "schema": text} for name in names
         ]
+        properties = spec["components"]["schemas"]["Print"]["properties"]
+        properties |= {f"its {name}": text for name in names}
         wait(spec)["id"] = {"parameter": names, "called": "print"}
-        wait(spec)["same"] = {"/shop": name}
+        wait(spec)["same"] = {f"/its {name}": name for name in names}
 
     made = generate(change)
-    with Script({"/1/2"[-2 * parts :]: [reply(200, {"state": "done", "shop": "2"})]}):
-        assert made.Press().progress("1/2"[1 - 2 * parts :]).phase == "succeeded"
+    job_id = "/".join(map(str, range(len(names))))
+    fields = {f"its {name}": str(n) for n, name in enumerate(names)}
+    with Script({f"/{job_id}": [reply(200, {"state": "done", **fields})]}):
+        assert made.Press().progress(job_id).phase == "succeeded"
+    for name in names:
+        other = reply(200, {"state": "done", **fields, f"its {name}": "another"})
+        with Script({f"/{job_id}": [other]}), pytest.raises(BadResponse, match="another job"):
+            made.Press().progress(job_id)
 
 
 AUTHORIZATION = secured({"type": "apiKey", "in": "header", "name": "Authorization"})
