@@ -5,10 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 from cli_tools import Connect, Result, Run
+from state_support import path
 
 from opwatch.cli import main
 from opwatch.simulator import Simulator
 from opwatch.testing import FakeClock
+
+__all__ = ["path"]
 
 _HEEDED = ("CATENIS_", "ITWIN_", "APIG_", "OS_", "HUAWEICLOUD_", "OPWATCH_")
 

@@ -17,16 +17,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 from counts import LONG_RUN, counts
-from hardness_support import (
-    ASYNC_MODES,
-    ITWIN,
-    TOKEN,
-    Service,
-    in_one,
-    leaks,
-    service,
-    times,
-)
+from hardness_servers import Service, service
+from hardness_support import ASYNC_MODES, ITWIN, TOKEN, in_one, leaks, times
 
 from opwatch import AsyncITwin, Schedule
 from opwatch.testing import Script, reply

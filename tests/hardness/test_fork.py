@@ -18,16 +18,9 @@ from typing import Any
 import anyio
 import pytest
 from counts import LONG_RUN
-from hardness_support import (
-    ITWIN,
-    TOKEN,
-    Child,
-    authority_file,
-    in_one,
-    service,
-    times,
-    trusting,
-)
+from hardness_interrupts import Child
+from hardness_servers import authority_file, service, trusting
+from hardness_support import ITWIN, TOKEN, in_one, times
 
 from opwatch import AsyncITwin, ITwin
 from opwatch.errors import OpwatchError

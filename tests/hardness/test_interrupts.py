@@ -20,19 +20,9 @@ from typing import Any
 
 import pytest
 from counts import LONG_RUN, counts
-from hardness_support import (
-    HERE,
-    ITWIN,
-    KINDS,
-    Hang,
-    Injector,
-    Interrupter,
-    Kind,
-    Service,
-    Watchdog,
-    leaks,
-    service,
-)
+from hardness_interrupts import Hang, Injector, Interrupter, Watchdog
+from hardness_servers import Service, service
+from hardness_support import HERE, ITWIN, KINDS, Kind, leaks
 
 from opwatch.errors import OpwatchError
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from hardness_support import MODES, Asker, Peer, Playing, Relay, asking, http, running
+from hardness_servers import Peer, Playing, Relay, http, running
+from hardness_support import MODES, Asker, asking
 
 from opwatch.errors import TransportError
 

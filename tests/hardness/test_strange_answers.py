@@ -10,17 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hardness_support import (
-    MODES,
-    SECRETS,
-    TOKEN,
-    Asker,
-    Peer,
-    Playing,
-    asking,
-    http,
-    running,
-)
+from hardness_servers import Peer, Playing, http, running
+from hardness_support import MODES, SECRETS, TOKEN, Asker, asking
 
 from opwatch.errors import OpwatchError
 

@@ -21,14 +21,11 @@ from typing import Any
 
 import certifi
 import pytest
-from hardness_support import (
+from hardness_servers import (
     LOOPBACK,
-    MODES,
-    TOKEN,
     Peer,
     Playing,
     Relay,
-    asking,
     authority_file,
     http,
     nobody,
@@ -36,6 +33,7 @@ from hardness_support import (
     serving,
     trusting,
 )
+from hardness_support import MODES, TOKEN, asking
 
 from opwatch import Apig, AsyncITwin, ClientCredentials, IamPassword, ITwin
 from opwatch.errors import ConfigurationError, TransportError

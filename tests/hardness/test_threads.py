@@ -14,7 +14,8 @@ import anyio
 import pytest
 import trio
 from counts import counts
-from hardness_support import ITWIN, service
+from hardness_servers import service
+from hardness_support import ITWIN
 
 from opwatch import Progress
 from opwatch.errors import OpwatchError, Unavailable, WaitCancelled

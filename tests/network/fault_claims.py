@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fault_scenarios import RIGHT, Gives
+from fault_plays import RIGHT, Gives
 
 from opwatch import Phase
 from opwatch.errors import BadResponse, ConfigurationError

@@ -26,7 +26,8 @@ from fault_errors import (
     ITWIN_V2_REFUSALS,
     Refusal,
 )
-from fault_scenarios import GROUPS, SCENARIOS, Gives, Scenario
+from fault_plays import Gives, Scenario
+from fault_scenarios import GROUPS, SCENARIOS
 
 from opwatch import Phase
 from opwatch.testing import Reply

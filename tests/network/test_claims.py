@@ -10,18 +10,8 @@ from typing import Any
 
 import pytest
 from fault_claims import CLAIMS, DONE, OVER, gateway, message, progress, resolved
-from fault_scenarios import Gives
-from fault_services import (
-    APIG,
-    CATENIS,
-    ITWIN,
-    ITWIN_V2,
-    MODES,
-    SAMPLES,
-    Sample,
-    ask,
-    wait,
-)
+from fault_plays import Gives
+from fault_services import APIG, CATENIS, ITWIN, ITWIN_V2, MODES, SAMPLES, Sample, ask, wait
 
 from opwatch import Phase, Progress
 from opwatch.errors import WaitTimeout

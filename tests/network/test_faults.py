@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from fault_scenarios import SCENARIOS, Scenario
+from fault_plays import Scenario
+from fault_scenarios import SCENARIOS
 from fault_server import FaultServer, nobody
 from fault_services import EVERY_MODE, MODES, SAMPLES, Outcome, Sample, ask, wait
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import attrs
 import pytest
-from fault_scenarios import SCENARIOS, Scenario, good, http
+from fault_plays import Scenario, good, http
+from fault_scenarios import SCENARIOS
 from fault_server import FaultServer, Peer
 from fault_services import EVERY_MODE, ITWIN, MODES, SAMPLES, TOKEN, Sample, ask
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_scenarios import HEAD_OF_200, HEAD_OF_CHUNKED, MIB, SCENARIOS, Play, body, endless, http
+from fault_plays import HEAD_OF_200, HEAD_OF_CHUNKED, MIB, Play, body, endless, http
+from fault_scenarios import SCENARIOS
 from fault_server import FaultServer, Peer
 from fault_services import ITWIN, Sample
 

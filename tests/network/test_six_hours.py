@@ -19,13 +19,7 @@ from fault_scenarios import SCENARIOS
 from fault_services import ITWIN, SAMPLES, Sample
 
 from opwatch import Phase, Schedule
-from opwatch.errors import (
-    BadResponse,
-    JobCancelled,
-    JobFailed,
-    OpwatchError,
-    TransportError,
-)
+from opwatch.errors import BadResponse, JobCancelled, JobFailed, OpwatchError, TransportError
 from opwatch.net.message import Request
 from opwatch.testing import FakeClock, Reply, Script, reply
 

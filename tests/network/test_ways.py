@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import fault_tls
 import pytest
-from fault_scenarios import good, http
+from fault_plays import good, http
 from fault_server import FaultServer, Peer, nobody
 from fault_services import APIG, EVERY_MODE, MODES, SAMPLES, TOKEN, Sample, ask
 

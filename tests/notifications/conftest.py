@@ -10,6 +10,10 @@ from opwatch.core import loop
 
 sys.path.append(str(Path(__file__).parents[1] / "waiting"))
 
+from channel_support import wait  # which needs that folder
+
+__all__ = ["wait"]
+
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import attrs
 import pytest
 from agenda import Agenda
 from channel_server import DEVICE_ID, SECRET, ChannelServer, Opened
-from test_channel import DRIVERS, scripted
+from channel_support import DRIVERS, scripted
 
 from opwatch import Catenis
 from opwatch.errors import OpwatchError

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+from itwin_support import client
 
 from opwatch.simulator import Simulator
 from opwatch.testing import FakeClock
+
+__all__ = ["client"]
 
 
 @pytest.fixture

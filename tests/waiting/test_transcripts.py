@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import anyio
 import pytest
-from scripted_jobs import BY_NAME, JOB_ID, JOBS, Clock, Job, World, turn
+from scripted_answers import JOB_ID, Job
+from scripted_jobs import BY_NAME, JOBS, Clock, World, turn
 
 from opwatch.errors import OpwatchError
 from opwatch.testing import Script

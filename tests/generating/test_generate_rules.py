@@ -1,0 +1,447 @@
+"""`opwatch generate`: each rule that a spec may break, and the message about it."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_support import Run, spec
+from generating_tools import Change, operation, wait
+
+
+def set_at(*keys: str, value: Any) -> Change:
+    """A change of the block."""
+
+    def change(content: dict[str, Any]) -> None:
+        node = wait(content)
+        for key in keys[:-1]:
+            node = node[key]
+        node[keys[-1]] = value
+
+    return change
+
+
+def without_wait(content: dict[str, Any]) -> None:
+    del operation(content)["x-wait"]
+
+
+def another_parameter(content: dict[str, Any]) -> None:
+    content["paths"] = {"/shops/{shop}/prints/{id}": content["paths"]["/prints/{id}"]}
+    parameter = {"name": "shop", "in": "path", "required": True, "schema": {"type": "string"}}
+    operation(content)["parameters"].append(parameter)
+
+
+def cookie(content: dict[str, Any]) -> None:
+    content["security"] = [{"one": []}]
+    scheme = {"type": "apiKey", "in": "cookie", "name": "session"}
+    content["components"]["securitySchemes"] = {"one": scheme}
+
+
+def unnamed_variable(content: dict[str, Any]) -> None:
+    cookie(content)
+    scheme = {"type": "http", "scheme": "bearer", "x-env": {"tokn": "A"}}
+    content["components"]["securitySchemes"] = {"one": scheme}
+
+
+def nowhere(content: dict[str, Any]) -> None:
+    body = operation(content)["responses"]["200"]["content"]["application/json"]
+    body["schema"] = {"$ref": "#/components/schemas/Prnt"}
+
+
+def refers(*keys: str, target: str) -> Change:
+    """A reference somewhere in the components or, if no keys say where, in the default response."""
+
+    def change(content: dict[str, Any]) -> None:
+        node = content["components"] if keys else operation(content)["responses"]
+        for key in keys:
+            node = node.setdefault(key, {})
+        node["default"] = {"$ref": target}
+
+    return change
+
+
+def union(content: dict[str, Any]) -> None:
+    schemas = content["components"]["schemas"]
+    schemas["Either"] = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in schemas]}
+    body = operation(content)["responses"]["200"]["content"]["application/json"]
+    body["schema"] = {"$ref": "#/components/schemas/Either"}
+
+
+def of_text(content: dict[str, Any]) -> None:
+    answer = operation(content)["responses"]["200"]
+    answer["content"] = {"text/html": {"schema": {"type": "string"}}}
+
+
+def unnamed(content: dict[str, Any]) -> None:
+    del operation(content)["operationId"]
+
+
+def required(place: str) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        parameter = {"name": "version", "in": place, "required": True, "schema": {"type": "string"}}
+        operation(content)["parameters"].append(parameter)
+
+    return change
+
+
+def above(content: dict[str, Any]) -> None:
+    content["components"]["parameters"] = {
+        "Version": {"name": "v", "in": "query", "required": True, "schema": {"type": "string"}}
+    }
+    [item] = content["paths"].values()
+    item["parameters"] = [{"$ref": "#/components/parameters/Version"}]
+
+
+def with_body(content: dict[str, Any]) -> None:
+    body = {"content": {"application/json": {"schema": {"type": "object"}}}, "required": True}
+    operation(content)["requestBody"] = body
+
+
+def posted(content: dict[str, Any]) -> None:
+    content["paths"]["/prints/{id}"] = {"post": operation(content)}
+
+
+def example(value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        body = operation(content)["responses"]["200"]["content"]["application/json"]
+        body["examples"]["printing"]["value"] = value
+
+    return change
+
+
+def old_null(content: dict[str, Any]) -> None:
+    content["openapi"] = "3.0.3"
+    content["components"]["schemas"]["Print"]["properties"]["state"]["type"] = ["string", "null"]
+
+
+def blank_variable(content: dict[str, Any]) -> None:
+    unnamed_variable(content)
+    content["components"]["securitySchemes"]["one"]["x-env"] = {"token": "INK TOKEN"}
+
+
+def wildcard(content: dict[str, Any]) -> None:
+    responses = operation(content)["responses"]
+    responses["4XX"] = responses.pop("404")
+    body = responses["4XX"]["content"]["application/json"]
+    body["examples"] = {"gone": {"value": {}, "x-error": "NotFound"}}
+
+
+def loop(content: dict[str, Any]) -> None:
+    schemas = content["components"]["schemas"]
+    schemas["Print"] = {"type": "object", "anyOf": [{"$ref": "#/components/schemas/Print"}]}
+
+
+def mislabelled(content: dict[str, Any]) -> None:
+    body = operation(content)["responses"]["200"]["content"]["application/json"]
+    body["examples"]["printing"]["x-phase"] = "succeeded"
+
+
+def outcome_of(method: str) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        result = copy.deepcopy(operation(content))
+        del result["x-wait"]
+        result["operationId"] = "getResult"
+        content["paths"]["/results/{id}"] = {method: result}
+        state = wait(content)["state"]
+        wait(content)["outcome"] = {"operation": "getResult", "state": copy.deepcopy(state)}
+
+    return change
+
+
+def elsewhere(content: dict[str, Any]) -> None:
+    outcome_of("get")(content)
+    content["paths"]["/results/{id}"]["servers"] = [{"url": "https://other.example"}]
+
+
+def outcome_with(**content: Any) -> Change:
+    """A follow-up to a job that has ended, of which this is said beside what is usual."""
+
+    def change(spec: dict[str, Any]) -> None:
+        with_scheme({"type": "http", "scheme": "bearer"})(spec)
+        spec["components"]["securitySchemes"]["two"] = {"type": "http", "scheme": "basic"}
+        outcome_of("get")(spec)
+        wait(spec)["state"]["is"]["done"] = "ended"
+        spec["paths"]["/results/{id}"]["get"] |= content
+
+    return change
+
+
+def parameter(**content: Any) -> Change:
+    """Another required parameter, with a default, of a spec with a key in X-Key."""
+
+    def change(spec: dict[str, Any]) -> None:
+        key_in("X-Key")(spec)
+        schema = {"type": "string", "default": "a"}
+        given = {"name": "a", "in": "query", "required": True, "schema": schema} | content
+        operation(spec)["parameters"].append(given)
+
+    return change
+
+
+def matrix(spec: dict[str, Any]) -> None:
+    operation(spec)["parameters"][0]["style"] = "matrix"
+
+
+def headers(**values: str) -> Change:
+    def change(spec: dict[str, Any]) -> None:
+        key_in("X-Key")(spec)
+        wait(spec)["headers"] = {name.replace("_", "-"): value for name, value in values.items()}
+
+    return change
+
+
+def media_type(name: str) -> Change:
+    def change(spec: dict[str, Any]) -> None:
+        bodies = operation(spec)["responses"]["200"]["content"]
+        bodies[name] = bodies.pop("application/json")
+
+    return change
+
+
+def boolean_state(content: dict[str, Any]) -> None:
+    content["components"]["schemas"]["Print"]["properties"]["state"] = {"type": "boolean"}
+    wait(content)["state"]["is"] = {"true": "succeeded", "false": "running"}
+    del operation(content)["responses"]["200"]["content"]["application/json"]["examples"]
+
+
+def set_path(path: str) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["paths"] = {path: content["paths"]["/prints/{id}"]}
+
+    return change
+
+
+def undefined_scheme(content: dict[str, Any]) -> None:
+    content["security"] = [{"tokn": []}]
+
+
+def with_scheme(scheme: dict[str, Any]) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["security"] = [{"one": []}]
+        content["components"]["securitySchemes"] = {"one": scheme}
+
+    return change
+
+
+def key_in(header: str) -> Change:
+    return with_scheme({"type": "apiKey", "in": "header", "name": header})
+
+
+def tokens_at(url: str) -> Change:
+    flow = {"tokenUrl": url, "scopes": {}}
+    return with_scheme({"type": "oauth2", "flows": {"clientCredentials": flow}})
+
+
+def variables_are(value: Any) -> Change:
+    return with_scheme({"type": "http", "scheme": "bearer", "x-env": value})
+
+
+def at_server(url: str) -> Change:
+    return lambda content: content.update(servers=[{"url": url}])
+
+
+def no_schema(content: dict[str, Any]) -> None:
+    body = operation(content)["responses"]["200"]["content"]["application/json"]
+    del body["schema"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (without_wait, "wait-use: no operation has an x-wait block"),
+        (another_parameter, "wait-use: the path also needs shop; make it a part of the ID"),
+        (cookie, "wait-use: none of these is supported; opwatch supports a bearer token"),
+        (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; name one of token"),
+        (undefined_scheme, "security: no scheme is called 'tokn'; add it to components"),
+        (union, "wait-use: the schema must describe one object"),
+        (of_text, "wait-use: no media type is JSON; add application/json"),
+        (unnamed, "wait-form: has an x-wait block but no operationId; add one"),
+        (required("query"), "wait-use: the query parameter 'version' is required, and opwatch has"),
+        (required("header"), "wait-use: the header parameter 'version' is required"),
+        (above, "wait-use: the query parameter 'v' is required"),
+        (posted, "wait-form: opwatch sends only GET, not POST; name another"),
+        (with_body, "wait-use: opwatch sends no body; name another operation"),
+        (nowhere, "structure: #/components/schemas/Prnt isn't in this file"),
+        (refers(target="http://127.0.0.1:9/a"), "http://127.0.0.1:9/a isn't in this file; copy it"),
+        (refers(target="file:///dev/zero"), "file:///dev/zero isn't in this file; copy it here"),
+        (refers("responses", target="#/nope"), "#/nope isn't in this file; copy it here"),
+        (refers(target="#"), "# isn't in this file; copy it here"),
+        (refers("schemas", "Print", "patternProperties", target="a.yaml"), "a.yaml isn't in this"),
+        (mislabelled, "wait-example: is read as running, not succeeded"),
+        (set_at("percent", value="/percent"), "wait-pointer: /percent isn't in Print"),
+        (
+            set_at("state", "is", value={"done": "succeeded"}),
+            "'printing', 'jammed' of /state has",
+        ),
+        (set_at("id", "parameter", value="job"), "'job' isn't a parameter of the path"),
+        (set_at("same", value={"/shop": "shop"}), "'shop' isn't part of the ID; name one of id"),
+        (set_at("headers", value={"Authorization": "x"}), "Authorization is set by opwatch"),
+        (
+            set_at("polling", value=[1]),
+            "unknown key 'polling'; the keys are id, statuses",
+        ),
+        (set_at("schedule", value=[]), "wait-form: "),
+        (
+            set_at("step", value="state"),
+            "wait-form: 'state' isn't a JSON Pointer; write one like /st",
+        ),
+        (
+            set_at("errors", "cases", value=[{"is": "gone"}]),
+            "wait-form: {'is': 'gone'} is incomplete; add one of status, code, message, header",
+        ),
+        (example("done"), "wait-example: is read as no JSON object, not running"),
+        (old_null, "structure: ['string', 'null'] is not"),
+        (blank_variable, "security: 'INK TOKEN' isn't a variable name; write one like PRESS_TOKEN"),
+        (wildcard, "wait-example: can't be checked; give it a value and a specific status"),
+        (loop, "wait-pointer: /state isn't in Print"),
+        (lambda content: content.update(openapi="2.0"), "structure: must be OpenAPI 3.0 or 3.1"),
+        (outcome_of("put"), "wait-form: opwatch sends only GET, not PUT; name another"),
+        (set_at("state", "is", value={"": "succeeded"}), "wait-form: '' can't be a state"),
+        (set_at("state", "is", value={" done": "failed"}), "wait-form: ' done' can't be a state"),
+        (
+            set_at("state", "is", value={"Done": "succeeded", "done": "failed"}),
+            "wait-form: 'done' has two phases (ignoring case); keep one",
+        ),
+        (boolean_state, "wait-phase: /state is a boolean; write conditions"),
+        (set_at("schedule", value=[float("inf")]), "wait-form: "),
+        (
+            set_at("schedule", value=[5, 0.5]),
+            "x-wait/schedule/1: wait-form: 0.5 is less than a second between two polls; write 1 or",
+        ),
+        (set_at("schedule", value=[0]), "wait-form: 0 is less than a second"),
+        (
+            set_at("state", "is", value={"printing": "running", "done": "pending"}),
+            "wait-phase: no state is final; map at least one to succeeded, failed, cancelled or",
+        ),
+        (
+            outcome_of("get"),
+            "wait-phase: no state is ended, so this is never requested; add one, or remove the ",
+        ),
+        (set_at("schedule", value=[float("nan")]), "wait-form: "),
+        (set_at("id", "parameter", value=["id", "id"]), "wait-form: 'id' is named twice"),
+        (
+            set_at("headers", value={"X-A": "a\nb"}),
+            "wait-form: 'a\\nb' can't be the value of a head",
+        ),
+        (set_at("headers", value={"X-A": "ä"}), "wait-form: 'ä' can't be the value of a header"),
+        (set_at("headers", value={"Expect": "x"}), "wait-form: Expect belongs to the connection"),
+        (set_at("headers", value={"Transfer-Encoding": "x"}), "belongs to the connection"),
+        (set_path("/a#/{id}"), "wait-use: the path isn't a valid URL path"),
+        (set_path("/a/../{id}"), "wait-use: the path isn't a valid URL path"),
+        (set_path("/a b/{id}"), "wait-use: the path isn't a valid URL path"),
+        (key_in("X-Schlüssel"), "security: 'X-Schlüssel' isn't a valid header name"),
+        (key_in("X-K\r\nX-A: 1"), "isn't a valid header name"),
+        (key_in("Host"), "security: Host belongs to the connection, and opwatch sets it"),
+        (key_in("Content-Length"), "security: Content-Length belongs to the connection"),
+        (tokens_at("/token"), "security: must be a complete URL, such as https://press.example"),
+        (tokens_at("http://id.example/token"), "security: must be an https URL"),
+        (tokens_at("https://id.example/token?a=b"), "security: must be a URL like https://exa"),
+        (at_server("http://press.example"), "wait-use: must be an https URL"),
+        (at_server("https://press.example/?a=b"), "wait-use: must be a URL like https://exa"),
+        (at_server("https://a:b@press.example"), "wait-use: must be a URL like https://exa"),
+        (at_server("https://press.example/a b"), "wait-use: must be a URL like https://exa"),
+        (variables_are(["token"]), "security: must be a map, such as {token: PRESS_TOKEN}"),
+        (variables_are("TOKEN"), "security: must be a map, such as {token: PRESS_TOKEN}"),
+        (variables_are({"token": True}), "security: True isn't a variable name; write one like"),
+        (variables_are({"token": None}), "security: None isn't a variable name; write one like"),
+        (variables_are({"token": 'A=B "x'}), "isn't a variable name; write one like PRESS_TOKEN"),
+        (elsewhere, "is at 'https://other.example', unlike the one with x-wait"),
+        (no_schema, "wait-use: no schema; describe the response"),
+        (outcome_with(security=[{"two": []}]), "security: wait-use: takes different credentials"),
+        (
+            outcome_with(servers=[{"url": "/v2"}]),
+            "wait-use: is at '/v2', unlike the one with x-wait",
+        ),
+        (key_in("accept"), "security: accept is set by opwatch; name another header"),
+        (headers(x_key="a"), "wait-use: the credentials are sent in x-key; leave it out"),
+        (headers(X_A="a", x_a="b"), "wait-form: x-a appears twice (ignoring case); keep one"),
+        (
+            parameter(**{"in": "header", "name": "x-KEY"}),
+            "wait-use: the credentials are sent in x-KEY; leave it out",
+        ),
+        (
+            parameter(**{"in": "cookie", "name": "a;b\r\nX-Evil: 1"}),
+            "can't be sent as it is; use printable ASCII without semicolons",
+        ),
+        (
+            parameter(**{"in": "cookie", "schema": {"type": "string", "default": "b; c=d"}}),
+            "wait-use: the cookie parameter 'a' can't be sent as it is",
+        ),
+        (media_type('application/json; a="\x07\u00e9"'), "wait-use: no media type is JSON"),
+        (matrix, "wait-use: the path parameter 'id' has the style matrix; opwatch sends simple on"),
+        (
+            set_at("state", value=[{"is": "succeeded", "when": {"/shop": [None, "a"]}}]),
+            "state/0: wait-phase: success only because fields are missing; also test one",
+        ),
+    ],
+)
+def test_a_spec_that_breaks_a_rule(change: Change, said: str, run: Run) -> None:
+    """The finding names file, line, place, rule and fix; nothing is written."""
+    code, out, err = run("generate", spec(change), "--out", "out")
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    assert any(said in line for line in lines), err
+    assert all(line.removeprefix("opwatch: ").startswith("press.json:") for line in lines), err
+    assert not Path("out").exists()
+
+
+def test_each_finding_is_a_line(run: Run) -> None:
+    """All that is wrong is said at once."""
+
+    def change(content: dict[str, Any]) -> None:
+        wait(content)["percent"], wait(content)["step"] = "/a", "/b"
+
+    _, _, err = run("generate", spec(change), "--out", "out")
+    first, second = err.splitlines()
+    assert first.startswith("opwatch: press.json:")
+    assert second.startswith("press.json:")
+    assert ("/a isn't in Print" in first, "/b isn't in Print" in second) == (True, True)
+
+
+def test_many_booleans_take_no_time(run: Run) -> None:
+    """Not each of their combinations is checked, of which there are 16 million."""
+
+    def change(content: dict[str, Any]) -> None:
+        names = [f"flag{n}" for n in range(24)]
+        flags = {name: {"type": "boolean"} for name in names}
+        content["components"]["schemas"]["Print"]["properties"] |= flags
+        wait(content)["state"] = [{"is": "running", "when": {f"/{name}": True}} for name in names]
+
+    code, _, err = run("generate", spec(change), "--out", "out")
+    assert (code, "/flag0 False has no phase" in err) == (2, True)
+
+
+def of_print(**properties: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["components"]["schemas"]["Print"]["properties"] |= properties
+
+    return change
+
+
+def doubling(content: dict[str, Any]) -> None:
+    schemas = content["components"]["schemas"]
+    for n in range(40):
+        schemas[f"A{n}"] = {"allOf": [{"$ref": f"#/components/schemas/A{n + 1}"}] * 2}
+    schemas["A40"] = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    of_print(deep={"$ref": "#/components/schemas/A0"})(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        doubling,
+        of_print(a={"type": "string", "pattern": "^(a+)+$", "default": "a" * 40 + "!"}),
+        of_print(a={"$dynamicRef": "file:///dev/zero", "default": 1}),
+        of_print(a={"type": "array", "uniqueItems": True, "default": [[n] for n in range(9000)]}),
+    ],
+)
+def test_nothing_that_a_spec_says_is_run(change: Change, run: Run) -> None:
+    """No pattern is tried, nothing outside the file is read, and nothing is read twice."""
+
+    def both(content: dict[str, Any]) -> None:
+        change(content)
+        wait(content)["percent"], wait(content)["step"] = "/deep/a", "/nothing"
+
+    code, _, err = run("generate", spec(both), "--out", "out")
+    assert (code, "/nothing isn't in Print" in err) == (2, True)
+    assert ("/deep/a isn't in Print" in err) == (change is not doubling)

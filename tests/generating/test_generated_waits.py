@@ -1,0 +1,216 @@
+"""What `opwatch generate` writes: a client that waits as its spec says."""
+
+import copy
+from typing import Any
+
+import pytest
+from generating_tools import Generate, operation, wait
+from package_support import DONE, RUNNING
+
+from opwatch import Fault, Phase
+from opwatch.errors import BadResponse, JobFailed, RateLimited, WaitTimeout
+from opwatch.testing import FakeClock, Reply, Script, reply
+
+LIMIT = {"x-left": "0", "x-reset": "1800001000"}
+
+
+def pausing(spec: dict[str, Any]) -> None:
+    wait(spec)["again"] = [
+        {"header": "wait-ms", "as": "milliseconds"},
+        {"header": "pause"},
+        {"header": "x-reset", "as": "epoch", "when": {"x-left": 0}},
+        {"at": "/next"},
+        {"at": "/next_ms", "as": "milliseconds"},
+    ]
+    case = {"is": "rate limited", "status": 403, "header": {"x-left": 0}}
+    wait(spec)["errors"]["cases"] = [case]
+
+
+def running(**fields: Any) -> Reply:
+    """A response; its `headers`, and its fields."""
+    headers = fields.pop("headers", None)
+    return reply(200, {"state": "printing", **fields}, headers)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (running(headers={"wait-ms": "45000"}), 45),
+        (reply(503, {}, {"wait-ms": "45000"}), 45),
+        (Reply(200, b'{"state": "printing"}', (("pause", "1"), ("pause", "45"))), 45),
+        (running(headers={"pause": "45"}), 45),
+        (running(headers={"pause": "-45"}), 5),
+        (running(headers={"pause": "45", "Retry-After": "60"}), 60),
+        (reply(403, {}, LIMIT), 1000),
+        (running(headers=LIMIT), 1000),
+        (running(headers=LIMIT | {"x-left": "1"}), 5),
+        (running(next=45), 45),
+        (running(next_ms=45_000), 45),
+        (running(next="soon"), 5),
+        (running(next="\u00b2"), 5),
+        (running(next="4_5"), 5),
+        (running(headers={"Retry-After": "4_5"}), 5),
+        (Reply(200, b'{"state": "printing"}', (("pause", "\u00b2"),)), 5),
+        (running(next=45, headers={"pause": "50"}), 50),
+    ],
+)
+def test_pauses_are_never_undercut(first: Reply, second: float, generate: Generate) -> None:
+    """The next poll is sent when the response said, and not before the schedule."""
+    made = generate(pausing)
+    with FakeClock(epoch=1_800_000_000), Script({"/p1": [first, DONE]}) as script:
+        made.Press().wait("p1", timeout=None)
+        assert [sent.time for sent in script.sent] == [0, second]
+
+
+def test_a_pause_of_one_job_holds_no_other(generate: Generate) -> None:
+    """A field is about its job; a header is about the service."""
+    made = generate(pausing)
+    slow = reply(200, {"state": "printing", "next": 100})
+    with FakeClock(), Script({"/slow": [slow, DONE], "/quick": [RUNNING, DONE]}) as script:
+        assert len([*made.Press().watch_many(["slow", "quick"], timeout=None)]) == 4
+        times = {(sent.target.rpartition("/")[2], sent.time) for sent in script.sent}
+    assert times == {("slow", 0), ("quick", 0), ("quick", 5), ("slow", 100)}
+
+
+def test_a_pause_beyond_the_deadline_ends_the_wait(generate: Generate) -> None:
+    """As `Retry-After` does."""
+    made = generate(pausing)
+    held = reply(200, {"state": "printing"}, {"pause": "3600"})
+    with FakeClock() as clock, Script({"/p1": [held]}):
+        with pytest.raises((RateLimited, WaitTimeout)):
+            made.Press().wait("p1", timeout=60)
+        assert clock.now() <= 60
+
+
+def test_conditions_with_lists_and_null(generate: Generate) -> None:
+    """A list means any of its values, and null what is null or absent."""
+
+    def change(spec: dict[str, Any]) -> None:
+        wait(spec)["state"] = [
+            {"is": "pending", "when": {"/state": None}},
+            {"is": "running", "when": {"/state": ["Printing", "binding"]}},
+            {"is": "failed", "when": {"/state": ["jammed", "torn"], "/shop": ["a", None]}},
+            {"is": "succeeded", "when": {"/state": "done"}},
+            {"is": "ended", "when": {"/state": "jammed"}},
+        ]
+
+    made = generate(change)
+    expected = {
+        None: "pending",
+        "printing": "running",
+        "BINDING": "running",
+        "torn": "failed",
+        "done": "succeeded",
+        "folded": "unknown",
+    }
+    for state, phase in expected.items():
+        with Script({"/p1": [reply(200, {"state": state})]}):
+            assert made.Press().progress("p1").phase == phase
+    with Script({"/p1": [reply(200, {"state": "jammed", "shop": "b"})]}):
+        assert made.Press().progress("p1").phase == "ended"
+
+
+@pytest.mark.parametrize("after", ["ended", "succeeded"])
+def test_a_pause_that_a_job_which_is_over_asks_for(after: str, generate: Generate) -> None:
+    """The request for how it ended waits, too, and is sent once the pause is over."""
+    made = generate(with_outcome if after == "ended" else with_result)
+    over = reply(200, {"state": "done", "next": 60})
+    there = reply(200, {"state": "done", "shop": "p1"})
+    with FakeClock(), Script({"/prints/p1": [over], "/results/p1": [there]}) as script:
+        found = made.Press().wait("p1", timeout=None)
+        assert [(sent.target[:12], sent.time) for sent in script.sent] == [
+            ("/api/prints/", 0),
+            ("/api/results", 60),
+        ]
+    assert found.phase == "succeeded"
+
+
+def test_a_result_that_is_not_there_yet(generate: Generate) -> None:
+    """After a success, the result alone is polled until it is there."""
+    made = generate(with_result)
+    coming, there = (reply(200, {"state": word, "shop": "P1"}) for word in ("printing", "done"))
+    answers = {"/prints/p1": [DONE], "/results/p1": [coming, reply(503, {}), there]}
+    with FakeClock(), Script(answers) as script:
+        seen = list(made.Press().watch("p1", timeout=None))
+    assert [one.phase for one in seen] == [Phase.RUNNING, Phase.SUCCEEDED]
+    assert seen[-1].details.state == "done"
+    assert [sent.target.rpartition("/")[0] for sent in script.sent] == [
+        *("/api/prints", "/api/results", "/api/results", "/api/results")
+    ]
+
+
+@pytest.mark.parametrize("shop", ["p2", None, 7])
+def test_the_result_of_another_job_is_none(generate: Generate, shop: Any) -> None:
+    """Nor is one that doesn't say whose it is."""
+    answers = {
+        "/prints/p1": [DONE],
+        "/results/p1": [reply(200, {"state": "done", "shop": shop})],
+    }
+    with FakeClock(), Script(answers), pytest.raises(BadResponse, match="isn't about this print"):
+        generate(with_result).Press(max_failures=2).wait("p1", timeout=None)
+
+
+@pytest.mark.parametrize("shop", [0, "0"])
+def test_the_result_of_job_0(shop: Any, generate: Generate) -> None:
+    """Its ID is one, as a number too."""
+    answers = {
+        "/prints/0": [DONE],
+        "/results/0": [reply(200, {"state": "done", "shop": shop})],
+    }
+    with FakeClock(), Script(answers):
+        assert generate(with_result).Press().wait("0", timeout=60).phase == "succeeded"
+
+
+def test_the_reason_of_another_job_is_none(generate: Generate, caplog: Any) -> None:
+    """The job has failed all the same, and a warning says why there is no reason."""
+
+    def change(spec: dict[str, Any]) -> None:
+        with_result(spec)
+        outcome = {"operation": "getResult", "after": "failed", "fault": {"message": "/shop"}}
+        wait(spec)["outcome"] = outcome | {"same": {"/shop": "id"}}
+
+    jammed = reply(200, {"state": "jammed"})
+    answers = {"/prints/p1": [jammed], "/results/p1": [reply(200, {"shop": "p2"})]}
+    with FakeClock(), Script(answers) as script, pytest.raises(JobFailed) as failed:
+        generate(change).Press().wait("p1", timeout=None)
+    assert failed.value.fault is None
+    assert len(script.sent) < 10
+    assert "the reason is unknown: the response about the outcome is about another" in caplog.text
+
+
+def test_why_a_job_failed(generate: Generate) -> None:
+    """Another operation says so; a reason that is known already stays if it doesn't."""
+
+    def change(spec: dict[str, Any]) -> None:
+        with_result(spec)
+        wait(spec)["fault"] = {"code": "/state"}
+        fault = {"message": "/shop", "params": "/next"}
+        wait(spec)["outcome"] = {"operation": "getResult", "after": "failed", "fault": fault}
+
+    made = generate(change)
+    jammed = reply(200, {"state": "jammed"})
+    said = reply(200, {"shop": "tray %1", "next": [2]})
+    with FakeClock(), Script({"/prints/p1": [jammed], "/results/p1": [said]}):
+        assert made.Press().progress("p1").fault == Fault(None, "tray 2")
+
+
+def with_result(spec: dict[str, Any]) -> None:
+    with_outcome(spec)
+    wait(spec)["state"]["is"]["done"] = "succeeded"
+    wait(spec)["outcome"] |= {"after": "succeeded", "same": {"/shop": "id"}}
+    result = spec["paths"]["/results/{id}"]["get"]["responses"]["200"]["content"]
+    result["application/json"].pop("examples")
+
+
+def with_outcome(spec: dict[str, Any]) -> None:
+    pausing(spec)
+    result = copy.deepcopy(operation(spec))
+    del result["x-wait"]
+    result["operationId"] = "getResult"
+    spec["paths"]["/results/{id}"] = {"get": result}
+    states = {"printing": "running", "done": "ended", "jammed": "failed"}
+    wait(spec)["state"] = {"at": "/state", "is": states}
+    wait(spec)["outcome"] = {
+        "operation": "getResult",
+        "state": {"at": "/state", "is": states | {"done": "succeeded"}},
+    }

@@ -1,0 +1,278 @@
+"""`watch_many`: iterators that are left, or used where they can't be."""
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+
+import anyio
+import anyio.lowlevel
+import pytest
+from many_support import ACTIVE, SUCCESS, sent_by, slow, state
+
+from opwatch import AsyncITwin, Schedule
+from opwatch.net.asynchronous import AsyncTransport
+from opwatch.net.message import Answer
+from opwatch.progress import Phase
+from opwatch.testing import Script
+
+
+def test_a_slow_request_does_not_hold_the_answers_of_the_others(backend, clock):
+    """Answers come as they come; the one that is held comes last."""
+
+    async def main():
+        started, release = [], anyio.Event()
+        with sent_by(slow("a", started=started, release=release)):
+            client = AsyncITwin("a made-up token")
+        many = client.watch_many(["a", "b", "c"], timeout=None)
+        first = [(await anext(many)).job_id for _ in range(2)]
+        release.set()
+        assert (sorted(first), (await anext(many)).job_id) == (["b", "c"], "a")
+        with pytest.raises(StopAsyncIteration):
+            await anext(many)
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_cancelled_turn_loses_nothing(backend, clock):
+    """The request continues, is not made twice, and its response comes with the next turn."""
+
+    async def main():
+        started, release = [], anyio.Event()
+        with sent_by(slow("a", started=started, release=release)):
+            client = AsyncITwin("a made-up token")
+        many = client.watch_many(["a"], timeout=None)
+        for _ in range(5):
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(anyio.wait_all_tasks_blocked)
+                    group.start_soon(lambda: cancel_when_blocked(scope))
+                    await anext(many)
+            assert scope.cancelled_caught
+        release.set()
+        assert (await anext(many)).job_id == "a"
+        assert started == ["a"]
+
+    async def cancel_when_blocked(scope):
+        await anyio.wait_all_tasks_blocked()
+        scope.cancel()
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_turn_whose_native_task_is_cancelled_loses_nothing(clock):
+    """As `asyncio.wait_for` does it, after any number of steps of the event loop."""
+
+    async def main():
+        started, release = [], anyio.Event()
+        with sent_by(slow("a", "b", started=started, release=release)):
+            client = AsyncITwin("a made-up token")
+        many = client.watch_many(["a", "b"], timeout=None)
+        got = []
+        for steps in range(60):
+            turn = asyncio.ensure_future(anext(many))
+            for _ in range(steps % 20):
+                await asyncio.sleep(0)
+            turn.cancel()
+            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+                got.append((await turn).job_id)
+            if steps == 30:
+                release.set()
+        assert (sorted(got), sorted(started)) == (["a", "b"], ["a", "b"])
+
+    asyncio.run(main())
+
+
+def test_an_answer_is_not_lost_where_the_turn_is_cancelled_as_it_comes(backend, clock):
+    """Cancelled at each step of the event loop in turn, every job's answer still comes once."""
+
+    async def main(steps):
+        with Script(lambda request: SUCCESS) as sent:
+            client = AsyncITwin("a made-up token")
+            many = client.watch_many(["a", "b", "c"], timeout=None)
+            got = []
+
+            async def cancel(scope):
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+
+            async with anyio.create_task_group() as group:
+                with anyio.CancelScope() as scope:
+                    group.start_soon(cancel, scope)
+                    got.append((await anext(many)).job_id)
+                    await anyio.sleep_forever()
+            got += [progress.job_id async for progress in many]
+        assert (sorted(got), len(sent.sent)) == (["a", "b", "c"], 3)
+
+    for steps in range(12):
+        anyio.run(main, steps, backend=backend)
+
+
+def test_an_iterator_left_by_a_break_fails_nowhere(backend, clock, caplog):
+    """Its requests end with the client, and nothing is left to complain about."""
+
+    async def main():
+        started = []
+        with sent_by(slow("b", "c", started=started)):
+            client = AsyncITwin("a made-up token")
+        async with client:
+            async for progress in client.watch_many(["a", "b", "c"], timeout=None):
+                assert progress.job_id == "a"
+                break
+            await anyio.wait_all_tasks_blocked()
+            assert (sorted(started), client._transport.under_way) == (["b", "c"], 2)
+        assert client._transport.under_way == 0
+        assert len(asyncio.all_tasks() if backend == "asyncio" else [0]) == 1
+
+    anyio.run(main, backend=backend)
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_an_iterator_left_in_a_loop_that_ends_fails_nowhere(backend, clock, caplog):
+    """Also where nobody closes the client."""
+
+    async def main():
+        started = []
+        with sent_by(slow("b", started=started)):
+            client = AsyncITwin("a made-up token")
+        assert (await anext(client.watch_many(["a", "b"], timeout=None))).job_id == "a"
+        assert started == ["b"]
+
+    anyio.run(main, backend=backend)
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_aclose_gives_up_the_requests_and_keeps_the_tokens(backend, clock):
+    """As `contextlib.aclosing` does it: nothing continues, and the tokens resume the waits."""
+
+    async def main():
+        started = []
+        with sent_by(slow("b", started=started)):
+            client = AsyncITwin("a made-up token")
+        async with contextlib.aclosing(client.watch_many(["a", "b"], timeout=None)) as many:
+            assert (await anext(many)).job_id == "a"
+        assert client._transport.under_way == 0
+        with pytest.raises(StopAsyncIteration):
+            await anext(many)
+        assert (list(many.tokens), many.errors) == (["b"], {})
+        await many.aclose()
+
+    anyio.run(main, backend=backend)
+
+
+def test_an_iterator_goes_on_after_its_client_was_closed(backend, clock):
+    """A client that is used again opens new connections; what was given up is asked for again."""
+
+    async def main():
+        started, release = [], anyio.Event()
+        with sent_by(slow("b", started=started, release=release)):
+            client = AsyncITwin("a made-up token")
+        many = client.watch_many(["a", "b"], timeout=None)
+        assert (await anext(many)).job_id == "a"
+        await client.aclose()
+        release.set()
+        assert [progress.job_id async for progress in many] == ["b"]
+        assert started == ["b", "b"]
+
+    anyio.run(main, backend=backend)
+
+
+def test_an_iterator_is_for_one_task_at_a_time(backend, clock):
+    """A second one gets an error instead of waiting forever."""
+
+    async def main():
+        started, release = [], anyio.Event()
+        with sent_by(slow("a", started=started, release=release)):
+            client = AsyncITwin("a made-up token")
+        many = client.watch_many(["a"], timeout=None)
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: anext(many))
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(RuntimeError, match="one task"):
+                await anext(many)
+            release.set()
+
+    anyio.run(main, backend=backend)
+
+
+def test_an_iterator_is_for_one_event_loop(clock):
+    """Its requests are in the first one; another is refused, and the tokens remain."""
+    with Script(lambda request: ACTIVE):
+        many = AsyncITwin("a made-up token").watch_many(["a", "b"], timeout=None)
+
+        async def one():
+            return await anext(many)
+
+        asyncio.run(one())
+        with pytest.raises(RuntimeError, match="one event loop"):
+            asyncio.run(one())
+    assert sorted(many.tokens) == ["a", "b"]
+
+
+def test_a_sleep_ends_where_an_answer_brings_an_earlier_query(backend, clock):
+    """While one job's answer is under way the next is waited for; what it brings is not late."""
+    asked = {"a": [], "b": []}
+
+    class OneIsSlow(AsyncTransport):
+        async def send(self, outgoing, end):
+            name = outgoing.target.split("/")[-2]
+            asked[name].append(clock.now())
+            if name == "a" and len(asked["a"]) == 2:
+                await clock.asleep(20)
+            await anyio.lowlevel.checkpoint()
+            percentage = len(asked["a"]) if name == "a" else 0
+            return Answer(200, (), state("Active", percentage).body)
+
+    async def main():
+        with sent_by(OneIsSlow):
+            client = AsyncITwin("a made-up token", schedule=Schedule((10, 100), jitter=0))
+        async with contextlib.aclosing(client.watch_many(["a", "b"], timeout=None)) as many:
+            while clock.now() < 100:
+                await anext(many)
+
+    anyio.run(main, backend=backend)
+    assert asked == {"a": [0, 10, 40, 50, 60, 70, 80, 90, 100], "b": [0, 10]}
+
+
+def test_a_token_callable_sees_the_context_of_whoever_iterates(backend, clock):
+    """Also where it is called in a task of its own."""
+    tenant = contextvars.ContextVar("tenant", default="nobody")
+    seen = []
+
+    def token():
+        seen.append(tenant.get())
+        return "made-up"
+
+    async def main():
+        with Script(lambda request: SUCCESS):
+            client = AsyncITwin(token)
+        tenant.set("somebody")
+        await anext(client.watch_many(["a"], timeout=None))
+
+    anyio.run(main, backend=backend)
+    assert seen == ["somebody"]
+
+
+def test_requests_cancelled_before_they_began_hold_up_nobody(clock):
+    """As an application that ends cancels all its tasks: closing returns, and no job is lost."""
+
+    async def main():
+        with Script(lambda request: ACTIVE):
+            client = AsyncITwin("a made-up token")
+        many = client.watch_many(["a", "b"], timeout=None)
+        turn = asyncio.ensure_future(anext(many))
+        await asyncio.sleep(0)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert len(others) == 3
+        for task in others:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+        await client.aclose()
+        assert sorted(many.tokens) == ["a", "b"]
+        assert (await anext(many)).phase is Phase.RUNNING
+
+    asyncio.run(main())
