@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from opwatch import AsyncITwin, exits
+from opwatch.errors import ConfigurationError
 from opwatch.events import Ended, Event
 
 
@@ -51,4 +52,9 @@ async def main(job_ids: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path("jobs.txt").read_text("utf-8").split())))
+    try:
+        code = asyncio.run(main(Path("jobs.txt").read_text("utf-8").split()))
+    except ConfigurationError as error:  # an invalid ID, or a variable that isn't set
+        print(error, file=sys.stderr)
+        code = exits.USAGE
+    sys.exit(code)

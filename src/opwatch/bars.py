@@ -40,10 +40,9 @@ _DUMB = frozenset({"", "dumb", "unknown"})
 def bar(file: TextIO | None = None) -> Bar:
     """Return a callback for `on_event` that shows each job as a progress bar.
 
-    In a terminal, it needs rich (`pip install 'opwatch[cli]'`) and raises ImportError without it.
-    In a notebook, it draws if rich is installed (`pip install 'opwatch[notebook]'`). Anywhere else,
-    it writes lines to `file` (default: standard output). The final bar stays and shows how the wait
-    ended.
+    In a terminal, it needs rich (the extra `cli`) and raises ImportError without it. In a notebook,
+    it draws if rich is installed (the extra `notebook`). Anywhere else, it writes lines to `file`
+    (default: standard output). The final bar stays and shows how the wait ended.
 
     It also works as `on_progress`, but then it shows only progress: no retries, and nothing if the
     wait ends before the job. If you call it yourself, for example in `for progress in

@@ -113,8 +113,9 @@ class Client(Core[W]):
         """Return an iterator over the progress of all jobs, as it arrives, until all have finished.
 
         An error ends only the wait for its own job: iterating continues, and `.errors` maps the
-        job's ID to the error. A blocking client polls one job at a time; for thousands of jobs, use
-        the async client.
+        job's ID to the error. Only an invalid ID raises `ConfigurationError` at once, before any
+        job is polled. A blocking client polls one job at a time; for thousands of jobs, use the
+        async client.
         """
         runs = self._runs(job_ids, timeout, stall_timeout, schedule, on_event=on_event)
         return WatchMany(runs, self._io, cancel)
