@@ -73,6 +73,7 @@ def wording(text: str) -> str:
     return _tokens(text, r"[\w%‰°]+|[^\w\s,*|-]").rstrip(" .:;") + " "
 
 
+@functools.cache
 def _tokens(text: str, token: str) -> str:
     text = re.sub(r":ref:`([^`<]*)<[^`]*`", r"\1", text)
     text = html.unescape(_NOT_WORDS.sub(" ", text))

@@ -8,6 +8,7 @@ the spec and what is wrong there.
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import re
@@ -227,9 +228,13 @@ def keywords_are_known(spec: Spec) -> Iterator[Problem]:
             yield (*place, keys[0]), text
     for place, node in objects(spec.content):
         for key in node:
-            near = difflib.get_close_matches(str(key), OURS, 1, 0.85)
-            if near and key not in OURS:
+            if (near := _near_ours(str(key))) and key not in OURS:
                 yield (*place, key), f"{key!r} isn't read; write {near[0]}"
+
+
+@functools.cache
+def _near_ours(key: str) -> list[str]:
+    return difflib.get_close_matches(key, OURS, 1, 0.85)
 
 
 def conditions_name_fields(spec: Spec) -> Iterator[Problem]:
