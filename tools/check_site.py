@@ -70,7 +70,11 @@ def faults(site: Path) -> Iterator[str]:
         yield f"{site}: no page"
     for path, page in pages.items():
         for address in page.loads:
-            fault = _missing(path, address, pages) if _is_inside(address) else "loads it from there"
+            fault = (
+                _missing(path, address, pages)
+                if _is_inside(address)
+                else "is loaded from another host"
+            )
             if fault:
                 yield f"{path.relative_to(site)}: {address}: {fault}"
         for address in filter(_is_inside, page.links):

@@ -82,12 +82,12 @@ def rows(header: str) -> dict[str, list[Row]]:
         group = named or group
         event = Event.__members__.get(name)
         if event is None:
-            raise DiagramError(f"the header lists {name}, which is no event")
+            raise DiagramError(f"the header lists {name}, which isn't an event")
         rung, verdict = polling.TRANSITIONS[event]
         groups.setdefault(group, []).append(Row(event, words, rung, verdict))
     events = {row.event for group_rows in groups.values() for row in group_rows}
     if not found or tuple(groups) != GROUPS or events != set(polling.TRANSITIONS):
-        raise DiagramError("the header's list is not that of the table")
+        raise DiagramError("the list in the header doesn't match the table")
     return groups
 
 
@@ -110,7 +110,7 @@ def draw(groups: dict[str, list[Row]]) -> str:
     height = y + 10
     parts += _loop(entries, returns, height - 24)
     body = "\n".join(f"  {part}" for part in parts)
-    title = "The transitions of a wait: what a poll brings, and what follows"
+    title = "State transitions of a wait: the result of each poll and what happens next"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="om" viewBox="0 0 {WIDTH} {height}" '
         f'role="img" aria-label="{title}">\n'
@@ -183,7 +183,7 @@ def main() -> int:
         FILE.parent.mkdir(parents=True, exist_ok=True)
         FILE.write_text(current(), "utf-8")
     elif not FILE.exists() or FILE.read_text("utf-8") != current():
-        print(f"{FILE.name} is not what the machine is: tools/diagram.py write", file=sys.stderr)
+        print(f"{FILE.name} is out of date; run tools/diagram.py write", file=sys.stderr)
         return 1
     return 0
 

@@ -37,7 +37,7 @@ def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
     found = read(document)
     operations = [*_operations(content)]
     if len(operations) != 1:
-        text = f"the document describes one operation, and {len(operations)} here aren't marked"
+        text = f"the document describes one operation, but {len(operations)} here are unmarked"
         yield ("paths",), f"{text}; mark what it doesn't describe with x-addition"
         return
     place, operation = operations[0]
@@ -98,7 +98,7 @@ def _names(
     name = str(operation.get("operationId"))
     is_other = found.name is not None and found.name.casefold() != name.casefold()
     if is_other and str(found.name) not in operation.get("x-deviation", ""):
-        text = f"the document calls it {found.name}; say with x-deviation why not"
+        text = f"the document calls it {found.name}; explain the different name with x-deviation"
         yield (*place, "operationId"), text
     if found.path is None:
         if not is_ours(item):

@@ -45,7 +45,10 @@ def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem
             yield (*place, "x-own"), "every word of it is the document's; remove x-own"
         for sentence in own if isinstance(own, list) else []:
             if words(sentence) not in map(words, ours):
-                yield (*place, "x-own"), f"{sentence!r} isn't ours, or isn't there; remove it"
+                yield (
+                    (*place, "x-own"),
+                    f"{sentence!r} is in the document, or isn't in this text; remove it from x-own",
+                )
         for index, sample in enumerate(node.get("x-codeSamples", [])):
             if str(sample.get("source")).strip() not in document:
                 at = (*place, "x-codeSamples", index, "source")

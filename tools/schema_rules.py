@@ -63,7 +63,10 @@ def _own(
         called = [str(at[-1]).casefold() for _, at in targets]
         excuses = [node.get("x-deviation", "") for node, _ in targets]
         if name.casefold() not in called and not any(name in excuse for excuse in excuses):
-            yield where, f"the document calls it {name}; say with x-deviation why not"
+            yield (
+                where,
+                f"the document calls it {name}; explain the different name with x-deviation",
+            )
     else:
         yield from _bounds(said, nodes)
         given = [
@@ -210,9 +213,9 @@ def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Probl
         lacking = [repr(name) for name in conditions if name in due - {*case["required"]}]
         extra = [repr(name) for name in conditions if name in case["properties"].keys() - due]
         if lacking:
-            text = f"the document returns {', '.join(lacking)} if {told}; require it then"
+            text = f"the document returns {', '.join(lacking)} if {told}; require it in that case"
         elif extra:
-            text = f"the document has no {', '.join(extra)} if {told}; forbid it then"
+            text = f"the document has no {', '.join(extra)} if {told}; forbid it in that case"
         if lacking or extra:
             yield (*at, "if"), text
             return

@@ -52,7 +52,7 @@ def write(target: Path = GENERATED) -> None:
     """Replace `target` with newly generated code. It is left unchanged if it is up to date, if
     there is an error, or if a client would disappear."""
     for name in lost(target):
-        text = f"the spec of {name} is missing; restore it, or delete what was made of it yourself"
+        text = f"the spec of {name} is missing; restore it, or delete the files generated from it"
         where = f"{PACKAGE}/{name}, {PACKAGE}/wire/{name}.py, {WAITS}/{name}.py"
         raise GenerationError(f"{text}: {where}")
     with tempfile.TemporaryDirectory() as temporary:

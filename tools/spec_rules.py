@@ -286,9 +286,10 @@ def media_types_are_named(spec: Spec) -> Iterator[Problem]:
         found = re.findall(r"\w+/vnd\.[\w.+-]*\w", str(node.get("description", "")))
         named |= dict.fromkeys(found, (*place, "description"))
     for media in used.keys() - named.keys():
-        yield used[media], f"no text names {media}; correct it, or name it in the operation's"
+        fix = "correct it, or mention it in the operation's description"
+        yield used[media], f"no description mentions {media}; {fix}"
     for media in named.keys() - used.keys():
-        yield named[media], f"no body is {media}; correct it, or add one"
+        yield named[media], f"no body has the media type {media}; correct it, or add one"
 
 
 def components_are_used(spec: Spec) -> Iterator[Problem]:
@@ -343,7 +344,10 @@ def enums_are_open(spec: Spec) -> Iterator[Problem]:
         if node.get("$ref") in enums:
             beside = at(spec.content, place[:-1])
             if place[-2] != "anyOf" or {"type": "string"} not in beside:
-                yield place, "an enumeration that isn't open; write anyOf: it and {type: string}"
+                yield (
+                    place,
+                    "this enumeration isn't open; wrap it in anyOf together with {type: string}",
+                )
 
 
 def document_is_there(spec: Spec) -> Iterator[Problem]:
@@ -434,7 +438,7 @@ def _apply(name: str, rule: Rule, spec: Spec) -> list[Finding]:
             found = [*found[:MOST], dataclasses.replace(more[0], text=text)]
         return found
     except Exception as error:  # noqa: BLE001 (a spec may be wrong in ways that no rule expects)
-        text = f"can't be checked ({type(error).__name__}: {error}); correct what it is about"
+        text = f"can't be checked ({type(error).__name__}: {error}); fix the cause of this error"
         return [Finding(f"specs/{spec.name}", 1, "#", name, text)]
 
 

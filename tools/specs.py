@@ -34,8 +34,8 @@ def check() -> bool:
         print(f"generated/: {line}", file=sys.stderr)
     if lines:
         lost = ", ".join(spec_generation.lost())
-        fix = f"restore the spec of {lost}, or delete what was made of it" if lost else ""
-        fix = fix or "make generate"
+        fix = f"restore the spec of {lost}, or delete the files generated from it" if lost else ""
+        fix = fix or "run `make generate`"
         print(f"generated/ doesn't match specs/: {fix}", file=sys.stderr)
     return bool(lines)
 

@@ -95,9 +95,7 @@ class _Io:
         self.holds = holds
 
     def _no_token(self) -> TransportError:
-        return TransportError(
-            "no request was sent in time: another one with these credentials was in flight"
-        )
+        return TransportError("timed out waiting for the token that another request was fetching")
 
     async def send(self, request: Request, turn: Turn) -> Answer:
         self.holds.check(request)
@@ -215,7 +213,7 @@ class _HttpxAuth(httpx.Auth):
         A token may be refused at one address only, so that the refusal is raised, not remembered.
         """
         advice = "check them, and call httpx_auth again"
-        text = "the credentials were refused earlier, so opwatch doesn't send them again"
+        text = "the credentials were refused earlier, so opwatch won't send them again"
         if isinstance(self._auth, TokenAuth):
             raise AuthenticationError("the new token was refused as well", status=answer.status)
         return AuthenticationError(text, status=answer.status, advice=advice)

@@ -80,7 +80,7 @@ class Row:
         left = (self.due or now) - now
         if left < 0.5:
             return "polling"
-        return f"in {left:.0f} s" if left < 1000 else f"in {left / 60:.0f} m"
+        return f"in {left:.0f} s" if left < 1000 else f"in {left / 60:.0f} min"
 
     def why(self, width: int) -> str:
         """The reason, with as many of the details as fit into one line."""

@@ -36,7 +36,8 @@ def json_object(answer: Answer, *envelope: str) -> dict[str, Any]:
         return fields
     is_object = isinstance(value, dict)
     del value, inner  # this error's frames are shown to people
-    fault = "contains no object " + ".".join(envelope) if is_object else "isn't a JSON object"
+    name = ".".join(envelope)
+    fault = f"has no object `{name}`" if is_object else "isn't a JSON object"
     raise bad_response(answer, f"the response {fault}")
 
 
@@ -132,7 +133,7 @@ def pause_in_words(pause: float | None) -> str:
     """Return what to add to an error about a pause that isn't waited for; usually nothing."""
     if pause is None or pause <= LONGEST_PAUSE:
         return ""
-    return f"; the server asks for a pause of {pause:.15g} s (Retry-After), over a day"
+    return f"; the service asks for a pause of {pause:.15g} s (Retry-After), which is over a day"
 
 
 def _pause(value: str, present: float) -> float | None:

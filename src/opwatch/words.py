@@ -30,7 +30,7 @@ def told(event: Event[Any]) -> str:
     if isinstance(event, Retrying) and event.error is not None:
         return f"{in_short(event.error)}: {printable(in_words(event.error), 300)}"
     if isinstance(event, Held):
-        return "next poll not due yet" if event.resumed else "paused by a rate limit"
+        return "waiting" if event.resumed else "paused by a rate limit"
     if isinstance(event, Ended) and event.error is not None:
         return f"{event.outcome}: {printable(in_words(event.error), 300)}"
     return stand(event.progress) if event.progress is not None else "no response yet"

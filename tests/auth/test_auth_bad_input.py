@@ -248,7 +248,7 @@ def test_a_login_to_another_project_is_refused():
     """Its token would not be accepted. An ID may be written in either case."""
     build = partial(Apig, "https://apig.example.com", IAM(project_id="abc"))
     error = refusal(lambda: build(project_id="def"))
-    assert str(error).startswith("`project_id` is not the project that `auth` logs in to")
+    assert str(error).startswith("`project_id` differs from the project of `auth`")
     build(project_id="ABC").close()
     Apig("https://apig.example.com", IAM(project_name="abc"), project_id="def").close()
 

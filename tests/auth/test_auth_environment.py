@@ -126,7 +126,7 @@ def test_an_id_in_place_of_a_name_is_named(env):
         Apig.from_env()
     assert str(caught.value) == (
         "not set in the environment: OS_USER_DOMAIN_NAME (or set OS_USER_DOMAIN_ID or OS_PROJECT_ID"
-        " in place of a name; or set the project's ID and either OS_TOKEN or both "
+        " in place of a name, or, with the project's ID, OS_TOKEN or both "
         "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK instead)"
     )
     env(OS_USER_DOMAIN_ID="an-id")

@@ -32,7 +32,7 @@ def test_refused_keys_are_sent_once(auth: httpx.Auth) -> None:
     with server.client(auth) as client:
         assert client.get("/things").json() == {"message": "no"}
         for _ in range(3):
-            with pytest.raises(AuthenticationError, match="doesn't send them again"):
+            with pytest.raises(AuthenticationError, match="won't send them again"):
                 client.get("/things")
     assert len(server.requests) == 1
 

@@ -64,7 +64,7 @@ def test_a_deadline_without_any_answer(run: Run, sim: Simulator) -> None:
     assert done.code == 124
     text = re.sub(r" \[request [^]]*\]", "", done.err)
     assert text == (
-        "opwatch: itwin j1: timed out before any request succeeded "
+        "opwatch: itwin j1: timed out before the job's state was known "
         "(last error: closed (503 ServiceUnavailable))\n"
     )
 

@@ -31,8 +31,8 @@ def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
         done = running.end()
     assert done.code == 130
     assert done.err == (
-        "opwatch: interrupted; itwin j1 is still running; run the same command to watch again "
-        "(with --state FILE, it resumes)\n"
+        "opwatch: interrupted; itwin j1 is still running; run the same command to start over; "
+        "to be able to resume, use --state FILE from the start\n"
     )
 
 

@@ -73,7 +73,7 @@ def test_a_query_that_is_not_due(run: Run, sim: Simulator, clock: FakeClock, pat
     assert clock.slept == [10]
     assert [line.partition("j1 ")[2] for line in done.lines] == [
         "resumed from the state file",
-        "next poll not due yet (next poll in 10 s)",
+        "waiting (next poll in 10 s)",
         "succeeded, 100 %",
     ]
 

@@ -49,7 +49,7 @@ def test_damaged_files(run: Run, sim: Simulator, path: Path) -> None:
         done = run("watch", "--state", path, "itwin", "j1")
         assert (done.code, done.out) == (2, ""), text
         assert done.err.startswith(f"opwatch: the state file {path} is damaged ("), text
-        assert done.err.endswith("); delete it to start over\n")
+        assert done.err.endswith("); use another file, or delete this one\n")
         assert "digits" not in done.err  # of Python, on a number that is too long
         assert len(done.err.splitlines()) == 1
         assert path.read_text("utf-8") == text
@@ -69,11 +69,11 @@ def test_a_newer_file_is_not_called_damaged(
     version = 2 if newer == "file" else 1
     path.write_text(json.dumps({"opwatch_state": version, "jobs": [entry]}), "utf-8")
     done = run("watch", "--state", path)
-    what = "a token in it" if newer == "token" else "it"
+    what = "a token in the state file" if newer == "token" else "the state file"
     assert done.code == 2
     assert done.err == (
-        f"opwatch: the state file {path}: {what} has version 2; this opwatch reads version 1; "
-        "use the version of opwatch that wrote it, or a newer one\n"
+        f"opwatch: {what} {path} has format version 2, but this version of opwatch reads only "
+        "version 1; use the version of opwatch that wrote it, or a newer one\n"
     )
 
 
@@ -160,8 +160,8 @@ def test_a_file_of_a_service_that_is_not_installed(run: Run, sim: Simulator, pat
     done = run("watch", "--state", path)
     assert done.code == 2
     assert done.err == (
-        "opwatch: unknown service 'itwim'; did you mean itwin or itwin-v2? The services are "
-        f"{', '.join(services.names())}\n"
+        f"opwatch: the state file {path}: unknown service 'itwim'; did you mean itwin or itwin-v2? "
+        f"The services are {', '.join(services.names())}\n"
     )
 
 
@@ -183,7 +183,7 @@ def test_a_file_whose_waits_ended_by_themselves(run: Run, sim: Simulator, path: 
     [line] = done.err.splitlines()
     begin, _, command = line.partition("; to watch them again: ")
     assert begin == (
-        "opwatch: these waits have ended and aren't resumed: itwin gone gone, itwin j1 timed out"
+        "opwatch: these waits have ended and won't be resumed: itwin gone gone, itwin j1 timed out"
     )
     sim.job("itwin", "j1").play([Frame("succeeded")])
     assert command == f"opwatch watch --state {path} itwin:gone itwin:j1"
@@ -203,7 +203,7 @@ def test_a_file_of_which_one_wait_has_ended_by_itself(run: Run, sim: Simulator, 
     assert done.code == 5
     assert run("watch", "--state", path, "itwin", "j1").code == 0
     assert done.err == (
-        "opwatch: these waits have ended and aren't resumed: itwin gone gone; "
+        "opwatch: these waits have ended and won't be resumed: itwin gone gone; "
         f"to watch them again: opwatch watch --state {path} itwin:gone\n"
     )
 

@@ -70,7 +70,7 @@ def test_ctrl_c_on_a_terminal(real_sim: Simulator) -> None:
     assert ["✗", "itwin", "j1", "interrupted"] in [row.split()[:4] for row in shown.splitlines()]
     text = shown.replace("\n", "")  # the line is longer than a row
     assert (
-        "opwatch: interrupted; itwin j1 is still running; run the same command to watch again"
+        "opwatch: interrupted; itwin j1 is still running; run the same command to start over"
         in text
     )
     words = ("is still running;", "was stopped", "interrupted")
@@ -116,8 +116,8 @@ def test_a_terminal_that_is_closed(real_sim: Simulator, tmp_path: Path) -> None:
         process.send_signal(signal.SIGHUP)
         assert process.wait(LIMIT) == 130
     assert log.read_text("utf-8") == (
-        "opwatch: interrupted; itwin j1 is still running; run the same command to watch again "
-        "(with --state FILE, it resumes)\n"
+        "opwatch: interrupted; itwin j1 is still running; run the same command to start over; "
+        "to be able to resume, use --state FILE from the start\n"
     )
     assert "interrupted" in page.read_text("utf-8")
 
@@ -201,7 +201,7 @@ def test_warnings_stand_above_the_bars(real_sim: Simulator) -> None:
     words = ("watch", "--verbose", "--schedule", "100ms", "itwin", "j1")
     with Terminal(*CLI, *words, env=real_sim.environ) as terminal:
         terminal.until("7 % unknown")
-        rows = terminal.until("doesn't know").splitlines()
+        rows = terminal.until("unknown to this version").splitlines()
     assert [row for row in rows if "%" in row] == [rows[-1]]
 
 

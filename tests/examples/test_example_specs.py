@@ -60,7 +60,7 @@ def test_what_to_do_next_is_said(name: str, variables: str, job_id: str, written
     """The variables that must be set are named, and the form of an ID of several parts."""
     folder, said = written(name)
     assert said == (
-        f"OUT: a package for {name}\n"
+        f"wrote a package for {name} to OUT\n"
         f"{variables}"
         f"next: pip install OUT\n"
         f"then: opwatch watch {name} {job_id}\n"

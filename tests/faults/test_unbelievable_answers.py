@@ -54,7 +54,7 @@ def test_how_another_job_ended_is_no_answer(driver, clock, other, state):
         error = called(driver, itwin(driver), "progress", "mine")
     assert type(error) is BadResponse
     assert (error.job_id, error.last.phase) == ("mine", Phase.ENDED)
-    assert "about another job" in str(error)
+    assert "for another job" in str(error)
 
 
 def test_a_wait_retries_an_answer_about_another_job(driver, clock):

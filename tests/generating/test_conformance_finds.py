@@ -100,8 +100,8 @@ def counting(answer: Any, epoch: float) -> Any:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (another_job, "a poll of 'p1 ü' requests"),
-        (the_first_job, r"progress\(\) of 'p12' is about 'p1'"),
+        (another_job, "a poll of 'p1 ü' requested"),
+        (the_first_job, r"progress\('p12'\) returned the progress of 'p1'"),
         (hopeful, "is read as a success, but isn't documented"),
         (unflagged, "is read as a success, but isn't documented"),
         (any_text, "'a-word-that-nobody-knows'} is read as a success"),

@@ -250,17 +250,20 @@ def no_schema(content: dict[str, Any]) -> None:
     [
         (without_wait, "wait-use: no operation has an x-wait block"),
         (another_parameter, "wait-use: the path also needs shop; make it a part of the ID"),
-        (cookie, "wait-use: none of these is supported; opwatch supports a bearer token"),
+        (cookie, "wait-use: none of these is supported; opwatch supports HTTP bearer tokens"),
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; name one of token"),
         (undefined_scheme, "security: no scheme is called 'tokn'; add it to components"),
         (union, "wait-use: the schema must describe one object"),
         (of_text, "wait-use: no media type is JSON; add application/json"),
         (unnamed, "wait-form: has an x-wait block but no operationId; add one"),
-        (required("query"), "wait-use: the query parameter 'version' is required, and opwatch has"),
+        (required("query"), "wait-use: the query parameter 'version' is required, but opwatch has"),
         (required("header"), "wait-use: the header parameter 'version' is required"),
         (above, "wait-use: the query parameter 'v' is required"),
-        (posted, "wait-form: opwatch sends only GET, not POST; name another"),
-        (with_body, "wait-use: opwatch sends no body; name another operation"),
+        (posted, "wait-form: opwatch sends only GET requests, not POST; use a GET"),
+        (
+            with_body,
+            "wait-use: opwatch sends no request body; use an operation that doesn't require one",
+        ),
         (nowhere, "structure: #/components/schemas/Prnt isn't in this file"),
         (refers(target="http://127.0.0.1:9/a"), "http://127.0.0.1:9/a isn't in this file; copy it"),
         (refers(target="file:///dev/zero"), "file:///dev/zero isn't in this file; copy it here"),
@@ -274,7 +277,10 @@ def no_schema(content: dict[str, Any]) -> None:
             "'printing', 'jammed' of /state has",
         ),
         (set_at("id", "parameter", value="job"), "'job' isn't a parameter of the path"),
-        (set_at("same", value={"/shop": "shop"}), "'shop' isn't part of the ID; name one of id"),
+        (
+            set_at("same", value={"/shop": "shop"}),
+            "'shop' isn't a parameter of the ID; its parameters are id",
+        ),
         (set_at("headers", value={"Authorization": "x"}), "Authorization is set by opwatch"),
         (
             set_at("polling", value=[1]),
@@ -289,13 +295,13 @@ def no_schema(content: dict[str, Any]) -> None:
             set_at("errors", "cases", value=[{"is": "gone"}]),
             "wait-form: {'is': 'gone'} is incomplete; add one of status, code, message, header",
         ),
-        (example("done"), "wait-example: is read as no JSON object, not running"),
+        (example("done"), "wait-example: can't be read as running: it isn't a JSON object"),
         (old_null, "structure: ['string', 'null'] is not"),
         (blank_variable, "security: 'INK TOKEN' isn't a variable name; write one like PRESS_TOKEN"),
         (wildcard, "wait-example: can't be checked; give it a value and a specific status"),
         (loop, "wait-pointer: /state isn't in Print"),
         (lambda content: content.update(openapi="2.0"), "structure: must be OpenAPI 3.0 or 3.1"),
-        (outcome_of("put"), "wait-form: opwatch sends only GET, not PUT; name another"),
+        (outcome_of("put"), "wait-form: opwatch sends only GET requests, not PUT; use a GET"),
         (set_at("state", "is", value={"": "succeeded"}), "wait-form: '' can't be a state"),
         (set_at("state", "is", value={" done": "failed"}), "wait-form: ' done' can't be a state"),
         (
@@ -315,7 +321,7 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (
             outcome_of("get"),
-            "wait-phase: no state is ended, so this is never requested; add one, or remove the ",
+            "wait-phase: no state is read as ended, so this operation is never requested; add one",
         ),
         (set_at("schedule", value=[float("nan")]), "wait-form: "),
         (set_at("id", "parameter", value=["id", "id"]), "wait-form: 'id' is named twice"),
@@ -345,12 +351,12 @@ def no_schema(content: dict[str, Any]) -> None:
         (variables_are({"token": True}), "security: True isn't a variable name; write one like"),
         (variables_are({"token": None}), "security: None isn't a variable name; write one like"),
         (variables_are({"token": 'A=B "x'}), "isn't a variable name; write one like PRESS_TOKEN"),
-        (elsewhere, "is at 'https://other.example', unlike the one with x-wait"),
+        (elsewhere, "uses the server 'https://other.example', unlike the operation with x-wait"),
         (no_schema, "wait-use: no schema; describe the response"),
         (outcome_with(security=[{"two": []}]), "security: wait-use: takes different credentials"),
         (
             outcome_with(servers=[{"url": "/v2"}]),
-            "wait-use: is at '/v2', unlike the one with x-wait",
+            "wait-use: uses the server '/v2', unlike the operation with x-wait",
         ),
         (key_in("accept"), "security: accept is set by opwatch; name another header"),
         (headers(x_key="a"), "wait-use: the credentials are sent in x-key; leave it out"),
@@ -368,10 +374,13 @@ def no_schema(content: dict[str, Any]) -> None:
             "wait-use: the cookie parameter 'a' can't be sent as it is",
         ),
         (media_type('application/json; a="\x07\u00e9"'), "wait-use: no media type is JSON"),
-        (matrix, "wait-use: the path parameter 'id' has the style matrix; opwatch sends simple on"),
+        (
+            matrix,
+            "wait-use: the path parameter 'id' has the style matrix; opwatch supports only the",
+        ),
         (
             set_at("state", value=[{"is": "succeeded", "when": {"/shop": [None, "a"]}}]),
-            "state/0: wait-phase: success only because fields are missing; also test one",
+            "state/0: wait-phase: this reports success only because fields are missing; also test",
         ),
     ],
 )
@@ -408,7 +417,7 @@ def test_many_booleans_take_no_time(run: Run) -> None:
         wait(content)["state"] = [{"is": "running", "when": {f"/{name}": True}} for name in names]
 
     code, _, err = run("generate", spec(change), "--out", "out")
-    assert (code, "/flag0 False has no phase" in err) == (2, True)
+    assert (code, "no condition matches /flag0: false" in err) == (2, True)
 
 
 def of_print(**properties: Any) -> Change:

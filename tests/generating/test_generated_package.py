@@ -127,7 +127,7 @@ def test_a_required_object_around_what_the_wait_reads(generate: Generate) -> Non
     with (
         FakeClock(),
         Script({"/p1": [reply(200, {"shop": "a"})]}),
-        pytest.raises(BadResponse, match="contains no object print"),
+        pytest.raises(BadResponse, match="has no object `print`"),
     ):
         made.Press().progress("p1")
 

@@ -175,7 +175,7 @@ def test_the_reason_of_another_job_is_none(generate: Generate, caplog: Any) -> N
         generate(change).Press().wait("p1", timeout=None)
     assert failed.value.fault is None
     assert len(script.sent) < 10
-    assert "the reason is unknown: the response about the outcome is about another" in caplog.text
+    assert "the reason is unknown: the outcome response is for another" in caplog.text
 
 
 def test_why_a_job_failed(generate: Generate) -> None:

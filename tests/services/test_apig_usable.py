@@ -300,7 +300,7 @@ def test_progress_of_a_creation_that_asks_for_a_pause(
         found = client().progress("g")
     assert (found.phase, found.percent, found.finished_at) == (Phase.RUNNING, 100, None)
     assert caplog.messages[0].startswith("apig g may have ended: ")
-    assert "asked for a pause, which ends in 30 s" in caplog.messages[0]
+    assert "asked for a pause (Retry-After) that ends in 30 s" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("answer", [reply(503), reply(404, {"error_code": "APIG.0101"})])

@@ -208,7 +208,7 @@ def test_the_simulator_takes_each_others_tokens(sim: Simulator) -> None:
 
 def test_a_bad_response_names_what_is_missing(client: Any) -> None:
     """A single call raises it."""
-    with script([reply(200, {"other": 1})]), pytest.raises(BadResponse, match="object progress"):
+    with script([reply(200, {"other": 1})]), pytest.raises(BadResponse, match="object `progress`"):
         client(schedule=Schedule((1,))).progress("j1")
 
 

@@ -216,7 +216,9 @@ def test_a_key_opens_its_own_project_only(sim: Simulator, keys: AkSk) -> None:
     with pytest.raises(PermissionDenied) as caught:
         sim.client("apig", auth=keys, project_id="another").progress("gateway-1")
     assert (caught.value.status, caught.value.code) == (403, "APIC.7106")
-    assert "`project_id` (OS_PROJECT_ID) is the project of its credentials" in str(caught.value)
+    assert "`project_id` (OS_PROJECT_ID) is the project that these credentials are for" in str(
+        caught.value
+    )
     client = sim.client("apig", auth=keys, project_id=apig.PROJECT_ID)
     assert client.progress("gateway-1").phase is Phase.RUNNING
 

@@ -114,9 +114,9 @@ def huge(spec: bytes) -> bytes:
     [
         ("apig.yaml", lambda it: b"", b"", "yaml: must be an OpenAPI document"),
         ("apig.yaml", lambda it: b"- 1\n", b"", "yaml: must be an OpenAPI document"),
-        ("apig.yaml", lambda it: b"[" * 5000, b"", "yaml: nested too deeply; write it flatter"),
+        ("apig.yaml", lambda it: b"[" * 5000, b"", "yaml: nested too deeply; flatten it"),
         ("apig.yaml", lambda it: it + b"x-a: " + b"[" * 300, b"x-a: [", "yaml: nested too deeply"),
-        ("apig.yaml", lambda it: it + LAUGHS, b"x-6:", "file: more than 1,000,000 values"),
+        ("apig.yaml", lambda it: it + LAUGHS, b"x-6:", "file: has more than 1,000,000 values"),
         ("apig.yaml", lambda it: b"#" * (16 * 1024**2 + 1), b"", "file: is larger than 16 MiB"),
         ("apig.yaml", huge, b"progress: 999", "yaml: a number of 5000 digits can't be read"),
         ("apig.yaml", lambda it: it.decode().encode("utf-16"), b"", "utf-8: byte 0xff isn't UTF-8"),

@@ -122,7 +122,7 @@ def test_drift_is_named_file_by_file(
         "generated/: new: opwatch_api/itwin/extra.py",
         "generated/: changed: opwatch_api/itwin/models/job.py",
         "generated/: deleted: opwatch_api/wire/apig.py",
-        "generated/ doesn't match specs/: make generate",
+        "generated/ doesn't match specs/: run `make generate`",
     ]
 
 

@@ -100,7 +100,7 @@ def test_a_client_is_never_deleted_silently(
     assert run(monkeypatch, "check") == 1
     printed = capsys.readouterr().err.splitlines()
     assert "generated/: new: opwatch_api/itwin/client.py" in printed
-    assert printed[-1].endswith("restore the spec of itwin, or delete what was made of it")
+    assert printed[-1].endswith("restore the spec of itwin, or delete the files generated from it")
 
 
 def _all_but_itwin(target: Path, home: Path) -> None:

@@ -9,7 +9,10 @@ from opwatch.testing import Reply, reply
 EPOCH = 1_800_000_000.0
 JOB_ID = "job-1"
 DEVICE = "d" * 20
-CANCELLED = "the wait was cancelled; the job continues; `.token` resumes the wait"
+CANCELLED = (
+    "the wait was cancelled; the job continues; to resume the wait, pass this error's `.token` to "
+    "`resume`"
+)
 
 # --- answers --------------------------------------------------------------------------------------
 NO_NETWORK = "no network"

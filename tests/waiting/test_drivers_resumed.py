@@ -192,7 +192,7 @@ def test_a_timeout_without_any_answer_claims_nothing_of_the_job(clock):
         with pytest.raises(WaitTimeout) as raised:
             client().resume(begun.token)
     assert str(raised.value) == (
-        "itwin job-1: timed out before any request succeeded (last error: no connection); "
+        "itwin job-1: timed out before the job's state was known (last error: no connection); "
         "call wait() again to keep waiting"
     )
     assert raised.value.last is None

@@ -336,7 +336,10 @@ def test_durations_that_are_none(clock, wrong):
 def test_jitter_is_no_duration():
     """It is a fraction of a delay; a `timedelta` is refused, whatever its length."""
     for jitter in (timedelta(0), timedelta(seconds=1)):
-        with pytest.raises(ConfigurationError, match="`jitter` must be a fraction, not datetime"):
+        with pytest.raises(
+            ConfigurationError,
+            match="`jitter` must be a fraction of the delay, at least 0, not datetime",
+        ):
             Schedule([5], jitter=jitter)
 
 

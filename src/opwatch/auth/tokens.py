@@ -215,7 +215,7 @@ class TokenAuth(Auth):
         kept.renew_at = math.inf if is_refused else now + pause
         flight.result = kept
         if error.held_until is None:
-            logger.warning("couldn't renew the token; using the old one meanwhile: %s", error)
+            logger.warning("couldn't renew the token (%s); still using the old one", error)
 
 
 token_auth = TokenAuth
@@ -298,5 +298,5 @@ class _Called(Credentials):
             name = type(error).__name__
             raise AuthenticationError(f"the token callable raised {name}") from error
         if fault := token.fault():
-            raise AuthenticationError(f"the token callable returned a value that {fault}")
+            raise AuthenticationError(f"the token callable's return value {fault}")
         return Token(token)

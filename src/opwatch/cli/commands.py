@@ -85,7 +85,7 @@ _spec = click.option(
     "--spec",
     type=_FILE,
     metavar="SPEC",
-    help="Watch the service described in SPEC, an OpenAPI document with an x-wait block; pass only "
+    help="Use the service described in SPEC, an OpenAPI document with an x-wait block; pass only "
     "job IDs. Requires the generate extra.",
 )
 

@@ -374,7 +374,9 @@ _LEGEND = """<p class="legend dim">
 def page(events: list[Fields]) -> str:
     """Return the complete page."""
     jobs, end, begin = _jobs(events)
-    when = begin.strftime("%Y-%m-%d %H:%M:%S UTC") if begin is not None else "nothing yet"
+    when = "No events yet."
+    if begin is not None:
+        when = f"From {begin:%Y-%m-%d %H:%M:%S UTC}, for {duration(end)}."
     count = _counted(len(jobs), "job")
     cards = "\n".join(_card(job, end) for job in jobs)
     return f"""<!DOCTYPE html>
@@ -388,7 +390,7 @@ def page(events: list[Fields]) -> str:
 </head>
 <body>
 <h1>opwatch: {count}</h1>
-<p class="dim">From {when}, for {duration(end)}.</p>
+<p class="dim">{when}</p>
 {_LEGEND}
 {cards}
 </body>

@@ -87,7 +87,9 @@ def run(
     if report is not None:
         sinks.append(Report(report))
     crew = Crew(kept, *sinks)
-    resume = "run the same command to watch again (with --state FILE, it resumes)"
+    resume = (
+        "run the same command to start over; to be able to resume, use --state FILE from the start"
+    )
     if state is not None:
         resume = f"to resume: {shlex.join(again)}"
     code = watch(crew, jobs, clients, Limits(timeout, stall_timeout), resume)
@@ -124,7 +126,7 @@ def _jobs(
     if not kept.jobs and not kept.stopped:
         raise click.UsageError(f"the state file {state} contains no jobs; pass SERVICE ID...")
     if kept.stopped:
-        complain(f"these waits have ended and aren't resumed: {_stopped(kept, again)}")
+        complain(f"these waits have ended and won't be resumed: {_stopped(kept, again)}")
     for service, _ in kept.jobs:
         if service not in known:
             raise ConfigurationError(values.unknown("service", service, known))

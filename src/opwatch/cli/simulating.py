@@ -41,7 +41,10 @@ def simulate(port: int) -> int:
         print(
             "# Each job starts at its first poll and runs once; restart the simulator to repeat it."
         )
-        print("# It also has the jobs in the README and the documentation. To watch the demo jobs:")
+        print(
+            "# The simulator also has the jobs from the README and the documentation. "
+            "To watch the demo jobs:"
+        )
         print(f"# opwatch watch --schedule 1s {shlex.join(words)}", flush=True)
         _until_signal()
     finally:

@@ -196,15 +196,15 @@ class StateFile:
             for job, epoch in sent.items():
                 self.tokens[job] = _after_a_lost_answer(job, self.tokens[job], epoch)
         except polling.NewerVersion as error:
-            what = "a token in it" if error.argument else "it"
-            raise ConfigurationError(
-                f"the state file {path}: {what} {error.problem}", advice=error.advice
-            ) from None
+            what = f"the state file {path}"
+            what = f"a token in {what}" if error.argument else what
+            raise ConfigurationError(f"{what} {error.problem}", advice=error.advice) from None
         except _UnknownService as error:
-            raise ConfigurationError(str(error)) from None
+            raise ConfigurationError(f"the state file {path}: {error}") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            fix = "use another file, or delete this one"
             raise ConfigurationError(
-                f"the state file {path} is damaged ({_why(error)}); delete it to start over"
+                f"the state file {path} is damaged ({_why(error)}); {fix}"
             ) from None
 
     def _take(self, job: Job, entry: dict[str, Any], sent: dict[Job, float]) -> None:
@@ -245,16 +245,19 @@ def _entries(content: str) -> Iterator[dict[str, Any]]:
     version = fields["opwatch_state"]
     if type(version) is int and version > VERSION:
         raise polling.NewerVersion(
-            f"has version {version}; this opwatch reads version {VERSION}", advice=polling.NEWER
+            f"has format version {version}, but {polling.READS} {VERSION}",
+            advice=polling.NEWER,
         )
     if type(version) is not int or version != VERSION:
-        raise _Damaged(f"it has version {version!r:.20}, but this opwatch reads version {VERSION}")
+        raise _Damaged(
+            f"format version {version!r:.20}; this version of opwatch reads version {VERSION}"
+        )
     yield from fields["jobs"]
     if content[end : end + 1] not in ("", "\n"):
-        raise _Damaged("text after its object")
+        raise _Damaged("unexpected text after the JSON object")
     *lines, last = content[end:].split("\n")
     if last[:1] not in ("", "{", "\0"):  # not a line that a crash cut off
-        raise _Damaged("text after its lines")
+        raise _Damaged("the last line isn't valid JSON")
     yield from (json.loads(line) for line in lines if line)
 
 
@@ -301,7 +304,7 @@ def _after_a_lost_answer(job: Job, token: str, epoch: float) -> str:
 def _why(error: Exception) -> str:
     if isinstance(error, ConfigurationError):
         return error.message
-    return str(error) if isinstance(error, _Damaged) else "opwatch didn't write this"
+    return str(error) if isinstance(error, _Damaged) else "opwatch doesn't write this"
 
 
 # --- the file system ------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ class Holds:
             self._gates[origin], place = polling.admit(self._gates[origin], now)
         left = gate.asked - now if gate.asked > now else None
         why = (
-            f"asked for a pause, which ends in {left:.0f} s"
+            f"asked for a pause (Retry-After) that ends in {left:.0f} s"
             if left
             else "is rate-limiting requests"
         )

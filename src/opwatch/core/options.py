@@ -51,14 +51,15 @@ class Settings:
 
     def __attrs_post_init__(self) -> None:
         timeout, most = self.request_timeout, positive(self.max_in_flight, "max_in_flight")
-        checked(timeout, "request_timeout", timeout > 0, "above 0 seconds")
+        checked(timeout, "request_timeout", timeout > 0, "a positive number of seconds")
         checked(most, "max_in_flight", most <= MOST_IN_FLIGHT, f"at most {MOST_IN_FLIGHT:,}")
         if not isinstance(context := self.ssl_context, (ssl.SSLContext, type(None))):
             problem = f"must be an ssl.SSLContext, not {type(context).__name__}"
             raise ConfigurationError(problem, argument="ssl_context")
         if context and not (context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname):
             problem = "must verify certificates and host names"
-            advice = "to trust a private authority, call its `load_verify_locations`"
+            call = "call the context's `load_verify_locations`"
+            advice = f"to trust a private certificate authority, {call}"
             raise ConfigurationError(problem, argument="ssl_context", advice=advice)
         if self.user_agent is not None and (fault := Secret(self.user_agent).fault()):
             raise ConfigurationError(fault, argument="user_agent")
@@ -76,7 +77,7 @@ class Settings:
             # What was misspelled may be a secret, and is a local of the frames of this very error.
             options.clear()
             known = ", ".join(Options.__annotations__)
-            raise ConfigurationError(
-                f"isn't an option; the options are {known}", argument=", ".join(unknown)
-            )
+            names = "`, `".join(unknown)
+            are = "aren't options" if len(unknown) > 1 else "isn't an option"
+            raise ConfigurationError(f"{are}; the options are {known}", argument=names)
         return cls(**options)

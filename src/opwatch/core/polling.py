@@ -115,13 +115,14 @@ def checked(value: T, name: str, is_valid: bool, must_be: str) -> T:
     raise ConfigurationError(f"must be {must_be}, not {shown}", argument=name)
 
 
-def seconds(value: Any, name: str) -> float:
+def seconds(value: Any, name: str, what: str = "") -> float:
     """Return a duration in seconds; raise a `ConfigurationError` if it isn't one."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    checked(value, name, is_number, "a number of seconds or a timedelta")
-    return float(checked(value, name, 0 <= value <= LONGEST, f"from 0 to {LONGEST:.0f} seconds"))
+    checked(value, name, is_number, f"{what}a number of seconds or a timedelta")
+    is_valid, limits = 0 <= value <= LONGEST, f"{what}from 0 to {LONGEST:.0f} seconds"
+    return float(checked(value, name, is_valid, limits))
 
 
 def positive(value: Any, name: str) -> int:
@@ -132,7 +133,7 @@ def positive(value: Any, name: str) -> int:
 def _delays(delays: Any) -> tuple[float, ...]:
     is_sequence = isinstance(delays, Iterable) and not isinstance(delays, (str, bytes))
     checked(delays, "delays", is_sequence, "a sequence of seconds")
-    if found := tuple(seconds(delay, "delays") for delay in delays):
+    if found := tuple(seconds(delay, "delays", "a sequence, each ") for delay in delays):
         return found
     raise ConfigurationError("must contain at least one delay, not ()", argument="delays")
 
@@ -153,8 +154,9 @@ class Schedule:
     def __attrs_post_init__(self) -> None:
         restart = self.restart_on_change
         checked(restart, "restart_on_change", isinstance(restart, bool), "True or False")
-        checked(self.jitter, "jitter", not isinstance(self.jitter, timedelta), "a fraction")
-        seconds(self.jitter, "jitter")
+        is_number = isinstance(self.jitter, (int, float)) and not isinstance(self.jitter, bool)
+        is_fraction = is_number and 0 <= self.jitter <= LONGEST
+        checked(self.jitter, "jitter", is_fraction, "a fraction of the delay, at least 0")
 
 
 class Plan(NamedTuple):
@@ -428,6 +430,7 @@ def admit(gate: Gate, now: float) -> tuple[Gate, float]:
 # --- tokens ---------------------------------------------------------------------------------------
 
 TOKEN_VERSION = 1
+READS = "this version of opwatch reads only version"
 NEWER = "use the version of opwatch that wrote it, or a newer one"
 WHOLE = "pass the value of `.token` or `Step.token` unchanged"
 
@@ -547,7 +550,7 @@ def _fields(token: str) -> dict[str, Any]:
     if not isinstance(fields, dict) or not _is_count(fields.get("v")):
         raise _bad_token(f"isn't a complete opwatch token: {str(token)[:40]!r}")
     if fields["v"] != TOKEN_VERSION:
-        problem = f"has version {fields['v']}; this opwatch reads version {TOKEN_VERSION}"
+        problem = f"has format version {fields['v']}, but {READS} {TOKEN_VERSION}"
         raise NewerVersion(problem, argument="token", advice=NEWER)
     for name, check in _CHECKS.items():
         if name not in fields or not check(fields[name]):

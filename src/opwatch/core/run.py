@@ -43,7 +43,7 @@ _ROUNDING = 0.05
 """Seconds: the times of a token are rounded up, so a wait may be resumed this much too early."""
 _TRIES = 3
 """How often why a job failed is requested, counted with the failed polls just before."""
-RESUME = "`.token` resumes the wait"
+RESUME = "to resume the wait, pass this error's `.token` to `resume`"
 AGAIN = "call wait() again to keep waiting"
 
 
@@ -280,7 +280,7 @@ class Run(Generic[W]):
         """Return the error for a verdict."""
         if verdict is Verdict.TIMED_OUT:
             cause = f" (last error: {trouble._what()})" if trouble is not None else ""
-            text = f"timed out before any request succeeded{cause}"
+            text = f"timed out before the job's state was known{cause}"
             if self.state.phase is not None or self.last is not None:
                 text = f"timed out before the job finished{cause}; the job continues"
             error: OpwatchError = WaitTimeout(text, advice=AGAIN)
@@ -292,7 +292,8 @@ class Run(Generic[W]):
         assert trouble is not None
         pause = getattr(trouble, "retry_after", None) or 0.0
         if trouble.held_until is not None:
-            return RateLimited(f"{trouble.message} {_beyond(pause)}", retry_after=pause)
+            too_long = "over a day" if pause > LONGEST_PAUSE else "after the wait's deadline"
+            return RateLimited(f"{trouble.message}, {too_long}", retry_after=pause)
         deadline, now = self.state.plan.deadline, self._clock.now()
         if trouble.transient and deadline is not None and deadline - now < pause <= LONGEST_PAUSE:
             asks = f"the service asks for a pause of {pause:g} s {_beyond(pause)}"
@@ -307,8 +308,8 @@ class Run(Generic[W]):
 
 
 def _beyond(pause: float) -> str:
-    beyond = "over a day" if pause > LONGEST_PAUSE else "beyond the wait's deadline"
-    return f"(Retry-After), which is {beyond}"
+    beyond = "is over a day" if pause > LONGEST_PAUSE else "would end after the wait's deadline"
+    return f"(Retry-After), which {beyond}"
 
 
 def outcome(run: Run[W]) -> Progress[W]:

@@ -258,12 +258,12 @@ class Session(Generic[W]):
             self.unresolved(seen.progress, error)
             return seen
         if found is None:
-            text = "the response about the outcome is about another job"
+            text = "the outcome response is for another job"
             # How the job ended is known if only the reason is missing.
             doubtful = seen.progress.phase is not Phase.FAILED
             return seen._replace(trouble=BadResponse(text, status=200), doubtful=doubtful)
         if found.phase in (Phase.PENDING, Phase.RUNNING):
-            text = "the job is over, but the service doesn't say yet how it ended"
+            text = "the job is over, but the service hasn't said yet how it ended"
             return seen._replace(trouble=Unavailable(text))
         return seen if found.phase in (Phase.ENDED, Phase.UNKNOWN) else Seen(found)
 
@@ -323,7 +323,7 @@ class Session(Generic[W]):
         if state is None:
             return self._warn("has no valid state in the response")
         text = printable(hidden(shown, _secrets.get(), str(state)), 80)
-        return self._warn(f"reports a state that this version doesn't know: {text!r}")
+        return self._warn(f"reports a state unknown to this version of opwatch: {text!r}")
 
     def contradicted(self, field: str) -> Phase:
         """Return `Phase.UNKNOWN` for a success beside an error; warn once."""

@@ -99,5 +99,5 @@ def _stamp(file: str) -> tuple[int, int]:
         problem = "that file is empty" if stat.S_ISREG(found.st_mode) else "that isn't a file"
     raise ConfigurationError(
         f"`SSL_CERT_FILE` is set to {file!r}, but {problem}; name a PEM file of certificates, or "
-        "unset it to trust the usual authorities"
+        "unset it to use the default certificate authorities"
     )

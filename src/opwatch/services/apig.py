@@ -82,7 +82,7 @@ SERVICE = waits.service(
 )._replace(
     help={
         PermissionDenied: "check the account's permissions, and that `project_id` (OS_PROJECT_ID) "
-        "is the project of its credentials"
+        "is the project that these credentials are for"
     }
 )
 _CLIENT = {"endpoint": "APIG_ENDPOINT", "project_id": "OS_PROJECT_ID"}
@@ -103,8 +103,8 @@ _EITHER = (
 )
 """An ID and a name of which the ID counts."""
 _OTHER_WAYS = (
-    "OS_USER_DOMAIN_ID or OS_PROJECT_ID in place of a name; or set the project's ID and either "
-    "OS_TOKEN or both HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK"
+    "OS_USER_DOMAIN_ID or OS_PROJECT_ID in place of a name, or, with the project's ID, OS_TOKEN or "
+    "both HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK"
 )
 
 
@@ -133,7 +133,9 @@ class _Apig(Core[Wire]):
         where = address(endpoint, "endpoint")
         if isinstance(credentials, IamPassword):
             if project_id and is_another(credentials.project_id, project_id):
-                problem = "is not the project that `auth` logs in to; pass it only there"
+                problem = (
+                    "differs from the project of `auth`; pass `project_id` only to IamPassword"
+                )
                 raise ConfigurationError(problem, argument="project_id")
             project_id = project_id or credentials.project_id
         elif project_id is None:

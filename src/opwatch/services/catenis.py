@@ -32,7 +32,10 @@ SERVICE = waits.service(
         "(CATENIS_ENVIRONMENT, CATENIS_VERSION, CATENIS_BASE_URL)"
     )
 )
-_PROXIED = "if a reverse proxy is in between, it must keep the `Host` header, which is signed"
+_PROXIED = (
+    "check the device ID and its API access secret; a reverse proxy in front of the service must "
+    "preserve the `Host` header, which is signed"
+)
 _NAMES = ("device_id", "api_access_secret", "environment", "version", "base_url")
 _VARIABLES = {name: f"CATENIS_{name.upper()}" for name in _NAMES}
 

@@ -89,7 +89,7 @@ class Frame:
         given = [name for name, is_given in kinds.items() if is_given]
         if len(given) != 1:
             raise ConfigurationError(
-                f"a frame needs exactly one of {', '.join(kinds)}; "
+                f"a frame needs exactly one of: {', '.join(kinds)}; "
                 f"it has {' and '.join(given) or 'none'}"
             )
         if self.times is not None and self.times < 1:

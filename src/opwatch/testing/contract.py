@@ -88,7 +88,7 @@ def _check_sample(
     assert told == phase, f"{value!r} is read as {told!s}, not {phase}"
     assert found.job_id == job_id, repr(found)
     told = getattr(second, "job_id", other)
-    assert told == other, f"progress() of {other!r} is about {told!r}"
+    assert told == other, f"progress({other!r}) returned the progress of {told!r}"
     assert found.service == client._session.service.name, repr(found)
     _check_progress(client._session.service, found)
     wrong = _some(_odd(value, _WRONG)) if phase != "succeeded" else []
@@ -185,7 +185,7 @@ def _check_ids(make: Callable[[Any], Any], kind: Any, job_id: str) -> None:
     assert all(target.isascii() and " " not in target for target in targets), targets
     last = other.rpartition("/")[2]
     assert any(last in unquote(target) for target in targets), (
-        f"a poll of {other!r} requests {targets}"
+        f"a poll of {other!r} requested {targets}, without the ID"
     )
 
 

@@ -94,7 +94,7 @@ def _signatures(headers: Mapping[str, str]) -> list[str]:
     try:
         return [str(value) for name, value in headers.items() if str.lower(name) == "signature"]
     except Exception:  # noqa: BLE001 (whatever the mapping of a framework may raise)
-        problem = f"must be a mapping of names to values, both strings, not {type(headers)!r:.80}"
+        problem = f"must be a mapping of strings to strings, not {type(headers).__name__}"
     raise ConfigurationError(problem, argument="headers")
 
 

@@ -94,9 +94,7 @@ def _loaded(path: Path) -> tuple[bytes, Any, Any]:
     except OSError as error:
         raise ConfigurationError(f"can't read {path}: {error.strerror}") from None
     except UnicodeEncodeError:
-        problem = (
-            "contains half of a surrogate pair (\\ud800 to \\udfff); write the character itself"
-        )
+        problem = "contains a lone surrogate (\\ud800 to \\udfff); write the character itself"
         raise ConfigurationError(f"{path} {problem}") from None
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"{path} isn't JSON: {error}") from None
@@ -167,10 +165,8 @@ def _is_like(
     """Two operations are at one server, and take the same credentials."""
     url, other = (security.server(content, each.place).get("url") for each in (operation, outcome))
     if url != other:
-        yield (
-            outcome.place,
-            f"is at {other!r}, unlike the one with x-wait; opwatch sends both to one server",
-        )
+        text = f"uses the server {other!r}, unlike the operation with x-wait"
+        yield outcome.place, f"{text}; opwatch sends both requests to one server"
     given, needed = (
         security.arguments("", content, security_of(content, each)) for each in (operation, outcome)
     )
@@ -203,12 +199,13 @@ def _arguments(content: dict[str, Any], operation: Operation) -> Iterator[Proble
     for place, parameter in reduced.parameters_of(content, operation):
         what = f"the {parameter['in']} parameter {parameter['name']!r}"
         if parameter["in"] == "path" and parameter.get("style", "simple") != "simple":
-            yield place, f"{what} has the style {parameter['style']}; opwatch sends simple ones"
+            text = f"{what} has the style {parameter['style']}"
+            yield place, f"{text}; opwatch supports only the style simple"
         if parameter["in"] == "path" or not parameter.get("required"):
             continue
         if (value := reduced.default_of(content, parameter)) is None:
-            fix = "give its schema a default, which opwatch then sends"
-            yield place, f"{what} is required, and opwatch has no value; {fix}"
+            fix = "give its schema a default, which opwatch will send"
+            yield place, f"{what} is required, but opwatch has no value for it; {fix}"
         elif parameter["in"] == "header":
             for problem in filter(None, rules.header_problems(parameter["name"], value)):
                 yield place, problem
@@ -216,4 +213,7 @@ def _arguments(content: dict[str, Any], operation: Operation) -> Iterator[Proble
             yield place, f"{what} can't be sent as it is; use printable ASCII without semicolons"
     body = referred(content, operation.content.get("requestBody", {}))
     if body.get("required"):
-        yield (*operation.place, "requestBody"), "opwatch sends no body; name another operation"
+        yield (
+            (*operation.place, "requestBody"),
+            "opwatch sends no request body; use an operation that doesn't require one",
+        )

@@ -25,7 +25,7 @@ def generate(path: Path, out: Path, name: str | None) -> int:
     with _findings("give another name with --name, such as --name press"):
         called, form, variables = package.write(path, out, name)
     folder = shlex.quote(str(out if out.is_absolute() else Path(".", out)))
-    click.echo(f"{out}: a package for {called}")
+    click.echo(f"wrote a package for {called} to {out}")
     if variables:
         click.echo(f"it needs these variables: {', '.join(variables)}")
     click.echo(f"next: pip install {folder if '/' in folder else f'./{folder}'}")
@@ -70,7 +70,7 @@ def _findings(rename: str) -> Iterator[None]:
 
 def _package() -> Any:
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        problem = f"this needs the extra generate (missing: {', '.join(missing)})"
+        problem = f"this needs the generate extra (missing: {', '.join(missing)})"
         raise click.ClickException(f"{problem}; run pip install 'opwatch[generate]'")
     from opwatch.cli.generating import package
 

@@ -54,7 +54,9 @@ def are_read(
 
 
 def _otherwise(found: str, label: str) -> str:
-    return f"is read as {found}, not {label}; correct the label or the block"
+    is_read = found.isidentifier()  # or it is why it can't be
+    what = f"is read as {found}, not {label}" if is_read else f"can't be read as {label}: {found}"
+    return f"{what}; correct the label or the block"
 
 
 def _error(reader: dict[str, Any], status: str, value: Any) -> str:
@@ -96,7 +98,7 @@ def _phase(
     from opwatch.progress import Phase, Progress
 
     if not isinstance(value, dict):
-        return "no JSON object"
+        return "it isn't a JSON object"
     same = reversed(block.get("same", {}).items())  # so that the first that is there counts
     own = {part: name for pointer, part in same if (name := named(value, pointer))}
     job_id = "/".join(own.get(part, "") for part in parts)

@@ -88,7 +88,9 @@ def _check_folder(out: Path, name: str) -> None:
     said = project.read_bytes() if project.is_file() else b""
     if out.is_dir() and any(out.iterdir()) and f'"{package}:PLUGIN"'.encode() not in said:
         what = "contains another service's package" if said.startswith(_MARK) else "isn't empty"
-        problem = f"{what}, and `opwatch generate` didn't write {package} there; choose another"
+        problem = (
+            f"{what}, and `opwatch generate` didn't write {package} there; choose another folder"
+        )
         raise ConfigurationError(f"{out} {problem}")
 
 
@@ -167,7 +169,7 @@ build-backend = "hatchling.build"
 [project]
 name = "opwatch-{name}"
 version = "0.1.0"
-description = "Watch what {source} describes, with opwatch."
+description = "Watches the jobs described in {source}, with opwatch."
 readme = "README.md"
 requires-python = ">=3.11"
 dependencies = ["opwatch", "attrs", "httpx"]

@@ -77,8 +77,11 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
             continue
         for each in filter(None, (operation, follow_up(content, block))):
             if each.method != "get":
-                text = f"opwatch sends only GET, not {each.method.upper()}; name another operation"
-                yield each.place, text
+                method = each.method.upper()
+                yield (
+                    each.place,
+                    f"opwatch sends only GET requests, not {method}; use a GET operation",
+                )
             if "content" not in each.content.get("responses", {}).get("200", {}):
                 yield each.place, "x-wait needs a 200 response with a schema; describe it"
         yield from _names(content, operation, block, place)
@@ -152,7 +155,9 @@ def _names(
         same = (block.get("outcome", {}) if above else block).get("same", {})
         for field, name in same.items():
             if name not in parts:
-                text = f"{name!r} isn't part of the ID; name one of {', '.join(parts)}"
+                text = (
+                    f"{name!r} isn't a parameter of the ID; its parameters are {', '.join(parts)}"
+                )
                 yield (*place, *above, "same", field), text
     for status in block.get("statuses", []):
         if status != 200 and _schema(operation, content, status) not in (None, operation.schema):
@@ -160,7 +165,7 @@ def _names(
             yield (*operation.place, "responses", str(status)), text
     restart = block.get("restart-on-change")
     if restart and restart not in shown(block):
-        text = f"{restart} isn't read; it must be the pointer of {', '.join(SHOWN)}"
+        text = f"{restart} can't restart the schedule; use the pointer of one of {', '.join(SHOWN)}"
         yield (*place, "restart-on-change"), text
     if "outcome" in block:
         other = follow_up(content, block)
@@ -233,7 +238,7 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
         some = listed(block.get("require", {}).get("any", []))
         holders = {pointer.rpartition("/")[0] for pointer in some}
         if len(holders) > 1:
-            text = "fields of several objects; name fields of one object"
+            text = "these fields belong to different objects; name fields of a single object"
             yield (*place, "require", "any"), text
         bodies = [body for _, _, body in errors_of(operation, content)]
         schemas = [body["schema"] for body in bodies if "schema" in body]
@@ -302,19 +307,21 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
                 if row["is"] == "succeeded" and all(
                     None in listed(v) for v in row["when"].values()
                 ):
-                    text = "success only because fields are missing; also test one that reports it"
-                    yield (*place, "state", n), text
+                    text = "this reports success only because fields are missing"
+                    fix = "also test a field that reports success"
+                    yield (*place, "state", n), f"{text}; {fix}"
             pointers = list(dict.fromkeys(pointer for row in states for pointer in row["when"]))
             values = [_values(content, operation, pointer) for pointer in pointers]
             for given in _combined(dict(zip(pointers, values, strict=True))):
                 if not any(_holds(row["when"], given) for row in states):
-                    told = ", ".join(f"{key} {value!r}" for key, value in given.items())
-                    yield (*place, "state"), f"{told} has no phase; add a condition for it"
+                    told = ", ".join(f"{key}: {json.dumps(value)}" for key, value in given.items())
+                    yield (*place, "state"), f"no condition matches {told}; add one"
                     break
         after = block.get("outcome", {}).get("after", "ended")
         if "outcome" in block and after not in _phases(states):
             text = (
-                f"no state is {after}, so this is never requested; add one, or remove the outcome"
+                f"no state is read as {after}, so this operation is never requested; add one, or "
+                "remove the outcome"
             )
             yield (*place, "outcome"), text
 

@@ -25,7 +25,8 @@ VARIABLES: dict[str, dict[str, str]] = {
 }
 """What `x-env` may name, by kind, and which argument it is."""
 SUPPORTED = (
-    "a bearer token (http), an API key in a header, basic (http), or OAuth2 client credentials"
+    "HTTP bearer tokens, HTTP basic authentication, API keys in a header, and OAuth2 client "
+    "credentials"
 )
 
 

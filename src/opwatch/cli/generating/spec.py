@@ -75,7 +75,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"a second key {name!r}, which hides the first; remove one")
+            raise ValueError(f"a second key {name!r}, which hides the first one; remove one")
         found[name] = value
     return found
 

@@ -103,7 +103,7 @@ def check_size(content: str, name: str) -> None:
                 above.append((event.anchor, total))
                 total += 1
                 if len(above) > DEEPEST:
-                    raise _unreadable(name, line, "nested too deeply; write it flatter")
+                    raise _unreadable(name, line, "nested too deeply; flatten it")
             elif isinstance(event, yaml.CollectionEndEvent):
                 anchor, before = above.pop()
                 sizes[str(anchor)] = total - before
@@ -111,8 +111,9 @@ def check_size(content: str, name: str) -> None:
                 size = sizes.get(str(event.anchor), 1) if isinstance(event, yaml.AliasEvent) else 1
                 total += size
             if total > MOST:
-                problem = f"more than {MOST:,} values, with aliases; keep only what the wait needs"
-                raise _unreadable(name, line, problem, "file")
+                problem = f"has more than {MOST:,} values, counting aliases"
+                fix = "keep only what the wait needs"
+                raise _unreadable(name, line, f"{problem}; {fix}", "file")
     except yaml.YAMLError:
         pass  # which is a finding of who reads it
 
@@ -168,7 +169,7 @@ def _problems(
                 yield inner, child, "only a map can be merged; write an alias of one"
             elif key.value in seen:
                 if is_clear:  # more of them belong to a part whose own key is lost
-                    text = f"a second key {key.value!r}, which hides the first; remove one"
+                    text = f"a second key {key.value!r}, which hides the first one; remove one"
                     yield inner, key, text
                 is_clear = False
             elif strict and key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
