@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
+Change: TypeAlias = Callable[[T], T]
 
 
 class Current(Generic[T]):
@@ -12,15 +14,27 @@ class Current(Generic[T]):
     that of a context variable."""
 
     def __init__(self, usual: T) -> None:
-        self._values = [usual]
+        self._usual = usual
+        self._changes: list[Change[T]] = []
 
     def get(self) -> T:
-        return self._values[-1]
-
-    def set(self, value: T) -> T:
-        """Replace the value; return what `reset` takes to undo that."""
-        self._values.append(value)
+        value = self._usual
+        for change in tuple(self._changes):
+            value = change(value)
         return value
 
-    def reset(self, value: T) -> None:
-        self._values.remove(value)
+    def set(self, value: T) -> Change[T]:
+        """Replace the value; return what `reset` takes to undo that, in any order."""
+        return self.wrap(lambda below: value)
+
+    def wrap(self, change: Change[T]) -> Change[T]:
+        """Change the value, whatever it is at the time; return what `reset` takes to undo that."""
+
+        def once(below: T) -> T:  # equal to no other, even if `change` is the same
+            return change(below)
+
+        self._changes.append(once)
+        return once
+
+    def reset(self, change: Change[T]) -> None:
+        self._changes.remove(change)

@@ -6,6 +6,7 @@ Headers, bodies and query strings aren't shown: they may contain credentials.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,14 +21,13 @@ from opwatch.net.message import Answer, Request
 
 def log_requests() -> None:
     """Log every request of the clients that this command creates from now on."""
-    wrappers: list[tuple[Current[Any], Any]] = [
-        (net.open_blocking, _logged),
-        (net.open_async, _logged_async),
-    ]
-    for opener, wrap in wrappers:
-        usual = opener.get()
-        logged = opener.set(lambda settings, wrap=wrap, usual=usual: wrap(usual(settings)))
-        click.get_current_context().call_on_close(partial(opener.reset, logged))
+    _log(net.open_blocking, _logged)
+    _log(net.open_async, _logged_async)
+
+
+def _log(opener: Current[Any], wrap: Callable[[Any], Any]) -> None:
+    logged = opener.wrap(lambda usual: lambda settings: wrap(usual(settings)))
+    click.get_current_context().call_on_close(partial(opener.reset, logged))
 
 
 def _logged(transport: Any) -> Any:

@@ -5,8 +5,8 @@
         client.wait("j1", timeout=3600)
     assert [sent.time for sent in script.sent] == [0, 15, 45]
 
-Both work for the clients created inside the `with` block, blocking and async. Neither knows a
-service; a real server on loopback is `opwatch.simulator`.
+Both work for the clients created inside the `with` block, blocking and async, in every thread.
+Neither knows a service; a real server on loopback is `opwatch.simulator`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +28,7 @@ import attrs
 from opwatch import clock as clocks
 from opwatch import net
 from opwatch.clock import AsyncCancel, Cancel, Clock
+from opwatch.current import Current
 from opwatch.errors import OpwatchError, TransportError
 from opwatch.net.asynchronous import AsyncTransport
 from opwatch.net.blocking import Transport
@@ -119,8 +120,9 @@ class FakeClock(Clock):
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        opened = net.open_async.get()
-        counted = net.open_async.set(lambda settings: self._counting(opened(settings)))
+        counted = net.open_async.wrap(
+            lambda opened: lambda settings: self._counting(opened(settings))
+        )
         try:
             with super().used():
                 yield
@@ -139,7 +141,8 @@ class FakeClock(Clock):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._uses.pop().__exit__(kind, error, traceback)
+        if self._uses:
+            self._uses.pop().__exit__(kind, error, traceback)
 
     def _counting(self, inner: AsyncTransport) -> AsyncTransport:
         """Return a transport whose requests this clock waits for."""
@@ -203,7 +206,7 @@ class Script:
             raise ValueError(
                 f"a script needs at least one reply for each target, but has none for {empty}"
             )
-        self._resets: list[Callable[[], None]] = []
+        self._uses: list[ExitStack] = []
         self._lock = threading.Lock()
         self.sent: list[Sent] = []
         """Every request, in order."""
@@ -229,14 +232,15 @@ class Script:
         raise AssertionError(f"the script has no reply for {target}; it has {[*self._replies]}")
 
     def __enter__(self) -> Self:
-        blocking = net.open_blocking.set(lambda settings: _Scripted(settings, self))
-        asynchronous = net.open_async.set(lambda settings: _AsyncScripted(settings, self))
-        websocket = net.open_websocket.set(lambda settings: _no_websocket)
-        self._resets = [
-            lambda: net.open_blocking.reset(blocking),
-            lambda: net.open_async.reset(asynchronous),
-            lambda: net.open_websocket.reset(websocket),
+        scripted: list[tuple[Current[Any], Callable[[Any], Any]]] = [
+            (net.open_blocking, lambda settings: _Scripted(settings, self)),
+            (net.open_async, lambda settings: _AsyncScripted(settings, self)),
+            (net.open_websocket, lambda settings: _no_websocket),
         ]
+        use = ExitStack()
+        for opener, opened in scripted:
+            use.callback(opener.reset, opener.set(opened))
+        self._uses.append(use)
         return self
 
     def __exit__(
@@ -245,8 +249,8 @@ class Script:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for reset in self._resets:
-            reset()
+        if self._uses:
+            self._uses.pop().close()
 
 
 def _list(replies: Any) -> list[Reply | OpwatchError]:
