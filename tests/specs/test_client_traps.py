@@ -5,8 +5,10 @@ The page "The typed clients" lists these traps: each is the first line of a test
 
 import asyncio
 import copy
+import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -52,12 +54,16 @@ def test_token_in_repr(service: ModuleType) -> None:
 
 
 @each_service
-@pytest.mark.parametrize("user", ["user:pass-word", "pass-word", "user:p@pass-word"])
-def test_password_in_repr(service: ModuleType, user: str) -> None:
+@pytest.mark.parametrize("between", ["", "@", "/", "?", "#", "\n", "\\", "//"])
+def test_password_in_repr(service: ModuleType, between: str) -> None:
     """A client's `repr` shows the password in its base URL."""
-    client = service.Client(f"https://{user}@x.test/a@b")
-    assert "https://***@x.test/a@b" in repr(client)
-    assert "pass-word" not in repr(client.with_timeout(1))
+    for scheme in ("https://", "", "https:/"):
+        client = service.Client(f"{scheme}pass-word:1{between}pass-word@x.test/a")
+        assert "***@x.test/a" in repr(client)
+        assert "pass-word" not in repr(client.with_timeout(1))
+        with pytest.raises(ValueError, match="`base_url` must be") as caught:
+            client.get_httpx_client()
+        assert "pass-word" not in str(caught.value)
 
 
 @each_operation
@@ -235,6 +241,35 @@ def test_second_event_loop(backend: str) -> None:
     assert [each.status_code for each in found] == [200] * 5
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_many_event_loops(backend: str) -> None:
+    """A client keeps each event loop that it was used in, with its sockets."""
+    found: list[weakref.ref[Any]] = []
+    with FakeClock(), Simulator() as sim:
+        sim.add("itwin", JOB, Frame("running", percent=50))
+        client = itwin.AuthenticatedClient(sim.environ["ITWIN_BASE_URL"], sim.token("itwin"))
+
+        async def once() -> None:
+            await get_job_progress.asyncio(JOB, client=client)
+            found.append(weakref.ref(client.get_async_httpx_client()))
+
+        for _ in range(5):
+            anyio.run(once, backend=backend)
+        gc.collect()
+    assert sum(each() is not None for each in found) <= 1
+
+
+def test_two_credentials() -> None:
+    """`with_headers({"authorization": …})` sends a second credential."""
+    client = itwin.AuthenticatedClient("https://x.test", TOKEN, headers={"AUTHORIZATION": "other"})
+    for each in (client, client.with_headers({"authorization": "other"})):
+        found = each.get_httpx_client().headers.get_list("Authorization")
+        assert found == [f"Bearer {TOKEN}"]
+    client = client.with_headers({"X-A": "1"}).with_headers({"x-a": "2"})
+    assert client.get_httpx_client().headers.get_list("X-A") == ["2"]
+
+
 @each_service
 def test_threads(service: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that send their first request at once each open a connection pool."""
@@ -323,19 +358,28 @@ def test_id_that_leads_elsewhere(
             operation.build_request(**ids | {name: value})
         assert type(caught.value) is ValueError
     (name, *_) = ids
+    for other in (b"job", bytearray(b"job"), ["job"], service.types.UNSET, catenis.types.UNSET):
+        with pytest.raises(ValueError, match=f"`{name}` must not be None, UNSET, bytes"):
+            operation.build_request(**ids | {name: other})
     assert "%2F..%2F" in operation.build_request(**ids | {name: "/../"})["url"]
 
 
 @each_service
 @pytest.mark.parametrize(
     "url",
-    ["https://x.test/a?k=1", "https://x.test#a", "x.test", "", "ftp://x.test", " https://x", None],
+    [
+        *("https://x.test/a?k=1", "https://x.test#a", "x.test", "", "ftp://x.test", " https://x"),
+        *("https://x.test:abc", "https://x.test:65536", "https://[::1", "https://x.test/\0", None),
+        *("https://xn--a", "https://x.test\\@y.test", "https://x.test\\.y.test", "https://:1"),
+        *("https://user@x.test", "https://:@x.test", "https://user:1/2@x.test", "https://\ud800"),
+    ],
 )
 def test_base_url_that_leads_elsewhere(service: ModuleType, url: Any) -> None:
-    """A base URL with a `?`, or without `https://`, leads to another address."""
+    """A base URL with a `?` or `@`, or without `https://`, leads to another address."""
     client = service.Client(url)
-    with pytest.raises(ValueError, match="`base_url` must be an http or https address"):
+    with pytest.raises(ValueError, match="`base_url` must be an http or https address") as caught:
         client.get_httpx_client()
+    assert caught.value.__context__ is None  # httpx's error would quote a part
     client = service.Client(
         "https://x.test/a/", **sent(lambda it: httpx.Response(401, text=str(it.url)))
     )

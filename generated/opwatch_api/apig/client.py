@@ -8,8 +8,26 @@ from attrs import define, evolve, field
 
 
 def _without_userinfo(url: object) -> str:
-    """Return the repr of a URL, in which no user name and no password show."""
-    return repr(re.sub(r"//[^/?#]*@", "//***@", str(url)))
+    """Return the repr of a URL without its user name and password, which may contain any character."""
+    return repr(re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", str(url)))
+
+
+def _is_base_url(url: str) -> bool:
+    """Return whether a URL leads where it seems to: httpx reads it, and it has no `@`, `?`, `#` or backslash."""
+    try:
+        parsed = httpx.URL(url)
+        is_readable = parsed.host != "" and (parsed.port or 0) < 65536
+    except (httpx.InvalidURL, ValueError):
+        return False
+    return is_readable and bool(
+        re.fullmatch(r"https?://[^/@?#\\\s][^@?#\\\s]*", url, re.IGNORECASE)
+    )
+
+
+def _merged(headers: dict[str, str], more: dict[str, str]) -> dict[str, str]:
+    """Return both, of which `more` replaces headers of the same name, in upper or lower case."""
+    pairs = (*headers.items(), *more.items())
+    return dict({name.lower(): (name, value) for name, value in pairs}.values())
 
 
 def _running_loop() -> Any:
@@ -59,7 +77,7 @@ class Client:
 
     Args:
         base_url: Everything in front of an operation's path. The first request raises ValueError if
-            it isn't an http or https address, or has a query.
+            it isn't an http or https address, or has a user name, a password or a query.
         auth: Authenticates each request: an `httpx.Auth`, such as `opwatch.httpx_auth` returns.
         headers: Headers of every request.
         cookies: Cookies of every request.
@@ -98,7 +116,7 @@ class Client:
 
     def with_headers(self, headers: dict[str, str]) -> Self:
         """Return another client that also sends these headers."""
-        return self._with(headers={**self._headers, **headers})
+        return self._with(headers=_merged(self._headers, headers))
 
     def with_cookies(self, cookies: dict[str, str]) -> Self:
         """Return another client that also sends these cookies."""
@@ -153,6 +171,9 @@ class Client:
             return self._async_client
         loop = _running_loop()
         if loop not in self._async_clients:
+            for other in [ref() for ref in self._async_clients.keyrefs()]:
+                if getattr(other, "is_closed", bool)():  # its connections would keep it alive
+                    self._async_clients.pop(other, None)
             self._async_clients[loop] = _guarded_async(httpx.AsyncClient(**self._arguments()))
         return self._async_clients[loop]
 
@@ -169,9 +190,9 @@ class Client:
         )
 
     def _arguments(self) -> dict[str, Any]:
-        if not re.fullmatch(r"https?://[^/?#\s][^?#\s]*", str(self._base_url), re.IGNORECASE):
+        if not _is_base_url(str(self._base_url)):
             raise ValueError(
-                "`base_url` must be an http or https address, without a query or spaces"
+                "`base_url` must be an http or https address without a user name, `@`, query or spaces"
             )
         return {
             "base_url": self._base_url,
@@ -210,4 +231,7 @@ class AuthenticatedClient(Client):
         arguments, token = super()._arguments(), self.token
         if self.prefix and not token.lower().startswith(f"{self.prefix} ".lower()):
             token = f"{self.prefix} {token}"
-        return {**arguments, "headers": {**arguments["headers"], self.auth_header_name: token}}
+        return {
+            **arguments,
+            "headers": _merged(arguments["headers"], {self.auth_header_name: token}),
+        }

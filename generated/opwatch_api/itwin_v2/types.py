@@ -1,6 +1,6 @@
 """Contains some shared types for properties"""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import IO, Any, BinaryIO, Generic, Literal, TypeVar
 from urllib.parse import quote
 
@@ -8,7 +8,7 @@ from attrs import define
 
 
 class Unset:
-    """The value of a field that wasn't sent: there is one, `UNSET`, which copies and pickles as itself."""
+    """The value of a field that wasn't sent: each service has one, `UNSET`, which copies and pickles as itself."""
 
     def __bool__(self) -> Literal[False]:
         return False
@@ -68,10 +68,16 @@ def json_object(response: Any) -> dict[str, Any]:
 
 def path_segment(name: str, value: Any) -> str:
     """Return a value as one segment of a path; raise ValueError if it would lead to another path."""
-    if (text := str(value)) in ("", ".", "..") or value is None:
-        raise ValueError(f"`{name}` must not be None, empty, '.' or '..'")
+    # Each service has its own Unset; bytes and lists would become their repr.
+    is_text = isinstance(value, str) or not isinstance(value, Iterable)
+    if (
+        not is_text
+        or type(value).__name__ in ("NoneType", "Unset")
+        or str(value) in ("", ".", "..")
+    ):
+        raise ValueError(f"`{name}` must not be None, UNSET, bytes, a list, empty, '.' or '..'")
     try:
-        return quote(text, safe="")
+        return quote(str(value), safe="")
     except UnicodeEncodeError:
         raise ValueError(f"`{name}` must not contain half a surrogate pair") from None
 

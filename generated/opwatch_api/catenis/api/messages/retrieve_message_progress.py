@@ -19,7 +19,7 @@ def build_request(
     """Return the request as arguments of `httpx.Client.request`.
 
     Raises:
-        ValueError: If a value can't be a part of the path: None, an empty string, `.` or `..`.
+        ValueError: If a value can't be a part of the path: None, UNSET, bytes, a list, an empty string, `.` or `..`.
     """
 
     _kwargs: dict[str, Any] = {
