@@ -1,6 +1,7 @@
 """What the typed clients leave to their user, and the page that says so."""
 
 import re
+import threading
 from types import ModuleType
 
 import httpx
@@ -49,6 +50,13 @@ def test_values_are_not_checked() -> None:
     assert found.parsed.job_progress.percentage == "50"
 
 
+@pytest.mark.parametrize("error", ["text", {"code": 1}])
+def test_optional_object(error: object) -> None:
+    """An optional object of another form is returned as it was sent."""
+    body = {"jobProgress": {}, "error": error}
+    assert call(OPERATIONS[1], httpx.Response(200, json=body)).parsed.error == error
+
+
 def test_unset_is_falsy() -> None:
     """`UNSET` is falsy, like False and 0."""
     progress = {"bytesProcessed": 0, "done": False}
@@ -56,6 +64,25 @@ def test_unset_is_falsy() -> None:
     found = call(OPERATIONS[0], httpx.Response(200, json=body)).parsed.data.progress
     assert found.success is catenis.types.UNSET
     assert not found.success
+
+
+def test_one_set_per_service() -> None:
+    """Each service has its own `UNSET` and `errors`."""
+    assert itwin.types.UNSET is not catenis.types.UNSET
+    assert not issubclass(itwin.errors.UnexpectedBody, catenis.errors.ResponseError)
+    assert issubclass(itwin.errors.UnexpectedBody, ValueError)
+
+
+def test_timeout_per_phase() -> None:
+    """`timeout` isn't a limit for the whole response."""
+    seen = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request.extensions["timeout"])
+        return httpx.Response(200, json={"jobProgress": {}})
+
+    get_job_progress.sync(JOB, client=itwin.Client("https://x.test", timeout=3, **sent(handle)))
+    assert seen == [dict.fromkeys(("connect", "read", "write", "pool"), 3)]
 
 
 def test_no_retry() -> None:
@@ -88,6 +115,16 @@ def test_own_httpx_client() -> None:
         pass
     with pytest.raises(RuntimeError, match="has been closed"):
         get_job_progress.sync(JOB, client=client)
+
+
+def test_with_in_a_thread() -> None:
+    """`with` in one thread closes the connections of the others."""
+    client = itwin.Client("https://x.test")
+    used = client.get_httpx_client()
+    thread = threading.Thread(target=client.__exit__)
+    thread.start()
+    thread.join()
+    assert used.is_closed
 
 
 def test_cookies() -> None:
