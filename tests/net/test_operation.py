@@ -268,7 +268,7 @@ def test_a_path_parameter_that_names_another_resource_is_refused(
     api: ModuleType, value: str
 ) -> None:
     """Already by the generated function, which is also used alone."""
-    with pytest.raises(ValueError, match=r"`first` must not be None, empty, '\.' or '\.\.'"):
+    with pytest.raises(ValueError, match=r"`first` must not be None, .*empty, '\.' or '\.\.'"):
         ours(api, "root", {"first": value})
 
 
