@@ -18,6 +18,7 @@ from opwatch.errors import (
     JobFailed,
     JobGone,
     PermissionDenied,
+    RateLimited,
 )
 from opwatch.net.message import Request
 from opwatch.progress import Fault
@@ -53,6 +54,14 @@ def test_a_rate_limit_by_403_is_a_pause(github: ModuleType) -> None:
     with FakeClock(epoch=EPOCH), Script(replies) as script:
         assert github.GithubActions().wait(RUN, timeout=3600).phase is Phase.SUCCEEDED
     assert [sent.time for sent in script.sent] == [0, 1800]
+
+
+def test_a_rate_limit_by_403_is_called_one(github: ModuleType) -> None:
+    """The error is worded by what it is, not by its status."""
+    with FakeClock(epoch=EPOCH), Script({TARGET: [LIMITED]}), pytest.raises(RateLimited) as caught:
+        github.GithubActions().progress(RUN)
+    assert caught.value.message.startswith("too many requests")
+    assert "permit" not in str(caught.value)
 
 
 def test_a_used_up_limit_is_known_before_it_refuses(github: ModuleType) -> None:

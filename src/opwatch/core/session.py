@@ -23,8 +23,10 @@ import attrs
 from opwatch.auth.tokens import Auth
 from opwatch.core.polling import Marker, Schedule
 from opwatch.errors import (
+    AuthenticationError,
     BadResponse,
     ConfigurationError,
+    JobGone,
     NotFound,
     OpwatchError,
     PermissionDenied,
@@ -357,7 +359,8 @@ class Session(Generic[W]):
             turn.holds.limited(self.address.origin)
         if answer.is_about_credentials:  # then what it says may be made of them
             code = code if code in service.known else None
-            message = message if message in service.known else _WORDS[status]
+            if message not in service.known:
+                message = _WORDS.get(kind, "the request was refused")
             request_id = request_id if re.fullmatch(_UUID, request_id or "") else None
         text = printable(hidden(shown, answer.secrets, message or ""))
         if not text:
@@ -395,10 +398,14 @@ _PERMISSIONS = "check the permissions of these credentials"
 _REFUSALS = (400, 404, 405, 406, 415, 422)
 """What services answer to a request that is another service's."""
 _UUID = r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"  # compiled when it is used
-_WORDS = {
-    401: "the credentials were refused",
-    403: "the credentials don't permit this",
-    407: "a proxy requires credentials",
+_WORDS: dict[type[ServiceError], str] = {
+    AuthenticationError: "the credentials were refused",
+    PermissionDenied: "the credentials don't permit this",
+    ServiceError: "a proxy requires credentials",  # a 407 has no class of its own
+    NotFound: "the resource wasn't found",
+    JobGone: "the job wasn't found",
+    RateLimited: "too many requests",
+    Unavailable: "the service is unavailable",
 }
 
 
