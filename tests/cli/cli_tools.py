@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -137,6 +138,16 @@ class Running:
         for pipe in (self._process.stdout, self._process.stderr):
             assert pipe is not None
             pipe.close()
+
+
+@contextmanager
+def killed(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
+    """The process, killed at the end: the `with` of a Popen would wait for one that runs on."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run_apart(*words: object, env: Mapping[str, str] | None = None, code: str = "pass") -> Result:

@@ -1,10 +1,13 @@
 """`opwatch` for tests on the wall clock: `--schedule` takes delays that no service should get.
 
-And as `pip install "opwatch[cli]"` gives it: with no trio, which would be loaded where it is there.
+It is as `pip install "opwatch[cli]"` gives it: with no trio, which would be loaded where it is
+there. And a hangup ends it, also when the tests run under `nohup`.
 """
 
+import signal
 import sys
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.modules["trio"] = None  # type: ignore[assignment]  # importing it raises ImportError
 
 from opwatch.cli import main, values  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from cli_tools import ANY_RUN, LIMIT, Run, Running, environment
+from cli_tools import ANY_RUN, LIMIT, Run, Running, environment, killed
 
 from opwatch.progress import Phase
 from opwatch.simulator import Frame, Polls, Simulator
@@ -94,7 +94,7 @@ def test_a_signal_that_is_ignored_stays_ignored(real_sim: Simulator) -> None:
         stdout=subprocess.PIPE,
         env=environment(real_sim.environ),
     )
-    with process:
+    with killed(process):
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -119,7 +119,7 @@ def test_a_pipe_that_is_closed(real_sim: Simulator, words: list[str]) -> None:
         env=environment(real_sim.environ),
         text=True,
     )
-    with process:
+    with killed(process):
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()

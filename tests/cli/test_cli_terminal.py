@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_tools import ANY_RUN, LIMIT, environment
+from cli_tools import ANY_RUN, LIMIT, environment, killed
 from terminal import Terminal
 
 from opwatch.progress import Fault
@@ -108,7 +108,7 @@ def test_a_terminal_that_is_closed(real_sim: Simulator, tmp_path: Path) -> None:
     words = [*ANY_RUN, "watch", "--report", str(page), "itwin", "j1"]
     variables = {**environment(real_sim.environ), "TERM": "xterm-256color"}
     how = {"stdin": slave, "stdout": slave, "start_new_session": True, "env": variables}
-    with log.open("w") as errors, subprocess.Popen(words, stderr=errors, **how) as process:
+    with log.open("w") as errors, killed(subprocess.Popen(words, stderr=errors, **how)) as process:
         os.close(slave)
         while b"40 %" not in os.read(master, 65_536):
             pass
