@@ -129,7 +129,7 @@ def _uses(content: dict[str, Any]) -> Iterator[Problem]:
     """The spec has what a package needs beside its wait."""
     found = waited(content)
     if not found:
-        yield (), "no operation has an x-wait block; docs/x-wait.md describes it"
+        yield (), "no operation has an x-wait block; the documentation of x-wait describes it"
     for operation in found:
         block = operation.content["x-wait"]
         others = [n for n in operation.parameters if n not in listed(block["id"]["parameter"])]

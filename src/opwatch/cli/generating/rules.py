@@ -44,6 +44,7 @@ FINAL = ("succeeded", "failed", "cancelled", "ended")
 MARKS = {"x-inferred", "x-addition", "x-deviation"}
 HOLDERS = {("contradiction",), ("fault", "at"), ("fault", "params")}
 """What may also be an object or a list; each other pointer leads to a single value."""
+TIMES = {("started",), ("finished",)}
 HOW_TO_MARK = "quote the document, or name the source in an x-inferred beside it"
 
 
@@ -69,11 +70,13 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
     for operation in found:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
         if not isinstance(block, dict):
-            yield place, "must be a map; docs/x-wait.md describes it"
+            yield place, "must be a map; the documentation of x-wait describes it"
             continue
         if errors := [*map(deepest, _form().iter_errors(block))]:
             problems = [((*place, *it.absolute_path, *_extra(it)[:1]), _said(it)) for it in errors]
-            yield from innermost([(at, f"{said}; see docs/x-wait.md") for at, said in problems])
+            yield from innermost(
+                [(at, f"{said}; see the documentation of x-wait") for at, said in problems]
+            )
             continue
         for each in filter(None, (operation, follow_up(content, block))):
             if each.method != "get":
@@ -231,10 +234,18 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
         for inner, pointer in pointers_of(block):
             found = below(content, operation.schema, keys_of(pointer))
             if not found:
-                text = f"{pointer} isn't in {operation.model}; correct it, or add it to the schema"
+                fix = _missing(pointer) or "correct it, or add it to the schema"
+                text = f"{pointer} isn't in {operation.model}; {fix}"
                 yield (*place, *inner), text
             elif inner not in HOLDERS and not any(map(_is_value, found)):
-                yield (*place, *inner), f"{pointer} isn't a single value; name a field below it"
+                or_else = ", or list the object in `contradiction`" if "when" in inner else ""
+                text = f"{pointer} isn't a single value; name a field below it{or_else}"
+                yield (*place, *inner), text
+            elif inner in TIMES and _is_number(block[inner[0]], found):
+                text = (
+                    f"{pointer} is a number; write {{at: {pointer}, as: seconds}} or milliseconds"
+                )
+                yield (*place, *inner), text
         some = listed(block.get("require", {}).get("any", []))
         holders = {pointer.rpartition("/")[0] for pointer in some}
         if len(holders) > 1:
@@ -244,13 +255,29 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
         schemas = [body["schema"] for body in bodies if "schema" in body]
         for inner, pointer in error_pointers(block):
             if not any(below(content, schema, keys_of(pointer)) for schema in schemas):
-                text = f"{pointer} isn't in any error schema; correct it, or add it to one"
+                fix = _missing(pointer) or "correct it, or add it to one"
+                text = f"{pointer} isn't in any error schema; {fix}"
                 yield (*place, *inner), text
 
 
 def _is_value(schema: dict[str, Any]) -> bool:
     types = set(listed(schema.get("type", [])))
     return "properties" not in schema and not (types and types <= {"object", "array", "null"})
+
+
+def _missing(pointer: str) -> str | None:
+    """What to do about a pointer that leads nowhere because it has the index of an item."""
+    is_item = any(map(str.isdigit, keys_of(pointer)))
+    return "a pointer can't select an item of a list" if is_item else None
+
+
+def _is_number(time: Any, schemas: list[dict[str, Any]]) -> bool:
+    """Whether a time that is read as text is said to be a number."""
+    return "as" not in (time if isinstance(time, dict) else ()) and all(
+        str(each.get("format", "")).startswith("int")
+        or set(listed(each.get("type", ["any"]))) <= {"integer", "number", "null"}
+        for each in schemas
+    )
 
 
 def errors_of(
