@@ -273,8 +273,8 @@ class Given(Credentials):
 
 
 _EXPIRED = (
-    "if the token has expired, pass a new one; opwatch renews only tokens from ClientCredentials, "
-    "IamPassword or a callable"
+    "if the token has expired, pass a new one; opwatch renews only tokens from a callable and "
+    "those that it requested itself"
 )
 
 
