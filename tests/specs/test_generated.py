@@ -95,6 +95,15 @@ def test_no_drift_is_no_error(
     assert capsys.readouterr().err == ""
 
 
+def test_a_validation_without_findings_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`validate` says how many specs it looked at."""
+    monkeypatch.setattr(sys, "argv", ["specs.py", "validate"])
+    assert specs.main() == 0
+    assert capsys.readouterr() == (f"{len(spec_generation.specs())} specs: no findings\n", "")
+
+
 def copied(target: Path, home: Path) -> None:
     """In place of the generators: what is committed, which is what they give."""
     ignored = shutil.ignore_patterns("__pycache__")
