@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from command_support import Run, spec
-from generating_tools import changed, wait
+from generating_tools import changed, operation, wait
 
 from opwatch.testing import FakeClock, Script, reply
 
@@ -26,7 +26,7 @@ LAUGHS = b"\n".join(
         (b"a: 1\na: 2", "press.yaml:2: #/a: yaml: a second key 'a', which hides the first"),
         (
             b"a: " + b"[" * 3000 + b"]" * 3000,
-            "press.yaml:1: #: yaml: nested too deeply; flatten it",
+            "press.yaml:1: yaml: nested too deeply; flatten it",
         ),
         (b"a: 0x_", "press.yaml has a value that can't be read"),
         (
@@ -39,29 +39,29 @@ LAUGHS = b"\n".join(
         ),
         (b"{a: 1, a: 2}", "press.yaml:1: #/a: yaml: a second key 'a', which hides the first"),
         (b'{"a": "\\ud800"}', "press.yaml contains a lone surrogate"),
-        (b"", "press.yaml:1: #: yaml: must be an OpenAPI document"),
-        (b"- a list", "press.yaml:1: #: yaml: must be an OpenAPI document"),
-        (b"openapi: [", "press.yaml:2: #: yaml: while parsing a flow"),
-        (b"title: caf\xe9", "press.yaml:1: #: utf-8: byte 0xe9 isn't UTF-8; save"),
-        (b"a: 1\n\tb: 2", "press.yaml:2: #: yaml: while scanning a plain scalar, found a tab"),
+        (b"", "press.yaml:1: yaml: must be an OpenAPI document"),
+        (b"- a list", "press.yaml:1: yaml: must be an OpenAPI document"),
+        (b"openapi: [", "press.yaml:2: yaml: while parsing a flow"),
+        (b"title: caf\xe9", "press.yaml:1: utf-8: byte 0xe9 isn't UTF-8; save"),
+        (b"a: 1\n\tb: 2", "press.yaml:2: yaml: while scanning a plain scalar, found a tab"),
         pytest.param(
             LAUGHS,
-            "press.yaml:7: #: file: has more than 1,000,000 values, counting aliases; keep",
+            "press.yaml:7: file: has more than 1,000,000 values, counting aliases; keep",
             id="aliases",
         ),
         pytest.param(
             b"{" + LAUGHS.replace(b"\n", b", ") + b"}",
-            "press.yaml:1: #: file: has more than 1,000,000",
+            "press.yaml:1: file: has more than 1,000,000",
             id="aliases in flow",
         ),
         pytest.param(
             b"a: [" + b"{}," * 1_000_001 + b"]",
-            "press.yaml:1: #: file: has more than 1,000,000 values",
+            "press.yaml:1: file: has more than 1,000,000 values",
             id="many values",
         ),
         pytest.param(
             b"#" * (16 * 1024**2 + 1),
-            "press.yaml:1: #: file: is larger than 16 MiB; keep only what the",
+            "press.yaml:1: file: is larger than 16 MiB; keep only what the",
             id="a large file",
         ),
     ],
@@ -106,6 +106,18 @@ def test_json_is_read_as_json(run: Run) -> None:
     code, _, err = run("generate", "press.json", "--out", "out")
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith("opwatch: press.json isn't JSON: ")
+
+
+def test_a_spec_without_examples(run: Run) -> None:
+    """The package is written, and a line says that its test reads no response."""
+
+    def change(content: dict[str, Any]) -> None:
+        del operation(content)["responses"]["200"]["content"]["application/json"]["examples"]
+
+    said = "its test reads no response, because no example in the spec has an x-phase\n"
+    assert said not in run("generate", spec(), "--out", "one")[1]
+    code, out, _ = run("generate", spec(change), "--out", "two")
+    assert (code, said in out) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["Press", "2press", "a_b", "a--b", "-", "itwin", "itwin-v2"])

@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_one_finding(
     (found,) = map(str, spec_rules.check_all(folder))
     content = path.read_bytes() if path.is_file() else b""
     line = content.count(b"\n", 0, content.index(at)) + 1
-    assert found.startswith(f"specs/{file}:{line}: #")
+    assert found.startswith(f"specs/{file}:{line}: ")
     assert f": {text}" in found
 
 

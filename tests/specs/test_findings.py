@@ -116,7 +116,7 @@ def test_a_schema_that_cannot_be_compared_is_named(
     lines.insert(number - 1, schema)
     path.write_text("\n".join(lines), encoding="utf-8")
     (found,) = findings(folder, name)
-    start = f"specs/documents/{name}.txt:{number}: #: document: can't be read as a schema: "
+    start = f"specs/documents/{name}.txt:{number}: document: can't be read as a schema: "
     assert found.startswith(start)
     assert text in found
 

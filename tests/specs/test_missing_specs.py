@@ -77,7 +77,7 @@ def test_a_deleted_spec_is_found(
         assert run(monkeypatch, "validate") == 1
         found = [line for line in capsys.readouterr().err.splitlines() if "itwin" in line]
         text = "is missing; restore it, or delete its document and its part of README.md"
-        assert found == [f"specs/itwin.yaml:1: #: file: {text}"]
+        assert found == [f"specs/itwin.yaml:1: file: {text}"]
         (folder / "documents" / "itwin.txt").unlink(missing_ok=True)
 
 

@@ -23,11 +23,13 @@ def generate(path: Path, out: Path, name: str | None) -> int:
     """Write the package of a spec, and say how to use it."""
     package = _package()
     with _findings("give another name with --name, such as --name press"):
-        called, form, variables = package.write(path, out, name)
+        called, form, variables, has_phase = package.write(path, out, name)
     folder = shlex.quote(str(out if out.is_absolute() else Path(".", out)))
     click.echo(f"wrote a package for {called} to {out}")
     if variables:
         click.echo(f"it needs these variables: {', '.join(variables)}")
+    if not has_phase:
+        click.echo("its test reads no response, because no example in the spec has an x-phase")
     click.echo(f"next: pip install {folder if '/' in folder else f'./{folder}'}")
     click.echo(f"then: opwatch watch {called} {form}")
     return exits.SUCCEEDED

@@ -34,9 +34,9 @@ _AUTH = {
 }
 
 
-def write(path: Path, out: Path, name: str | None = None) -> tuple[str, str, list[str]]:
+def write(path: Path, out: Path, name: str | None = None) -> tuple[str, str, list[str], bool]:
     """Write the package of a spec to the folder `out`; return the service's name, the form of its
-    IDs, and the environment variables that its client needs.
+    IDs, the environment variables that its client needs, and whether an example has a phase.
 
     This replaces `out/opwatch_{name}`; other files are only written if they don't exist.
 
@@ -60,12 +60,14 @@ def write(path: Path, out: Path, name: str | None = None) -> tuple[str, str, lis
     except OSError as error:
         what = f"can't write {error.filename or out}: {error.strerror or error}"
         raise ConfigurationError(what) from None
-    return name, _form(content), _variables(name, content)
+    found = examples.examples_of(content, waited(content)[0])
+    has_phase = any("x-phase" in example for _, example in found)
+    return name, _form(content), _variables(name, content), has_phase
 
 
 def plugin(path: Path, folder: Path, name: str | None = None) -> Plugin:
     """Return the service of a spec, written to an empty `folder` that must stay for its use."""
-    name, _, _ = write(path, folder, name)
+    name, *_ = write(path, folder, name)
     sys.path.insert(0, str(folder))
     found: Plugin = importlib.import_module(f"opwatch_{_module(name)}").PLUGIN
     return found

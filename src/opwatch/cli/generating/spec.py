@@ -48,7 +48,8 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return printable(f"{self.spec}:{self.line}: {self.place}: {self.rule}: {self.text}", 2000)
+        place = "" if self.place == "#" else f" {self.place}:"  # the line alone says where
+        return printable(f"{self.spec}:{self.line}:{place} {self.rule}: {self.text}", 2000)
 
 
 def load(path: Path, text: str | None = None) -> tuple[Any, Mapping[Place, int]]:
@@ -159,6 +160,9 @@ def structure(content: Any) -> Iterator[Problem]:
     from referencing.exceptions import Unresolvable
 
     version = content.get("openapi") if isinstance(content, dict) else None
+    if isinstance(content, dict) and version is None and "swagger" in content:
+        yield (), "is Swagger 2.0; convert it to OpenAPI 3.0 or 3.1"
+        return
     if (kind := _validators().get(str(version)[:3])) is None:
         yield (), f"must be OpenAPI 3.0 or 3.1, but `openapi` is {version!r:.20}"
         return
