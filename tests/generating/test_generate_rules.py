@@ -301,10 +301,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (wildcard, "wait-example: can't be checked; give it a value and a specific status"),
         (loop, "wait-pointer: /state isn't in Print"),
         (lambda content: content.update(openapi="2.0"), "structure: must be OpenAPI 3.0 or 3.1"),
-        (
-            lambda it: it.update(openapi=None, swagger="2.0"),
-            "structure: is Swagger 2.0; convert it",
-        ),
+        (lambda it: it.update(openapi=None, swagger=2.0), "structure: is Swagger 2.0; convert"),
         (outcome_of("put"), "wait-form: opwatch sends only GET requests, not PUT; use a GET"),
         (set_at("state", "is", value={"": "succeeded"}), "wait-form: '' can't be a state"),
         (set_at("state", "is", value={" done": "failed"}), "wait-form: ' done' can't be a state"),
