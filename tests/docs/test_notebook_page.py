@@ -28,7 +28,8 @@ def test_the_page_as_a_notebook(tmp_path: Path) -> None:
             docs_stage.jobs(simulator)
             environment = docs_stage.child_environment(tmp_path / "clock", simulator, staged=True)
             environment |= {"IPYTHONDIR": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path)}
-            subprocess.run(command.split(), cwd=tmp_path, env=environment, timeout=120, check=True)
+            words = [*command.split(), "--startup_timeout=250"]  # for a slow machine
+            subprocess.run(words, cwd=tmp_path, env=environment, timeout=280, check=True)
     finally:
         clock.close()
     notebook = nbformat.read(file, as_version=4)
