@@ -38,7 +38,8 @@ def outputs(
     monkeypatch.setenv("IPYTHONDIR", str(folder))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder))
     notebook = new_notebook(cells=[new_code_cell(code) for code in (HEAD, *cells)])
-    NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True).execute()
+    limits = {"timeout": 120, "startup_timeout": 250}  # seconds, for a slow machine
+    NotebookClient(notebook, kernel_name="python3", allow_errors=True, **limits).execute()
     nbformat.validate(notebook)
     found: list[Any] = notebook.cells[-1].outputs
     return found
