@@ -1,11 +1,14 @@
 """A mistake in a spec, a document or what is beside them is one finding: file, line, rule and fix.
 
-broken/*.yaml has the mistakes, each with its finding, in which the beginning of the line stands for
-its number.
+broken/*.yaml has the mistakes, each with its finding, in which the beginning of a line stands for
+its number, and a name for a hash: `<sum of apig.txt>`, or `<new sum of apig.txt>` if the mistake is
+in that document. So a correct change of a document breaks no row.
 """
 
 import copy
 import dataclasses
+import hashlib
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,14 +36,35 @@ def numbered(found: list[Row]) -> Any:
     return pytest.mark.parametrize("row", found, ids=range(len(found)))
 
 
+def sums(folder: Path) -> dict[str, str]:
+    """Return the hash of each document of a folder, by its name."""
+    paths = folder.glob("documents/*.txt")
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
 def told(found: Iterable[Finding], folder: Path) -> list[str]:
-    """Findings with the beginning of their line instead of its number."""
+    """Findings with the beginnings of lines instead of their numbers, and names of hashes."""
+    names = {digest: f"<new sum of {name}>" for name, digest in sums(folder).items()}
+    names |= {digest: f"<sum of {name}>" for name, digest in sums(spec_generation.SPECS).items()}
+
+    def start(path: Path, number: int) -> str:
+        text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+        return named(text.split("\n")[number - 1].strip())[:40]
+
+    def named(text: str) -> str:
+        return re.sub("[0-9a-f]{64}", lambda match: names.get(match[0], match[0]), text)
+
     lines = []
     for each in found:
         path = folder / each.spec.removeprefix("specs/")
-        text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
-        line = text.split("\n")[each.line - 1].strip()
-        lines.append(f"{path.relative_to(folder)}: {line[:40]}: {each.rule}: {each.text}")
+        document = folder / "documents" / f"{path.stem}.txt"
+        text = re.sub(
+            r"line (\d+) of the document",
+            lambda match, document=document: f"the line <{start(document, int(match[1]))}>",
+            named(each.text),
+        )
+        where = f"{path.relative_to(folder)}: {start(path, each.line)}"
+        lines.append(f"{where}: {each.rule}: {text}")
     return lines
 
 
@@ -63,6 +87,12 @@ def test_a_broken_file_is_one_finding(folder: Path, row: Row) -> None:
     """Wherever the mistake is, and whatever follows from it; and the finding says how to fix it."""
     path = folder / row["file"]
     content = path.read_bytes() if row["old"] else b""
+    of = sums(folder)
+    row = row | {
+        key: re.sub("<sum of (.*?)>", lambda match: of[match[1]], row[key])
+        for key in ("old", "to")
+        if key in row
+    }
     old, new = row["old"].encode(), row["new"].encode(row.get("encoding", "utf-8"))
     assert old in content
     if "to" in row:
