@@ -33,7 +33,7 @@ from spec_file import (
     read,
     schemas,
 )
-from spec_structure import structure
+from spec_structure import statuses_are_shared, structure
 
 from opwatch.cli.generating import document, security
 from opwatch.cli.generating import spec as files
@@ -404,6 +404,7 @@ ALONE: list[dict[str, Rule]] = [
 COMPARED: list[dict[str, Rule]] = [
     {"document-value": values_agree},
     {"description": descriptions_are_there, "example": examples_fit},
+    {"status": statuses_are_shared},
     {"component": components_are_used},
     {"sample": samples_are_kept},
     {"document-words": words_are_quoted},

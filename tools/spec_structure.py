@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from spec_file import HOLDERS, MARKS, Spec, objects, place_of, schemas
 
+from opwatch.cli.generating import document
 from opwatch.cli.generating import spec as files
 from opwatch.cli.generating.spec import Problem
 from opwatch.reading import object_in
@@ -27,6 +28,18 @@ def structure(spec: Spec) -> Iterator[Problem]:
         or [*files.lost_references(spec.content, messages, ("x-websocket",))]
         or [*_without_values(spec), *_without_variables(spec), *_without_end(spec)]
     )
+
+
+def statuses_are_shared(spec: Spec) -> Iterator[Problem]:
+    """The operations of a service have the same statuses."""
+    first, *others = document.operations(spec.content)
+    for other in others:
+        for one, two in ((other, first), (first, other)):
+            named = (set(each.content["responses"]) for each in (two, one))
+            if lost := sorted(set.difference(*named)):
+                text = f"lacks {', '.join(lost)}, which {two.content['operationId']} has; add it"
+                yield (*one.place, "responses"), text
+                break
 
 
 def _without_variables(spec: Spec) -> Iterator[Problem]:

@@ -45,6 +45,8 @@ MARKS = {"x-inferred", "x-addition", "x-deviation"}
 HOLDERS = {("contradiction",), ("fault", "at"), ("fault", "params")}
 """What may also be an object or a list; each other pointer leads to a single value."""
 TIMES = {("started",), ("finished",)}
+_LIST = re.compile(r"(?<![\w.])[\d.]*\d(?:(?:, ?| and )[\d.]*\d)*(?![\w.]*\d)")
+"""Numbers in a text, one or several."""
 HOW_TO_MARK = "quote the document, or name the source in an x-inferred beside it"
 
 
@@ -91,12 +93,19 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
         yield from _values_fit(block, place)
 
 
+def _delays(block: dict[str, Any]) -> tuple[Place, list[float]]:
+    """Where the delays of a block are, and what they are."""
+    schedule = block["schedule"]
+    if isinstance(schedule, dict):
+        return ("schedule", "delays"), schedule["delays"]
+    return ("schedule",), schedule
+
+
 def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
     """What JSON Schema can't say: the schedule is one, the names of states and headers differ."""
-    schedule = block["schedule"]
-    at: Place = ("schedule", "delays") if isinstance(schedule, dict) else ("schedule",)
+    at, delays = _delays(block)
     try:
-        Schedule(tuple(schedule["delays"] if isinstance(schedule, dict) else schedule))
+        Schedule(tuple(delays))
     except ConfigurationError as error:
         yield (*place, *at), str(error)
     if (outcome := block.get("outcome")) and (problem := _what_lacks(outcome)):
@@ -298,9 +307,8 @@ def errors_of(
 def schedules_are_slow(content: dict[str, Any]) -> Iterator[Problem]:
     """No service is polled more than once a second."""
     for operation in waited(content):
-        schedule = operation.content["x-wait"]["schedule"]
-        at: Place = ("schedule", "delays") if isinstance(schedule, dict) else ("schedule",)
-        for n, delay in enumerate(schedule["delays"] if isinstance(schedule, dict) else schedule):
+        at, delays = _delays(operation.content["x-wait"])
+        for n, delay in enumerate(delays):
             if delay < SHORTEST:
                 text = f"{delay} is less than a second between two polls; write {SHORTEST} or more"
                 yield (*operation.place, "x-wait", *at, n), text
@@ -393,29 +401,42 @@ def _values(content: dict[str, Any], operation: Operation, pointer: str) -> list
 
 
 def claims_have_sources(content: dict[str, Any], document: str) -> Iterator[Problem]:
-    """Each number, state, code and text of a block is in the document or has a mark, which names
-    each number."""
+    """The schedule and each number, state, code and text of a block are in the document or have a
+    mark, which names each number."""
     if any(form(content)) or not document:
         return
     for operation in waited(content):
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
+        if text := _other_schedule(block, document):
+            yield (*place, *_delays(block)[0]), text
         lost: dict[Place, list[tuple[Place, Any]]] = {}
         for inner, claim in _claims(block):
             mark = _mark(block, inner)
-            source = mark if mark and inner[0] == "schedule" else f"{document}\n{mark}"
-            if not _stands(claim, source) and not (mark and isinstance(claim, str)):
+            if not _stands(claim, f"{document}\n{mark}") and not (mark and isinstance(claim, str)):
                 lost.setdefault(inner[:-1], []).append((inner, claim))
         for found in lost.values():  # a mark that is missing is one mistake
             claims = ", ".join(dict.fromkeys(repr(claim) for _, claim in found))
             yield (*place, *found[0][0]), f"{claims} isn't in the document; {HOW_TO_MARK}"
 
 
+def _other_schedule(block: dict[str, Any], document: str) -> str | None:
+    """How the schedule differs from the list in its mark, or in the document if it has none: from
+    each number alone if there is no list."""
+    (_, delays), mark = _delays(block), _mark(block, ("schedule",))
+    found = [re.findall(r"[\d.]*\d", text) for text in _LIST.findall(mark or document)]
+    said = [each for each in found if each[1:]] or found
+    if [f"{delay:g}" for delay in delays] in said:
+        return None
+    if not mark and said == found:
+        return f"{delays} isn't in the document; {HOW_TO_MARK}"
+    told = " or ".join(f"[{', '.join(each)}]" for each in said) or "no number"
+    where = "its mark" if mark else "the document"
+    fix = "correct one of them" if mark else "write that, or name the source in an x-inferred"
+    return f"{where} says {told}, not {delays}; {fix}"
+
+
 def _claims(block: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
-    """What a block takes from the document, and where in the block."""
-    schedule = block["schedule"]
-    at: Place = ("schedule", "delays") if isinstance(schedule, dict) else ("schedule",)
-    for n, delay in enumerate(schedule["delays"] if isinstance(schedule, dict) else schedule):
-        yield (*at, n), delay
+    """What a block takes from the document, apart from its schedule, and where in the block."""
     for above, part in (((), block), (("outcome",), block.get("outcome", {}))):
         states = part.get("state")
         if isinstance(states, dict):
