@@ -66,6 +66,14 @@ def read(path: Path) -> Spec:
     for number, line in enumerate(sums.splitlines(), 1):
         if not re.fullmatch(r"[0-9a-f]{64}  \S+", line):
             raise _broken(f"specs/{SUMS}", number, f"{line!r} isn't a hash and a name; restore it")
+        name = line.partition("  ")[2]
+        if f"  {name}\n" in "".join(sums.splitlines(keepends=True)[number:]) + "\n":
+            problem = f"{name} has another line below; remove one"
+            raise _broken(f"specs/{SUMS}", number, problem)
+        known = f"## {Path(name).stem}.yaml\n" in f"{readme}\n"
+        if not (path.parent / "documents" / name).exists() and not known:
+            problem = f"there is no {name}; restore it, or remove this line"
+            raise _broken(f"specs/{SUMS}", number, problem)
     texts = [f"{each.stem}.txt" for each in specs]
     texts = [each for each in texts if (path.parent / "documents" / each).exists()]
     if lost := [each for each in texts if f"  {each}\n" not in f"{sums}\n"]:

@@ -42,15 +42,17 @@ def specs() -> list[Path]:
 
 
 def lost(target: Path = GENERATED) -> list[str]:
-    """Return the packages in `target` that have no spec, sorted by name."""
-    found = {path.parent.name for path in target.glob(f"{PACKAGE}/*/client.py")}
-    found |= {path.stem for path in target.glob(f"{PACKAGE}/wire/[!_]*.py")}
+    """Return the packages of which `target` has a file, but which have no spec, sorted by name."""
+    files = {path.relative_to(target) for path in target.glob("**/[!_]*.py")}
+    found = {path.parts[1] for path in files if len(path.parts) > 2} - {"wire"}
+    found |= {path.stem for path in files if path.parent.name in ("wire", WAITS)}
     return sorted(found - {document.package_of(spec.stem) for spec in specs()})
 
 
-def write(target: Path = GENERATED) -> None:
-    """Replace `target` with newly generated code. It is left unchanged if it is up to date, if
-    there is an error, or if a client would disappear."""
+def write(target: Path = GENERATED) -> list[str]:
+    """Replace `target` with newly generated code, and return one line for each operation that has
+    another name now. It is left unchanged if it is up to date, if there is an error, or if a client
+    or an operation would disappear."""
     for name in lost(target):
         text = f"the spec of {name} is missing; restore it, or delete the files generated from it"
         where = f"{PACKAGE}/{name}, {PACKAGE}/wire/{name}.py, {WAITS}/{name}.py"
@@ -58,9 +60,26 @@ def write(target: Path = GENERATED) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         fresh = Path(temporary) / "generated"
         _generate(fresh, home=Path(temporary))
+        renamed = list(_renamed(fresh, target))
         if compare(fresh, target):
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(fresh, target)
+        return renamed
+
+
+def _renamed(fresh: Path, target: Path) -> Iterator[str]:
+    """Yield one line for each module of an operation that another one replaces."""
+    for spec in specs():
+        pattern = f"{PACKAGE}/{document.package_of(spec.stem)}/api/*/[!_]*.py"
+        new, old = (
+            {path.relative_to(folder).as_posix() for path in folder.glob(pattern)}
+            for folder in (fresh, target)
+        )
+        gone, come = sorted(old - new), sorted(new - old)
+        if lost := gone[len(come) :]:
+            text = f"{spec.name} no longer has the operation of {', '.join(lost)}; restore it, or"
+            raise GenerationError(f"{text} delete what was made of it yourself")
+        yield from (f"renamed: {a} is now {b}" for a, b in zip(gone, come, strict=False))
 
 
 def drift(target: Path = GENERATED) -> list[str]:
@@ -74,12 +93,14 @@ def drift(target: Path = GENERATED) -> list[str]:
 
 def compare(fresh_folder: Path, target: Path) -> list[str]:
     """Return one line for each file that differs, is only in `target`, or is only in
-    `fresh_folder`."""
+    `fresh_folder`, and for a link or an empty folder in `target`."""
     fresh, present = dict(_contents(fresh_folder)), dict(_contents(target))
     lines = []
     for name in sorted(fresh.keys() | present.keys()):
         if name not in present:
             lines.append(f"deleted: {name}")
+        elif present[name] is None:
+            lines.append(f"not a regular file: {name}")
         elif name not in fresh:
             lines.append(f"new: {name}")
         elif fresh[name] != present[name]:
@@ -87,10 +108,13 @@ def compare(fresh_folder: Path, target: Path) -> list[str]:
     return lines
 
 
-def _contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _contents(folder: Path) -> Iterator[tuple[str, bytes | None]]:
+    """Yield each file with its bytes, and what is no file: a link, an empty folder and the like."""
     for path in folder.rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
-            yield path.relative_to(folder).as_posix(), path.read_bytes()
+        is_file = path.is_file() and not path.is_symlink()
+        is_folder = path.is_dir() and not path.is_symlink() and any(path.iterdir())
+        if not is_folder and "__pycache__" not in path.parts:
+            yield path.relative_to(folder).as_posix(), path.read_bytes() if is_file else None
 
 
 def _generate(target: Path, home: Path) -> None:

@@ -71,6 +71,12 @@ KEYWORDS = [
 def check_all(folder: Path) -> list[Finding]:
     """Return everything that is wrong with the specs of a folder, including missing ones."""
     findings: list[Finding] = []
+    packages: dict[str, str] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        other = packages.setdefault(document.package_of(path.stem), path.name)
+        if other != path.name:
+            text = f"would be generated into the same package as {other}; rename or remove one"
+            return [Finding(f"specs/{path.name}", 1, "#", "file", text)]
     for path in sorted(folder.glob("*.yaml")):
         try:
             findings += check(read(path))
@@ -263,13 +269,15 @@ def no_own_headers(spec: Spec) -> Iterator[Problem]:
 
 
 def security_for_all(spec: Spec) -> Iterator[Problem]:
-    """Security is only at the root; otherwise, the functions would require a client with a
-    token."""
+    """Security and servers are only at the root; otherwise, the functions would require a client
+    with a token, or ignore the servers."""
     if not spec.content.get("security"):
         yield (), "no security at the root; add it"
     for place, node in objects(spec.content):
         if place and "security" in node:
             yield (*place, "security"), "security belongs only at the root; move it there"
+        if "servers" in node and place[:1] == ("paths",):
+            yield (*place, "servers"), "servers belong only at the root; move them there"
     yield from security.schemes_are_usable(spec.content)
 
 

@@ -1,5 +1,6 @@
 """Whether a spec is OpenAPI, and has the form that the other rules rely on."""
 
+import keyword
 import re
 from collections.abc import Iterator
 
@@ -27,6 +28,7 @@ def structure(spec: Spec) -> Iterator[Problem]:
         [*files.structure(spec.content)]
         or [*files.lost_references(spec.content, messages, ("x-websocket",))]
         or [*_without_values(spec), *_without_variables(spec), *_without_end(spec)]
+        or [*_without_names(spec)]
     )
 
 
@@ -40,6 +42,14 @@ def statuses_are_shared(spec: Spec) -> Iterator[Problem]:
                 text = f"lacks {', '.join(lost)}, which {two.content['operationId']} has; add it"
                 yield (*one.place, "responses"), text
                 break
+
+
+def _without_names(spec: Spec) -> Iterator[Problem]:
+    for each in document.operations(spec.content):
+        name = each.content["operationId"]
+        if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or keyword.iskeyword(name):
+            text = f"{name!r} isn't a name in Python; write one of letters, digits and _"
+            yield (*each.place, "operationId"), text
 
 
 def _without_variables(spec: Spec) -> Iterator[Problem]:
@@ -75,6 +85,11 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
         samples = node.get("x-codeSamples", [])
         if not (isinstance(samples, list) and all(isinstance(each, dict) for each in samples)):
             yield (*place, "x-codeSamples"), "must be a list of maps; write {lang: …, source: …}"
+        if not isinstance(node.get("$ref", ""), str) and place[-1:] != ("properties",):
+            yield (*place, "$ref"), "must be a string; write one such as #/components/schemas/Name"
+        for key in ("then", "else"):
+            if not isinstance(node.get(key, {}), dict) and place[-1:] != ("properties",):
+                yield (*place, key), "must be a map; write {properties: …, required: […]}"
         tests = [*object_in(object_in(node.get("if")).get("properties")).values()]
         if "if" in node and [type(object_in(each).get("const")) for each in tests] != [bool]:
             text = "must test one boolean; write {properties: {name: {const: true}}}"

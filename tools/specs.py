@@ -29,7 +29,8 @@ def report() -> bool:
 
 def generate() -> bool:
     """Write generated/."""
-    spec_generation.write()
+    for line in spec_generation.write():
+        print(f"generated/: {line}")
     return False
 
 

@@ -90,7 +90,7 @@ def test_a_broken_file_is_one_finding(folder: Path, row: Row) -> None:
     of = sums(folder)
     row = row | {
         key: re.sub("<sum of (.*?)>", lambda match: of[match[1]], row[key])
-        for key in ("old", "to")
+        for key in ("old", "to", "new")
         if key in row
     }
     old, new = row["old"].encode(), row["new"].encode(row.get("encoding", "utf-8"))

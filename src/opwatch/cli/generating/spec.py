@@ -229,10 +229,27 @@ def _closed(kind: Any) -> Any:
 
     closed = {
         "resolver_handlers": _Outside(),
-        "keyword_validators": {**kind.keyword_validators, "schema": Schema},
+        "keyword_validators": {
+            **kind.keyword_validators,
+            **{key: _headed(kind.keyword_validators[key]) for key in ("components", "response")},
+            "schema": Schema,
+        },
         "schema_validator": _crawled(kind.schema_validator.schema),
     }
     return type("Closed", (kind,), closed)
+
+
+def _headed(known: Any) -> Any:
+    """Return a validator of what may have headers that also looks at the schemas of these."""
+
+    class Headed(known):  # type: ignore[misc]
+        def __call__(self, *parts: Any) -> Any:
+            yield from super().__call__(*parts)
+            if "headers" in parts[-1]:
+                for _, header in (parts[-1] / "headers").items():
+                    yield from self.registry["parameter"](header)
+
+    return Headed
 
 
 def _crawled(schema: Any) -> Any:
