@@ -293,6 +293,10 @@ def media_types_are_named(spec: Spec) -> Iterator[Problem]:
             used |= {media: (*place, media)} if "/vnd." in media else {}
         found = re.findall(r"\w+/vnd\.[\w.+-]*\w", str(node.get("description", "")))
         named |= dict.fromkeys(found, (*place, "description"))
+    for each in document.operations(spec.content):
+        if each.content.get("responses", {}).get("200", {}).get("content") and not each.media_type:
+            text = "no media type is JSON; write application/json"
+            yield (*each.place, "responses", "200", "content"), text
     for media in used.keys() - named.keys():
         fix = "correct it, or mention it in the operation's description"
         yield used[media], f"no description mentions {media}; {fix}"

@@ -6,6 +6,7 @@ pointer leads somewhere, that each state has a phase, that the examples are read
 labelled, and that each claim of the block is in the document or has a mark.
 """
 
+import difflib
 import functools
 import itertools
 import json
@@ -240,9 +241,13 @@ def blocks(content: dict[str, Any]) -> Iterator[tuple[Place, Operation, dict[str
 def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
     """Each pointer leads to a field of the schema of the answer it reads."""
     for place, operation, block in blocks(content):
+        lost: list[str] = []
         for inner, pointer in pointers_of(block):
+            if any(pointer.startswith(f"{other}/") for other in lost):
+                continue  # below a field that has a finding
             found = below(content, operation.schema, keys_of(pointer))
             if not found:
+                lost.append(pointer)
                 fix = _missing(pointer) or "correct it, or add it to the schema"
                 text = f"{pointer} isn't in {operation.model}; {fix}"
                 yield (*place, *inner), text
@@ -334,7 +339,10 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
             lost = [each for each in values if each is not None and plain(str(each)) not in known]
             if lost:
                 told = ", ".join(map(repr, lost))
-                text = f"{told} of {states['at']} has no phase; add a line for it"
+                others = [name for name in states["is"] if name not in values]
+                near = difflib.get_close_matches(str(lost[0]), others, 1)
+                fix = "add a line for it" + (f", or correct {near[0]!r}" if near else "")
+                text = f"{told} of {states['at']} has no phase; {fix}"
                 yield (*place, "state", "is"), text
                 continue
         elif states:

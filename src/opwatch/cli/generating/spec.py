@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import itertools
 import json
@@ -174,13 +175,21 @@ def structure(content: Any) -> Iterator[Problem]:
             yield place, f"{text} ({count} references point there)" if count > 1 else text
         return
     try:
-        problems = []
+        problems: list[Problem] = []
+        unread: set[Place] = set()
         checked = kind(content)
         others = checked.root_validator(checked.schema_path)
         for error in map(deepest, errors or itertools.islice(others, MOST)):
             fix = _FIXES.get(str(error.validator), "correct it")
-            problems.append((_place(content, error), f"{error.message:.500}; {fix}"))
-        yield from innermost(problems)
+            place = _place(content, error)
+            unread |= {place} if error.validator == "unevaluatedProperties" else set()
+            problems.append((place, f"{error.message:.500}; {fix}"))
+        # What isn't read because of another mistake beside it, and a parameter of several paths.
+        beside = {place[:-1] for place, _ in problems if place not in unread}
+        problems = [one for one in problems if one[0] not in unread or one[0][:-1] not in beside]
+        named = {place: re.match("Path parameter '.*?'", text) for place, text in problems}
+        once = {name[0] if name else place: place for place, name in reversed(named.items())}
+        yield from innermost([one for one in problems if one[0] in once.values()])
     except Unresolvable as error:
         yield (), f"{error.ref} isn't in this file; copy it here"
 
@@ -342,17 +351,17 @@ def _lost(content: Any, target: str) -> str | None:
         seen.append(target)
         root, *keys = target.split("/")
         node = content if root == "#" and keys else None
+        near: list[str] = []
         for n, key in enumerate(keys if root == "#" else [], 1):
-            node = (
-                node.get(key.replace("~1", "/").replace("~0", "~"))
-                if isinstance(node, dict)
-                else None
-            )
+            above = node if isinstance(node, dict) else {}
+            node = above.get(key.replace("~1", "/").replace("~0", "~"))
             if node is None:
+                near = difflib.get_close_matches(key, above, 1, 0.85)
                 target = "/".join([root, *keys[:n]])
                 break
         if node is None:
-            return f"{target} isn't in this file; copy it here"
+            fix = f"write {near[0]}, or copy it here" if near else "copy it here"
+            return f"{target} isn't in this file; {fix}"
         if not (isinstance(node, dict) and isinstance(node.get("$ref"), str)):
             return None
         target = node["$ref"]
