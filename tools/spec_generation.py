@@ -78,7 +78,7 @@ def _renamed(fresh: Path, target: Path) -> Iterator[str]:
         gone, come = sorted(old - new), sorted(new - old)
         if lost := gone[len(come) :]:
             text = f"{spec.name} no longer has the operation of {', '.join(lost)}; restore it, or"
-            raise GenerationError(f"{text} delete what was made of it yourself")
+            raise GenerationError(f"{text} delete that yourself")
         yield from (f"renamed: {a} is now {b}" for a, b in zip(gone, come, strict=False))
 
 

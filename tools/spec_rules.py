@@ -33,7 +33,7 @@ from spec_file import (
     read,
     schemas,
 )
-from spec_structure import statuses_are_shared, structure
+from spec_structure import media_types_are_named, statuses_are_shared, structure
 
 from opwatch.cli.generating import document, security
 from opwatch.cli.generating import spec as files
@@ -279,29 +279,6 @@ def security_for_all(spec: Spec) -> Iterator[Problem]:
         if "servers" in node and place[:1] == ("paths",):
             yield (*place, "servers"), "servers belong only at the root; move them there"
     yield from security.schemes_are_usable(spec.content)
-
-
-def media_types_are_named(spec: Spec) -> Iterator[Problem]:
-    """The vendor's media types of the bodies are those that the texts name; each is a type."""
-    used: dict[str, Place] = {}
-    named: dict[str, Place] = {}
-    for place, node in objects(spec.content):
-        for media in node if place[-1:] == ("content",) else ():
-            if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", str(media)):
-                yield (*place, media), f"{media!r} isn't a media type; write application/json"
-                return
-            used |= {media: (*place, media)} if "/vnd." in media else {}
-        found = re.findall(r"\w+/vnd\.[\w.+-]*\w", str(node.get("description", "")))
-        named |= dict.fromkeys(found, (*place, "description"))
-    for each in document.operations(spec.content):
-        if each.content.get("responses", {}).get("200", {}).get("content") and not each.media_type:
-            text = "no media type is JSON; write application/json"
-            yield (*each.place, "responses", "200", "content"), text
-    for media in used.keys() - named.keys():
-        fix = "correct it, or mention it in the operation's description"
-        yield used[media], f"no description mentions {media}; {fix}"
-    for media in named.keys() - used.keys():
-        yield named[media], f"no body has the media type {media}; correct it, or add one"
 
 
 def components_are_used(spec: Spec) -> Iterator[Problem]:

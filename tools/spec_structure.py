@@ -8,7 +8,7 @@ from spec_file import HOLDERS, MARKS, Spec, objects, place_of, schemas
 
 from opwatch.cli.generating import document
 from opwatch.cli.generating import spec as files
-from opwatch.cli.generating.spec import Problem
+from opwatch.cli.generating.spec import Place, Problem
 from opwatch.reading import object_in
 
 _MAPS = {"x-strict", "x-websocket", "x-env"}
@@ -102,3 +102,26 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
             if not isinstance(schema.get(key, kind()), kind):
                 what = "map" if kind is dict else "list"
                 yield (*place, key), f"must be a {what} of schemas; write one"
+
+
+def media_types_are_named(spec: Spec) -> Iterator[Problem]:
+    """The vendor's media types of the bodies are those that the texts name; each is a type."""
+    used: dict[str, Place] = {}
+    named: dict[str, Place] = {}
+    for place, node in objects(spec.content):
+        for media in node if place[-1:] == ("content",) else ():
+            if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", str(media)):
+                yield (*place, media), f"{media!r} isn't a media type; write application/json"
+                return
+            used |= {media: (*place, media)} if "/vnd." in media else {}
+        found = re.findall(r"\w+/vnd\.[\w.+-]*\w", str(node.get("description", "")))
+        named |= dict.fromkeys(found, (*place, "description"))
+    for each in document.operations(spec.content):
+        if each.content.get("responses", {}).get("200", {}).get("content") and not each.media_type:
+            text = "no media type is JSON; write application/json"
+            yield (*each.place, "responses", "200", "content"), text
+    for media in used.keys() - named.keys():
+        fix = "correct it, or mention it in the operation's description"
+        yield used[media], f"no description mentions {media}; {fix}"
+    for media in named.keys() - used.keys():
+        yield named[media], f"no body has the media type {media}; correct it, or add one"
