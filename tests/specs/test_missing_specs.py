@@ -89,7 +89,7 @@ def test_two_specs_for_one_package_are_found(
     shutil.copyfile(folder / "itwin-v2.yaml", folder / "itwin_v2.yaml")
     assert run(monkeypatch, "validate") == 1
     text = "would be generated into the same package as itwin-v2.yaml; rename or remove one"
-    assert capsys.readouterr().err == f"specs/itwin_v2.yaml:1: #: file: {text}\n"
+    assert capsys.readouterr().err == f"specs/itwin_v2.yaml:1: file: {text}\n"
 
 
 @pytest.fixture
