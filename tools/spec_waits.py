@@ -7,6 +7,7 @@ from pathlib import Path
 import documents
 from spec_file import MARKS, Rule, Spec, objects
 
+from opwatch.cli.generating import claims as wait_claims
 from opwatch.cli.generating import examples as wait_examples
 from opwatch.cli.generating import rules as wait_rules
 from opwatch.cli.generating.document import below, keys_of, waited
@@ -44,7 +45,7 @@ def wait_examples_are_read(spec: Spec) -> Iterator[Problem]:
 
 def wait_claims_have_sources(spec: Spec) -> Iterator[Problem]:
     """The values of an `x-wait` block are in the document or have a mark."""
-    yield from wait_rules.claims_have_sources(spec.content, spec.document)
+    yield from wait_claims.claims_have_sources(spec.content, spec.document)
 
 
 def wait_units_are_said(spec: Spec) -> Iterator[Problem]:

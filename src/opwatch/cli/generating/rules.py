@@ -42,13 +42,9 @@ MOST = 4096
 SHORTEST = 1
 """Seconds."""
 FINAL = ("succeeded", "failed", "cancelled", "ended")
-MARKS = {"x-inferred", "x-addition", "x-deviation"}
 HOLDERS = {("contradiction",), ("fault", "at"), ("fault", "params")}
 """What may also be an object or a list; each other pointer leads to a single value."""
 TIMES = {("started",), ("finished",)}
-_LIST = re.compile(r"(?<![\w.])[\d.]*\d(?:(?:, ?| and )[\d.]*\d)*(?![\w.]*\d)")
-"""Numbers in a text, one or several."""
-HOW_TO_MARK = "quote the document, or name the source in an x-inferred beside it"
 
 
 @functools.cache
@@ -94,7 +90,7 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
         yield from _values_fit(block, place)
 
 
-def _delays(block: dict[str, Any]) -> tuple[Place, list[float]]:
+def delays_of(block: dict[str, Any]) -> tuple[Place, list[float]]:
     """Where the delays of a block are, and what they are."""
     schedule = block["schedule"]
     if isinstance(schedule, dict):
@@ -104,7 +100,7 @@ def _delays(block: dict[str, Any]) -> tuple[Place, list[float]]:
 
 def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
     """What JSON Schema can't say: the schedule is one, the names of states and headers differ."""
-    at, delays = _delays(block)
+    at, delays = delays_of(block)
     try:
         Schedule(tuple(delays))
     except ConfigurationError as error:
@@ -312,7 +308,7 @@ def errors_of(
 def schedules_are_slow(content: dict[str, Any]) -> Iterator[Problem]:
     """No service is polled more than once a second."""
     for operation in waited(content):
-        at, delays = _delays(operation.content["x-wait"])
+        at, delays = delays_of(operation.content["x-wait"])
         for n, delay in enumerate(delays):
             if delay < SHORTEST:
                 text = f"{delay} is less than a second between two polls; write {SHORTEST} or more"
@@ -406,77 +402,3 @@ def _values(content: dict[str, Any], operation: Operation, pointer: str) -> list
         if "boolean" in listed(schema.get("type", [])):
             found += [True, False]
     return found
-
-
-def claims_have_sources(content: dict[str, Any], document: str) -> Iterator[Problem]:
-    """The schedule and each number, state, code and text of a block are in the document or have a
-    mark, which names each number."""
-    if any(form(content)) or not document:
-        return
-    for operation in waited(content):
-        place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
-        if text := _other_schedule(block, document):
-            yield (*place, *_delays(block)[0]), text
-        lost: dict[Place, list[tuple[Place, Any]]] = {}
-        for inner, claim in _claims(block):
-            mark = _mark(block, inner)
-            if not _stands(claim, f"{document}\n{mark}") and not (mark and isinstance(claim, str)):
-                lost.setdefault(inner[:-1], []).append((inner, claim))
-        for found in lost.values():  # a mark that is missing is one mistake
-            claims = ", ".join(dict.fromkeys(repr(claim) for _, claim in found))
-            yield (*place, *found[0][0]), f"{claims} isn't in the document; {HOW_TO_MARK}"
-
-
-def _other_schedule(block: dict[str, Any], document: str) -> str | None:
-    """How the schedule differs from the list in its mark, or in the document if it has none: from
-    each number alone if there is no list."""
-    (_, delays), mark = _delays(block), _mark(block, ("schedule",))
-    found = [re.findall(r"[\d.]*\d", text) for text in _LIST.findall(mark or document)]
-    said = [each for each in found if each[1:]] or found
-    if [f"{delay:g}" for delay in delays] in said:
-        return None
-    if not mark and said == found:
-        return f"{delays} isn't in the document; {HOW_TO_MARK}"
-    told = " or ".join(f"[{', '.join(each)}]" for each in said) or "no number"
-    where = "its mark" if mark else "the document"
-    fix = "correct one of them" if mark else "write that, or name the source in an x-inferred"
-    return f"{where} says {told}, not {delays}; {fix}"
-
-
-def _claims(block: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
-    """What a block takes from the document, apart from its schedule, and where in the block."""
-    for above, part in (((), block), (("outcome",), block.get("outcome", {}))):
-        states = part.get("state")
-        if isinstance(states, dict):
-            for name in states["is"]:
-                yield (*above, "state", "is", name), name
-        for n, row in enumerate(states if isinstance(states, list) else []):
-            for pointer, values in row["when"].items():
-                for value in listed(values):
-                    name = value if isinstance(value, str) else keys_of(pointer)[-1]
-                    yield (*above, "state", n, "when", pointer), name
-        for pointer, value in part.get("require", {}).get("is", {}).items():
-            yield (*above, "require", "is", pointer), value
-    for n, case in enumerate(block["errors"].get("cases", [])):
-        for key in ("status", "code", "message"):
-            for claim in listed(case.get(key, [])):
-                yield ("errors", "cases", n, key), claim
-    for n, claims in enumerate(block["errors"].get("known", [])):
-        for claim in listed(claims):
-            yield ("errors", "known", n), claim
-
-
-def _stands(claim: Any, document: str) -> bool:
-    """Whether the document has it, as a word or a number of its own and in its own case."""
-    return re.search(rf"(?<![\w.]){re.escape(str(claim))}(?!\w|\.\d)", document) is not None
-
-
-def _mark(block: dict[str, Any], place: Place) -> str:
-    """The text of the mark at a place of a block or above it; empty if there is none."""
-    node: Any = block
-    for key in (*place, None):
-        if isinstance(node, dict):
-            for mark in MARKS & node.keys():
-                return str(node[mark]) or mark
-        node = node[key] if key is not None else node
-    return ""
