@@ -46,6 +46,7 @@ NOT_RUN: dict[str, set[str]] = {
     "recipes/webhooks.md": {"it serves until it is stopped; the tests of the example run it"},
     "testing.md": {"it installs packages"},
     "specs.md": {"the tests of the specs run it, and it writes into the repository"},
+    "typed-clients.md": {"it installs packages"},
 }
 """Why a block of a page is not run; these and no others."""
 
