@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import math
 import pickle
 from collections.abc import Callable, Iterator
 from random import Random
@@ -201,7 +202,7 @@ def _check_error(error: OpwatchError, sample: Sample, status: int | None) -> Non
     if isinstance(error, (ServiceError, BadResponse)) and status is not None:
         assert error.status == status
     if isinstance(error, ServiceError):
-        assert error.retry_after is None or 0 <= error.retry_after < 1e9
+        assert error.retry_after is None or 0 <= error.retry_after < math.inf
 
 
 def _check(outcome: Outcome, sample: Sample, status: int | None = None) -> None:

@@ -33,7 +33,10 @@ def rows(name: str) -> list[Row]:
 
 
 def numbered(found: list[Row]) -> Any:
-    return pytest.mark.parametrize("row", found, ids=range(len(found)))
+    """Give a test each row: one in four in `make test`, all of them in `make test-slow`."""
+    slow = pytest.mark.slow
+    rows = [pytest.param(row, id=str(n), marks=[slow] * (n % 4 > 0)) for n, row in enumerate(found)]
+    return pytest.mark.parametrize("row", rows)
 
 
 def sums(folder: Path) -> dict[str, str]:
