@@ -156,8 +156,9 @@ schedule, a running job takes {each:.1f} polls per minute, so one account can wa
 **{fit_small} jobs at the same time on a small tier and {fit_large} on the others**. With
 `schedule=Schedule((120,))`, it can watch {fit_small_slow} and {fit_large_slow}, respectively.
 
-Catenis and APIG document no rate limit. Whatever the limit is, a single 429 response pauses all of
-a client's jobs until its `Retry-After` has passed; opwatch then releases them gradually. If several
+Catenis and APIG document no rate limit. Whatever the limit is, a single 429 response pauses all
+of a client's requests until its `Retry-After` has passed; opwatch then releases them gradually.
+If several
 processes share an account, each of them pauses only after its own 429.
 
 ## One process or several

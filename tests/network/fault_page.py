@@ -60,7 +60,7 @@ Beyond what [always holds](what-happens-when.md#what-always-holds), the tests ch
 """
 
 FOREIGN_NOTE = f"""\
-For any other error response, such as a proxy's page, the status alone decides the error.
+For any other error response, such as a proxy's page, the status alone determines the error.
 Its message quotes the beginning of the response as one short line without control characters,
 escape sequences or direction marks. A 401 or 403 is never quoted, because it may repeat the
 credentials; only codes and messages that the service documents are shown. The tests cover

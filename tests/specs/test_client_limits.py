@@ -15,7 +15,7 @@ from typed_clients import JOB, OPERATIONS, TOKEN, call, each_operation, each_ser
 
 @each_service
 def test_token_in_httpx_errors(service: ModuleType) -> None:
-    """httpx's own errors have the request, and its headers the token."""
+    """httpx's own errors contain the request, whose headers contain the token."""
 
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
@@ -39,7 +39,7 @@ def test_errors_are_returned(
 
 
 def test_failed_with_200() -> None:
-    """A job that failed comes with status 200."""
+    """A failed job is reported with status 200."""
     found = call(OPERATIONS[3], httpx.Response(200, json={"status": "failed"}))
     assert (found.status_code, found.parsed.status) == (200, "failed")
 
@@ -52,7 +52,7 @@ def test_values_are_not_checked() -> None:
 
 @pytest.mark.parametrize("error", ["text", {"code": 1}])
 def test_optional_object(error: object) -> None:
-    """An optional object of another form is returned as it was sent."""
+    """An optional object that doesn't have the documented form is returned as it was sent."""
     body = {"jobProgress": {}, "error": error}
     assert call(OPERATIONS[1], httpx.Response(200, json=body)).parsed.error == error
 
@@ -100,7 +100,7 @@ def test_no_retry() -> None:
 
 
 def test_own_httpx_client() -> None:
-    """An httpx client of your own replaces every argument, the token and the timeout too."""
+    """Your own httpx client overrides every argument, including the token and the timeout."""
     seen = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -128,7 +128,7 @@ def test_with_in_a_thread() -> None:
 
 
 def test_cookies() -> None:
-    """Cookies of a response are sent with the next request."""
+    """Cookies from a response are sent with the next request."""
     seen = []
 
     def handle(request: httpx.Request) -> httpx.Response:

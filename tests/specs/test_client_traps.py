@@ -70,7 +70,7 @@ def test_password_in_repr(service: ModuleType, between: str) -> None:
 def test_404_without_accept(
     service: ModuleType, operation: ModuleType, ids: dict[str, str]
 ) -> None:
-    """Without its own `Accept`, iTwin responds with 404."""
+    """iTwin responds with 404 unless the request has the right `Accept`."""
     own = "application/json"
     if service is itwin:
         own = "application/vnd.bentley.itwin-platform.v1+json"
@@ -98,7 +98,7 @@ def test_404_without_accept(
 def test_bearer_instead_of_x_auth_token(
     service: ModuleType, token: str, header: dict[str, str]
 ) -> None:
-    """APIG's token is sent as `Authorization: Bearer`, and iTwin's `Bearer` twice."""
+    """APIG's token is sent as `Authorization: Bearer`, and iTwin's can get `Bearer` twice."""
     client = service.AuthenticatedClient("https://x.test", token, headers={"X-Mine": "1"})
     found = client.get_httpx_client().headers
     assert {name: found.get(name) for name in header} == header
@@ -108,7 +108,7 @@ def test_bearer_instead_of_x_auth_token(
 @each_service
 @pytest.mark.parametrize("token", [None, 1, b"bytes", "", " ", "schlüssel", "two\nlines", "\ud800"])
 def test_token_that_is_no_header(service: ModuleType, token: Any) -> None:
-    """A token that no header can hold raises an error that quotes it."""
+    """A token that isn't a valid header value raises an error that quotes it."""
     with pytest.raises(ValueError, match="`token` must") as caught:
         service.AuthenticatedClient("https://x.test", token)
     assert type(caught.value) is ValueError
@@ -189,7 +189,7 @@ LOCATIONS = [
 def test_redirect(
     service: ModuleType, operation: ModuleType, ids: dict[str, str], location: str
 ) -> None:
-    """A redirect takes `X-Auth-Token` to another host, or raises an error of the `idna` package."""
+    """A redirect sends `X-Auth-Token` to another host, or raises an error from the `idna` package."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(302, headers={"Location": location})
@@ -272,7 +272,7 @@ def test_two_credentials() -> None:
 
 @each_service
 def test_threads(service: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads that send their first request at once each open a connection pool."""
+    """Threads that send their first requests at the same time each open a connection pool."""
     together = threading.Barrier(4)
 
     class Slow(httpx.Client):
@@ -393,7 +393,7 @@ def test_base_url_that_leads_elsewhere(service: ModuleType, url: Any) -> None:
 @each_service
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_pickled_token(service: ModuleType, how: Callable[[Any], Any]) -> None:
-    """A pickle or a copy of a client has its token, or fails at its locks."""
+    """Pickling or copying a client also copies its token, or fails because of its locks."""
     client = service.AuthenticatedClient("https://x.test", TOKEN)
     with pytest.raises(TypeError, match="holds credentials and connections; make another"):
         how(client)
