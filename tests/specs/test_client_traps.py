@@ -189,7 +189,7 @@ LOCATIONS = [
 def test_redirect(
     service: ModuleType, operation: ModuleType, ids: dict[str, str], location: str
 ) -> None:
-    """A redirect sends `X-Auth-Token` to another host, or raises an error from the `idna` package."""
+    """A redirect sends `X-Auth-Token` to another host, or raises an error from `idna`."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(302, headers={"Location": location})
