@@ -126,7 +126,10 @@ def test_a_site_whose_links_lead_somewhere_has_no_fault(tmp_path: Path) -> None:
         ('<img src="gone.png">', "no such file"),
         ('<script src="https://elsewhere.example/a.js"></script>', "is loaded from another host"),
         ('<script src="//elsewhere.example/a.js"></script>', "is loaded from another host"),
-        ('<link rel="stylesheet" href="https://fonts.example/a.css">', "is loaded from another host"),
+        (
+            '<link rel="stylesheet" href="https://fonts.example/a.css">',
+            "is loaded from another host",
+        ),
         ('<link rel="preconnect" href="https://fonts.example">', "is loaded from another host"),
         ('<iframe src="https://elsewhere.example/"></iframe>', "is loaded from another host"),
     ],
