@@ -251,7 +251,7 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
                 or_else = ", or list the object in `contradiction`" if "when" in inner else ""
                 text = f"{pointer} isn't a single value; name a field below it{or_else}"
                 yield (*place, *inner), text
-            elif inner in TIMES and _is_number(block[inner[0]], found):
+            elif inner in TIMES and _is_number(block[str(inner[0])], found):
                 text = (
                     f"{pointer} is a number; write {{at: {pointer}, as: seconds}} or milliseconds"
                 )
