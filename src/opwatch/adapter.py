@@ -200,7 +200,7 @@ class _HttpxAuth(httpx.Auth):
         place = address(f"{url.scheme}://{url.netloc.decode('ascii')}", "url")
         origin = self._origins.setdefault("", place.origin)
         if origin != place.origin:
-            problem = f"is for {origin}, where it was first used, not for {place.origin}"
+            problem = f"was first used for {origin}, so it can't be used for {place.origin}"
             advice = "call httpx_auth again for another address"
             raise ConfigurationError(problem, argument="auth", advice=advice)
         own = Address("", request.headers.setdefault("Host", url.netloc.decode("ascii")))

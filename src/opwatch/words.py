@@ -26,14 +26,23 @@ from opwatch.text import printable
 def told(event: Event[Any]) -> str:
     """Return what an event says about its job, without the time."""
     if isinstance(event, Started):
-        return "resumed from the state file" if event.resumed else "watching"
+        return started(resumed=event.resumed)
     if isinstance(event, Retrying) and event.error is not None:
         return f"{in_short(event.error)}: {printable(in_words(event.error), 300)}"
     if isinstance(event, Held):
-        return "waiting" if event.resumed else "paused by a rate limit"
+        return held(resumed=event.resumed)
     if isinstance(event, Ended) and event.error is not None:
         return f"{event.outcome}: {printable(in_words(event.error), 300)}"
     return stand(event.progress) if event.progress is not None else "no response yet"
+
+
+def started(*, resumed: bool) -> str:
+    return "resumed from the state file" if resumed else "watching"
+
+
+def held(*, resumed: bool) -> str:
+    """Return why nothing was sent: a resumed wait isn't due yet, or a rate limit pauses it."""
+    return "waiting" if resumed else "paused by a rate limit"
 
 
 def in_short(error: OpwatchError) -> str:

@@ -2,15 +2,18 @@
 keys)."""
 
 import base64
+import gc
 import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
 from opwatch.auth import aksk, ctn1
+from opwatch.net.message import Secret
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 ADDED = {"host", "x-sdk-date", "x-project-id", "x-security-token"}
@@ -155,3 +158,22 @@ def test_ctn1_names_the_device_and_the_day() -> None:
     base = ctn1_arguments(CTN1[0])
     credential = ctn1.sign(**base | {"device_id": "d2"})["Authorization"].split(", ")[0]
     assert credential == "CTN1-HMAC-SHA256 Credential=d2/20190318/ctn1_request"
+
+
+def test_no_module_keeps_a_secret_in_plain_text() -> None:
+    """What is kept from one signature for the next holds neither key nor token."""
+    secrets = "".join(["a-made-up", "-secret-key"]), "".join(["a-made-up", "-security-token"])
+    base = base_of(AKSK, aksk_arguments)
+    aksk.sign(**base | {"secret_key": secrets[0], "security_token": secrets[1]})
+    ctn1.sign(**base_of(CTN1, ctn1_arguments) | {"secret": secrets[0]})
+    seen: set[int] = set()
+    to_see: list[Any] = [*vars(aksk).values(), *vars(ctn1).values()]
+    while to_see:
+        found = to_see.pop()
+        if id(found) in seen or isinstance(found, (Secret, ModuleType, type, FunctionType)):
+            continue
+        seen.add(id(found))
+        if isinstance(found, (str, bytes)):
+            assert not any(secret in str(found) for secret in secrets)
+        to_see += gc.get_referents(found)
+    assert len(seen) > 100

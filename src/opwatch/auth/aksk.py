@@ -18,6 +18,7 @@ from opwatch.auth.hashing import EMPTY_HASH, signature, stamp
 from opwatch.net.message import Secret
 
 ALGORITHM = "SDK-HMAC-SHA256"
+_TOKEN = "\nx-security-token:"  # noqa: S105 (a header's name)
 
 
 def sign(
@@ -43,13 +44,20 @@ def sign(
     secret_key = Secret(secret_key)
     token = security_token = Secret(security_token or "")
     when = stamp(timestamp)
+    added = {"X-Sdk-Date": when}
+    if project_id:
+        added["X-Project-Id"] = project_id
+    if plain := token.reveal():
+        added["X-Security-Token"] = plain
     own = tuple(headers.items())
-    start, end, names, fixed = _repeated(method, target, host, own, project_id, token)
+    start, end, names = _repeated(method, target, host, own, project_id or "", bool(plain))
+    if plain:
+        end = end.replace(_TOKEN, _TOKEN + plain, 1)
     digest = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
     hashed = hashlib.sha256(f"{start}{when}{end}{digest}".encode()).hexdigest()
     mac = signature(_keyed(secret_key), f"{ALGORITHM}\n{when}\n{hashed}")
     credential = f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={mac}"
-    return {"X-Sdk-Date": when, **fixed, "Authorization": credential}
+    return {**added, "Authorization": credential}
 
 
 @lru_cache(maxsize=1024)
@@ -58,14 +66,14 @@ def _repeated(
     target: str,
     host: str,
     headers: tuple[tuple[str, str], ...],
-    project_id: str | None,
-    token: Secret,
-) -> tuple[str, str, str, dict[str, str]]:
+    project_id: str,
+    has_token: bool,
+) -> tuple[str, str, str]:
     """Return what the polls of a job have in common: the canonical request up to the date, and from
-    there to the digest; the names of the signed headers; and the other headers to add."""
-    given = {"X-Project-Id": project_id, "X-Security-Token": token.reveal()}
-    fixed = {name: value for name, value in given.items() if value}
-    signed = {**dict(headers), "Host": host, "X-Sdk-Date": "", **fixed}
+    there to the digest, without the security token; and the names of the signed headers."""
+    signed = {**dict(headers), "Host": host, "X-Sdk-Date": ""}
+    signed |= {"X-Project-Id": project_id} if project_id else {}
+    signed |= {"X-Security-Token": ""} if has_token else {}
     lines = {name.lower(): value.strip() for name, value in signed.items()}
     path, _, query = target.partition("?")
     fields = sorted(parse_qsl(query, keep_blank_values=True)) if query else []
@@ -77,7 +85,7 @@ def _repeated(
     around = "".join([f"{name}:{lines[name]}\n" for name in sorted(lines)])
     start, date, end = around.partition("\nx-sdk-date:")
     head = "\n".join((method.upper(), path, query, start + date))
-    return head, f"{end}\n{names}\n", names, fixed
+    return head, f"{end}\n{names}\n", names
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,7 @@ from opwatch.errors import ConfigurationError
 from opwatch.events import VERSION
 from opwatch.reading import number, parse_time
 from opwatch.text import printable
-from opwatch.words import duration, size
+from opwatch.words import duration, held, size, started
 
 Fields = dict[str, Any]
 
@@ -296,13 +296,13 @@ def _told(point: Point) -> str:
     """Return an event in words, for a mark and for the table."""
     fields = point.fields
     if point.kind == "start":
-        return "resumed from the state file" if fields.get("resumed") else "watching"
+        return started(resumed=bool(fields.get("resumed")))
     error = fields.get("error")
     if isinstance(error, dict):
         status = f" ({error['status']})" if error.get("status") else ""
         text = f"{error.get('type')}{status}: {error.get('message')}"
     elif point.kind == "held":
-        text = "next poll not due yet" if fields.get("resumed") else "paused by a rate limit"
+        text = held(resumed=bool(fields.get("resumed")))
     else:
         percent, count = point.number("percent"), point.number("bytes_processed")
         amount = f"{percent:g} %" if percent is not None else ""

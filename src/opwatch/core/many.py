@@ -151,11 +151,11 @@ class Many(Generic[W]):
         await self.give_up()
         for run in cancelled:
             await tell(run, run.events)
-        if len(cancelled) > 1:
+        if len(cancelled) == 1 and (error := cancelled[0].error) is not None:
+            raise error
+        if cancelled:
             text = f"{len(cancelled)} waits were cancelled; the jobs continue"
             raise WaitCancelled(text, advice="resume them from the iterator's `.tokens`")
-        for run in cancelled:
-            raise run.error or AssertionError("a cancelled wait has its error")
 
     async def give_up(self) -> None:
         """Cancel the polls in flight, and return when they have ended."""

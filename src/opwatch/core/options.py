@@ -77,7 +77,9 @@ class Settings:
             # What was misspelled may be a secret, and is a local of the frames of this very error.
             options.clear()
             known = ", ".join(Options.__annotations__)
+            problem = f"isn't an option; the options are {known}"
+            if len(unknown) == 1:
+                raise ConfigurationError(problem, argument=unknown[0])
             names = "`, `".join(unknown)
-            are = "aren't options" if len(unknown) > 1 else "isn't an option"
-            raise ConfigurationError(f"{are}; the options are {known}", argument=names)
+            raise ConfigurationError(f"`{names}` aren't options; the options are {known}")
         return cls(**options)

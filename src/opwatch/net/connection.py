@@ -68,7 +68,8 @@ class Connection:
         if hasattr(self, "sock"):
             socket.SocketType.close(self.sock)
 
-    __del__ = close
+    def __del__(self) -> None:
+        self.close()
 
     async def converse(self, request: Request, end: float, begin_by: float) -> tuple[Answer, bool]:
         """Send a request; return its answer, and whether the connection can be used again.

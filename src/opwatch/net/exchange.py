@@ -105,7 +105,7 @@ def _outgoing(connection: h11.Connection, request: Request) -> list[bytes | Secr
     pieces.append(b"\r\n")
     if body:
         pieces += connection.send_with_data_passthrough(h11.Data(data=body)) or ()
-    if request.method != "GET":  # without it, h11 reads the answer as well, and 2 µs sooner
+    if request.method != "GET":  # h11 reads the answer to a GET without it, which saves 2 µs
         connection.send(_END)
     return pieces
 
