@@ -317,7 +317,7 @@ def part_rows(peers: str, poll: float) -> list[Row]:
             own,
             poll,
             own / poll,
-            0.25,
+            0.20,
         ),
     ]
 

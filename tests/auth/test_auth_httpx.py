@@ -198,7 +198,9 @@ def test_an_auth_is_for_one_origin() -> None:
     server = Server(token("first"), reply(200))
     with server.client(httpx_auth(oauth())) as client:
         client.get("/things")
-        with pytest.raises(ConfigurationError, match=r"is for https://service\.test, where"):
+        with pytest.raises(
+            ConfigurationError, match=r"was first used for https://service\.test, so"
+        ):
             client.get("https://other.test/things")
         assert client.get(f"{SERVICE}:443/things").status_code == 200
     assert server.seen == ["POST tokens.test", "GET service.test", "GET service.test"]

@@ -127,8 +127,9 @@ class Run(Generic[W]):
     @property
     def due(self) -> float:
         """When the next poll is due: by the schedule or, once until then, by a nudge."""
-        is_now = self._is_nudged and not self._is_ahead
-        return self._held_until if is_now else self._scheduled
+        if self._is_nudged and not self._is_ahead:
+            return self._held_until
+        return max(self.state.due, self._held_until)
 
     @property
     def _scheduled(self) -> float:

@@ -208,7 +208,8 @@ class Session(Generic[W]):
         try:
             if over is None:
                 seen = await self.service.query(self, turn, job_id, closer)
-                seen = seen._replace(progress=_shown(seen.progress))
+                if _secrets.get():  # in nearly no poll
+                    seen = seen._replace(progress=_shown(seen.progress))
             else:
                 seen = Seen(over)
             if self.service.outcome is None or seen.trouble is not None:
