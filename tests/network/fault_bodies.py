@@ -59,7 +59,7 @@ def redirects(codes: Iterable[int]) -> Iterable[Scenario]:
     for code in codes:
         yield Scenario(
             f"redirect-{code}",
-            f"status {code} to elsewhere",
+            f"status {code}, redirecting to another address",
             body(just(PAGE), "Location: http://127.0.0.1:9/elsewhere", status=code),
             Gives(ServiceError, code, says="opwatch doesn't follow"),
         )
@@ -161,7 +161,7 @@ BODY = (
     Scenario("json-empty-object", "the JSON object `{}`", body(just(b"{}")), BAD),
     Scenario(
         "json-foreign",
-        "JSON of another service",
+        "JSON from another service",
         body(just(b'{"message": "hello", "code": 0}')),
         BAD,
     ),

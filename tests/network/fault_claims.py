@@ -1,4 +1,4 @@
-"""What sounds like success and is none, for each service: the response, and what it really says."""
+"""What looks like success but isn't, for each service: the response, and what it really says."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ FRAMING = (
     ),
     Scenario(
         "chunked-cut",
-        "the chunks end before the last one",
+        "the last chunk is missing",
         then(
             lambda sample: http(chunks(good(sample))[:-5], CHUNKED, length=False),
             Peer.close,

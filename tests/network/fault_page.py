@@ -69,7 +69,7 @@ credentials; only codes and messages that the service documents are shown. The t
 
 FUZZ_NOTE = """\
 The tests also send random responses: any status, any headers, and bodies that range from damaged
-responses of the services to arbitrary bytes. opwatch must keep the same guarantees for all of them.
+service responses to arbitrary bytes. opwatch must keep the same guarantees for all of them.
 `make test-slow` sends ten thousand per service, and `make fuzz` spends five minutes searching for
 inputs that reach new code.
 """
@@ -83,7 +83,7 @@ def page() -> str:
     parts += ["## Connections kept from one poll to the next\n"]
     parts += [sentences("test_kept_connections.py")]
     parts += ["## Names, addresses and proxies\n", sentences("test_ways.py")]
-    parts += ["## What sounds like success but isn't\n", CLAIMS_INTRO, *map(claims, CLAIMS)]
+    parts += ["## What looks like success but isn't\n", CLAIMS_INTRO, *map(claims, CLAIMS)]
     parts += ["## The services' own errors\n", ERRORS_INTRO]
     parts += ["### Catenis\n", refusals(CATENIS_REFUSALS), "### iTwin\n", refusals(ITWIN_REFUSALS)]
     parts += ["### iTwin v2\n", refusals(ITWIN_V2_REFUSALS)]

@@ -1,4 +1,4 @@
-"""What sounds like success but isn't: a wait ends as SUCCEEDED only if the service says so."""
+"""What looks like success but isn't: a wait ends as SUCCEEDED only if the service says so."""
 
 from __future__ import annotations
 

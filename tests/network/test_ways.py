@@ -189,7 +189,7 @@ def reach(mode: str, **options: Any) -> Any:
 def test_a_proxy_of_the_environment_is_used(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], mode: str, name: str
 ) -> None:
-    """The proxy in the environment opens a tunnel, so it never sees the service's credentials."""
+    """A proxy set in the environment opens a tunnel, so it never sees the service's credentials."""
     with FaultServer(tunnel(answers)) as proxy:
         behind(proxy, monkeypatch, name)
         outcome = reach(mode)

@@ -11,7 +11,7 @@ BROKEN = {
     "500": ("the server fails (500)", r"refused the WebSocket \(500\)"),
     "200": ("the server responds without upgrading (200)", r"refused the WebSocket \(200\)"),
     "503 300": (
-        "the server asks for a pause (503 with `Retry-After`), which doesn't hold polls",
+        "the server asks for a pause (503 with `Retry-After`), which doesn't delay polls",
         r"refused the WebSocket \(503\)",
     ),
     "no subprotocol": (
@@ -20,7 +20,7 @@ BROKEN = {
     ),
     "close 1002": ("the signature is refused (closed with 1002)", r"closed the WebSocket \(1002\)"),
     "binary": (
-        "the server confirms in binary, and closes the WebSocket",
+        "the server sends its confirmation as a binary message, and closes the WebSocket",
         r"closed the WebSocket \(1000\)",
     ),
     "bad frame": (
