@@ -139,7 +139,7 @@ BODIES = [b"<html>", b"", b"null", b"[]", b'"text"', b'{"\xff": 1}', b"[" * 100_
 def test_html_instead_of_json(
     service: ModuleType, operation: ModuleType, ids: dict[str, str], body: bytes, status: int
 ) -> None:
-    """HTML, an empty body or null raises an error that has lost the status."""
+    """HTML, an empty body or null raises an error that doesn't include the status."""
     with pytest.raises(service.errors.UnexpectedBody) as caught:
         call((service, operation, ids), httpx.Response(status, content=body))
     assert (caught.value.status_code, caught.value.content) == (status, body)
@@ -244,7 +244,7 @@ def test_second_event_loop(backend: str) -> None:
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_many_event_loops(backend: str) -> None:
-    """A client keeps each event loop that it was used in, with its sockets."""
+    """A client keeps alive every event loop that it was used in, along with its sockets."""
     found: list[weakref.ref[Any]] = []
     with FakeClock(), Simulator() as sim:
         sim.add("itwin", JOB, Frame("running", percent=50))
