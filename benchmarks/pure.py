@@ -110,19 +110,22 @@ def many() -> None:
     ids = job_ids()
     answer = reply(200, json.loads(SAMPLE))
     for _ in range(7):
-        with FakeClock(seed=1), Script(lambda _: answer):
+        with FakeClock(seed=1), Script(lambda _: answer) as script:
             client = ITwin("t")
             start = time.process_time()
             for _ in range(3):
                 for job_id in ids:
                     client.progress(job_id)
+                script.sent.clear()  # or the garbage collector looks through it, too
             alone = (time.process_time() - start) / (3 * JOBS)
-        with FakeClock(seed=1), Script(lambda _: answer):
+        with FakeClock(seed=1), Script(lambda _: answer) as script:
             client = ITwin("t")
             watch = client.watch_many(ids, timeout=None)
             start = time.process_time()
-            for _ in range(3 * JOBS):
-                next(watch)
+            for _ in range(3):
+                for _ in ids:
+                    next(watch)
+                script.sent.clear()
             together = (time.process_time() - start) / (3 * JOBS)
         print(json.dumps({"alone": alone, "watch_many": together}), flush=True)
 

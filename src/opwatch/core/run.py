@@ -129,7 +129,7 @@ class Run(Generic[W]):
         """When the next poll is due: by the schedule or, once until then, by a nudge."""
         if self._is_nudged and not self._is_ahead:
             return self._held_until
-        return max(self.state.due, self._held_until)
+        return self._scheduled
 
     @property
     def _scheduled(self) -> float:
