@@ -126,7 +126,7 @@ async def outcome(
 def read_outcome(
     session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
 ) -> Progress[Wire] | None:
-    """Return the progress with what the response adds; None for another job's."""
+    """Return the progress with what the response adds; None if it is about another job."""
     if is_another(fields.get("id"), progress.job_id, must=True):
         return None
     found = state(fields.get("status"))

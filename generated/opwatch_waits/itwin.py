@@ -95,7 +95,7 @@ async def outcome(
 def read_outcome(
     session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
 ) -> Progress[Wire] | None:
-    """Return the progress with what the response adds; None for another job's."""
+    """Return the progress with what the response adds; None if it is about another job."""
     job_field = fields["job"]
     execution_information_field = object_in(job_field.get("executionInformation"))
     if is_another(job_field.get("id"), progress.job_id):

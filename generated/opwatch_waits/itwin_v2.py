@@ -67,7 +67,7 @@ async def outcome(
 def read_outcome(
     session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]
 ) -> Progress[Wire] | None:
-    """Return the progress with what the response adds; None for another job's."""
+    """Return the progress with what the response adds; None if it is about another job."""
     messages_field = fields["messages"]
     return attrs.evolve(
         progress,

@@ -47,10 +47,10 @@ def is_set(variable: str) -> bool:
 def environment(*names: str, instead: str | None = None) -> Environment:
     """Return those environment variables; raise a `ConfigurationError` that names all missing ones.
 
-    `instead` says what could be set instead.
+    `instead` says what could be set instead, as a sentence without a period.
     """
     if missing := [name for name in names if not is_set(name)]:
-        other = f" (or set {instead} instead)" if instead else ""
+        other = f" ({instead})" if instead else ""
         raise ConfigurationError(f"not set in the environment: {', '.join(missing)}{other}")
     return Environment({name: os.environ[name] for name in names})
 

@@ -37,7 +37,7 @@ def told(event: Event[Any]) -> str:
 
 
 def started(*, resumed: bool) -> str:
-    return "resumed from the state file" if resumed else "watching"
+    return "resumed" if resumed else "watching"
 
 
 def held(*, resumed: bool) -> str:

@@ -223,7 +223,7 @@ def test_wrong_credentials_end_a_wait_with_a_documented_code_or_text(sim):
     )
     with (
         ITwin(oauth, base_url=f"{sim.url}/contextcapture") as client,
-        pytest.raises(AuthenticationError, match="token endpoint: invalid_client") as caught,
+        pytest.raises(AuthenticationError, match="client ID or secret was refused") as caught,
     ):
         client.wait(JOB, timeout=3600)
     assert caught.value.code == "invalid_client"

@@ -60,7 +60,8 @@ def test_64_threads_share_one_failure():
         assert {type(error) for error in found} == {AuthenticationError}
         assert [error.job_id for error in found] == JOBS
         assert [str(error) for error in found] == [
-            f"itwin {job}: token endpoint: invalid_client (401 invalid_client)" for job in JOBS
+            f"itwin {job}: token endpoint: the client ID or secret was refused (401 invalid_client)"
+            for job in JOBS
         ]
         assert service.token_requests == 1
 

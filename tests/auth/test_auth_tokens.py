@@ -84,8 +84,15 @@ def test_a_token_is_sent_with_one_prefix(token):
 
 
 @pytest.mark.parametrize("status", [400, 401])
-@pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client", "invalid_scope"])
-def test_an_oauth_refusal_ends_a_wait_with_its_documented_code(status, code):
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("invalid_client", "the client ID or secret was refused"),
+        ("unauthorized_client", "the client isn't allowed to use client credentials"),
+        ("invalid_scope", "the scope was refused"),
+    ],
+)
+def test_an_oauth_refusal_ends_a_wait_with_its_documented_code(status, code, words):
     """A refusal ends a wait at its first request; only the documented code is quoted."""
     refusal = reply(status, {"error": code, "error_description": "no such client"})
     with (
@@ -94,7 +101,7 @@ def test_an_oauth_refusal_ends_a_wait_with_its_documented_code(status, code):
         pytest.raises(AuthenticationError) as caught,
     ):
         ITwin(CREDENTIALS).wait("j", timeout=3600)
-    assert str(caught.value) == f"itwin j: token endpoint: {code} ({status} {code})"
+    assert str(caught.value) == f"itwin j: token endpoint: {words} ({status} {code})"
     assert (caught.value.status, caught.value.code) == (status, code)
     assert len(played.sent) == 1
 
@@ -108,11 +115,11 @@ CHECK = "check `token_url` (ITWIN_TOKEN_URL)"
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (reply(400, {"error": "invalid_client"}), AuthenticationError, "invalid_client"),
-        (reply(200, {"error": "invalid_scope"}), AuthenticationError, "invalid_scope"),
-        (reply(200, {"error": "server_error"}), Unavailable, "server_error"),
-        (reply(400, {"error": "temporarily_unavailable"}), Unavailable, "temporarily_unavailable"),
-        (reply(400, {"error": "server_error"}), Unavailable, "server_error"),
+        (reply(400, {"error": "invalid_client"}), AuthenticationError, "client ID or secret"),
+        (reply(200, {"error": "invalid_scope"}), AuthenticationError, "the scope was refused"),
+        (reply(200, {"error": "server_error"}), Unavailable, LATER),
+        (reply(400, {"error": "temporarily_unavailable"}), Unavailable, LATER),
+        (reply(400, {"error": "server_error"}), Unavailable, LATER),
         (reply(400, {"error": "other", "error_description": "no"}), AuthenticationError, REFUSED),
         (reply(401, b""), AuthenticationError, REFUSED),
         (reply(403, b"<html>no</html>"), AuthenticationError, REFUSED),
@@ -139,7 +146,7 @@ CHECK = "check `token_url` (ITWIN_TOKEN_URL)"
     ],
 )
 def test_what_an_answer_of_the_token_endpoint_means(answer, kind, words):
-    """Each status and body is its own error, in our words or with a documented code."""
+    """Each status and body is its own error, in our words."""
     with Script({TOKEN: [answer]}), pytest.raises(kind) as caught:
         ITwin(CREDENTIALS).progress("j")
     error = caught.value

@@ -334,9 +334,9 @@ def test_a_line_that_is_no_variable(run: Run, tmp_path: Path) -> None:
     assert done.err == f"opwatch: {path}, line 2: expected NAME=value\n"
 
 
-QUOTES = "unexpected text after the closing quote; put a comment on its own line"
+QUOTES = "unexpected text after the closing quote; put comments on their own lines"
 COMMENT = (
-    "a # after a space doesn't start a comment here; put a comment on its own line, "
+    "a # after a space doesn't start a comment here; put the comment on its own line, "
     "or quote the value"
 )
 

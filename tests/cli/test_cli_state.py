@@ -72,7 +72,7 @@ def test_a_query_that_is_not_due(run: Run, sim: Simulator, clock: FakeClock, pat
     assert done.code == 0
     assert clock.slept == [10]
     assert [line.partition("j1 ")[2] for line in done.lines] == [
-        "resumed from the state file",
+        "resumed",
         "waiting (next poll in 10 s)",
         "succeeded, 100 %",
     ]

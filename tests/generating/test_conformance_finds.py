@@ -112,8 +112,11 @@ def counting(answer: Any, epoch: float) -> Any:
             "the percentage of .* isn't a number from 0 to 100",
         ),
         (lambda service: service._replace(marker=raising), "the marker of .* raises KeyError"),
-        (lambda service: service._replace(name="other"), "the service is other, not press"),
-        (lambda service: service._replace(id_parts=2), "the service's IDs have 2 parts, not 1"),
+        (
+            lambda service: service._replace(name="other"),
+            "service is named 'other', but the plugin",
+        ),
+        (lambda service: service._replace(id_parts=2), "`id_parts` 2, but the plugin has 1"),
         (
             lambda service: seen(service, lambda found: attrs.evolve(found, wire=lambda: 0)),
             "the pickle of .* raises",

@@ -109,12 +109,12 @@ def test_json_is_read_as_json(run: Run) -> None:
 
 
 def test_a_spec_without_examples(run: Run) -> None:
-    """The package is written, and a line says that its test reads no response."""
+    """The package is written, and a line says that its test checks no responses."""
 
     def change(content: dict[str, Any]) -> None:
         del operation(content)["responses"]["200"]["content"]["application/json"]["examples"]
 
-    said = "its test reads no response, because no example in the spec has an x-phase\n"
+    said = "its test checks no responses: add an x-phase to the examples in the spec\n"
     assert said not in run("generate", spec(), "--out", "one")[1]
     code, out, _ = run("generate", spec(change), "--out", "two")
     assert (code, said in out) == (0, True)

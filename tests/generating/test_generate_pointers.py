@@ -16,7 +16,7 @@ STATE = [{"is": "succeeded", "when": {"/last": None, "/state": "done"}}]
         (
             OBJECT,
             {"state": STATE},
-            "/last isn't a single value; name a field below it, or list the object in `contradict",
+            "/last isn't a single value; use a field below it, or list the object in `contradict",
         ),
         ({}, {"step": "/steps/0"}, "isn't in Print; a pointer can't select an item of a list"),
         (

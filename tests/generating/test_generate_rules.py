@@ -251,7 +251,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (without_wait, "wait-use: no operation has an x-wait block"),
         (another_parameter, "wait-use: the path also needs shop; make it a part of the ID"),
         (cookie, "wait-use: none of these is supported; opwatch supports HTTP bearer tokens"),
-        (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; name one of token"),
+        (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; use one of token"),
         (undefined_scheme, "security: no scheme is called 'tokn'; add it to components"),
         (union, "wait-use: the schema must describe one object"),
         (of_text, "wait-use: no media type is JSON; add application/json"),
@@ -274,7 +274,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (set_at("percent", value="/percent"), "wait-pointer: /percent isn't in Print"),
         (
             set_at("state", "is", value={"done": "succeeded"}),
-            "'printing', 'jammed' of /state has",
+            "'printing', 'jammed' of /state have",
         ),
         (set_at("id", "parameter", value="job"), "'job' isn't a parameter of the path"),
         (
@@ -313,9 +313,9 @@ def no_schema(content: dict[str, Any]) -> None:
         (set_at("schedule", value=[float("inf")]), "wait-form: "),
         (
             set_at("schedule", value=[5, 0.5]),
-            "x-wait/schedule/1: wait-form: 0.5 is less than a second between two polls; write 1 or",
+            "x-wait/schedule/1: wait-form: a delay of 0.5 s is too short; use at least 1 s",
         ),
-        (set_at("schedule", value=[0]), "wait-form: 0 is less than a second"),
+        (set_at("schedule", value=[0]), "wait-form: a delay of 0 s is too short"),
         (
             set_at("state", "is", value={"printing": "running", "done": "pending"}),
             "wait-phase: no state is final; map at least one to succeeded, failed, cancelled or",
@@ -331,15 +331,18 @@ def no_schema(content: dict[str, Any]) -> None:
             "wait-form: 'a\\nb' can't be the value of a head",
         ),
         (set_at("headers", value={"X-A": "ä"}), "wait-form: 'ä' can't be the value of a header"),
-        (set_at("headers", value={"Expect": "x"}), "wait-form: Expect belongs to the connection"),
-        (set_at("headers", value={"Transfer-Encoding": "x"}), "belongs to the connection"),
+        (set_at("headers", value={"Expect": "x"}), "wait-form: Expect can't be set here"),
+        (
+            set_at("headers", value={"Transfer-Encoding": "x"}),
+            "can't be set here, because it controls",
+        ),
         (set_path("/a#/{id}"), "wait-use: the path isn't a valid URL path"),
         (set_path("/a/../{id}"), "wait-use: the path isn't a valid URL path"),
         (set_path("/a b/{id}"), "wait-use: the path isn't a valid URL path"),
         (key_in("X-Schlüssel"), "security: 'X-Schlüssel' isn't a valid header name"),
         (key_in("X-K\r\nX-A: 1"), "isn't a valid header name"),
-        (key_in("Host"), "security: Host belongs to the connection, and opwatch sets it"),
-        (key_in("Content-Length"), "security: Content-Length belongs to the connection"),
+        (key_in("Host"), "security: Host can't be set here, because it controls"),
+        (key_in("Content-Length"), "security: Content-Length can't be set here"),
         (tokens_at("/token"), "security: must be a complete URL, such as https://press.example"),
         (tokens_at("http://id.example/token"), "security: must be an https URL"),
         (tokens_at("https://id.example/token?a=b"), "security: must be a URL like https://exa"),
@@ -359,7 +362,7 @@ def no_schema(content: dict[str, Any]) -> None:
             outcome_with(servers=[{"url": "/v2"}]),
             "wait-use: uses the server '/v2', unlike the operation with x-wait",
         ),
-        (key_in("accept"), "security: accept is set by opwatch; name another header"),
+        (key_in("accept"), "security: accept is set by opwatch; use another header"),
         (headers(x_key="a"), "wait-use: the credentials are sent in x-key; leave it out"),
         (headers(X_A="a", x_a="b"), "wait-form: x-a appears twice (ignoring case); keep one"),
         (
@@ -377,7 +380,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (media_type('application/json; a="\x07\u00e9"'), "wait-use: no media type is JSON"),
         (
             matrix,
-            "wait-use: the path parameter 'id' has the style matrix; opwatch supports only the",
+            "wait-use: the path parameter 'id' has the style 'matrix', but opwatch supports",
         ),
         (
             set_at("state", value=[{"is": "succeeded", "when": {"/shop": [None, "a"]}}]),

@@ -259,7 +259,7 @@ def test_a_dead_proxy_is_named(monkeypatch: pytest.MonkeyPatch, mode: str) -> No
 @pytest.mark.parametrize(
     ("context", "says"),
     [
-        (fault_tls.untrusted, "the issuer is unknown; if you trust it, name the issuer's "),
+        (fault_tls.untrusted, "the issuer is unknown; if you trust it, set SSL_CERT_FILE "),
         (fault_tls.expired, "the certificate has expired; the server needs a new one"),
         (fault_tls.someone_else, "the certificate is for another host name; check the address"),
     ],

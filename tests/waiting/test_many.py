@@ -298,7 +298,8 @@ def test_cancel_ends_all_waits_at_once():
         assert list(many) == []
         assert clock.now() == 70
     assert sorted(many.errors) == sorted(many.tokens) == ["a", "b"]
-    told = "2 waits were cancelled; the jobs continue; resume them from the iterator's `.tokens`"
+    told = "2 waits were cancelled; the jobs continue; "
+    told += "to resume the waits, use the iterator's `.tokens`"
     assert (str(raised.value), raised.value.job_id) == (told, None)
     assert asked(sent.sent) == {"a": [0, 60], "b": [0, 60], "c": [0]}
     assert {name: error.last.phase for name, error in many.errors.items()} == {

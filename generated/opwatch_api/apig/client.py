@@ -69,11 +69,11 @@ def _guarded_async(client: httpx.AsyncClient) -> httpx.AsyncClient:
 
 @define
 class Client:
-    """Sends the operations in `api`: pass it to one as `client`.
+    """The client for the operations in `api`: pass it to them as `client`.
 
     `with` (or `async with`) closes its connections at the end; the next request opens new ones.
 
-    Every argument but `base_url` is passed by keyword. No argument but the address shows in `repr`.
+    All arguments except `base_url` are keyword-only. `repr` shows only the address.
 
     Args:
         base_url: Everything in front of an operation's path. The first request raises ValueError if
@@ -82,8 +82,9 @@ class Client:
         headers: Headers of every request.
         cookies: Cookies of every request.
         timeout: Seconds for each phase of a request (connect, send, receive), or an
-            `httpx.Timeout`. An operation raises `httpx.TimeoutException` after it. None is no limit.
-        verify_ssl: False doesn't check certificates; an `ssl.SSLContext` decides how.
+            `httpx.Timeout`. An operation that takes longer raises `httpx.TimeoutException`. None
+            means no limit.
+        verify_ssl: False turns certificate checks off; an `ssl.SSLContext` configures them.
         follow_redirects: Whether to follow redirects. httpx would send headers other than
             `Authorization` to another host too. A redirect to anything but an http or https address
             is returned without its `Location`.
@@ -213,7 +214,7 @@ class AuthenticatedClient(Client):
     Args:
         token: The token, in printable ASCII characters; anything else raises ValueError. It doesn't
             show in `repr`.
-        prefix: What to put in front of it, unless it is there.
+        prefix: What to put in front of it, unless it is already there.
         auth_header_name: The header it is sent in.
     """
 

@@ -79,7 +79,7 @@ def path_segment(name: str, value: Any) -> str:
     try:
         return quote(str(value), safe="")
     except UnicodeEncodeError:
-        raise ValueError(f"`{name}` must not contain half a surrogate pair") from None
+        raise ValueError(f"`{name}` must not contain a lone surrogate") from None
 
 
 __all__ = [

@@ -12,7 +12,7 @@ class ResponseError(ValueError):
 
     def __init__(self, status_code: int, content: bytes, headers: Mapping[str, str] | None = None):
         super().__init__(
-            f"status {status_code}: {self._problem}; `content` has its {len(content)} bytes"
+            f"status {status_code}: {self._problem}; `content` has the body ({len(content)} bytes)"
         )
         self.status_code = status_code
         self.content = content

@@ -233,7 +233,9 @@ class OpwatchTrigger(BaseTrigger):
                         await notes.write(step.token)
                     token = step.token
                 if step.trouble is not None and step.trouble.held_until is None:
-                    self.log.warning("retrying after: %s", printable(str(step.trouble), 1000))
+                    self.log.warning(
+                        "poll failed, retrying: %s", printable(str(step.trouble), 1000)
+                    )
                 await clock.asleep(step.delay)
 
 

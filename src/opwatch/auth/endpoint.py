@@ -5,7 +5,7 @@ Only documented codes and texts of a token endpoint are quoted, because it was s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from opwatch.auth.tokens import Credentials, Token
@@ -33,8 +33,8 @@ class TokenEndpoint(Credentials):
     """What to check if another server may have answered."""
     _credentials: ClassVar[str | None] = None
     """What to check if they were refused, if the answer doesn't say which part is wrong."""
-    _codes: ClassVar[frozenset[str]]
-    """The codes it documents."""
+    _codes: ClassVar[Mapping[str, str]]
+    """The codes it documents, in words."""
     _texts: ClassVar[tuple[str, ...]] = ()
     """Beginnings of texts that are known to say something useful."""
     _address: Address
@@ -101,7 +101,7 @@ class TokenEndpoint(Credentials):
         if 300 <= status < 400:
             text = "the response was a redirect, which opwatch doesn't follow"
         elif known or code:
-            text = known[0] if known else str(code)
+            text = known[0] if known else self._codes[str(code)]
         elif kind is AuthenticationError:
             text = "the credentials were refused"
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from opwatch.auth import require_text
 from opwatch.auth.endpoint import TokenEndpoint
@@ -35,9 +35,9 @@ class IamPassword(TokenEndpoint):
         "OS_USER_DOMAIN_ID), the project (OS_PROJECT_NAME or OS_PROJECT_ID), and its domain "
         "(OS_PROJECT_DOMAIN_NAME or OS_PROJECT_DOMAIN_ID; by default the user's)"
     )
-    _codes = frozenset(
-        {"Unauthorized", "Bad Request", "Forbidden", "Not Found", "Too Many Requests"}
-    )
+    _codes: ClassVar = dict.fromkeys(
+        ("Unauthorized", "Bad Request", "Forbidden"), "the credentials were refused"
+    ) | {"Not Found": "the resource wasn't found", "Too Many Requests": "too many requests"}
     _texts = (
         "Expecting to find domain in project",
         "Expecting to find domain in user",

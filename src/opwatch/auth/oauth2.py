@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import ClassVar
 from urllib.parse import quote, urlencode
 
 from opwatch.auth import require
@@ -31,12 +32,16 @@ class ClientCredentials(TokenEndpoint):
     client = "ITwin"
     _called = "token endpoint"
     _advice = "check `token_url` (ITWIN_TOKEN_URL)"
-    _codes = frozenset(
-        {
-            *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
-            *("unsupported_grant_type", "invalid_scope", "access_denied", *_TRANSIENT),
-        }
-    )
+    _codes: ClassVar = {
+        "invalid_request": "the token request was invalid",
+        "invalid_client": "the client ID or secret was refused",
+        "invalid_grant": "the credentials were refused",
+        "unauthorized_client": "the client isn't allowed to use client credentials",
+        "unsupported_grant_type": "client credentials aren't supported",
+        "invalid_scope": "the scope was refused",
+        "access_denied": "access was denied",
+        **dict.fromkeys(_TRANSIENT, "temporarily unavailable"),
+    }
 
     def __init__(
         self,

@@ -104,7 +104,8 @@ class Scheme:
             environment(*also)
             return None
         is_enough = all(map(is_set, needed))
-        instead = of_token if self.kind == "oauth2" and not is_enough else None
+        has_other = self.kind == "oauth2" and not is_enough and of_token
+        instead = f"or set {of_token} instead" if has_other else None
         own = {n: of for n, of in self.variables.items() if n not in ("auth", "base_url")}
         found = arguments(own, *needed, *also, instead=instead)
         return self._client(**found) if self.kind == "oauth2" else self._basic(**found)
@@ -116,9 +117,8 @@ class Scheme:
             return self._client(name, kept, **more)  # type: ignore[arg-type]
         if self.kind == "basic":
             return self._basic(name, kept)  # type: ignore[arg-type]
-        raise ConfigurationError(
-            "must be a token only, not a login and a password", argument="auth"
-        )
+        problem = "must be a token: put it in the connection's password, and leave the login empty"
+        raise ConfigurationError(problem, argument="auth")
 
     def _basic(self, username: str, password: str) -> object:
         password = secret = Secret(password)  # type: ignore[assignment]

@@ -34,13 +34,15 @@ def write(source: Path, output: Path | None) -> int:
     if str(source) == "-":
         if output is None:
             raise ConfigurationError("--output is required if EVENTS is standard input")
-        found = read(_decoded(_standard_input()), "standard input")
+        name = "standard input"
+        found = read(_decoded(_standard_input()), name)
     else:
+        name = str(source)
         with refused("read", source), source.open("rb") as file:
-            content = limited(file, str(source))
-        found = read(_decoded(content), str(source))
+            content = limited(file, name)
+        found = read(_decoded(content), name)
     if not found:
-        raise ConfigurationError(f"{source} contains no events from opwatch watch --json")
+        raise ConfigurationError(f"{name} contains no events from opwatch watch --json")
     if str(output) == "-":
         # Escaped, since the output may have another encoding than the page declares.
         print(page(found).encode("ascii", "xmlcharrefreplace").decode(), end="")
@@ -292,6 +294,10 @@ def _marks(job: Job, scale: Scale) -> Iterable[str]:
             )
 
 
+_LABELS = {"trouble": "failed poll", "held": "paused"}
+"""What the table calls an event, if not by its name: the words of the legend."""
+
+
 def _told(point: Point) -> str:
     """Return an event in words, for a mark and for the table."""
     fields = point.fields
@@ -409,7 +415,7 @@ def _card(job: Job, end: float) -> str:
     facts = f"{_counted(answers, 'response')}, {_counted(errors, 'error')}, in {length}"
     reason = f"<p>{escape(job.reason)}</p>" if job.reason and outcome != "succeeded" else ""
     rows = "\n".join(
-        f"<tr><td>{duration(point.at)}</td><td>{escape(point.kind)}</td>"
+        f"<tr><td>{duration(point.at)}</td><td>{escape(_LABELS.get(point.kind, point.kind))}</td>"
         f"<td>{escape(_told(point))}</td></tr>"
         for point in job.points
     )

@@ -289,7 +289,7 @@ def _still_running(crew: Crew, jobs: list[Job]) -> str:
         if job not in crew.results or crew.results[job].exit_code == exits.INTERRUPTED
     ]
     if not left:
-        return "no jobs are still running"
+        return "all waits had already ended"
     return f"{_named(left)} {'is' if len(left) == 1 else 'are'} still running"
 
 

@@ -304,7 +304,7 @@ def _after_a_lost_answer(job: Job, token: str, epoch: float) -> str:
 def _why(error: Exception) -> str:
     if isinstance(error, ConfigurationError):
         return error.message
-    return str(error) if isinstance(error, _Damaged) else "opwatch doesn't write this"
+    return str(error) if isinstance(error, _Damaged) else "its content isn't what opwatch writes"
 
 
 # --- the file system ------------------------------------------------------------------------------

@@ -232,10 +232,10 @@ def _wrong(text: str) -> str | None:
         if len(parts) == 1:
             return f"the quote {value[0]} is not closed"
         if parts[-1] or any(_COMMENT.match(part) for part in parts[1:]):
-            return "unexpected text after the closing quote; put a comment on its own line"
+            return "unexpected text after the closing quote; put comments on their own lines"
     elif _COMMENT.search(text):
         return (
-            "a # after a space doesn't start a comment here; put a comment on its own line, "
+            "a # after a space doesn't start a comment here; put the comment on its own line, "
             "or quote the value"
         )
     return None

@@ -155,7 +155,7 @@ class Many(Generic[W]):
             raise error
         if cancelled:
             text = f"{len(cancelled)} waits were cancelled; the jobs continue"
-            raise WaitCancelled(text, advice="resume them from the iterator's `.tokens`")
+            raise WaitCancelled(text, advice="to resume the waits, use the iterator's `.tokens`")
 
     async def give_up(self) -> None:
         """Cancel the polls in flight, and return when they have ended."""

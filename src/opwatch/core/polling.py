@@ -133,7 +133,9 @@ def positive(value: Any, name: str) -> int:
 def _delays(delays: Any) -> tuple[float, ...]:
     is_sequence = isinstance(delays, Iterable) and not isinstance(delays, (str, bytes))
     checked(delays, "delays", is_sequence, "a sequence of seconds")
-    if found := tuple(seconds(delay, "delays", "a sequence, each ") for delay in delays):
+    if found := tuple(
+        seconds(delay, "delays", "a sequence in which each delay is ") for delay in delays
+    ):
         return found
     raise ConfigurationError("must contain at least one delay, not ()", argument="delays")
 

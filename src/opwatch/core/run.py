@@ -293,7 +293,9 @@ class Run(Generic[W]):
         assert trouble is not None
         pause = getattr(trouble, "retry_after", None) or 0.0
         if trouble.held_until is not None:
-            too_long = "over a day" if pause > LONGEST_PAUSE else "after the wait's deadline"
+            too_long = (
+                "which is over a day" if pause > LONGEST_PAUSE else "after the wait's deadline"
+            )
             return RateLimited(f"{trouble.message}, {too_long}", retry_after=pause)
         deadline, now = self.state.plan.deadline, self._clock.now()
         if trouble.transient and deadline is not None and deadline - now < pause <= LONGEST_PAUSE:

@@ -63,8 +63,8 @@ def is_untrusted(error: Exception) -> bool:
 
 _UNKNOWN_ISSUER = (18, 19, 20, 21)
 _UNKNOWN = (
-    "the issuer is unknown; if you trust it, name the issuer's certificate in SSL_CERT_FILE or "
-    "pass an `ssl_context`"
+    "the issuer is unknown; if you trust it, set SSL_CERT_FILE to the issuer's certificate or pass "
+    "an `ssl_context`"
 )
 _VERIFY = {  # OpenSSL's X509_V_ERR_*
     9: "the certificate is not valid yet; check this machine's clock",
@@ -98,6 +98,6 @@ def _stamp(file: str) -> tuple[int, int]:
             return found.st_mtime_ns, found.st_size
         problem = "that file is empty" if stat.S_ISREG(found.st_mode) else "that isn't a file"
     raise ConfigurationError(
-        f"`SSL_CERT_FILE` is set to {file!r}, but {problem}; name a PEM file of certificates, or "
-        "unset it to use the default certificate authorities"
+        f"`SSL_CERT_FILE` is set to {file!r}, but {problem}; set it to a PEM file of certificates, "
+        "or unset it to use the default certificate authorities"
     )

@@ -103,8 +103,9 @@ _EITHER = (
 )
 """An ID and a name of which the ID counts."""
 _OTHER_WAYS = (
-    "OS_USER_DOMAIN_ID or OS_PROJECT_ID in place of a name, or, with the project's ID, OS_TOKEN or "
-    "both HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK"
+    "OS_USER_DOMAIN_ID and OS_PROJECT_ID can replace the names; to use a token or keys instead of "
+    "a password, set the project's ID and either OS_TOKEN or both HUAWEICLOUD_SDK_AK and "
+    "HUAWEICLOUD_SDK_SK"
 )
 
 

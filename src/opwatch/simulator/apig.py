@@ -236,7 +236,7 @@ class _Apig:
         status = frame.status or (known and known[0])
         if status is None:
             raise ConfigurationError(f"APIG documents no error {code!r}; also pass its status")
-        message = frame.message or (known[1] if known else "An error of the service's own")
+        message = frame.message or (known[1] if known else "An undocumented error")
         if operation == "token":
             return status, {"error": {"code": status, "message": message, "title": code}}
         return status, {"error_code": code, "error_msg": message}

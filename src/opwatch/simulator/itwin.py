@@ -59,10 +59,10 @@ ERRORS = {
 TOKEN_ERRORS = {
     "invalid_request": (400, "The request is missing a parameter, or repeats one."),
     "invalid_client": (401, "The client is unknown, or its secret is wrong."),
-    "invalid_scope": (400, "The scope is unknown, or not the client's."),
+    "invalid_scope": (400, "The scope is unknown, or the client isn't allowed to use it."),
     "unsupported_grant_type": (400, "Only client_credentials is supported."),
-    "server_error": (500, "The authorization server met an unexpected condition."),
-    "temporarily_unavailable": (503, "The authorization server cannot answer now."),
+    "server_error": (500, "The authorization server encountered an unexpected condition."),
+    "temporarily_unavailable": (503, "The authorization server is temporarily unavailable."),
 }
 _WORDS = {
     Phase.PENDING: "Unsubmitted",
@@ -168,7 +168,7 @@ class ITwinSimulation:
         status = frame.status or (known and known[0])
         if status is None:
             raise ConfigurationError(f"iTwin documents no error {code!r}; also pass its status")
-        message = frame.message or (known[1] if known else "An error of the service's own.")
+        message = frame.message or (known[1] if known else "An undocumented error.")
         if operation == "token":
             return status, {"error": code, "error_description": message}
         return status, {"error": {"code": code, "message": message}}

@@ -53,9 +53,14 @@ def conformance(
     given = list(samples)
     for kind in (plugin.client, plugin.async_client):
         service = make(kind)._session.service
-        assert service.name == plugin.name, f"the service is {service.name}, not {plugin.name}"
+        assert service.name == plugin.name, (
+            f"the client's service is named {service.name!r}, but the plugin is named "
+            f"{plugin.name!r}"
+        )
         parts = (service.id_parts, plugin.id_parts)
-        assert parts[0] == parts[1], f"the service's IDs have {parts[0]} parts, not {parts[1]}"
+        assert parts[0] == parts[1], (
+            f"the client's service has `id_parts` {parts[0]}, but the plugin has {parts[1]}"
+        )
         _check_readers(service)
         status = service.statuses[0]
         poll = partial(_polled, make, kind, job_id)

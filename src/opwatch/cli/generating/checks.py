@@ -26,6 +26,7 @@ from opwatch.errors import ConfigurationError
 from opwatch.net.message import HEADER_NAME
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LONGEST_NAME = 60
 _OWN = ("apig", "catenis", "itwin", "itwin-v2")
 _COOKIE = re.compile(f"({HEADER_NAME.pattern})=([ -:<-~]*[!-:<-~])?")
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+")
@@ -49,9 +50,9 @@ def checked_name(path: Path, name: str | None) -> str:
     Raises `Unnamed` for one that it can't have.
     """
     found = name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
-    if not _NAME.fullmatch(found) or len(found) > 60:
-        problem = f"{found!r:.40} isn't a valid name; use lowercase letters, digits and hyphens"
-        raise Unnamed(problem)
+    if not _NAME.fullmatch(found) or len(found) > _LONGEST_NAME:
+        form = f"at most {_LONGEST_NAME} lowercase letters, digits and single hyphens"
+        raise Unnamed(f"{found!r:.40} isn't a valid name; use {form}, and start with a letter")
     if found in _OWN:
         raise Unnamed(f"{found!r} is one of opwatch's own services")
     if found in ("api", "waits"):  # opwatch_api and opwatch_waits
@@ -129,7 +130,7 @@ def _uses(content: dict[str, Any]) -> Iterator[Problem]:
     """The spec has what a package needs beside its wait."""
     found = waited(content)
     if not found:
-        yield (), "no operation has an x-wait block; the documentation of x-wait describes it"
+        yield (), "no operation has an x-wait block; add one (see the documentation of x-wait)"
     for operation in found:
         block = operation.content["x-wait"]
         others = [n for n in operation.parameters if n not in listed(block["id"]["parameter"])]
@@ -199,8 +200,8 @@ def _arguments(content: dict[str, Any], operation: Operation) -> Iterator[Proble
     for place, parameter in reduced.parameters_of(content, operation):
         what = f"the {parameter['in']} parameter {parameter['name']!r}"
         if parameter["in"] == "path" and parameter.get("style", "simple") != "simple":
-            text = f"{what} has the style {parameter['style']}"
-            yield place, f"{text}; opwatch supports only the style simple"
+            style = parameter["style"]
+            yield place, f"{what} has the style {style!r}, but opwatch supports only 'simple'"
         if parameter["in"] == "path" or not parameter.get("required"):
             continue
         if (value := reduced.default_of(content, parameter)) is None:

@@ -29,8 +29,10 @@ def claims_have_sources(content: dict[str, Any], document: str) -> Iterator[Prob
             if not _stands(claim, f"{document}\n{mark}") and not (mark and isinstance(claim, str)):
                 lost.setdefault(inner[:-1], []).append((inner, claim))
         for found in lost.values():  # a mark that is missing is one mistake
-            claims = ", ".join(dict.fromkeys(repr(claim) for _, claim in found))
-            yield (*place, *found[0][0]), f"{claims} isn't in the document; {HOW_TO_MARK}"
+            claims = list(dict.fromkeys(repr(claim) for _, claim in found))
+            are = "isn't" if len(claims) == 1 else "aren't"
+            text = f"{', '.join(claims)} {are} in the document; {HOW_TO_MARK}"
+            yield (*place, *found[0][0]), text
 
 
 def _other_schedule(block: dict[str, Any], document: str) -> str | None:
@@ -43,7 +45,9 @@ def _other_schedule(block: dict[str, Any], document: str) -> str | None:
         return None
     if not mark and said == found:
         return f"{delays} isn't in the document; {HOW_TO_MARK}"
-    told = " or ".join(f"[{', '.join(each)}]" for each in said) or "no number"
+    if not said:
+        return f"its mark has no numbers, but the schedule is {delays}; correct one of them"
+    told = " or ".join(f"[{', '.join(each)}]" for each in said)
     where = "its mark" if mark else "the document"
     fix = "correct one of them" if mark else "write that, or name the source in an x-inferred"
     return f"{where} says {told}, not {delays}; {fix}"

@@ -29,7 +29,7 @@ def generate(path: Path, out: Path, name: str | None) -> int:
     if variables:
         click.echo(f"it needs these variables: {', '.join(variables)}")
     if not has_phase:
-        click.echo("its test reads no response, because no example in the spec has an x-phase")
+        click.echo("its test checks no responses: add an x-phase to the examples in the spec")
     click.echo(f"next: pip install {folder if '/' in folder else f'./{folder}'}")
     click.echo(f"then: opwatch watch {called} {form}")
     return exits.SUCCEEDED

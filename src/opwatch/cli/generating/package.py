@@ -229,8 +229,8 @@ class _{made}(described.Described[models.{operation.model}]):
     """Watches the jobs of {name}.
 
     {_AUTH[scheme["kind"]]}{optional}
-    `base_url` is the address in front of the paths of the spec. Raises `ConfigurationError` for
-    an invalid argument.
+    `base_url` is the address that the paths of the spec are appended to. Raises
+    `ConfigurationError` for an invalid argument.
     """
 
     _service = wait.service(address_help="check `base_url` ({variable})")

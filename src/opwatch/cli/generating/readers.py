@@ -261,10 +261,11 @@ class Readers:
                 fields["step"] = f"None if phase.is_final else text({reader.at(block['step'])})"
             fields |= self._ended(block, reader)
         head = "session: Session[Wire], progress: Progress[Wire], fields: dict[str, Any]"
+        said = "Return the progress with what the response adds; None if it is about another job."
         return indented(
             [
                 f"def read_outcome({head}) -> Progress[Wire] | None:",
-                '"""Return the progress with what the response adds; None for another job\'s."""',
+                f'"""{said}"""',
                 *reader.lines,
                 *lines,
                 f"return attrs.evolve(progress, {named(fields)})",

@@ -69,7 +69,7 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
     for operation in found:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
         if not isinstance(block, dict):
-            yield place, "must be a map; the documentation of x-wait describes it"
+            yield place, "must be a map; see the documentation of x-wait"
             continue
         if errors := [*map(deepest, _form().iter_errors(block))]:
             problems = [((*place, *it.absolute_path, *_extra(it)[:1]), _said(it)) for it in errors]
@@ -157,7 +157,7 @@ def _names(
             yield (*place, "id", "parameter"), f"{name!r} is named twice; name each part once"
         if name not in operation.parameters:
             known = ", ".join(operation.parameters) or "none"
-            text = f"{name!r} isn't a parameter of the path; name one that is ({known})"
+            text = f"{name!r} isn't a parameter of the path; use one that is ({known})"
             yield (*place, "id", "parameter"), text
             return
     for above in ((), ("outcome",)):
@@ -174,16 +174,17 @@ def _names(
             yield (*operation.place, "responses", str(status)), text
     restart = block.get("restart-on-change")
     if restart and restart not in shown(block):
-        text = f"{restart} can't restart the schedule; use the pointer of one of {', '.join(SHOWN)}"
+        known = f"{', '.join(SHOWN[:-1])} or {SHOWN[-1]}"
+        text = f"{restart} can't restart the schedule; use the pointer of {known}"
         yield (*place, "restart-on-change"), text
     if "outcome" in block:
         other = follow_up(content, block)
         if other is None:
             known = ", ".join(each.content["operationId"] for each in operations(content))
-            text = f"no operation has this operationId; name one of {known}"
+            text = f"no operation has this operationId; use one of {known}"
             yield (*place, "outcome", "operation"), text
         elif not set(other.parameters) <= set(operation.parameters):
-            text = f"{other.path} needs more than the job's ID; name an operation that doesn't"
+            text = f"{other.path} needs more than the job's ID; use an operation that doesn't"
             yield (*place, "outcome", "operation"), text
 
 
@@ -199,10 +200,11 @@ def _said(error: Any) -> str:
     if error.validator == "pattern" and "Pointer" in error.schema.get("description", ""):
         return f"{error.instance!r} isn't a JSON Pointer; write one like /status or /job/state"
     if error.validator == "pattern" and "spaces" in error.schema.get("description", ""):
-        return f"{error.instance!r} can't be a state; write one without spaces around it"
+        fix = "write one that isn't empty and has no spaces around it"
+        return f"{error.instance!r} can't be a state; {fix}"
     if error.validator == "required":
-        missing = ", ".join(name for name in error.validator_value if name not in error.instance)
-        return f"lacks {missing}; add it"
+        lost = [name for name in error.validator_value if name not in error.instance]
+        return f"lacks {', '.join(lost)}; add {'it' if len(lost) == 1 else 'them'}"
     if error.validator == "minProperties" and "properties" in error.schema:
         missing = ", ".join(
             name for name in error.schema["properties"] if name not in error.instance
@@ -249,7 +251,7 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
                 yield (*place, *inner), text
             elif inner not in HOLDERS and not any(map(_is_value, found)):
                 or_else = ", or list the object in `contradiction`" if "when" in inner else ""
-                text = f"{pointer} isn't a single value; name a field below it{or_else}"
+                text = f"{pointer} isn't a single value; use a field below it{or_else}"
                 yield (*place, *inner), text
             elif inner in TIMES and _is_number(block[str(inner[0])], found):
                 text = (
@@ -259,7 +261,7 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
         some = listed(block.get("require", {}).get("any", []))
         holders = {pointer.rpartition("/")[0] for pointer in some}
         if len(holders) > 1:
-            text = "these fields belong to different objects; name fields of a single object"
+            text = "these fields belong to different objects; use fields of a single object"
             yield (*place, "require", "any"), text
         bodies = [body for _, _, body in errors_of(operation, content)]
         schemas = [body["schema"] for body in bodies if "schema" in body]
@@ -311,7 +313,7 @@ def schedules_are_slow(content: dict[str, Any]) -> Iterator[Problem]:
         at, delays = delays_of(operation.content["x-wait"])
         for n, delay in enumerate(delays):
             if delay < SHORTEST:
-                text = f"{delay} is less than a second between two polls; write {SHORTEST} or more"
+                text = f"a delay of {delay} s is too short; use at least {SHORTEST} s"
                 yield (*operation.place, "x-wait", *at, n), text
 
 
@@ -337,8 +339,9 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
                 told = ", ".join(map(repr, lost))
                 others = [name for name in states["is"] if name not in values]
                 near = difflib.get_close_matches(str(lost[0]), others, 1)
-                fix = "add a line for it" + (f", or correct {near[0]!r}" if near else "")
-                text = f"{told} of {states['at']} has no phase; {fix}"
+                have, each = ("has", "it") if len(lost) == 1 else ("have", "each")
+                fix = f"add a line for {each}" + (f", or correct {near[0]!r}" if near else "")
+                text = f"{told} of {states['at']} {have} no phase; {fix}"
                 yield (*place, "state", "is"), text
                 continue
         elif states:

@@ -96,7 +96,7 @@ def schemes_are_usable(content: dict[str, Any]) -> Iterator[Problem]:
             header = str(scheme["name"])
             problem = header_problem(header)
             if header.lower() in OWN_HEADERS - {"authorization"}:
-                problem = f"{header} is set by opwatch; name another header"
+                problem = f"{header} is set by opwatch; use another header"
             if problem:
                 yield (*place, "name"), problem
         if kind == "oauth2":
@@ -143,7 +143,7 @@ def _variables_exist(variables: Any, kind: str | None, place: Place) -> Iterator
         if not (is_text and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable)):
             yield (*place, key), f"{variable!r} isn't a variable name; write one like PRESS_TOKEN"
         if key not in known:
-            others = f"name one of {', '.join(known)}"
+            others = f"use one of {', '.join(known)}"
             yield (*place, key), f"{key!r} isn't an argument of this scheme; {others}"
 
 
@@ -152,7 +152,7 @@ def header_problem(name: str) -> str | None:
     if not HEADER_NAME.fullmatch(name):
         return f"{name!r} isn't a valid header name; use letters, digits and hyphens"
     if name.lower() in CONNECTION_HEADERS:
-        return f"{name} belongs to the connection, and opwatch sets it; name another header"
+        return f"{name} can't be set here, because it controls the connection; use another header"
     return None
 
 

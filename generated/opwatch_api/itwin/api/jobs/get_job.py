@@ -36,11 +36,11 @@ def build_request(
 def parse_response(
     response: httpx.Response, *, raise_on_unexpected_status: bool = True
 ) -> ErrorResponse | JobResponse | None:
-    """Return what a response says, parsed as its status documents.
+    """Return the parsed response, as documented for its status.
 
     Raises:
         errors.UnexpectedStatus: If the status is undocumented, unless `raise_on_unexpected_status` is
-            False: then it is None.
+            False; then None is returned.
         errors.UnexpectedBody: If the body doesn't have the documented form.
     """
     try:
