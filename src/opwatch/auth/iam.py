@@ -35,9 +35,13 @@ class IamPassword(TokenEndpoint):
         "OS_USER_DOMAIN_ID), the project (OS_PROJECT_NAME or OS_PROJECT_ID), and its domain "
         "(OS_PROJECT_DOMAIN_NAME or OS_PROJECT_DOMAIN_ID; by default the user's)"
     )
-    _codes: ClassVar = dict.fromkeys(
-        ("Unauthorized", "Bad Request", "Forbidden"), "the credentials were refused"
-    ) | {"Not Found": "the resource wasn't found", "Too Many Requests": "too many requests"}
+    _codes: ClassVar = {
+        "Unauthorized": "the credentials were refused",
+        "Bad Request": "the token request was invalid",
+        "Forbidden": "access was denied",
+        "Not Found": "the resource wasn't found",
+        "Too Many Requests": "too many requests",
+    }
     _texts = (
         "Expecting to find domain in project",
         "Expecting to find domain in user",
