@@ -127,9 +127,9 @@ their maximum jitter. `make bench` updates this page.
 |---|---|---|---|---|---|
 {one}
 
-Request and response together are {bytes}. Traffic and CPU time are for plain http and a server
-that sends two response headers. Real services send more headers, and TLS adds about 50 bytes per
-poll and a few KiB per connection, but connections stay open between polls.
+A request and its response together take {bytes}. Traffic and CPU time are for plain http and a
+server that sends two response headers. Real services send more headers, and TLS adds about 50
+bytes per poll and a few KiB per connection, but connections stay open between polls.
 
 The maximum detection delay is the longest time between the end of a job and the poll that reports
 it, if no request fails: the longest delay of the schedule with its maximum jitter. If the service

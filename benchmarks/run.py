@@ -445,7 +445,8 @@ Lateness is the time between when a poll is due and when its request is sent, me
 
 ## Reused connections
 
-Delays between polls can be two minutes long, so opwatch keeps idle connections open for longer.
+Delays between polls can be two minutes long, so opwatch keeps idle connections open longer than
+that.
 
 {connections}
 

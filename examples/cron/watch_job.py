@@ -35,7 +35,7 @@ def main() -> int:
     given = arguments()
     try:
         return run(given)
-    except Exception as error:  # noqa: BLE001 (Python would exit with 1: the job failed)
+    except Exception as error:  # noqa: BLE001 (uncaught, it would exit with 1: "failed")
         print(f"{given.state}: {error}", file=sys.stderr)
         return 2
 

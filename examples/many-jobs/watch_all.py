@@ -1,4 +1,4 @@
-"""Watch the jobs in jobs.txt, one ID per line, and write how each ended to jobs.csv.
+"""Watch the jobs in jobs.txt, one ID per line, and write each job's outcome to jobs.csv.
 
     python watch_all.py
 

@@ -207,7 +207,7 @@ FRAMING = (
     ),
     Scenario(
         "http-2-preface",
-        "the server sends the preface of HTTP/2",
+        "the server sends an HTTP/2 connection preface",
         then(just(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Peer.hold),
         BROKEN,
     ),

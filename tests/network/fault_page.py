@@ -52,7 +52,7 @@ wait.
 *One poll* means `progress()`. *A wait* means `wait()`, `watch()`, `step()` and the like. A wait
 that "polls again" raises the error after `max_failures` failed polls in a row.
 
-Beyond what [always holds](what-happens-when.md#what-always-holds), the tests check that
+In addition to the [guarantees](what-happens-when.md#guarantees), the tests check that
 
 - a response takes less than 64 MiB of memory, however large it is when decompressed;
 - once a server has begun to respond to a request, it never gets that request again, except after a
@@ -208,11 +208,12 @@ a result with `Phase.FAILED` and a `fault`.
 
 def refusals(several: Iterable[Refusal]) -> str:
     rows = []
-    for key, same in groupby(several, key=lambda one: (one.status, one.kind, one.retry_after)):
+    ordered = sorted(several, key=lambda one: one.status)
+    for key, same in groupby(ordered, key=lambda one: (one.status, one.kind, one.retry_after)):
         status, kind, retry_after = key
-        said = ", ".join(f"`{one.code}`" if one.code else f"“{one.message}”" for one in same)
+        said = [f"`{one.code}`" if one.code else f"“{one.message}”" for one in same]
         gives = Gives(kind, status, retry_after)
-        rows.append((str(status), said, one_poll(gives), a_wait(gives)))
+        rows.append((str(status), ", ".join(dict.fromkeys(said)), one_poll(gives), a_wait(gives)))
     return table(("status", "code or message", "one poll gives", "a wait"), rows)
 
 

@@ -110,14 +110,14 @@ class Core(Generic[W]):
         return Run(self._session, clock, job_id, state, state.due, on_event, resumed=True)
 
     def nudge(self, job_id: str) -> None:
-        """Poll a job now, ahead of the schedule, in each wait of this client for it.
+        """Poll a job now, ahead of the schedule, in all of this client's waits for it.
 
         Call it, from any thread or task, when something else reports that the job may have ended: a
         webhook, a message, a user. There is at most one such poll per delay of the schedule, and
         none during a `Retry-After` pause or before the first poll of `resume`. Only the service's
         response ends the wait: an early or forged nudge costs one poll and leaves the rest of that
-        delay to the schedule, and a lost one costs nothing. Does nothing if no wait of this client
-        is for the job. Raises `ConfigurationError` for an invalid ID.
+        delay to the schedule, and a lost one costs nothing. Does nothing if this client isn't
+        waiting for the job. Raises `ConfigurationError` for an invalid ID.
         """
         self._io.nudges.nudge(self._session.check_id(job_id))
 

@@ -279,7 +279,7 @@ class Simulator:
         self.state.strict_domains = strict
 
     def set_token_life(self, seconds: float, *, service: str | None = None) -> None:
-        """Set how long tokens last that are issued from now on, in seconds."""
+        """Set how long tokens issued from now on last, in seconds."""
         names = self.services if service is None else [self.simulation(service).name]
         for name in names:
             self.state.token_life[name] = seconds

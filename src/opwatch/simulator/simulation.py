@@ -93,7 +93,7 @@ class Simulation(Protocol):
     def demo(self) -> Demo: ...
 
     def routes(self, state: State) -> Sequence[BaseRoute]:
-        """The endpoints it serves; `opwatch.simulator.app.Endpoint` does what all have in
+        """The endpoints it serves; `opwatch.simulator.app.Endpoint` implements what they have in
         common."""
         ...
 

@@ -45,10 +45,10 @@ def conformance(
 
     `make` creates a client from its class, with made-up credentials that need no request:
     `lambda client: client("a token")`. `samples` are the service's responses about the job, each
-    with its phase. Raises `AssertionError` for the first broken promise: each sample is read as its
-    phase, unknown and damaged values are never a success, the right job is polled, an invalid ID
-    sends nothing, results can be pickled, waits can be resumed, and no response, error or pause
-    raises anything but an `OpwatchError`.
+    with its phase. Raises `AssertionError` for the first of these promises that is broken: each
+    sample is read as its phase, unknown and damaged values are never a success, the right job is
+    polled, an invalid ID sends nothing, results can be pickled, waits can be resumed, and no
+    response, error or pause raises anything but an `OpwatchError`.
     """
     given = list(samples)
     for kind in (plugin.client, plugin.async_client):
