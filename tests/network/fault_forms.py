@@ -365,7 +365,7 @@ ENCODING = (
     ),
     Scenario(
         "gzip-bomb",
-        "a gzip bomb: 64 KiB that unpack to 64 MiB",
+        "a gzip bomb: 64 KiB that unpacks to 64 MiB",
         body(bomb, "Content-Encoding: gzip"),
         BAD,
     ),

@@ -64,7 +64,7 @@ For any other error response, such as a proxy's page, the status alone determine
 Its message quotes the beginning of the response as one short line without control characters,
 escape sequences or direction marks. A 401 or 403 is never quoted, because it may repeat the
 credentials; only codes and messages that the service documents are shown. The tests cover
-{len(FOREIGN)} bodies, each with {len(FOREIGN_STATUSES)} statuses and each service.
+{len(FOREIGN)} bodies, each with {len(FOREIGN_STATUSES)} statuses for each service.
 """
 
 FUZZ_NOTE = """\
@@ -145,7 +145,7 @@ def one_poll(gives: Gives, note: str = "") -> str:
 
 def a_wait(gives: Gives) -> str:
     if isinstance(gives.what, Phase):
-        over = "retries for the outcome, then ends" if gives.asks_again else "ends"
+        over = "retries the request for the outcome, then ends" if gives.asks_again else "ends"
         return over if gives.what.is_final else "continues"
     if gives.is_final or not gives.what.transient:
         return "ends with this error"

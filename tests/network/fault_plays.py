@@ -191,5 +191,5 @@ PAGE = b"<!doctype html><title>Sign in</title><p>Welcome to our hotel"
 
 @cache
 def bomb(sample: Sample) -> bytes:
-    """64 KiB that unpack to 64 MiB."""
+    """64 KiB that unpacks to 64 MiB."""
     return gzip.compress(b'{"extra":"' + b"x" * (64 * MIB), 9)
