@@ -32,7 +32,8 @@ def told(event: Event[Any]) -> str:
     if isinstance(event, Held):
         return held(resumed=event.resumed)
     if isinstance(event, Ended) and event.error is not None:
-        return f"{event.outcome}: {printable(in_words(event.error), 300)}"
+        words = printable(in_words(event.error), 300)
+        return words if words.startswith(event.outcome) else f"{event.outcome}: {words}"
     return stand(event.progress) if event.progress is not None else "no response yet"
 
 

@@ -260,7 +260,7 @@ def test_bar_shows_events(sim: Simulator) -> None:
         "itwin j1 running, 10 %",
         "itwin j1 rate limited (429): slowly",
         "itwin j1 running",
-        "itwin j1 timed out: timed out before the job finished; the job continues",
+        "itwin j1 timed out before the job finished; the job continues",
     ]
 
 

@@ -92,7 +92,8 @@ def test_a_page_does_not_overwrite_a_standard_stream(
             [*ANY_RUN, *words, str(path)], env=environment(sim.environ), text=True, **streams
         )
         out, err = begun.communicate(None if stream == "stdin" else events, timeout=LIMIT)
-    problem = f"would overwrite the file that {stream} is redirected to; use another file"
+    side = "from" if stream == "stdin" else "to"
+    problem = f"would overwrite the file that {stream} is redirected {side}; use another file"
     assert begun.returncode == 2
     if stream == "stderr":  # a line in place of the first one: only the message was written
         assert problem in path.read_text("utf-8")

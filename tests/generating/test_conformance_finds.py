@@ -105,13 +105,16 @@ def counting(answer: Any, epoch: float) -> Any:
         (hopeful, "is read as a success, but isn't documented"),
         (unflagged, "is read as a success, but isn't documented"),
         (any_text, "'a-word-that-nobody-knows'} is read as a success"),
-        (lambda service: service._replace(complaint=gone_if_broken), "500 says that the job is go"),
+        (lambda service: service._replace(complaint=gone_if_broken), "500 is read as a JobGone"),
         (lambda service: service._replace(pause=lambda *_: -1.0), "reading a pause .* returns -1"),
         (
             lambda service: seen(service, lambda found: attrs.evolve(found, percent=math.nan)),
-            "the percentage of .* isn't a number from 0 to 100",
+            "the percentage of .* is neither a number from 0 to 100",
         ),
-        (lambda service: service._replace(marker=raising), "the marker of .* raises KeyError"),
+        (
+            lambda service: service._replace(marker=raising),
+            "the service's `marker` raises KeyError",
+        ),
         (
             lambda service: service._replace(name="other"),
             "service is named 'other', but the plugin",
@@ -119,7 +122,7 @@ def counting(answer: Any, epoch: float) -> Any:
         (lambda service: service._replace(id_parts=2), "`id_parts` 2, but the plugin has 1"),
         (
             lambda service: seen(service, lambda found: attrs.evolve(found, wire=lambda: 0)),
-            "the pickle of .* raises",
+            "pickling raises",
         ),
         (
             lambda service: service._replace(complaint=raising),

@@ -31,6 +31,14 @@ def another_parameter(content: dict[str, Any]) -> None:
     operation(content)["parameters"].append(parameter)
 
 
+def two_more_parameters(content: dict[str, Any]) -> None:
+    content["paths"] = {"/shops/{shop}/{floor}/prints/{id}": content["paths"]["/prints/{id}"]}
+    operation(content)["parameters"] += [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in ("shop", "floor")
+    ]
+
+
 def cookie(content: dict[str, Any]) -> None:
     content["security"] = [{"one": []}]
     scheme = {"type": "apiKey", "in": "cookie", "name": "session"}
@@ -249,7 +257,8 @@ def no_schema(content: dict[str, Any]) -> None:
     ("change", "said"),
     [
         (without_wait, "wait-use: no operation has an x-wait block"),
-        (another_parameter, "wait-use: the path also needs shop; make it a part of the ID"),
+        (another_parameter, "wait-use: the path also needs shop; add it to the ID"),
+        (two_more_parameters, "wait-use: the path also needs shop, floor; add them to the ID"),
         (cookie, "wait-use: none of these is supported; opwatch supports HTTP bearer tokens"),
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; use one of token"),
         (undefined_scheme, "security: no scheme is called 'tokn'; add it to components"),

@@ -306,5 +306,5 @@ def test_an_argument_that_cannot_be_encoded_is_refused(
 
 def test_uploads_are_refused(api: ModuleType) -> None:
     """A multipart body isn't dropped silently: the error says how to send it."""
-    with pytest.raises(ConfigurationError, match="call the generated function with httpx"):
+    with pytest.raises(ConfigurationError, match="call the operation's own `sync_detailed`"):
         ours(api, "upload", {"body": b"content"})

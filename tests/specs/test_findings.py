@@ -70,7 +70,12 @@ def places(node: Any, place: Place = ()) -> Iterator[Place]:
         ),
         ("apig", f"{ANSWER}/schema", "document-value", "has no 'schema'; add it"),
         ("apig", f"{ANSWER}", "document-value", "the document gives it a body; add content"),
-        ("apig", "/x-wait/errors/code", "wait-form", "no pointer leads to the code; add `code`"),
+        (
+            "apig",
+            "/x-wait/errors/code",
+            "wait-form",
+            "doesn't say where to find the code; add `code`",
+        ),
         ("itwin", "/flows/clientCredentials", "security", "doesn't support this scheme; it"),
         ("catenis", "/then/if/properties/success", "structure", "must test one boolean; write"),
         ("catenis", "/FinalMessageProgressEvent", "structure", "isn't in this file; copy it here"),

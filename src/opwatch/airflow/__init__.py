@@ -276,7 +276,8 @@ class OpwatchSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         if self.mode != "poke":
             raise ConfigurationError(
-                "mode='reschedule' would lose the schedule between two polls; use deferrable=True"
+                "mode='reschedule' would lose the polling schedule between polls; "
+                "use deferrable=True"
             )
         self.service = service
         self.job_id = job_id

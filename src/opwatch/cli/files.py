@@ -48,7 +48,8 @@ def check_target(option: str, path: Path | None, *others: Named) -> None:
         with suppress(OSError, ValueError, AttributeError):  # closed, or no file at all
             stream = os.fstat(getattr(sys, what).fileno())
             if stat.S_ISREG(stream.st_mode) and os.path.samestat(stream, path.stat()):
-                found.append(f"the file that {what} is redirected to")
+                side = "from" if what == "stdin" else "to"
+                found.append(f"the file that {what} is redirected {side}")
     if found:
         raise ConfigurationError(f"{option} {path} would overwrite {found[0]}; use another file")
 

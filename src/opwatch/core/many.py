@@ -199,7 +199,7 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         loop = running_loop()
         self._loop = self._loop or loop
         if self._is_iterated or loop is not self._loop:
-            raise RuntimeError("iterate over watch_many in one task of one event loop at a time")
+            raise RuntimeError("iterate over watch_many in one task at a time, in one event loop")
         self._is_iterated = True
         try:
             progress = None if self._is_closed else await self._upcoming()

@@ -61,7 +61,10 @@ def _pairs(fields: dict[str, Any]) -> list[tuple[str, str]]:
 def _body(kwargs: dict[str, Any]) -> tuple[bytes, str]:
     """Return the body, and the media type that it has unless the operation names another."""
     if "files" in kwargs:
-        raise TypeError("opwatch doesn't upload files; call the generated function with httpx")
+        raise TypeError(
+            "opwatch doesn't upload files; call the operation's own `sync_detailed` or "
+            "`asyncio_detailed`"
+        )
     if (content := kwargs.get("content")) is not None:
         content = content.read() if hasattr(content, "read") else content
         return content.encode() if isinstance(content, str) else content, ""

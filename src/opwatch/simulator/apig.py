@@ -372,7 +372,8 @@ def _check_login(exchange: Exchange, strict_domains: bool) -> None:
     ):
         raise Refused(Frame(error="Unauthorized"))
     if scope not in ((PROJECT_NAME, None), (None, PROJECT_ID)):
-        raise Refused(Frame(error="Unauthorized", message="The project is not yours."))
+        message = "The user has no access to the project."
+        raise Refused(Frame(error="Unauthorized", message=message))
 
 
 def _token_body(epoch: float, life: float, catalog: bool) -> dict[str, Any]:

@@ -107,13 +107,13 @@ def _check_progress(service: Any, found: Any) -> None:
     schedule."""
     percent = found.percent
     is_share = percent is None or (isinstance(percent, (int, float)) and 0 <= percent <= 100)
-    assert is_share, f"the percentage of {found!r} isn't a number from 0 to 100, or None"
-    for name, function in (("pickle", pickle.dumps), ("marker", service.marker)):
+    assert is_share, f"the percentage of {found!r} is neither a number from 0 to 100 nor None"
+    for what, function in (("pickling", pickle.dumps), ("the service's `marker`", service.marker)):
         try:
             made = function(found)
         except Exception as error:
-            raise AssertionError(f"the {name} of {found!r} raises {error!r}") from error
-        if name == "pickle":
+            raise AssertionError(f"{what} raises {error!r} for {found!r}") from error
+        if what == "pickling":
             assert pickle.loads(made) == found, f"pickling changes {found!r}"  # noqa: S301
 
 
@@ -169,7 +169,7 @@ def _read(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
 def _check_error(service: Any, status: int, found: Any) -> None:
     """An error answer is the error that its status says, unless the service says another."""
     assert isinstance(found, OpwatchError), f"{status} with {{}} is read as {found!r}"
-    assert status < 500 or not isinstance(found, JobGone), f"{status} says that the job is gone"
+    assert status < 500 or not isinstance(found, JobGone), f"{status} is read as a JobGone"
     own = service.complaint(Answer(status, (), b"{}"), {}).kind
     expected = own or error_kind(status) or OpwatchError
     is_right = isinstance(found, expected) or status in (400, 403, 404, 410)

@@ -135,7 +135,8 @@ def _uses(content: dict[str, Any]) -> Iterator[Problem]:
         block = operation.content["x-wait"]
         others = [n for n in operation.parameters if n not in listed(block["id"]["parameter"])]
         if others:
-            text = f"the path also needs {', '.join(others)}; make it a part of the ID"
+            them = "it" if len(others) == 1 else "them"
+            text = f"the path also needs {', '.join(others)}; add {them} to the ID"
             yield (*operation.place, "x-wait", "id", "parameter"), text
         if not security.arguments("", content, security_of(content, operation)):
             text = f"none of these is supported; opwatch supports {security.SUPPORTED}"

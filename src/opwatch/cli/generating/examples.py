@@ -37,7 +37,7 @@ def are_read(
                 continue
             found = _phase(reader, block, parts, place[-1] == "outcome", example["value"])
             if found != label:
-                yield (*where, "x-phase"), _otherwise(found, label)
+                yield (*where, "x-phase"), _otherwise("x-phase", found, label)
         for status, where, body in errors_of(operation, content):
             for each, one in body.get("examples", {}).items():
                 inside, example = (*where, "examples", each), referred(content, one)
@@ -50,13 +50,13 @@ def are_read(
                         "can't be checked; give it a value and a specific status",
                     )
                 elif (found := _error(reader, status, example["value"])) != label:
-                    yield (*inside, "x-error"), _otherwise(found, label)
+                    yield (*inside, "x-error"), _otherwise("x-error", found, label)
 
 
-def _otherwise(found: str, label: str) -> str:
+def _otherwise(key: str, found: str, label: str) -> str:
     is_read = found.isidentifier()  # or it is why it can't be
     what = f"is read as {found}, not {label}" if is_read else f"can't be read as {label}: {found}"
-    return f"{what}; correct the label or the block"
+    return f"{what}; correct the {key} or the x-wait block"
 
 
 def _error(reader: dict[str, Any], status: str, value: Any) -> str:

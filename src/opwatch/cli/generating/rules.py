@@ -122,7 +122,7 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
             yield (*place, "headers", name), problem
     for n, case in enumerate(block["errors"].get("cases", [])):
         for key in {"code", "message"} & case.keys() - block["errors"].keys():
-            text = f"no pointer leads to the {key}; add `{key}` to the errors"
+            text = f"`errors` doesn't say where to find the {key}; add `{key}` to it"
             yield (*place, "errors", "cases", n, key), text
 
 
