@@ -137,7 +137,7 @@ class Turn:
     def note(self, message: dict[str, Any], delay: float) -> None:
         """Store the message of the next turn, and when it is due."""
         if self._number == _number(message["kwargs"].get("token")):
-            self.unclaim()  # it was too early and sent nothing: the same turn again
+            self.unclaim()  # the poll wasn't due, so nothing was sent: run this turn again
         self._redis.set(self._note, json.dumps(message), ex=KEPT)
         self.due_in(delay)
 

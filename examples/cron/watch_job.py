@@ -90,7 +90,10 @@ def poll(given: argparse.Namespace, token: str | None) -> Step[Any]:
 
 
 def later(given: argparse.Namespace, token: str | None) -> dict[str, Any]:
-    """Wait for the longest delay of the schedule, or of any service before the first response."""
+    """Delay the next poll by the longest delay of the schedule.
+
+    If the schedule isn't known yet, use 120 s, the longest delay of any service.
+    """
     delays = json.loads(token)["delays"] if token else given.delays or [120]
     return {"token": token, "not_before": time.time() + max(delays)}
 
