@@ -331,7 +331,7 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (
             outcome_of("get"),
-            "wait-phase: no state is read as ended, so this operation is never requested; add one",
+            "wait-phase: no state is read as ended, so this operation is never called; add one",
         ),
         (set_at("schedule", value=[float("nan")]), "wait-form: "),
         (set_at("id", "parameter", value=["id", "id"]), "wait-form: 'id' is named twice"),

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 
 class ResponseError(ValueError):
-    """A response that isn't a documented one. Its text quotes nothing of the response, which may
-    repeat a credential."""
+    """A response that isn't a documented one. Its message quotes nothing from the response,
+    which may contain a credential."""
 
     _problem: ClassVar[str]
 
@@ -30,8 +30,8 @@ class UnexpectedStatus(ResponseError):
 
 
 class UnexpectedBody(ResponseError):
-    """The body isn't of the documented form: a page of HTML, for example, or an object that lacks a
-    required field."""
+    """The body doesn't have the documented form: an HTML page, for example, or an object that lacks
+    a required field."""
 
     _problem = "the body doesn't have the documented form"
 

@@ -25,7 +25,7 @@ def _is_base_url(url: str) -> bool:
 
 
 def _merged(headers: dict[str, str], more: dict[str, str]) -> dict[str, str]:
-    """Return both, of which `more` replaces headers of the same name, in upper or lower case."""
+    """Return both sets of headers; `more` replaces headers of the same name, ignoring case."""
     pairs = (*headers.items(), *more.items())
     return dict({name.lower(): (name, value) for name, value in pairs}.values())
 
@@ -37,8 +37,8 @@ def _running_loop() -> Any:
 
 
 def _check_location(response: httpx.Response) -> None:
-    """Remove the `Location` of a redirect unless it is an http or https address: httpx fails at others, even if
-    it doesn't follow redirects."""
+    """Remove the `Location` of a redirect unless it is an http or https address: httpx raises an error for any
+    other, even if it doesn't follow redirects."""
     if not response.has_redirect_location:
         return
     try:
@@ -79,8 +79,8 @@ class Client:
         base_url: Everything in front of an operation's path. The first request raises ValueError if
             it isn't an http or https address, or has a user name, a password or a query.
         auth: Authenticates each request: an `httpx.Auth`, such as `opwatch.httpx_auth` returns.
-        headers: Headers of every request.
-        cookies: Cookies of every request.
+        headers: Headers to send with every request.
+        cookies: Cookies to send with every request.
         timeout: Seconds for each phase of a request (connect, send, receive), or an
             `httpx.Timeout`. An operation that takes longer raises `httpx.TimeoutException`. None
             means no limit.
@@ -88,7 +88,7 @@ class Client:
         follow_redirects: Whether to follow redirects. httpx would send headers other than
             `Authorization` to another host too. A redirect to anything but an http or https address
             is returned without its `Location`.
-        httpx_args: More arguments of `httpx.Client` and `httpx.AsyncClient`.
+        httpx_args: More arguments for `httpx.Client` and `httpx.AsyncClient`.
         raise_on_unexpected_status: Whether an undocumented status raises `errors.UnexpectedStatus`;
             if not, the operation returns None.
     """
@@ -135,16 +135,17 @@ class Client:
         return evolve(self, **changes)
 
     def set_httpx_client(self, client: httpx.Client) -> Self:
-        """Send with this httpx client. It replaces every other argument: the token, `auth` and the timeout, too.
+        """Send requests with this httpx client. It replaces all other arguments, including the token, `auth` and
+        the timeout.
 
-        It gets a hook that removes a `Location` that httpx would fail at. From then on `with_headers`,
-        `with_cookies` and `with_timeout` raise ValueError.
+        It also gets a hook that removes any `Location` that httpx would reject. After this call,
+        `with_headers`, `with_cookies` and `with_timeout` raise ValueError.
         """
         self._client = _guarded(client)
         return self
 
     def get_httpx_client(self) -> httpx.Client:
-        """Return the httpx client that sends: the same one in all threads."""
+        """Return the httpx client that sends the requests. All threads share it."""
         if self._client is not None:
             return self._client
         if (client := self._clients.get("")) is None:
@@ -159,12 +160,12 @@ class Client:
             client.close()
 
     def set_async_httpx_client(self, async_client: httpx.AsyncClient) -> Self:
-        """Send with this httpx client, like `set_httpx_client`."""
+        """Send async requests with this httpx client; see `set_httpx_client`."""
         self._async_client = _guarded_async(async_client)
         return self
 
     def get_async_httpx_client(self) -> httpx.AsyncClient:
-        """Return the httpx client that sends in the running event loop.
+        """Return the httpx client that sends the requests of the running event loop.
 
         Each event loop has its own, since a connection can't be used in another.
         """
@@ -209,7 +210,7 @@ class Client:
 
 @define
 class AuthenticatedClient(Client):
-    """A `Client` that sends the same `Authorization` with each request, as it is given.
+    """A `Client` that sends `token` unchanged in the `Authorization` header of each request.
 
     The service takes no token: each request must be signed. Use `Client` with an `auth` that signs
     requests.

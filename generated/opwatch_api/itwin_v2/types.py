@@ -8,7 +8,10 @@ from attrs import define
 
 
 class Unset:
-    """The value of a field that wasn't sent: each service has one, `UNSET`, which copies and pickles as itself."""
+    """The value of a field that wasn't sent.
+
+    Each service's client has a single instance, `UNSET`; copying or unpickling it returns that same object.
+    """
 
     def __bool__(self) -> Literal[False]:
         return False

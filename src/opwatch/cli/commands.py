@@ -248,8 +248,8 @@ def simulate(port: int) -> int:
     """Simulate the services on this machine until Ctrl-C.
 
     Prints the environment variables that connect opwatch to the simulator, and
-    jobs to watch. Each job starts at its first poll and runs once; to run it
-    again, restart the simulator.
+    a command that watches its demo jobs. Each job starts at its first poll and
+    runs once; to run it again, restart the simulator.
     """
     from opwatch.cli.simulating import simulate
 

@@ -248,7 +248,8 @@ class Session(Generic[W]):
         if (pause := seen.pause) is None:
             found = await self.service.outcome(self, turn, seen.progress)
             return found and _shown(found)
-        problem = f"no request was sent, because the response asked for a pause of {pause:.0f} s"
+        why = f"the response asked for a pause that ends in {pause:.0f} s"
+        problem = f"no request was sent, because {why}"
         raise RateLimited(problem, retry_after=pause, held_until=turn.clock.now() + pause)
 
     async def _resolve(self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]) -> Seen[W]:

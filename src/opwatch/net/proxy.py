@@ -52,7 +52,7 @@ def find(address: Address) -> Proxy | None:
             raise ConfigurationError(
                 f"`{name.upper()}` must be the URL of an http proxy, like "
                 "http://user:password@proxy.example.com:3128; in the password, write / as %2F and "
-                "# as %23; proxies over TLS or SOCKS are not supported"
+                "# as %23; https and SOCKS proxies are not supported"
             )
     return None
 

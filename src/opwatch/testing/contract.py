@@ -173,7 +173,7 @@ def _check_error(service: Any, status: int, found: Any) -> None:
     own = service.complaint(Answer(status, (), b"{}"), {}).kind
     expected = own or error_kind(status) or OpwatchError
     is_right = isinstance(found, expected) or status in (400, 403, 404, 410)
-    assert is_right, f"{status} is a {type(found).__name__}, not a {expected.__name__}"
+    assert is_right, f"{status} is read as {type(found).__name__}, not {expected.__name__}"
 
 
 def _check_ids(make: Callable[[Any], Any], kind: Any, job_id: str) -> None:

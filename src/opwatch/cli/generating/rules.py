@@ -362,7 +362,7 @@ def states_have_phases(content: dict[str, Any]) -> Iterator[Problem]:
         after = block.get("outcome", {}).get("after", "ended")
         if "outcome" in block and after not in _phases(states):
             text = (
-                f"no state is read as {after}, so this operation is never requested; add one, or "
+                f"no state is read as {after}, so this operation is never called; add one, or "
                 "remove the outcome"
             )
             yield (*place, "outcome"), text

@@ -153,7 +153,8 @@ def _problems(
         return
     is_map, is_list = isinstance(node, yaml.MappingNode), isinstance(node, yaml.SequenceNode)
     if (is_map, is_list) != (node.tag == f"{_TAG}map", node.tag == f"{_TAG}seq"):
-        yield place, node, f"the tag {node.tag.replace(_TAG, '!!')} doesn't fit; remove it"
+        tag = node.tag.replace(_TAG, "!!")
+        yield place, node, f"the tag {tag} doesn't match its value; remove it"
         return
     if isinstance(node, yaml.MappingNode):
         seen, is_clear = set(), True
