@@ -59,5 +59,5 @@ class Described(Core[W], Generic[W]):
         variables = cls._scheme.variables
         with taken_from(variables):
             found = arguments({"base_url": variables["base_url"]})
-            needed = () if cls._base_url or "base_url" in found else (variables["base_url"],)
+            needed = () if cls._base_url or found.get("base_url") else (variables["base_url"],)
             return cls(cls._scheme.from_env(*needed), **found, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, KeysView, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -32,11 +32,31 @@ class Connection(NamedTuple):
         return {} if self.address is None else {"base_url": self.address}
 
 
-class Environment(dict[str, Any]):
-    """Some environment variables, whose values are hidden."""
+class Environment:
+    """Some environment variables, whose values are hidden.
+
+    It is no `Mapping`: error reports show what is in one, whatever its own repr says.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def keys(self) -> KeysView[str]:
+        return self._values.keys()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._values[name] = value
+
+    def get(self, name: str) -> Any:
+        return self._values.get(name)
 
     def __repr__(self) -> str:
-        return f"<environment variables {', '.join(self)}>"
+        return f"<environment variables {', '.join(self._values)}>"
 
 
 def is_set(variable: str) -> bool:
@@ -63,7 +83,7 @@ def arguments(
     Raises `ConfigurationError` if one that is required isn't set, or an address isn't one.
     """
     environment(*required, instead=instead)
-    found = Environment()
+    found = Environment({})
     for name, variable in variables.items():
         if is_set(variable):  # its value is no local: the next one may raise
             found[name] = os.environ[variable]

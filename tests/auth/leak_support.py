@@ -14,13 +14,14 @@ import pickle
 import re
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Self
 
 import pytest
+from rich.pretty import pretty_repr
 
 from opwatch import net
 from opwatch.net.blocking import Transport
@@ -137,8 +138,11 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def represented(value: object) -> str:
+    """Return a local variable as error reports show it: its repr, and what is in a collection or an
+    attrs object, whatever that's own repr says."""
+    inside = dict(value) if isinstance(value, Mapping) else value  # as Sentry does
     try:
-        return repr(value)
+        return f"{value!r}\n{pretty_repr(inside, max_depth=8)}"
     except Exception as error:  # an object of another library that is not complete
         return f"{type(value).__name__}: {error!r}"
 

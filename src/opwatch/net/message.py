@@ -112,11 +112,12 @@ class Request(NamedTuple):
 
 @attrs.define(eq=False)
 class Answer:
-    """A complete response; no tuple, whose items error reports show: a body may hold a token."""
+    """A complete response. What may hold a token is hidden from error reports, some of which look
+    into tuples and attrs objects whatever their own reprs say."""
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...] = ()  # names in lower case
-    body: bytes = b""  # decoded, and at most 1 MiB
+    headers: tuple[tuple[bytes, bytes], ...] = attrs.field(default=(), repr=False)  # in lower case
+    body: bytes = attrs.field(default=b"", repr=False)  # decoded, and at most 1 MiB
     elapsed: float = 0.0  # seconds from sending the request to receiving the complete answer
     secrets: tuple[Secret, ...] = ()  # those of the request, which no error may quote
     problem: str | None = None  # why `body` isn't all of it

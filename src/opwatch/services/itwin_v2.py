@@ -86,7 +86,7 @@ class _ITwinV2(Described[Wire]):
             found = arguments(client)
             if api is not None:
                 found["api"] = api
-            if "base_url" in found:
+            if found.get("base_url"):
                 found["base_url"] = re.sub(rf"(?i)(/{_V1})?/*$", "", found["base_url"])
                 _check_api(found.get("api"), address(found["base_url"], "base_url"))
             return cls(auth, **found, **options)
