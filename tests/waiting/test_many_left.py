@@ -8,7 +8,7 @@ import gc
 import anyio
 import anyio.lowlevel
 import pytest
-from many_support import ACTIVE, SUCCESS, sent_by, slow, state
+from many_support import ACTIVE, SUCCESS, script, sent_by, slow, state
 
 from opwatch import AsyncITwin, Schedule
 from opwatch.net.asynchronous import AsyncTransport
@@ -159,6 +159,30 @@ def test_aclose_gives_up_the_requests_and_keeps_the_tokens(backend, clock):
             await anext(many)
         assert (list(many.tokens), many.errors) == (["b"], {})
         await many.aclose()
+
+    anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("it", ["polls", "sleeps"])
+def test_aclose_ends_an_iteration_in_another_task(backend, it):
+    """At once and without another request, in the middle of a poll or of a sleep of 15 seconds."""
+
+    async def main():
+        started = []
+        with sent_by(slow("a", started=started)) if it == "polls" else script(a=[ACTIVE]) as sent:
+            client = AsyncITwin("a made-up token")
+        many, got = client.watch_many(["a"], timeout=None), []
+
+        async def iterate():
+            got.extend([progress async for progress in many])
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(iterate)
+                await anyio.wait_all_tasks_blocked()
+                await many.aclose()
+        requests = started if it == "polls" else sent.sent
+        assert (len(requests), len(got), list(many.tokens)) == (1, it == "sleeps", ["a"])
 
     anyio.run(main, backend=backend)
 

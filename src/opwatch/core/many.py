@@ -44,7 +44,7 @@ class Many(Generic[W]):
         self._heap = [(run.due, n, run) for n, run in enumerate(runs)]
         heapq.heapify(self._heap)
         self._count = len(runs)
-        self._has_started = self._is_cancelled = False
+        self._has_started = self._is_cancelled = self._is_closed = False
         self._in_flight: dict[Any, Any] = {}
         self._answers: deque[Progress[W]] = deque()
         self._broken: deque[BaseException] = deque()
@@ -93,10 +93,10 @@ class Many(Generic[W]):
         if not self._has_started:
             if self._heap:
                 await self._io.listen(self._heap[0][2].state.plan.deadline, self._cancel)
-            self._has_started = True
             for run in self._runs.values():
                 await start(run)
-        while True:
+            self._has_started = True
+        while not self._is_closed:
             if self._cancel is not None and self._cancel.is_set() and not self._is_cancelled:
                 await self._cancel_all()
             if self._answers:
@@ -110,6 +110,7 @@ class Many(Generic[W]):
                 is_full = len(self._in_flight) >= self._at_once
                 due = self.due if self._heap and not is_full else None
                 await self._pause(None if due is None else max(due - self._io.clock.now(), 0.0))
+        return None
 
     async def _launch_due(self) -> bool:
         """Start due polls, as many as there is room for; return whether something arrived."""
@@ -193,7 +194,7 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
     """
 
     _loop: Any = None
-    _is_iterated = _is_closed = False
+    _is_iterated = False
 
     async def __anext__(self) -> Progress[W]:
         loop = running_loop()
@@ -215,6 +216,7 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         Return when they have ended; from `on_event`, which is part of a poll, return at once.
         """
         self._is_closed = True
+        self.wake()  # another task may be iterating
         await self.give_up()
 
     async def give_up(self) -> None:
