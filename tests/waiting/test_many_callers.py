@@ -165,6 +165,61 @@ def test_an_exception_of_on_event_comes_out_of_the_iterator(backend, clock, kind
     anyio.run(main, backend=backend)
 
 
+def test_an_exception_of_on_event_leaves_the_other_jobs_their_events(clock):
+    """Each wait that was started says so, also if `on_event` raised for the job before it."""
+    told = []
+
+    def on_event(event):
+        told.append((event.job_id, event.kind))
+        if len(told) == 1:
+            raise LookupError
+
+    with script(a=[SUCCESS], b=[SUCCESS]), ITwin("a made-up token") as client:
+        many = client.watch_many(["a", "b"], timeout=None, on_event=on_event)
+        with pytest.raises(LookupError):
+            next(many)
+        assert {progress.job_id for progress in many} == {"a", "b"}
+    assert told == [("a", "start"), ("b", "start"), ("b", "progress"), ("b", "result")]
+
+
+@pytest.mark.parametrize("way", ["watch", "watch_many"])
+def test_an_exception_of_on_event_loses_no_answer(clock, way):
+    """Iterating returns it afterwards, and the job isn't polled again for it."""
+
+    def on_event(event):
+        if isinstance(event, Polled) and event.progress.phase is Phase.SUCCEEDED:
+            raise LookupError
+
+    with script(a=[ACTIVE, SUCCESS]) as sent, ITwin("a made-up token") as client:
+        jobs = "a" if way == "watch" else ["a"]
+        watch = getattr(client, way)(jobs, timeout=None, on_event=on_event)
+        assert next(watch).phase is Phase.RUNNING
+        with pytest.raises(LookupError):
+            next(watch)
+        assert [progress.phase for progress in watch] == [Phase.SUCCEEDED]
+    assert len(sent.sent) == 2
+
+
+def test_cancelling_on_event_loses_no_answer(backend, clock):
+    """An async `watch` that is cancelled in `on_event` returns the answer in the next turn."""
+
+    async def main():
+        async def on_event(event):
+            if isinstance(event, Polled):
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+
+        with script(a=[SUCCESS]):
+            client = AsyncITwin("a made-up token")
+        watch = client.watch("a", timeout=None, on_event=on_event)
+        with anyio.CancelScope() as scope:
+            await anext(watch)
+        assert scope.cancelled_caught
+        assert [progress.phase async for progress in watch] == [Phase.SUCCEEDED]
+
+    anyio.run(main, backend=backend)
+
+
 @pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
 @pytest.mark.parametrize("way", ["watch", "watch_many"])
 def test_an_exception_of_on_event_does_not_look_like_the_end(backend, clock, way, kind):

@@ -111,20 +111,19 @@ async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | Non
         if not run.is_over:
             await io.listen(run.state.plan.deadline, cancel)
         await start(run)
-    while not run.is_over:
+    while run.unseen is None and not run.is_over:
         if cancel is not None and cancel.is_set():
             run.cancel()
             await tell(run, run.events)
         elif run.due > io.clock.now():
             await io.sleep(run, cancel)
         else:
-            progress = await poll(run, io)
-            await tell(run, run.events, progress)
-            if progress is not None:
-                return progress
-    if run.error is not None:
+            run.unseen = await poll(run, io)
+            await tell(run, run.events, run.unseen)
+    progress, run.unseen = run.unseen, None
+    if progress is None and run.error is not None:
         raise run.error
-    return None
+    return progress
 
 
 async def poll(run: Run[W], io: Io) -> Progress[W] | None:

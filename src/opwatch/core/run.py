@@ -76,7 +76,7 @@ class Run(Generic[W]):
     __slots__ = (
         *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error"),
         *("has_ended", "has_started", "is_over", "job_id", "last", "on_event", "over", "resumed"),
-        *("sending", "session", "span", "state", "trouble", "wake"),
+        *("sending", "session", "span", "state", "trouble", "unseen", "wake"),
     )
 
     def __init__(
@@ -119,6 +119,8 @@ class Run(Generic[W]):
         """The error that ended the wait before the job, or None."""
         self.last: Progress[W] | None = None
         """The last answer, or None."""
+        self.unseen: Progress[W] | None = None
+        """The answer that iterating hasn't returned yet, because `on_event` raised."""
         self.over: Progress[W] | None = None
         """The answer that isn't requested again: that the job is over, and not yet how."""
         self.trouble: OpwatchError | None = None
