@@ -138,6 +138,7 @@ def test_a_gateway_that_may_not_be_read(
         found = wait(way, CLIENTS, "g", HOW)
     assert (found.phase, found.details, asked(sent)) == (Phase.SUCCEEDED, None, ["progress", "g"])
     (warning,) = caplog.messages
+    assert vars(caplog.records[0])["service"] == "apig"
     assert warning.startswith("apig g was created, but opwatch can't tell whether it is usable: ")
     assert "APIC.7106" in warning
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import threading
 from contextlib import suppress
 from functools import partial
@@ -14,6 +15,7 @@ from events_support import Told, how
 from scripted_answers import JOB_ID
 from scripted_jobs import BY_NAME, JOBS, Clock, World
 
+from opwatch import ITwin
 from opwatch.cli.lines import JsonLines
 from opwatch.cli.report import page
 from opwatch.cli.run import Report, watch
@@ -21,7 +23,8 @@ from opwatch.cli.state import StateFile
 from opwatch.cli.watching import Crew, Limits
 from opwatch.errors import OpwatchError, WaitCancelled
 from opwatch.events import Ended
-from opwatch.testing import Script
+from opwatch.progress import Phase
+from opwatch.testing import FakeClock, Script, reply
 
 WATCHED = [job for job in JOBS if job.cancel_at is None]
 
@@ -157,3 +160,40 @@ def test_a_wait_that_is_cancelled_ends_with_an_event(name, way):
             list(client.watch_many([JOB_ID], **terms))
     assert isinstance(told[-1], Ended)
     assert (told[-1].outcome, told[-1].elapsed) == ("interrupted", job.cancel_at)
+
+
+# --- log records ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["service", "job_id", "event"])
+def a_name_of_the_program(request):
+    """An attribute that the program's own record factory has set already."""
+    usual = logging.getLogRecordFactory()
+
+    def factory(*args, **kwargs):
+        record = usual(*args, **kwargs)
+        setattr(record, request.param, "the program's own")
+        return record
+
+    logging.setLogRecordFactory(factory)
+    yield request.param
+    logging.setLogRecordFactory(usual)
+
+
+def test_a_wait_outlives_log_records_with_attributes_of_the_program(a_name_of_the_program, caplog):
+    """Each record is still logged, with the program's attribute."""
+    progress = [reply(503), reply(200, {"jobProgress": {"state": "Asleep"}}), reply(404)]
+    with (
+        caplog.at_level(logging.INFO, "opwatch"),
+        FakeClock(),
+        Script({"/a/progress": progress}),
+        ITwin("a made-up token") as client,
+    ):
+        watch = client.watch_many(["a"], timeout=None)
+        assert [progress.phase for progress in watch] == [Phase.UNKNOWN]
+    assert list(watch.errors) == ["a"]
+    retry, state, lost = caplog.records
+    assert "next poll" in retry.message
+    assert "unknown to this version" in state.message
+    assert lost.message == str(watch.errors["a"])
+    assert {vars(one)[a_name_of_the_program] for one in caplog.records} == {"the program's own"}

@@ -27,6 +27,7 @@ from opwatch.core.nudges import AsyncBell, Bell, Nudges, Wait, running_loop
 from opwatch.core.run import Run
 from opwatch.errors import ConfigurationError, OpwatchError, TransportError
 from opwatch.events import Ended, Event, Retrying
+from opwatch.logs import log, logger
 from opwatch.net import fork
 from opwatch.net.message import Answer, Request
 from opwatch.progress import Progress
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 W = TypeVar("W")
 Io: TypeAlias = "BlockingIo | AsyncIo"
-logger = logging.getLogger("opwatch")
 
 PATIENCE = 1.0
 """Seconds for which a first poll is delayed at most, while the channel is being opened."""
@@ -163,7 +163,7 @@ async def tell(run: Run[W], events: Callable[..., list[Event[W]]], *brought: Any
         run.span = telemetry.note(event, run.span)
         if isinstance(event, Retrying) and event.error is not None:
             words = (event.service, event.job_id, event.error._what(), event.next_poll_in)
-            logger.info("%s %s: %s; next poll in %.0f s", *words, extra=event.to_dict())
+            log(logging.INFO, "%s %s: %s; next poll in %.0f s", *words, extra=event.to_dict())
         try:
             if run.on_event is not None and inspect.isawaitable(done := run.on_event(event)):
                 await done

@@ -23,11 +23,11 @@ from opwatch.core.nudges import AsyncBell, nobody, running_loop
 from opwatch.core.polling import checked
 from opwatch.core.run import Run
 from opwatch.errors import OpwatchError, WaitCancelled
+from opwatch.logs import log, logger
 from opwatch.net.message import blocking
 from opwatch.progress import Progress
 
 W = TypeVar("W")
-logger = logging.getLogger("opwatch")
 
 _within: contextvars.ContextVar[Any] = contextvars.ContextVar("_within", default=None)
 """Set once the poll that this code runs in has ended; None outside of polls."""
@@ -138,7 +138,7 @@ class Many(Generic[W]):
         if run.error is not None:
             is_lost = not isinstance(run.error, WaitCancelled)
             if is_lost and logger.isEnabledFor(logging.WARNING):
-                logger.warning("%s", run.error, extra=run.events()[-1].to_dict())
+                log(logging.WARNING, "%s", run.error, extra=run.events()[-1].to_dict())
         elif not run.is_over and not self._is_cancelled:
             self._count += 1
             heapq.heappush(self._heap, (run.due, self._count, run))

@@ -35,6 +35,7 @@ from opwatch.errors import (
     Unavailable,
     error_kind,
 )
+from opwatch.logs import log
 from opwatch.net.address import check_id
 from opwatch.net.message import (
     SHORTEST_HIDDEN,
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from opwatch.core.loop import Turn
 
 W = TypeVar("W")
-logger = logging.getLogger("opwatch")
 _polled: ContextVar[str] = ContextVar("_polled", default="")
 """The job that this code polls: what reads an answer warns of it, and isn't told the job."""
 _secrets: ContextVar[tuple[Secret, ...]] = ContextVar("_secrets", default=())
@@ -311,7 +311,8 @@ class Session(Generic[W]):
             Phase.RUNNING: "may have ended",
         }.get(progress.phase, f"{progress.phase}, but the reason is unknown")
         about = {"service": name, "job_id": job_id}
-        logger.warning("%s %s %s: %s", name, job_id, known, error._what(), extra=about)
+        words = (name, job_id, known, error._what())
+        log(logging.WARNING, "%s %s %s: %s", *words, extra=about)
 
     def _stranger(self, answer: Answer) -> ConfigurationError | None:
         """Return the error for another service's answer: no retry would make it one of this."""
@@ -338,7 +339,8 @@ class Session(Generic[W]):
         if what not in self._warned and len(self._warned) < 100:
             self._warned.add(what)
             about = {"service": self.service.name, "job_id": _polled.get()}
-            logger.warning("%s %s %s; the wait continues", *about.values(), what, extra=about)
+            words = (*about.values(), what)
+            log(logging.WARNING, "%s %s %s; the wait continues", *words, extra=about)
         return Phase.UNKNOWN
 
     def _error(self, answer: Answer, turn: Turn) -> OpwatchError:

@@ -7,6 +7,7 @@ finds its project.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack
@@ -19,9 +20,10 @@ from opwatch.auth.iam import IamPassword
 from opwatch.auth.signing import AkSk, AkSkAuth
 from opwatch.auth.tokens import token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
-from opwatch.core.session import Seen, Session, logger
+from opwatch.core.session import Seen, Session
 from opwatch.environment import Connection, arguments, environment, is_set, taken_from
 from opwatch.errors import ConfigurationError, PermissionDenied
+from opwatch.logs import log
 from opwatch.net.address import address, check_id
 from opwatch.net.message import Answer, Secret
 from opwatch.progress import Progress
@@ -68,7 +70,8 @@ async def _usable(session: Session[Wire], turn: Turn, created: Progress[Wire]) -
         if error.code not in _MAY_NOT_READ or was_read:
             raise
         known = "was created, but opwatch can't tell whether it is usable"
-        logger.warning("apig %s %s: %s", created.job_id, known, error._what())
+        about = {"service": "apig", "job_id": created.job_id}
+        log(logging.WARNING, "%s %s %s: %s", *about.values(), known, error._what(), extra=about)
         return created
 
 
