@@ -3,6 +3,7 @@
 An error's advice to the caller is apart from what happened: `.advice` and `.message`.
 """
 
+import enum
 import pickle
 import ssl
 
@@ -19,6 +20,7 @@ from opwatch import (
     ClientCredentials,
     IamPassword,
     ITwin,
+    ITwinV2,
     Schedule,
 )
 from opwatch.errors import (
@@ -197,6 +199,17 @@ def unverified():
         yield context
 
 
+class Unquotable:
+    """What can't be quoted."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self):
+        raise LookupError
+
+
+ODD = [Unquotable(), 10**5000, ["production"]]
+
 ARGUMENTS = [
     ("request_timeout", lambda: ITwin("t", request_timeout="3")),
     ("request_timeout", lambda: ITwin("t", request_timeout=0)),
@@ -249,6 +262,15 @@ ARGUMENTS = [
     ("job_ids", with_client(lambda client: client.watch_many("j", timeout=1))),
     ("token", with_client(lambda client: client.step("no token"))),
     ("token", with_client(lambda client: client.resume(None))),
+    *(("environment", lambda o=o: Catenis(DEVICE, "s", environment=o)) for o in ODD),
+    *(("version", lambda o=o: Catenis(DEVICE, "s", version=o)) for o in ODD),
+    *(("until", lambda o=o: Apig(ENDPOINT, "t", project_id="p", until=o)) for o in ODD),
+    *(("api", lambda o=o: ITwinV2("t", api=o)) for o in ODD),
+    *(("request_timeout", lambda o=o: ITwin("t", request_timeout=o)) for o in ODD),
+    *(("delays", lambda o=o: Schedule((o,))) for o in ODD),
+    *(("on_event", with_client(lambda c, o=o: c.watch("j", timeout=1, on_event=o))) for o in ODD),
+    *(("job_ids", with_client(lambda c, o=o: c.watch_many(o, timeout=1))) for o in ODD[:2]),
+    *(("token", with_client(lambda client, o=o: client.step(o))) for o in ODD),
 ]
 
 
@@ -264,6 +286,27 @@ def test_the_argument_that_is_wrong_is_named(argument, call):
     assert error.argument == argument
     assert argument in str(error)
     assert script.sent == []
+
+
+class Named(str, enum.Enum):  # noqa: UP042
+    """As many programs name their jobs: `str` of a member is `Named.JOB`."""
+
+    JOB = "job-1"
+    PROJECT = "project-1"
+
+
+def test_an_id_is_what_it_equals():
+    """An ID of a subclass of `str` is requested and reported as the text that it is."""
+    with Script({"/jobs/job-1/progress": state("Active")}), ITwin("a made-up token") as client:
+        seen = [client.progress(Named.JOB), next(client.watch_many([Named.JOB], timeout=1))]
+    assert [repr(progress.job_id) for progress in seen] == ["'job-1'"] * 2
+    with Script({"/project-1/apigw/instances/job-1/progress": reply(200, {"progress": 1})}):
+        Apig(ENDPOINT, "t", project_id=Named.PROJECT).progress(Named.JOB)
+
+
+def test_what_is_no_token_is_not_quoted():
+    """It may be an access token, which is called a token, too."""
+    assert "Kumquat" not in str(refused(with_client(lambda client: client.resume("Kumquat"))))
 
 
 def test_the_argument_survives_a_pickle():

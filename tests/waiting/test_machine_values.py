@@ -93,7 +93,7 @@ def test_a_time_limit_that_cannot_be_is_refused_by_name(name, value):
     with pytest.raises(ConfigurationError) as refused:
         planned(**{name: value})
     assert name in str(refused.value)
-    assert repr(value) in str(refused.value)
+    assert repr(value)[:80] in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_a_token_without_a_field_is_refused(name):
     "token", ["", "{}", "[]", "null", "7", '"v"', "x" * 10_000, "[" * 100_000, None, 7, b"\xff", {}]
 )
 def test_what_is_no_token_is_refused(token):
-    """The message says what to give, and quotes a short beginning only."""
+    """The message says what to give, and is short."""
     with pytest.raises(ConfigurationError, match="isn't a complete opwatch token") as refused:
         loaded(token)
     assert len(str(refused.value)) < 200

@@ -83,9 +83,8 @@ class Core(Generic[W]):
     ) -> list[Run[W]]:
         """Return a wait for each ID; the first polls of many are spread over a delay."""
         self._check_callback(on_event, "on_event")
-        if isinstance(job_ids, (str, bytes)) or not isinstance(job_ids, Iterable):
-            problem = f"must be an iterable of job IDs, not {job_ids!r:.80}"
-            raise ConfigurationError(problem, argument="job_ids")
+        is_iterable = isinstance(job_ids, Iterable) and not isinstance(job_ids, (str, bytes))
+        polling.checked(job_ids, "job_ids", is_iterable, "an iterable of job IDs")
         ids = list(dict.fromkeys(map(self._session.check_id, job_ids)))
         now, settings = self._clock.now(), self._settings
         timeout, stall_timeout, schedule = terms
@@ -122,8 +121,7 @@ class Core(Generic[W]):
         self._io.nudges.nudge(self._session.check_id(job_id))
 
     def _check_callback(self, callback: Any, name: str) -> None:
-        if callback is not None and not callable(callback):
-            raise ConfigurationError(f"must be callable, not {callback!r}", argument=name)
+        polling.checked(callback, name, callback is None or callable(callback), "callable")
         if not self._io.is_async and inspect.iscoroutinefunction(callback):
             problem = f"must not be async: {type(self).__name__} is a blocking client"
             raise ConfigurationError(problem, argument=name)

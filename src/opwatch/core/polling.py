@@ -109,9 +109,9 @@ def checked(value: T, name: str, is_valid: bool, must_be: str) -> T:
     if is_valid:
         return value
     try:
-        shown = repr(value)
-    except ValueError:  # Python's word for an integer of thousands of digits
-        shown = "a number that long"
+        shown = f"{value!r:.80}"
+    except Exception:  # noqa: BLE001 (an integer of thousands of digits has none, for example)
+        shown = f"this {type(value).__name__}"
     raise ConfigurationError(f"must be {must_be}, not {shown}", argument=name)
 
 
@@ -550,7 +550,7 @@ def _fields(token: str) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or not _is_count(fields.get("v")):
-        raise _bad_token(f"isn't a complete opwatch token: {str(token)[:40]!r}")
+        raise _bad_token("isn't a complete opwatch token")  # not quoted: it may be an access token
     if fields["v"] != TOKEN_VERSION:
         problem = f"has format version {fields['v']}, but {READS} {TOKEN_VERSION}"
         raise NewerVersion(problem, argument="token", advice=NEWER)

@@ -98,5 +98,5 @@ def check_id(value: object, called: str, argument: str = "job_id", parts: int = 
     elif _BAD_ID.search(value):
         problem = f"must not contain / \\ % ? # or control characters: {value!r:.80}"
     else:
-        return value
+        return str.__str__(value)  # not `str(value)`, which may be another text: an enum's name
     raise ConfigurationError(problem, argument=argument, advice=f"pass the {called}")

@@ -20,6 +20,7 @@ from opwatch.auth.iam import IamPassword
 from opwatch.auth.signing import AkSk, AkSkAuth
 from opwatch.auth.tokens import token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
+from opwatch.core.polling import checked
 from opwatch.core.session import Seen, Session
 from opwatch.environment import Connection, arguments, environment, is_set, taken_from
 from opwatch.errors import ConfigurationError, PermissionDenied
@@ -147,7 +148,7 @@ class _Apig(Core[Wire]):
         elif isinstance(credentials, AkSk):
             require(project_id=project_id)  # it is also sent as a header
         if project_id is not None:
-            check_id(project_id, "project ID", "project_id")
+            project_id = check_id(project_id, "project ID", "project_id")
         bound: Any = partial(
             token_auth,
             credentials,
@@ -157,12 +158,8 @@ class _Apig(Core[Wire]):
         )
         if isinstance(credentials, AkSk):
             bound = partial(AkSkAuth, credentials, project_id)
-        service = SERVICE
-        if until == "usable":
-            service = SERVICE._replace(outcome=_usable)
-        elif until != "created":
-            problem = f"must be 'created' or 'usable', not {until!r:.40}"
-            raise ConfigurationError(problem, argument="until")
+        checked(until, "until", until in ("created", "usable"), "'created' or 'usable'")
+        service = SERVICE._replace(outcome=_usable) if until == "usable" else SERVICE
         self._open(service, where, bound, options)
 
     connection_extra = (

@@ -19,7 +19,6 @@ from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.core.channel import Notifications
 from opwatch.core.polling import checked
 from opwatch.environment import Connection, arguments, taken_from
-from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
 from opwatch.net.message import Address, Request, Secret
 
@@ -94,14 +93,11 @@ class _Catenis(Core[Wire]):
 
 
 def _base_url(environment: str, version: str) -> str:
-    host = _HOSTS.get(environment)
-    if host is None:
-        raise ConfigurationError(
-            f"must be 'sandbox' or 'production', not {environment!r:.40}", argument="environment"
-        )
-    if not isinstance(version, str) or not re.fullmatch(r"\d+\.\d+", version, re.ASCII):
-        raise ConfigurationError(f"must look like '0.7', not {version!r:.40}", argument="version")
-    return f"https://{host}/api/{version}"
+    is_known = isinstance(environment, str) and environment in _HOSTS
+    checked(environment, "environment", is_known, "'sandbox' or 'production'")
+    is_version = isinstance(version, str) and re.fullmatch(r"\d+\.\d+", version, re.ASCII)
+    checked(version, "version", bool(is_version), "a version like '0.7'")
+    return f"https://{_HOSTS[environment]}/api/{version}"
 
 
 def _notifications(where: Address, auth: Any) -> Notifications:

@@ -15,6 +15,7 @@ from opwatch_waits import itwin_v2 as waits
 
 from opwatch.auth.oauth2 import ClientCredentials
 from opwatch.client import AsyncClient, Client, Options, Plugin
+from opwatch.core.polling import checked
 from opwatch.described import Described
 from opwatch.environment import arguments, taken_from
 from opwatch.errors import ConfigurationError, JobGone
@@ -54,9 +55,8 @@ class _ITwinV2(Described[Wire]):
         **options: Unpack[Options],
     ) -> None:
         auth = self._scheme.veil(auth)  # type: ignore[assignment]
-        if api not in APIS:
-            problem = f"must be {', '.join(map(repr, APIS[:2]))} or {APIS[2]!r}, not {api!r:.40}"
-            raise ConfigurationError(problem, argument="api")
+        known = f"{', '.join(map(repr, APIS[:2]))} or {APIS[2]!r}"
+        checked(api, "api", api in APIS, known)
         where = address(base_url, "base_url")
         use = f"use ITwin (service itwin), or {where.origin} for ITwinV2"
         wrong = f"(ITWIN_BASE_URL) is an address of iTwin's API v1: {use}"
