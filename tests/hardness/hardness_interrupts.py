@@ -226,6 +226,18 @@ class Injector:
             raise self._kind("injected")
 
 
+class Handler(Injector):
+    """Calls something at every place of a call, as a signal handler would."""
+
+    def __init__(self, handle: Callable[[], Any]) -> None:
+        super().__init__()
+        self._handle = handle
+
+    def _place(self, frame: FrameType) -> None:
+        self.count += 1
+        self._handle()  # which isn't traced itself
+
+
 @functools.cache
 def _places(code: CodeType) -> frozenset[int]:
     """The offsets of the instructions after a call, and of the jumps back."""

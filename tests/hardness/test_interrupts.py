@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from counts import LONG_RUN, counts
-from hardness_interrupts import Hang, Injector, Interrupter, Watchdog
+from hardness_interrupts import Handler, Hang, Injector, Interrupter, Watchdog
 from hardness_servers import Service, service
 from hardness_support import HERE, ITWIN, KINDS, Kind, leaks
 
@@ -248,6 +248,24 @@ def test_an_error_at_any_place_of_a_first_call(
             server.wait_until_open(0)
     assert counting.count > 100, "hardly any place was seen: this tested nothing"
     assert not problems, "\n".join(problems)
+
+
+@every_kind
+def test_a_signal_handler_that_uses_a_client(kind: Kind, watchdog: Watchdog) -> None:
+    """It may create a client and call it, at any place of the same in the code it interrupts."""
+    told = []
+
+    def call(number: int) -> None:
+        with make(kind, server) as client:
+            told.append(kind.number(client.progress(f"running-{number}")))
+
+    with service() as server:
+        handler = Handler(partial(call, 2))
+        with watchdog.limit(30):
+            handler.run(partial(call, 1))
+    assert handler.count > 100, "hardly any place was seen: this tested nothing"
+    assert told.count(2) == handler.count
+    assert told.count(1) == 1
 
 
 # --- the end of the stack -------------------------------------------------------------------------

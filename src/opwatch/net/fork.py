@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
-import threading
+from functools import partial
 from typing import Any
 from weakref import ref
 
-# Not a WeakSet: its callbacks are Python code, in which an interrupt would be swallowed.
-_watched: list[ref[Any]] = []
-_lock = threading.Lock()
+# By id. Not a WeakSet: its callbacks are Python code, in which an interrupt would be swallowed. And
+# no lock: a signal handler may create a client while another one is being created.
+_watched: dict[int, ref[Any]] = {}
 
 
 def watch(what: Any) -> None:
     """Call `what.after_fork()` in every child: it drops the parent's sockets, locks and threads."""
-    with _lock:
-        count = len(_watched)
-        if count & (count - 1) == 0:  # at each power of two, so that the dead are half at most
-            _watched[:] = [each for each in _watched if each() is not None]
-        _watched.append(ref(what))
+    _watched[id(what)] = ref(what, partial(_watched.pop, id(what)))
 
 
 def _in_child() -> None:
-    global _lock
-    _lock = threading.Lock()
-    for each in list(_watched):
+    for each in list(_watched.values()):
         if (what := each()) is not None:
             what.after_fork()
 
