@@ -182,6 +182,22 @@ def test_a_wild_date_is_not_believed(ahead):
     assert server.faults == ["timestamp"]
 
 
+@pytest.mark.parametrize("jump", [86_500, -(10**9)])
+def test_a_clock_that_jumps_for_a_while_is_no_refusal_of_the_secret(jump):
+    """The error says to check the clock, and once that is right, the same client works again."""
+    with skewed(0) as (clock, server, client):
+        client.progress("j")
+        clock.jump(jump)
+        server.ahead = -jump
+        for _ in range(2):
+            with pytest.raises(AuthenticationError, match="check this machine's clock"):
+                client.progress("j")
+        clock.jump(-jump)
+        server.ahead = 0
+        client.progress("j")
+    assert server.faults == [None, "timestamp", "timestamp", None]
+
+
 def test_a_date_that_a_cache_kept_is_not_believed():
     """A response with `Age` was written some time ago, so its `Date` says nothing."""
     with skewed(3600, Age="3600") as (_, server, client), pytest.raises(AuthenticationError):

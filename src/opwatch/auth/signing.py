@@ -85,6 +85,8 @@ class Ctn1(Credentials):
         return f"Ctn1({vars(self).get('device_id')!r}, '***')"
 
 
+_TOLERANCE = ctn1.CLOCK_TOLERANCE.total_seconds() - 1
+_CLOCK = "check this machine's clock, which differs from the service's"
 _DEVICE = "check the device ID, its API access secret and the environment (sandbox or production)"
 
 
@@ -104,23 +106,28 @@ class Ctn1Auth(_Signing):
         return self._signed(request, self._skew)
 
     async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
-        skew = self._skew  # another caller may correct it before this request is answered
-        answer = await turn.send(self._signed(request, skew))
-        if answer.status == 401 and self._learns_from(answer, skew):
-            answer = await turn.send(self._signed(request, self._skew))
+        used = self._skew  # another caller may correct it before this request is answered
+        answer = await turn.send(self._signed(request, used))
+        skew = self._wrong(answer, used)
+        if skew is not None and abs(skew) <= LONGEST_SKEW:
+            self._skew = used = skew if abs(skew) >= _TOLERANCE else 0.0
+            answer = await turn.send(self._signed(request, used))
+            skew = self._wrong(answer, used)
         if answer.status == 401:
-            turn.holds.refuse(self._secrets[0], explain(answer, turn), self._advice)
+            error = explain(answer, turn)
+            if skew is None:
+                turn.holds.refuse(self._secrets[0], error, self._advice)
+            error.advice = _CLOCK  # the secret may be right
+            raise error
         return answer
 
-    def _learns_from(self, answer: Answer, used: float) -> bool:
-        """Whether a refusal shows that the clock, corrected by `used`, was off by more than the
-        server accepts."""
+    def _wrong(self, answer: Answer, used: float) -> float | None:
+        """Return by how much the clock is wrong if a refusal shows that it was off, corrected by
+        `used`, by more than the server accepts."""
+        if answer.status != 401:
+            return None
         skew = measured_skew(answer, self._clock.epoch())
-        tolerance = ctn1.CLOCK_TOLERANCE.total_seconds() - 1
-        if skew is None or abs(skew) > LONGEST_SKEW or abs(skew - used) < tolerance:
-            return False
-        self._skew = skew if abs(skew) >= tolerance else 0.0
-        return True
+        return None if skew is None or abs(skew - used) < _TOLERANCE else skew
 
 
 def measured_skew(answer: Answer, epoch: float) -> float | None:
