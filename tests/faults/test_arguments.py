@@ -190,8 +190,11 @@ def with_client(call):
     return run
 
 
-def unverified():
-    """Contexts that trust any server, or one with any name."""
+def unsuitable():
+    """Contexts for servers, and those that trust any server, or one with any name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.check_hostname, context.verify_mode = True, ssl.CERT_REQUIRED
+    yield context
     for verify in (ssl.CERT_NONE, ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED):
         context = ssl.create_default_context()
         context.check_hostname = False
@@ -219,7 +222,7 @@ ARGUMENTS = [
     ("max_in_flight", lambda: ITwin("t", max_in_flight=0)),
     ("schedule", lambda: ITwin("t", schedule=[15, 30])),
     ("ssl_context", lambda: ITwin("t", ssl_context=True)),
-    *(("ssl_context", lambda c=c: ITwin("t", ssl_context=c)) for c in unverified()),
+    *(("ssl_context", lambda c=c: ITwin("t", ssl_context=c)) for c in unsuitable()),
     ("user_agent", lambda: ITwin("t", user_agent="a\nb")),
     ("base_url", lambda: ITwin("t", base_url="http://example.com")),
     ("base_url", lambda: ITwin("t", base_url="not an address")),

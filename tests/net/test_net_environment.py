@@ -316,6 +316,30 @@ def test_a_server_without_tls(mode: str) -> None:
 
 
 @every_mode
+def test_a_context_that_offers_another_protocol(mode: str) -> None:
+    """A server that chooses HTTP/2 will never answer an HTTP/1.1 request: no retry helps."""
+    certificate = fault_tls.authority().issue_cert(*fault_tls.LOOPBACK)
+    serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    certificate.configure_cert(serving)
+    fault_tls.authority().configure_trust(trusting)
+    for context in (serving, trusting):
+        context.set_alpn_protocols(["h2", "http/1.1"])
+
+    def play(peer: Peer) -> None:
+        peer.start_tls(serving)
+        peer.hold()
+
+    with FaultServer(play) as server:
+        url = server.url.replace("http:", "https:")
+        [outcome] = ask(mode, [get(url)], ssl_context=trusting)
+    assert isinstance(outcome, TransportError)
+    assert not outcome.transient
+    assert str(outcome).endswith(
+        "chose h2, which `ssl_context` offers (ALPN); opwatch speaks only http/1.1"
+    )
+
+
+@every_mode
 def test_ssl_cert_file_is_used(monkeypatch: pytest.MonkeyPatch, mode: str, tmp_path: Path) -> None:
     """A private authority is trusted without a line of code."""
     bundle = tmp_path / "ca.pem"
@@ -372,6 +396,20 @@ def test_a_variable_that_can_not_be_right_is_named(
     made = make(path)
     monkeypatch.setenv(variable, str(made if isinstance(made, Path) else path))
     with pytest.raises(ConfigurationError, match=f"^`{variable}` .*{problem}.* unset it"):
+        tls.context()
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As one without certificates."""
+
+    def refuse(path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied", path)  # as root is never told
+
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(ConfigurationError, match=r"^`SSL_CERT_DIR` must name a folder"):
         tls.context()
 
 

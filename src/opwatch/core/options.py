@@ -56,6 +56,8 @@ class Settings:
         if not isinstance(context := self.ssl_context, (ssl.SSLContext, type(None))):
             problem = f"must be an ssl.SSLContext, not {type(context).__name__}"
             raise ConfigurationError(problem, argument="ssl_context")
+        if context and context.protocol is ssl.PROTOCOL_TLS_SERVER:
+            raise ConfigurationError("must be for clients, not for servers", argument="ssl_context")
         if context and not (context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname):
             problem = "must verify certificates and host names"
             call = "call the context's `load_verify_locations`"

@@ -180,10 +180,14 @@ async def encrypt(
             connection.sock, do_handshake_on_connect=False, server_hostname=name
         )
         await connection.when_ready(sock.do_handshake, until, for_write=True)
+        chosen = sock.selected_alpn_protocol()
     except (OSError, ValueError) as error:  # Python raises ValueError for some broken sockets
         problem = f"could not connect to {address.origin}: {tls.why(error)}"
         may_heal = is_known or not tls.is_untrusted(error)
         raise TransportError(problem, transient=may_heal) from None
+    if chosen not in (None, "http/1.1"):
+        problem = f"{address.origin} chose {chosen}, which `ssl_context` offers (ALPN)"
+        raise TransportError(f"{problem}; opwatch speaks only http/1.1", transient=False)
 
 
 async def _dialed(io: Io, host: str, port: int, end: float, whom: str) -> Connection:
