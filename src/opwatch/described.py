@@ -45,7 +45,7 @@ class Described(Core[W], Generic[W]):
         """Return the arguments in a connection; its extra may hold `connection_extra`."""
         own = given.take(*cls.connection_extra)
         how = {name: own.pop(name) for name in Described.connection_extra if name in own}
-        auth: Any = given.password.reveal()
+        auth = given.password
         if given.login is not None:
             auth = cls._scheme.of_pair(given.login, given.password, **how)
         return {"auth": auth, **given.base_url(), **own}

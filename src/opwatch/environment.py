@@ -6,22 +6,22 @@ import os
 import re
 from collections.abc import Iterator, KeysView, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
+
+import attrs
 
 from opwatch.errors import ConfigurationError
 
 
-class Connection(NamedTuple):
+@attrs.frozen
+class Connection:
     """Credentials that a program stores under one name, as Airflow does."""
 
     login: str | None
     password: Any
-    """A `Secret`, which may hold None."""
+    """A `Secret`, or None."""
     address: str | None
-    extra: dict[str, Any]
-
-    def __repr__(self) -> str:
-        return "<connection>"
+    extra: dict[str, Any] = attrs.field(repr=False)
 
     def take(self, *names: str) -> dict[str, Any]:
         """Return those of the extra fields that are there."""

@@ -140,7 +140,9 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 def represented(value: object) -> str:
     """Return a local variable as error reports show it: its repr, and what is in a collection or an
     attrs object, whatever that's own repr says."""
-    inside = dict(value) if isinstance(value, Mapping) else value  # as Sentry does
+    inside = value
+    if isinstance(value, (Mapping, tuple)):  # as Sentry does
+        inside = dict(value) if isinstance(value, Mapping) else [*value]
     try:
         return f"{value!r}\n{pretty_repr(inside, max_depth=8)}"
     except Exception as error:  # an object of another library that is not complete

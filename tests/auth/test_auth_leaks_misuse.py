@@ -16,11 +16,13 @@ import anyio.to_thread
 import pytest
 from auth_support import DEVICE, Request, answer
 from leak_service import BAD, JOB, asked, async_callable, clients
-from leak_support import SECRETS
+from leak_support import SECRETS, represented
 
 from opwatch import AkSk, Apig, AsyncITwin, Catenis, ClientCredentials, IamPassword, ITwin
 from opwatch.auth import aksk, ctn1
+from opwatch.environment import Connection
 from opwatch.errors import AuthenticationError, BadResponse, ConfigurationError, WaitTimeout
+from opwatch.net.message import Secret
 from opwatch.testing import FakeClock, Script
 
 NAIVE = datetime(2026, 1, 1)
@@ -247,6 +249,35 @@ def test_from_env_that_refuses_shows_nothing(name, witness, monkeypatch):
             with pytest.raises(ConfigurationError) as caught:
                 client.from_env()
         witness.hears(caught.value)
+
+
+ENDPOINT = "https://example.com"
+CONNECTIONS = {
+    "catenis device": (Catenis, Connection("short", Secret(SECRET), None, {})),
+    "catenis newline": (Catenis, Connection(DEVICE, Secret(f"{SECRET}\n"), None, {})),
+    "itwin id": (ITwin, Connection("", Secret(SECRET), None, {})),
+    "itwin url": (ITwin, Connection("c", Secret(SECRET), None, {"token_url": "http://x"})),
+    "itwin token": (ITwin, Connection(None, Secret(f"{SECRET}\n"), None, {})),
+    "itwin nothing": (ITwin, Connection(None, None, None, {})),
+    "apig url": (Apig, Connection("u", Secret(SECRET), ENDPOINT, {"auth_url": "http://x"})),
+    "apig user": (Apig, Connection("", Secret(SECRET), ENDPOINT, {"auth_url": ENDPOINT})),
+    "apig keys": (Apig, Connection("", Secret(SECRET), ENDPOINT, {"security_token": SECRET})),
+    "apig security token": (
+        Apig,
+        Connection("AK", Secret(SECRET), ENDPOINT, {"security_token": f"{SECRET}\n"}),
+    ),
+    "apig token": (Apig, Connection(None, Secret(SECRET), ENDPOINT, {})),
+}
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_a_connection_that_is_refused_shows_nothing(name, witness):
+    """Neither the password of an Airflow connection nor what is in its extra fields shows."""
+    client, connection = CONNECTIONS[name]
+    with pytest.raises(ConfigurationError) as caught:
+        client(**client.from_connection(connection))
+    witness.hears(caught.value)
+    witness.note("the connection", represented(connection))
 
 
 @pytest.mark.parametrize("backend", ["", "asyncio", "trio"])

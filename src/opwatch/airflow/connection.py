@@ -19,15 +19,14 @@ from opwatch.net.message import Secret
 
 
 def given_by(connection: Any, extra: dict[str, Any]) -> Connection:
-    return Connection(
-        connection.login or None, Secret(connection.password), _address(connection), extra
-    )
+    password = None if connection.password is None else Secret(connection.password)
+    return Connection(connection.login or None, password, _address(connection), extra)
 
 
-def _key(given: Connection) -> Secret:
-    """Return a key that is equal for equal connections, and shows nothing."""
-    told = (given.login, given.password.reveal(), given.address, sorted(given.extra.items()))
-    return Secret(repr(told))
+def _key(given: Connection) -> tuple[Any, ...]:
+    """Return a key that is equal for equal connections, and shows no secret."""
+    extra = Secret(repr(sorted(given.extra.items())))
+    return given.login, given.password, given.address, extra
 
 
 def _address(connection: Any) -> str | None:
@@ -63,7 +62,7 @@ class _Shared:
     users: int = 0
 
 
-shared_clients: dict[tuple[str, str, Secret], _Shared] = {}
+shared_clients: dict[tuple[str, str, tuple[Any, ...]], _Shared] = {}
 
 
 @contextlib.asynccontextmanager

@@ -171,7 +171,7 @@ class _Apig(Core[Wire]):
         """Return the arguments in a connection: a user if its extra has `auth_url`, or else keys,
         or without a login a token."""
         base = {"endpoint": given.address or "", **given.take("project_id", "until")}
-        auth: Any = given.password.reveal()
+        auth = given.password
         if (auth_url := given.extra.get("auth_url")) is not None:
             project = given.take("project_id") or given.take("project_name")
             domains = given.take(*_DOMAINS)

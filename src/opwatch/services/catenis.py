@@ -75,7 +75,7 @@ class _Catenis(Core[Wire]):
     @classmethod
     def from_connection(cls, given: Connection) -> dict[str, Any]:
         """Return the arguments in a connection: the login is the device's ID."""
-        own = {"device_id": given.login, "api_access_secret": given.password.reveal()}
+        own = {"device_id": given.login, "api_access_secret": given.password}
         return own | given.base_url() | given.take(*cls.connection_extra)
 
     @classmethod
