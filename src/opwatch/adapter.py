@@ -33,6 +33,7 @@ from opwatch.errors import (
     OpwatchError,
     TransportError,
 )
+from opwatch.net import fork
 from opwatch.net.address import address
 from opwatch.net.message import Address, Answer, Request, Secret
 
@@ -88,18 +89,33 @@ def _outside(wanted: Any) -> Generator[Any, Any, Any]:
 class _Io:
     """Sends by asking httpx to, which has its own time limits."""
 
+    _slot: Any
+    after_fork: Any
     request_timeout = 0.0  # each turn has the caller's
 
-    def __init__(self, clock: Clock, holds: Holds) -> None:
+    def __init__(self, auth: Auth, clock: Clock, holds: Holds) -> None:
         self.clock = clock
         self.holds = holds
+        is_limited = auth.max_in_flight < Auth.max_in_flight
+        self.max_in_flight = auth.max_in_flight if is_limited else 0
+        self.after_fork()
+        fork.watch(self)
 
     def _no_token(self) -> TransportError:
         return TransportError("timed out waiting for the token that another request was fetching")
 
     async def send(self, request: Request, turn: Turn) -> Answer:
-        self.holds.check(request)
-        answer: Answer = await _outside(request)
+        is_limited = self.max_in_flight and _is_own(request)
+        slot = await self._slot(turn.left()) if is_limited else None
+        if is_limited and slot is None:
+            problem = f"timed out waiting for {self.max_in_flight} other requests"
+            raise TransportError(f"{problem}, since more could lock the keys if they are refused")
+        try:
+            self.holds.check(request)
+            answer: Answer = await _outside(request)
+        finally:
+            if slot is not None:
+                slot.release()
         if not _is_own(request):
             turn.learn(request, answer)
         return answer
@@ -110,6 +126,9 @@ class _BlockingIo(_Io, BlockingIo):
 
 
 class _AsyncIo(_Io, AsyncIo):
+    async def _slot(self, seconds: float) -> Any:
+        return await _outside(super()._slot(seconds))
+
     async def landing(self, flight: Flight, turn: Turn) -> None:
         await _outside(super().landing(flight, turn))
 
@@ -124,8 +143,8 @@ class _HttpxAuth(httpx.Auth):
     def __init__(self, auth: Auth, clock: Clock) -> None:
         self._auth = auth
         holds = Holds(clock)
-        self._io = _BlockingIo(clock, holds)
-        self._async_io = _AsyncIo(clock, holds)
+        self._io = _BlockingIo(auth, clock, holds)
+        self._async_io = _AsyncIo(auth, clock, holds)
         self._origins: dict[str, str] = {}
 
     def sync_auth_flow(

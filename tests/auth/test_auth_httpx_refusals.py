@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from auth_support import API_SECRET, DEVICE, Loopback, Request, aksk_fault, answer
@@ -49,6 +54,91 @@ def test_many_requests_at_once_lock_no_keys() -> None:
     found = asyncio.run(main())
     refused = [each for each in found if isinstance(each, AuthenticationError)]
     assert (len(refused), len(server.requests)) == (19, 1)
+
+
+@pytest.mark.parametrize("backend", ["threads", "asyncio", "trio"])
+def test_many_requests_at_once_lock_no_keys_that_were_accepted(backend: str) -> None:
+    """Six refusals in a row would: so no more than five are in flight, and all others end."""
+    all_at_once, together = threading.Barrier(20), threading.Barrier(5)
+    arrived = [anyio.Event() for _ in range(5)]
+    server = Server(reply(200), reply(401))
+
+    class Blocking(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if server.requests:
+                together.wait(20)  # answer once five have come, and let others come before that
+                for _ in range(20):
+                    os.sched_yield()
+            return server.transport.handle_request(request)
+
+    class Async(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if server.requests:
+                next(each for each in arrived if not each.is_set()).set()
+                await arrived[-1].wait()
+            return await server.transport.handle_async_request(request)
+
+    def blocking() -> list[int | None]:
+        with httpx.Client(transport=Blocking(), auth=keys()) as client:
+            client.get(SERVICE)
+
+            def get(_: int) -> int | None:
+                all_at_once.wait(20)
+                with suppress(AuthenticationError):
+                    return client.get(SERVICE).status_code
+                return None
+
+            with ThreadPoolExecutor(20) as threads:
+                return [*threads.map(get, range(20))]
+
+    async def main() -> list[int | None]:
+        found: list[int | None] = []
+
+        async def get() -> None:
+            status = None
+            with suppress(AuthenticationError):
+                status = (await client.get(SERVICE)).status_code
+            found.append(status)
+
+        async with httpx.AsyncClient(transport=Async(), auth=keys()) as client:
+            await client.get(SERVICE)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(get)
+        return found
+
+    found = blocking() if backend == "threads" else anyio.run(main, backend=backend)
+    assert sorted(found, key=str) == [401] * 5 + [None] * 15
+    assert len(server.requests) == 6
+
+
+def test_requests_that_are_cancelled_leave_their_places_to_others() -> None:
+    """However far they came; and so do those that failed."""
+    server, auth = Server(reply(200)), keys()
+
+    class Silent(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/failing":
+                raise httpx.ReadError("broken")
+            if request.url.path == "/silent":
+                await anyio.sleep_forever()
+            return await server.transport.handle_async_request(request)
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=Silent(), auth=auth) as client:
+            await client.get(SERVICE)
+            for _ in range(7):
+                with pytest.raises(httpx.ReadError):
+                    await client.get(f"{SERVICE}/failing")
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(client.get, f"{SERVICE}/silent")
+                await anyio.wait_all_tasks_blocked()
+                tasks.cancel_scope.cancel()
+            with anyio.fail_after(20):
+                assert (await client.get(SERVICE)).status_code == 200
+
+    asyncio.run(main())
 
 
 def test_a_refused_token_is_returned_and_not_remembered() -> None:
