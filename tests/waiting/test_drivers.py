@@ -246,6 +246,39 @@ def test_async_cancel_of_another_kind_is_refused(clock, wrong):
         async_client().watch_many(["job-1"], timeout=None, cancel=wrong)
 
 
+async def used_elsewhere():
+    """Return an event of asyncio that belongs to another event loop."""
+    event = asyncio.Event()
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    return event
+
+
+@pytest.mark.parametrize("way", ["wait", "watch_many"])
+@pytest.mark.parametrize(
+    ("backend", "make"),
+    [
+        ("asyncio", trio.Event),
+        ("asyncio", lambda: asyncio.run(used_elsewhere())),
+        ("trio", asyncio.Event),
+    ],
+)
+def test_cancel_of_another_event_loop_is_refused(backend, make, way):
+    """Instead of a group of somebody else's exceptions, at the first sleep."""
+
+    async def main():
+        with script(ACTIVE):
+            waiting = async_client()
+        if way == "wait":
+            return await waiting.wait("job-1", timeout=None, cancel=wrong)
+        return [_ async for _ in waiting.watch_many(["job-1"], timeout=None, cancel=wrong)]
+
+    wrong = make()
+    with pytest.raises(ConfigurationError, match="`cancel` can't be waited for in this event loop"):
+        anyio.run(main, backend=backend)
+
+
 @pytest.mark.parametrize(
     ("make", "wrong", "told"),
     [

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opwatch.clock import LONGEST_SLEEP, AsyncCancel, Cancel
+from opwatch.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from opwatch.core.many import Many
@@ -103,16 +104,25 @@ class AsyncBell:
     async def wait(self) -> None:
         import anyio
 
-        async def wait_for(event: Any) -> None:
-            await event.wait()
-            group.cancel_scope.cancel()
-
         if self._cancel is None:
             await self.rung.wait()
             return
+        wrong: list[Exception] = []  # not raised in the task: that would make it a group
+
+        async def wait_for(event: AsyncCancel) -> None:
+            try:
+                await event.wait()
+            except Exception as error:  # noqa: BLE001 (an event's of another loop, or the user's own)
+                wrong.append(error)
+            group.cancel_scope.cancel()
+
         async with anyio.create_task_group() as group:
-            for event in (self.rung, self._cancel):
-                group.start_soon(wait_for, event)
+            group.start_soon(wait_for, self._cancel)
+            await self.rung.wait()
+            group.cancel_scope.cancel()
+        if wrong:
+            problem = f"can't be waited for in this event loop ({type(wrong[0]).__name__})"
+            raise ConfigurationError(problem, argument="cancel") from wrong[0]
 
 
 def running_loop() -> Any:
