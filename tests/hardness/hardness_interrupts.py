@@ -17,7 +17,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
@@ -191,7 +191,13 @@ class Injector:
     which are Python too.
     """
 
-    def __init__(self, at: int = 0, kind: type[BaseException] = KeyboardInterrupt) -> None:
+    def __init__(
+        self,
+        at: int = 0,
+        kind: type[BaseException] = KeyboardInterrupt,
+        traced: tuple[str, ...] = _TRACED,
+    ) -> None:
+        self._traced = traced
         self.count = 0
         self.where = "nowhere"
         self._at = at
@@ -205,11 +211,21 @@ class Injector:
         finally:
             sys.settrace(before)
 
+    async def run_async(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        before = sys.gettrace()
+        sys.settrace(self._enter)
+        try:
+            return await call()
+        finally:
+            sys.settrace(before)
+
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(_TRACED):
+        if not frame.f_code.co_filename.startswith(self._traced):
             return None
+        is_new = frame.f_trace is None  # an error here passes the handlers of one that continues
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        self._place(frame)
+        if is_new:
+            self._place(frame)
         return self._step
 
     def _step(self, frame: FrameType, event: str, argument: Any) -> Any:

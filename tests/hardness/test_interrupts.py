@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
@@ -21,8 +22,8 @@ from typing import Any
 import pytest
 from counts import LONG_RUN, counts
 from hardness_interrupts import Handler, Hang, Injector, Interrupter, Watchdog
-from hardness_servers import Service, service
-from hardness_support import HERE, ITWIN, KINDS, Kind, leaks
+from hardness_servers import SOURCE, Service, service
+from hardness_support import ASYNC_MODES, HERE, ITWIN, KINDS, Kind, in_one, leaks
 
 from opwatch.errors import OpwatchError
 
@@ -247,6 +248,37 @@ def test_an_error_at_any_place_of_a_first_call(
             gc.collect()
             server.wait_until_open(0)
     assert counting.count > 100, "hardly any place was seen: this tested nothing"
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("backend", ASYNC_MODES)
+def test_an_interrupt_at_any_place_of_an_async_call(backend: str) -> None:
+    """The next call on the same client and event loop works, and nothing is left of the other."""
+    problems = []
+
+    async def main() -> int:
+        client = ITWIN.asynchronous(server.url, request_timeout=REQUEST_TIMEOUT, max_in_flight=1)
+        call = partial(client.progress, "running-1")
+        await call()
+        counting = Injector(traced=(SOURCE,))
+        await counting.run_async(call)
+        for at in range(1, counting.count + 1):
+            injector = Injector(at, traced=(SOURCE,))
+            with suppress(KeyboardInterrupt):
+                await injector.run_async(call)
+            try:
+                await call()
+            except OpwatchError as error:
+                problems.append(f"{injector.where}: {error}")
+                await client.aclose()
+                return counting.count
+        await client.aclose()
+        return counting.count
+
+    with service() as server:
+        assert in_one(backend, main) > 100, "hardly any place was seen: this tested nothing"
+        gc.collect()
+        server.wait_until_open(0)
     assert not problems, "\n".join(problems)
 
 

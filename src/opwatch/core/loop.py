@@ -15,6 +15,7 @@ import math
 import queue
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
@@ -208,6 +209,25 @@ class _Slot:
             home.put(_Slot(home))
 
 
+class _Slots(queue.SimpleQueue[_Slot]):
+    """The free slots of one event loop, and the turns of those who wait for one."""
+
+    def __init__(self, count: int) -> None:
+        self.turns: deque[Any] = deque()
+        for _ in range(count):
+            super().put(_Slot(self))
+
+    def put(self, item: _Slot, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item)
+        if self.turns:
+            self.call()
+
+    def call(self) -> None:
+        """Let the first of those who wait take a slot, if there is one."""
+        if self.turns and not self.empty():
+            self.turns[0].set()
+
+
 class _Io:
     """The state that both kinds share: a client's holds and limits."""
 
@@ -360,22 +380,26 @@ class AsyncIo(_Io):
     _bell = AsyncBell
 
     def after_fork(self) -> None:
-        self._slots: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        self._slots: weakref.WeakKeyDictionary[Any, _Slots] = weakref.WeakKeyDictionary()
 
-    async def _slot(self, seconds: float) -> Any:
+    async def _slot(self, seconds: float) -> _Slot | None:
         import anyio
 
         loop = running_loop()
         if (slots := self._slots.get(loop)) is None:
-            slots = self._slots[loop] = anyio.Semaphore(self.max_in_flight, fast_acquire=True)
+            slots = self._slots[loop] = _Slots(self.max_in_flight)
+        if not (slots.turns or slots.empty()):
+            return slots.get_nowait()
+        turn = anyio.Event()
         try:
-            slots.acquire_nowait()
-        except anyio.WouldBlock:
-            with anyio.move_on_after(seconds) as scope:
-                await slots.acquire()
-            if scope.cancelled_caught:
-                return None
-        return slots
+            slots.turns.append(turn)
+            with anyio.move_on_after(seconds):
+                await turn.wait()
+                return slots.get_nowait()
+        finally:
+            slots.turns.remove(turn)
+            slots.call()
+        return None
 
     async def _sleep(self, clock: Clock, seconds: float, bell: AsyncBell) -> None:
         await clock.asleep(seconds, bell)
