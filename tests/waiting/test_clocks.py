@@ -1,6 +1,7 @@
 """The clocks and the script, on which users' tests of waiting rely, as ours do."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import anyio.lowlevel
@@ -354,6 +355,23 @@ def test_a_script_may_be_a_function_of_the_request():
     with Script(answer):
         assert ITwin("made-up").progress("a").phase is Phase.SUCCEEDED
     assert seen == ["Bearer made-up"]
+
+
+def test_a_function_of_a_script_may_wait_for_other_requests():
+    """From another thread, or its own: two requests are in flight at once."""
+    together = threading.Barrier(2)
+
+    def answer(request):
+        if "/outer/" in request.target:
+            assert client.progress("inner").phase is Phase.SUCCEEDED
+            together.wait(20)
+        return SUCCESS
+
+    with FakeClock(), Script(answer) as script, ThreadPoolExecutor(2) as threads:
+        client = ITwin("a made-up token")
+        for phase in threads.map(lambda job: client.progress(job).phase, ["outer"] * 2):
+            assert phase is Phase.SUCCEEDED
+    assert len(script.sent) == 4
 
 
 def test_a_script_raises_the_errors_it_is_given():

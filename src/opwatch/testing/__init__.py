@@ -213,13 +213,12 @@ class Script:
 
     def answer(self, request: Request, time: float) -> Answer:
         """Return the reply to a request made at `time`, or raise what the script says."""
-        with self._lock:
-            self.sent.append(Sent(time, request.method, request.target))
-            found = (
-                _checked(self._handler(_plain(request)))
-                if self._handler
-                else self._next(request.target)
-            )
+        self.sent.append(Sent(time, request.method, request.target))
+        if self._handler is None:
+            with self._lock:
+                found = self._next(request.target)
+        else:
+            found = _checked(self._handler(_plain(request)))
         if isinstance(found, OpwatchError):
             raise copy.copy(found)  # each wait notes on its error which job it was about
         headers = tuple((name.lower().encode(), value.encode()) for name, value in found.headers)
