@@ -18,7 +18,7 @@ from auth_support import DEVICE, Request, answer
 from leak_service import BAD, JOB, asked, async_callable, clients
 from leak_support import SECRETS, represented
 
-from opwatch import AkSk, Apig, AsyncITwin, Catenis, ClientCredentials, IamPassword, ITwin
+from opwatch import AkSk, Apig, AsyncITwin, Catenis, ClientCredentials, Ctn1, IamPassword, ITwin
 from opwatch.auth import aksk, ctn1
 from opwatch.environment import Connection
 from opwatch.errors import AuthenticationError, BadResponse, ConfigurationError, WaitTimeout
@@ -104,6 +104,8 @@ WRONG: dict[str, Callable[[], Any]] = {
     "catenis environment": lambda: Catenis(DEVICE, SECRET, environment="moon"),
     "catenis version": lambda: Catenis(DEVICE, SECRET, version="x"),
     "catenis device": lambda: Catenis("short", SECRET),
+    "catenis swapped": lambda: Catenis(SECRET, DEVICE),
+    "ctn1 swapped": lambda: Ctn1(SECRET, DEVICE),
     "catenis url": lambda: Catenis(DEVICE, SECRET, base_url="http://example.com"),
     "catenis option": lambda: Catenis(DEVICE, SECRET, max_in_flight=0),
     "catenis unknown option": lambda: Catenis(DEVICE, SECRET, secret=SECRET),

@@ -72,13 +72,14 @@ class Ctn1(Credentials):
     client = "Catenis"
 
     def __init__(self, device_id: str, api_access_secret: str) -> None:
+        # Neither shows in a traceback: if the two are swapped, the first is the secret.
+        device_id = device = Secret(device_id)  # type: ignore[assignment]
         api_access_secret = secret = Secret(api_access_secret)  # type: ignore[assignment]
-        require(device_id=device_id, api_access_secret=secret)
-        if not re.fullmatch(r"\w{20}", device_id, re.ASCII):
-            # Not quoted: if the two arguments are swapped, this is the secret.
+        require(device_id=device, api_access_secret=secret)
+        if not re.fullmatch(r"\w{20}", device.reveal(), re.ASCII):
             problem = "must be 20 letters, digits or underscores"
             raise ConfigurationError(problem, argument="device_id")
-        self.device_id = device_id
+        self.device_id: str = device.reveal()
         self._secret = secret
 
     def __repr__(self) -> str:

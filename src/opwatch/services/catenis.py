@@ -60,8 +60,9 @@ class _Catenis(Core[Wire]):
         notifications: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        api_access_secret = secret = Secret(api_access_secret)  # type: ignore[assignment]
-        device = Ctn1(device_id, secret)  # type: ignore[arg-type]
+        device_id = Secret(device_id)  # type: ignore[assignment]
+        api_access_secret = Secret(api_access_secret)  # type: ignore[assignment]
+        device = Ctn1(device_id, api_access_secret)
         usual = _base_url(environment, version)  # refuses a typo, even if it doesn't count
         where = address(usual if base_url is None else base_url, "base_url")
         advice = None if base_url is None else _PROXIED
