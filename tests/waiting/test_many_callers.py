@@ -1,6 +1,7 @@
 """`watch_many`: what a caller's own code raises, and `on_event`."""
 
 import asyncio
+import threading
 
 import anyio
 import anyio.lowlevel
@@ -8,7 +9,7 @@ import pytest
 from many_support import ACTIVE, MINUTE, SUCCESS, asked, script, sent_by
 
 from opwatch import AsyncITwin, ITwin, Schedule
-from opwatch.errors import AuthenticationError
+from opwatch.errors import AuthenticationError, WaitCancelled
 from opwatch.events import Polled
 from opwatch.net.asynchronous import AsyncTransport
 from opwatch.net.message import Answer
@@ -180,6 +181,29 @@ def test_an_exception_of_on_event_leaves_the_other_jobs_their_events(clock):
             next(many)
         assert {progress.job_id for progress in many} == {"a", "b"}
     assert told == [("a", "start"), ("b", "start"), ("b", "progress"), ("b", "result")]
+
+
+@pytest.mark.parametrize("raising", ["a", "b", "c"])
+def test_an_exception_of_on_event_hides_no_cancellation(clock, raising):
+    """Each wait that was cancelled says so, and then the iterator does."""
+    ends, stop = [], threading.Event()
+
+    def on_event(event):
+        if event.kind == "result":
+            ends.append(event.job_id)
+            if event.job_id == raising:
+                raise LookupError
+
+    with script(a=[ACTIVE], b=[ACTIVE], c=[ACTIVE]), ITwin("a made-up token") as client:
+        many = client.watch_many(["a", "b", "c"], timeout=None, cancel=stop, on_event=on_event)
+        next(many)
+        stop.set()
+        with pytest.raises(LookupError):
+            next(many)
+        with pytest.raises(WaitCancelled, match="3 waits were cancelled"):
+            next(many)
+        assert list(many) == []
+    assert (ends, sorted(many.tokens)) == (["a", "b", "c"], ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("way", ["watch", "watch_many"])

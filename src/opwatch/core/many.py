@@ -44,7 +44,9 @@ class Many(Generic[W]):
         self._heap = [(run.due, n, run) for n, run in enumerate(runs)]
         heapq.heapify(self._heap)
         self._count = len(runs)
-        self._has_started = self._is_cancelled = self._is_closed = False
+        self._has_started = self._is_closed = False
+        self._cancelled: list[Run[W]] | None = None
+        """The waits that `cancel` has ended, until all of them are reported."""
         self._in_flight: dict[Any, Any] = {}
         self._answers: deque[Progress[W]] = deque()
         self._broken: deque[BaseException] = deque()
@@ -97,7 +99,7 @@ class Many(Generic[W]):
                 await start(run)
             self._has_started = True
         while not self._is_closed:
-            if self._cancel is not None and self._cancel.is_set() and not self._is_cancelled:
+            if self._cancel is not None and self._cancel.is_set() and self._cancelled != []:
                 await self._cancel_all()
             if self._answers:
                 return self._answers.popleft()
@@ -139,19 +141,21 @@ class Many(Generic[W]):
             is_lost = not isinstance(run.error, WaitCancelled)
             if is_lost and logger.isEnabledFor(logging.WARNING):
                 log(logging.WARNING, "%s", run.error, extra=run.events()[-1].to_dict())
-        elif not run.is_over and not self._is_cancelled:
+        elif not run.is_over and self._cancelled is None:
             self._count += 1
             heapq.heappush(self._heap, (run.due, self._count, run))
 
     async def _cancel_all(self) -> None:
-        self._is_cancelled = True
-        self._heap.clear()
-        cancelled = [run for run in self._runs.values() if not run.is_over]
-        for run in cancelled:
-            run.cancel()
-        await self.give_up()
-        for run in cancelled:
-            await tell(run, run.events)
+        if self._cancelled is None:
+            self._heap.clear()
+            self._cancelled = [run for run in self._runs.values() if not run.is_over]
+            for run in self._cancelled:
+                run.cancel()
+            await self.give_up()
+        for run in self._cancelled:
+            if not run.has_ended:  # again, if `on_event` raised
+                await tell(run, run.events)
+        cancelled, self._cancelled = self._cancelled, []
         if len(cancelled) == 1 and (error := cancelled[0].error) is not None:
             raise error
         if cancelled:
