@@ -397,7 +397,8 @@ class AsyncIo(_Io):
                 await turn.wait()
                 return slots.get_nowait()
         finally:
-            slots.turns.remove(turn)
+            with suppress(ValueError):  # Ctrl-C came before it was there
+                slots.turns.remove(turn)
             slots.call()
         return None
 
