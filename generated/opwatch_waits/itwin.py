@@ -21,6 +21,7 @@ from opwatch.progress import Phase, Progress
 from opwatch.reading import (
     as_fault,
     filled,
+    inside,
     is_another,
     object_in,
     objects_in,
@@ -104,6 +105,11 @@ def read_outcome(
     phase = _OUTCOMES.get(found or "") or Phase.UNKNOWN
     if phase is Phase.SUCCEEDED and fields.get("error"):
         raise BadResponse("the response reports both success and an error (`error`)", status=200)
+    if phase is Phase.SUCCEEDED and inside(fields, "job", "executionInformation", "errors"):
+        raise BadResponse(
+            "the response reports both success and an error (`job.executionInformation.errors`)",
+            status=200,
+        )
     return attrs.evolve(
         progress,
         phase=phase,

@@ -198,9 +198,11 @@ def test_expires_at_is_read_against_the_services_own_clock(off):
     assert requests_for_tokens(played) == 2
 
 
-@pytest.mark.parametrize("end", [None, "", "tomorrow", 7, "2026-01-02T00:00:00"])
+@pytest.mark.parametrize(
+    "end", [None, "", "tomorrow", 7, "2026-01-02T00:00:00", "2026-01-02T00:00:00Z"]
+)
 def test_a_token_without_a_valid_end_is_kept_for_an_hour(end):
-    """A token whose `expires_at` is missing or not valid is kept for an hour."""
+    """A token whose `expires_at` is missing, not valid or over already is kept for an hour."""
     with (
         FakeClock() as clock,
         Script({LOGIN: [logged_in(expires_at=end)], GATEWAY: [CREATING]}) as s,

@@ -257,6 +257,17 @@ def test_a_token_endpoint_that_asks_for_over_a_day_ends_a_wait():
     assert len(played.sent) == 1
 
 
+def test_a_refusal_that_asks_for_a_pause_is_a_refusal():
+    """The new token is sent after the pause, and its refusal ends the wait."""
+    refused = reply(401, {"error": {"code": "Unauthorized"}}, {"Retry-After": "5"})
+    two = [granted(), granted("made-up-token-2")]
+    with FakeClock() as clock, Script({TOKEN: two, PROGRESS: [refused]}) as played:
+        with pytest.raises(AuthenticationError):
+            ITwin(CREDENTIALS).wait("j", timeout=None)
+        assert clock.now() == 5
+    assert [sent.method for sent in played.sent] == ["POST", "GET", "POST", "GET"]
+
+
 # --- how long a token is kept ---------------------------------------------------------------------
 
 

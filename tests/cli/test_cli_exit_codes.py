@@ -2,11 +2,13 @@
 
 import re
 import socket
+from typing import Any
 
 import pytest
 from cli_tools import Run, run_apart
 
 from opwatch import errors, exits
+from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault, Phase
 from opwatch.simulator import Frame, Polls, Simulator
 
@@ -159,6 +161,13 @@ def test_one_of_several_failed(run: Run, sim: Simulator) -> None:
 def test_the_order_of_several(codes: list[int], code: int) -> None:
     """Of several jobs the first of a fixed order is the exit code."""
     assert exits.of_all(codes) == code
+
+
+@pytest.mark.parametrize("code", [None, 77, "1", -2])
+def test_what_is_no_exit_code_is_no_success(code: Any) -> None:
+    """A job whose wait hasn't ended has none."""
+    with pytest.raises(ConfigurationError, match="must be exit codes of opwatch, not"):
+        exits.of_all([0, code])
 
 
 @pytest.mark.parametrize("command", ["progress", "watch"])

@@ -12,10 +12,11 @@ import pytest
 from cli_tools import Connect, Run, Running
 from state_support import JOB, RUNNING, begun
 
+from opwatch import ITwin
 from opwatch.cli.state import StateFile
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.simulator import Frame, Polls, Simulator
-from opwatch.testing import FakeClock
+from opwatch.testing import FakeClock, Reply, Script
 
 # --- killed, and run again ------------------------------------------------------------------------
 
@@ -61,6 +62,20 @@ def test_interrupted(real_sim: Simulator, path: Path, number: signal.Signals) ->
         f"to resume: opwatch watch --state {path}\n"
     )
     assert sorted(StateFile(path).tokens) == [("apig", "g1"), ("itwin", "j1")]
+
+
+def test_interrupted_during_a_poll(clock: FakeClock, path: Path) -> None:
+    """The service may have received the poll: the file holds when the next one is due after it."""
+
+    def answer(request: object) -> Reply:
+        raise KeyboardInterrupt
+
+    state = StateFile(path)
+    with Script(answer), ITwin("a made-up token") as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.wait("j1", timeout=None, on_event=state.on_event)
+        state.close()
+        assert client.step(StateFile(path).tokens[JOB]).delay == 15
 
 
 def test_a_query_that_is_not_due(run: Run, sim: Simulator, clock: FakeClock, path: Path) -> None:

@@ -200,7 +200,7 @@ async def growth(make: Callable[[], Any], count: int, after: Callable[[], object
     gc.collect()
     tracemalloc.start()
     try:
-        await come_and_go(make, count // 10)  # fills what has a limit
+        await come_and_go(make, count)  # fills what has a limit, and lets tables grow
         after()
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]

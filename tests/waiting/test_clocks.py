@@ -7,11 +7,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from opwatch import Apig, AsyncITwin, Catenis, ITwin
+from opwatch import Apig, AsyncITwin, Catenis, ITwin, Schedule
 from opwatch import clock as clocks
 from opwatch import net as transport
 from opwatch.clock import LONGEST_SLEEP, Clock
-from opwatch.errors import TransportError
+from opwatch.errors import TransportError, WaitStalled
 from opwatch.net.asynchronous import AsyncTransport
 from opwatch.net.message import Answer
 from opwatch.progress import Phase
@@ -461,3 +461,20 @@ def test_a_script_of_one_reply():
     """A single reply needs no list around it."""
     with FakeClock(), Script({"/progress": SUCCESS}):
         assert ITwin("a token").progress("j1").phase == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("status", "pause", "limit", "end"),
+    [(429, 500, 100, 580), (503, 500, 100, 580), (200, 500, 100, 580), (200, 55, 70, 115)],
+)
+def test_a_pause_that_the_service_asks_for_is_no_stall(status, pause, limit, end):
+    """What it adds to a delay of the schedule isn't time in which the job made no progress."""
+    body = {"jobProgress": {"state": "Active", "percentage": 7}} if status == 200 else None
+    paused = reply(status, body, {"Retry-After": str(pause)})
+    schedule = Schedule((20,), jitter=0)
+    with FakeClock() as clock, Script({"/progress": [ACTIVE, paused, ACTIVE]}) as sent:
+        client = ITwin("a made-up token", schedule=schedule)
+        with pytest.raises(WaitStalled):
+            client.wait("j", timeout=None, stall_timeout=limit)
+    assert [request.time for request in sent.sent[:3]] == [0, 20, 20 + pause]
+    assert clock.now() == end

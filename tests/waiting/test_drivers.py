@@ -15,7 +15,7 @@ from opwatch import clock as clocks
 from opwatch.clock import Clock
 from opwatch.errors import ConfigurationError, WaitCancelled, WaitTimeout
 from opwatch.progress import Phase
-from opwatch.testing import FakeClock
+from opwatch.testing import FakeClock, Script
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------
 
@@ -94,6 +94,62 @@ def test_an_interrupted_watch_goes_on_where_it_was():
         assert next(watch).phase is Phase.SUCCEEDED
         assert list(watch) == []
     assert times(sent) == [0, 15, 45]
+
+
+def interrupted():
+    """A service during whose second poll Ctrl-C comes."""
+    replies = iter([ACTIVE, KeyboardInterrupt()])
+
+    def answer(request):
+        if isinstance(found := next(replies, ACTIVE), BaseException):
+            raise found
+        return found
+
+    return Script(answer)
+
+
+def test_a_poll_that_was_interrupted_counts_as_made(clock):
+    """The service may have received it, so the resumed wait doesn't poll before the next one is
+    due."""
+    with interrupted() as sent:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            client().wait("job-1", timeout=None)
+        step = client().step(resumed_from(raised.value))
+    assert (step.progress, step.delay) == (None, 30)
+    assert times(sent) == [0, 15]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_an_iterator_that_was_interrupted_in_a_poll_knows_that_it_was_made(many, clock):
+    """The same, for the tokens of `watch` and `watch_many`, and for going on with them."""
+    with interrupted() as sent:
+        watcher = client()
+        iterator = (
+            watcher.watch_many(["job-1"], timeout=None)
+            if many
+            else watcher.watch("job-1", timeout=None)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            list(iterator)
+        assert watcher.step(iterator.tokens["job-1"] if many else iterator.token).delay == 30
+        next(iterator)
+    assert times(sent) == [0, 15, 45]
+
+
+def test_a_token_taken_during_a_poll_counts_it(clock):
+    """For example, to save it while another thread polls."""
+    tokens = []
+
+    def answer(request):
+        tokens.append(watch.token)
+        return ACTIVE
+
+    with Script(answer) as sent:
+        watch = client().watch("job-1", timeout=None)
+        next(watch)
+        assert client().step(tokens[0]).delay == 15
+        assert client().step(watch.token).delay == 15
+    assert times(sent) == [0]
 
 
 def test_a_cancelled_async_wait_has_the_token_at_hand(backend, clock):

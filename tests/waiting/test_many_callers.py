@@ -34,7 +34,8 @@ def test_a_token_callable_that_raises_ends_each_job_it_was_asked_for(watch_many,
 
 
 def test_an_interrupt_in_a_query_leaves_its_job_to_be_asked_again(clock):
-    """Ctrl-C is raised from the iterator; the job's wait is unchanged."""
+    """Ctrl-C is raised from the iterator; the job is polled again when the schedule says so, since
+    the service may have answered."""
     replies = iter([ACTIVE, KeyboardInterrupt(), SUCCESS])
 
     def answer(request):
@@ -50,7 +51,7 @@ def test_an_interrupt_in_a_query_leaves_its_job_to_be_asked_again(clock):
             next(many)
         assert list(many.tokens) == ["a"]
         assert next(many).phase is Phase.SUCCEEDED
-    assert asked(sent.sent) == {"a": [0, 15, 15]}
+    assert asked(sent.sent) == {"a": [0, 15, 45]}
 
 
 def test_a_defect_in_a_query_comes_out_of_the_iterator(backend, clock):

@@ -10,7 +10,8 @@ import anyio.lowlevel
 import pytest
 from many_support import ACTIVE, SUCCESS, script, sent_by, slow, state
 
-from opwatch import AsyncITwin, Schedule
+from opwatch import AsyncITwin, ITwin, Schedule
+from opwatch.errors import TransportError, WaitTimeout
 from opwatch.net.asynchronous import AsyncTransport
 from opwatch.net.message import Answer
 from opwatch.progress import Phase
@@ -300,3 +301,29 @@ def test_requests_cancelled_before_they_began_hold_up_nobody(clock):
         assert (await anext(many)).phase is Phase.RUNNING
 
     asyncio.run(main())
+
+
+def test_the_last_polls_have_one_request_timeout_together(watch_many, clock):
+    """If a service hangs, its waits end at most `request_timeout` after their deadline, however
+    many there are: the rest end without a last poll."""
+
+    def hang(request):
+        clock.advance(30)
+        return TransportError("no response")
+
+    with Script(hang) as played:
+        seen = watch_many(list("abcdefgh"), timeout=60, options={"max_in_flight": 1})
+    assert {type(error) for error in seen.errors.values()} == {WaitTimeout}
+    assert len(seen.errors) == 8
+    assert (clock.now(), len(played.sent)) == (90, 3)
+
+
+def test_a_caller_who_takes_long_still_gets_each_last_poll(clock):
+    """The time that the caller takes with an answer isn't that of the polls."""
+    with Script(lambda request: SUCCESS), ITwin("a made-up token") as client:
+        many = client.watch_many(["a", "b", "c"], timeout=10)
+        for _ in many:
+            clock.advance(3600)
+    assert {name: last.phase for name, last in many.last.items()} == dict.fromkeys(
+        "abc", Phase.SUCCEEDED
+    )

@@ -103,7 +103,9 @@ class IamPassword(TokenEndpoint):
             return self._bad_answer(answer, "has no token")
         end = parse_time(fields.get("expires_at"))
         now = http_date(answer.header("date")) or epoch
-        life = DEFAULT_LIFE if end is None else max(end.timestamp() - now, 0.0)
+        life = DEFAULT_LIFE if end is None else end.timestamp() - now
+        if life <= 0:  # one of the clocks is wrong
+            life = DEFAULT_LIFE
         project_id = text(object_in(fields.get("project")).get("id"))
         try:
             project_id = check_id(project_id, "project ID") if project_id else self.project_id

@@ -62,6 +62,8 @@ class Token:
     """When it is renewed, and when it expires, on the client's clock."""
     is_proven = False
     """Whether the service has accepted it."""
+    is_second = False
+    """Whether it replaced one that was refused."""
 
     def __init__(
         self,
@@ -132,13 +134,14 @@ class TokenAuth(Auth):
         while answer.status == 401 and self._is_expired(answer):
             # A token that others have used or replaced meanwhile has expired, and isn't refused.
             is_refused = self._kept is token and not token.is_proven
-            if renewals and (is_refused or not self._is_proven):
+            if token.is_second and (is_refused or not self._is_proven):
                 break
             if renewals == MOST_RENEWALS:
                 raise Unavailable("each new token expired before it could be sent", status=401)
             if (fresh := await self._other_than(token, turn)).secret == token.secret:
                 break
             token, renewals = fresh, renewals + 1
+            token.is_second = True
             answer = await turn.send(self._with(request, token))
         if answer.status == 401:
             turn.holds.refuse(token.secret, explain(answer, turn), self._credentials.advice)

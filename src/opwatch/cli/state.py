@@ -80,9 +80,11 @@ class StateFile:
     def on_event(self, event: Event[Any]) -> None:
         """Save what an event changes."""
         progress, error = event.progress, event.error
-        if isinstance(event, Ended) and error is not None:
-            if not isinstance(error, WaitCancelled):
-                self.stops(event.job, event.outcome)
+        is_cancelled = isinstance(error, WaitCancelled)
+        if isinstance(event, Ended) and error is not None and not is_cancelled:
+            self.stops(event.job, event.outcome)
+        elif is_cancelled and event.token is not None:  # a poll in flight counts in this one
+            self.waits(event.job, event.token)
         elif progress is not None and progress.phase.is_final and event.next_poll_in is None:
             if event.job not in self.ended:
                 self.over(event.job, progress)

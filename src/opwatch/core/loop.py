@@ -53,10 +53,14 @@ class Turn:
     __slots__ = ("clock", "end", "holds", "io", "last", "sending")
 
     def __init__(
-        self, io: Io, last: float | None, sending: Callable[[], object] | None = None
+        self,
+        io: Io,
+        last: float | None,
+        sending: Callable[[], object] | None = None,
+        seconds: float = math.inf,
     ) -> None:
         self.io, self.clock, self.holds = io, io.clock, io.holds
-        self.end = time.monotonic() + io.request_timeout
+        self.end = time.monotonic() + min(io.request_timeout, seconds)
         """When it must have ended, on the monotonic clock."""
         self.last = last
         """The wait's deadline, on the client's clock; from then on, our own backoff is ignored."""
@@ -127,9 +131,9 @@ async def upcoming(run: Run[W], io: Io, cancel: Any = None) -> Progress[W] | Non
     return progress
 
 
-async def poll(run: Run[W], io: Io) -> Progress[W] | None:
-    """Poll once; return the answer, if there is one."""
-    turn = Turn(io, run.state.plan.deadline, run.sending)
+async def poll(run: Run[W], io: Io, seconds: float = math.inf) -> Progress[W] | None:
+    """Poll once, in at most `seconds`; return the answer, if there is one."""
+    turn = Turn(io, run.state.plan.deadline, run.sending, seconds)
     closer = polling.wants_closer_look(run.state)
     run.begin(io.clock.now())
     try:

@@ -45,6 +45,8 @@ class Many(Generic[W]):
         heapq.heapify(self._heap)
         self._count = len(runs)
         self._has_started = self._is_closed = False
+        self._asked = -math.inf
+        """When the caller asked for the next answer."""
         self._cancelled: list[Run[W]] | None = None
         """The waits that `cancel` has ended, until all of them are reported."""
         self._in_flight: dict[Any, Any] = {}
@@ -92,6 +94,7 @@ class Many(Generic[W]):
 
     async def _upcoming(self) -> Progress[W] | None:
         """Return the next answer of any job; None after the last."""
+        self._asked = self._io.clock.now()
         if not self._has_started:
             if self._heap:
                 await self._io.listen(self._heap[0][2].state.plan.deadline, self._cancel)
@@ -130,7 +133,20 @@ class Many(Generic[W]):
         return False
 
     async def _poll(self, run: Run[W]) -> None:
-        progress = await poll(run, self._io)
+        """Poll a job, unless its wait is over by now: other polls took too long.
+
+        The last polls have `request_timeout` from the deadline on, or from when the caller asked
+        for the next answer, if that was later.
+        """
+        left, deadline = math.inf, run.state.plan.deadline
+        if deadline is not None:
+            ends = max(deadline, self._asked) + self._io.request_timeout
+            left = ends - self._io.clock.now()
+        progress = None
+        if left <= 0:
+            run.time_out()
+        else:
+            progress = await poll(run, self._io, left)
         if progress is not None:
             self._answers.append(progress)
         await tell(run, run.events, progress)

@@ -31,8 +31,8 @@ machine would give up, the wait ends with what is known: over, outcome unknown.
 
 **A stall** is not a timeout: `stall_timeout` is how long marker and phase may stay the same. It is
 judged when a reading arrives, so a floor is never broken to find it, and only over time in which
-the job was watched: by how much more than 60 s a poll is late (a laptop was suspended, a rate limit
-held the client) doesn't count.
+the job was watched: a pause that the service asked for doesn't count, and neither does by how much
+more than 60 s a poll is late (a laptop was suspended).
 
 `classify` names what happened, the first of these that holds; `TRANSITIONS` says what follows.
 
@@ -300,7 +300,7 @@ def advance(
     if rung is Rung.NONE:
         step, due = state.rung - 1, now
     elif isinstance(event, Trouble):
-        due = max(due, now + _backoff(state.failures, jitter), now + (event.retry_after or 0.0))
+        due = max(due, now + _backoff(state.failures, jitter))
     marker, phase, held, failures = state.marker, state.phase, state.held, state.failures + 1
     changed = state.changed + _unwatched(state, now)
     if isinstance(event, Reading):
@@ -314,7 +314,19 @@ def advance(
     elif event.over and verdict is not Verdict.WAIT:
         verdict = Verdict.ENDED
     due, polls = _cut(due, plan.deadline), state.polls + 1
-    return PollState(plan, due, step + 1, held, marker, phase, changed, failures, polls), verdict
+    new = PollState(plan, due, step + 1, held, marker, phase, changed, failures, polls)
+    if isinstance(event, Trouble) and event.retry_after and verdict is Verdict.WAIT:
+        new = delayed(new, now + event.retry_after)
+    return new, verdict
+
+
+def delayed(state: PollState, until: float) -> PollState:
+    """Return a wait whose next poll is due no earlier, for a reason that isn't its schedule.
+
+    The job isn't watched meanwhile, so a stall isn't judged over that time.
+    """
+    late = max(_cut(until, state.plan.deadline) - state.due, 0.0)
+    return state._replace(due=state.due + late, changed=state.changed + late)
 
 
 def advance_nudged(

@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -75,8 +74,8 @@ class Run(Generic[W]):
 
     __slots__ = (
         *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error"),
-        *("has_ended", "has_started", "is_over", "job_id", "last", "on_event", "over", "resumed"),
-        *("sending", "session", "span", "state", "trouble", "unseen", "wake"),
+        *("_on_sending", "_sent", "has_ended", "has_started", "is_over", "job_id", "last"),
+        *("on_event", "over", "resumed", "session", "span", "state", "trouble", "unseen", "wake"),
     )
 
     def __init__(
@@ -104,8 +103,9 @@ class Run(Generic[W]):
         self.state = state
         self.on_event = on_event
         # A state file also records polls before they are sent.
-        sending = getattr(on_event, "_opwatch_sending", None)
-        self.sending = partial(sending, session.service.name, job_id) if sending else None
+        self._on_sending = getattr(on_event, "_opwatch_sending", None)
+        self._sent: float | None = None
+        """When a poll was sent that hasn't been answered."""
         self.span: Any = None
         """The wait's trace span, if there is one (`opwatch.telemetry`)."""
         self.resumed = resumed
@@ -131,18 +131,21 @@ class Run(Generic[W]):
         """When the next poll is due: by the schedule or, once until then, by a nudge."""
         if self._is_nudged and not self._is_ahead:
             return self._held_until
-        return self._scheduled
+        return self._known.due
 
     @property
-    def _scheduled(self) -> float:
-        return max(self.state.due, self._held_until)
+    def _known(self) -> PollState:
+        """The state, in which a poll that was interrupted, or is in flight, counts as made."""
+        if self._sent is None or self._is_ahead:
+            return self.state
+        return polling.unanswered(self.state, self._sent)
 
     @property
     def token(self) -> str:
         """The token that resumes the wait, in this process or another."""
         now = self._clock.now()  # before the other clock: otherwise a poll would be early
         return polling.dump(
-            self.state._replace(due=self._scheduled),
+            self._known,
             service=self.session.service.name,
             job_id=self.job_id,
             now=now,
@@ -158,8 +161,14 @@ class Run(Generic[W]):
     def begin(self, now: float) -> None:
         """Note that a poll begins."""
         is_first = self.state.polls == 0  # that one isn't ahead of anything
-        self._is_ahead = self._is_nudged and not is_first and now < self._scheduled
-        self._is_nudged = False
+        self._is_ahead = self._is_nudged and not is_first and now < self._known.due
+        self._is_nudged, self._sent = False, None
+
+    def sending(self) -> None:
+        """Note that a request of the poll is about to be sent."""
+        self._sent = self._clock.now()
+        if self._on_sending is not None:
+            self._on_sending(self.session.service.name, self.job_id)
 
     def learn(
         self,
@@ -172,6 +181,7 @@ class Run(Generic[W]):
 
         `asked` is until when the service asked for no requests, in whatever answer.
         """
+        self._sent = None
         seen = None if isinstance(brought, OpwatchError) else brought
         self.trouble = brought if isinstance(brought, OpwatchError) else brought.trouble
         progress = None
@@ -206,6 +216,10 @@ class Run(Generic[W]):
     def cancel(self) -> None:
         """End the wait at the caller's request."""
         self._break(WaitCancelled("the wait was cancelled; the job continues", advice=RESUME))
+
+    def time_out(self) -> None:
+        """End the wait at its deadline, without a last poll."""
+        self._break(self._error(Verdict.TIMED_OUT, self.trouble))
 
     def interrupt(self) -> None:
         """End the wait because of something outside of it: Ctrl-C, a cancelled task."""
@@ -264,6 +278,7 @@ class Run(Generic[W]):
 
     def _hold(self, until: float) -> None:
         """Poll no earlier, and at the deadline at the latest."""
+        self.state = polling.delayed(self.state, until)
         deadline = self.state.plan.deadline
         until = until if deadline is None else min(until, deadline)
         self._held_until = max(self._held_until, until)
