@@ -36,8 +36,12 @@ def words_are_quoted(content: dict[str, Any], document: str) -> Iterator[Problem
             for sentence in _sentences(node.get(key, ""))
             if sentence in ours and words(sentence) not in map(words, listed)
         ]
-        for key, sentence in unmarked:
-            text = f"{sentence!r} isn't in the document; quote it, or mark it with x-own"
+        for key in dict(unmarked):
+            *others, last = [repr(sentence) for each, sentence in unmarked if each == key]
+            text = f"{last} isn't in the document; quote it, or mark it with x-own"
+            if others:
+                text = f"{', '.join(others)} and {last} aren't in the document"
+                text = f"{text}; quote them, or mark them with x-own"
             yield (*place, key), text
         if unmarked:
             continue

@@ -29,21 +29,30 @@ def tables_are_complete(spec: Spec) -> Iterator[Problem]:
             seen.add(row)
 
 
+def marks_are_kept(spec: Spec) -> Iterator[Problem]:
+    """Each part that has a mark according to the README has it."""
+    present = {(pointer(place), mark) for place, mark, _ in marks(spec)}
+    for place, mark, _ in _rows(spec):
+        if (place, mark) not in present and not _lost(spec, place):
+            text = f"{place} of {spec.name} has no {mark}; restore it, or remove this row"
+            yield spec.in_readme(f"| `{place}` | {mark} |"), text
+
+
 def marks_are_listed(spec: Spec) -> Iterator[Problem]:
     """The README lists each mark with its text, and no other. If a marked part has moved,
     `readme_places_exist` reports it."""
-    present = {(pointer(place), mark): text for place, mark, text in marks(spec)}
-    rows = re.findall(r"^\| `(#\S*)` \| (x-\S+) \| (.+) \|$", spec.readme, re.MULTILINE)
-    listed = {(place, mark): text for place, mark, text in rows}
+    yield from marks_are_kept(spec)
+    rows = _rows(spec)
     moved = {(mark, text) for place, mark, text in rows if _lost(spec, place)}
-    for (place, mark), text in present.items():
-        if listed.get((place, mark)) != text and (mark, text) not in moved:
-            row = f"| `{place}` | {mark} | {text} |"
-            yield place_of(place), f"README.md lacks this row; add it: {row}"
-    for place, mark in listed.keys() - present.keys():
-        if not _lost(spec, place):
-            text = f"{place} of {spec.name} has no {mark}; restore it, or remove this row"
-            yield spec.in_readme(f"| `{place}` | {mark} |"), text
+    for place, mark, text in marks(spec):
+        if (pointer(place), mark, text) not in rows and (mark, text) not in moved:
+            row = f"| `{pointer(place)}` | {mark} | {text} |"
+            yield place, f"README.md lacks this row; add it: {row}"
+
+
+def _rows(spec: Spec) -> list[tuple[str, str, str]]:
+    """The rows about marks: place, mark, text."""
+    return re.findall(r"^\| `(#\S*)` \| (x-\S+) \| (.+) \|$", spec.readme, re.MULTILINE)
 
 
 def readme_places_exist(spec: Spec) -> Iterator[Problem]:

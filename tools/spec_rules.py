@@ -108,6 +108,8 @@ def check(spec: Spec) -> list[Finding]:
     if findings := _first(ALONE, spec):
         return findings
     findings = _first(COMPARED, spec)
+    if len(findings) > 1 and len(lost := _apply("mark", spec_readme.marks_are_kept, spec)) == 1:
+        findings = lost  # what it excused are several
     if not (another := _apply("document", document_is_the_one, spec)):
         return findings
     if len(findings) != 1:
@@ -135,11 +137,15 @@ def examples_fit(spec: Spec) -> Iterator[Problem]:
         for error in map(files.deepest, validator.iter_errors(value)):
             errors[(*place, *error.absolute_path, *files.unexpected(error))] = error
         problems = [(where, error.message) for where, error in errors.items()]
+        fresh = []
         for where, text in files.innermost(problems):
             same = where[-1], errors[where].validator, _canonical(errors[where].schema)
             if same not in seen:  # a wrong schema has a finding, not one for each example
-                yield where, f"{text}; correct the example or its schema"
+                fresh.append((where, text))
             seen.add(same)
+        more = f" (and {len(fresh) - 1} more here)" if len(fresh) > 1 else ""
+        for where, text in fresh[:1]:
+            yield where, f"{text}{more}; correct the example or its schema"
 
 
 def _closed(node: Any, place: Place = ()) -> Any:

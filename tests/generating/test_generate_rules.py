@@ -248,6 +248,11 @@ def at_server(url: str) -> Change:
     return lambda content: content.update(servers=[{"url": url}])
 
 
+def without_a_line(content: dict[str, Any]) -> None:
+    """The line `schemas:` is missing, so the schemas belong to the key above it."""
+    content["components"]["responses"] = content["components"].pop("schemas")
+
+
 def no_schema(content: dict[str, Any]) -> None:
     body = operation(content)["responses"]["200"]["content"]["application/json"]
     del body["schema"]
@@ -263,6 +268,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; use one of token"),
         (undefined_scheme, "security: no scheme is called 'tokn'; add it to components"),
         (union, "wait-use: the schema must describe one object"),
+        (without_a_line, "what follows is wrong, too: a key may be missing above it"),
         (of_text, "wait-use: no media type is JSON; add application/json"),
         (unnamed, "wait-form: has an x-wait block but no operationId; add one"),
         (required("query"), "wait-use: the query parameter 'version' is required, but opwatch has"),

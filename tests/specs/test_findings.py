@@ -99,6 +99,19 @@ def test_each_finding_about_a_deletion_has_a_line_and_a_fix(name: str) -> None:
             assert "can't be checked" not in found.text, (place, str(found))
 
 
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", SPECS)
+def test_a_line_that_is_deleted_is_at_most_one_finding(folder: Path, name: str, step: int) -> None:
+    """So is the key of a map, whose contents then seem to belong to another, or a mark."""
+    path = folder / f"{name}.yaml"
+    lines = path.read_text("utf-8").splitlines()
+    written = [n for n, line in enumerate(lines) if line.strip() and "# " not in line]
+    for n in written if step == 1 else [n for n in written if lines[n].endswith(":")][::step]:
+        path.write_text("\n".join([*lines[:n], *lines[n + 1 :]]), "utf-8")
+        found = findings(folder, name)
+        assert len(found) < 2, (lines[n], found)
+
+
 @pytest.mark.parametrize(
     ("name", "number", "schema", "text"),
     [

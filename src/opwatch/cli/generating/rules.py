@@ -239,13 +239,13 @@ def blocks(content: dict[str, Any]) -> Iterator[tuple[Place, Operation, dict[str
 def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
     """Each pointer leads to a field of the schema of the answer it reads."""
     for place, operation, block in blocks(content):
-        lost: list[str] = []
+        lost: dict[str, str | int] = {}
         for inner, pointer in pointers_of(block):
-            if any(pointer.startswith(f"{other}/") for other in lost):
-                continue  # below a field that has a finding
+            if inner[0] in lost.values() or any(pointer.startswith(f"{it}/") for it in lost):
+                continue  # beside or below one that has a finding
             found = below(content, operation.schema, keys_of(pointer))
             if not found:
-                lost.append(pointer)
+                lost[pointer] = inner[0]
                 fix = _missing(pointer) or "correct it, or add it to the schema"
                 text = f"{pointer} isn't in {operation.model}; {fix}"
                 yield (*place, *inner), text

@@ -6,6 +6,7 @@ import difflib
 import functools
 import itertools
 import json
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -189,7 +190,7 @@ def structure(content: Any) -> Iterator[Problem]:
         problems = [one for one in problems if one[0] not in unread or one[0][:-1] not in beside]
         named = {place: re.match("Path parameter '.*?'", text) for place, text in problems}
         once = {name[0] if name else place: place for place, name in reversed(named.items())}
-        yield from innermost([one for one in problems if one[0] in once.values()])
+        yield from _tails(content, [one for one in problems if one[0] in once.values()])
     except Unresolvable as error:
         yield (), f"{error.ref} isn't in this file; copy it here"
 
@@ -204,6 +205,25 @@ def innermost(problems: list[Problem]) -> Iterator[Problem]:
         if kind not in seen and not any(place == it[: len(place)] for it in found if it != place):
             seen.add(kind)
             yield place, text
+
+
+def _tails(content: Any, problems: list[Problem]) -> Iterator[Problem]:
+    """Yield the innermost problems; only the first if they are all the last entries of one map or
+    list, which belong to a key that is missing above them."""
+    if len(found := [*innermost(problems)]) < 2:
+        yield from found
+        return
+    together = enumerate(zip(*(place for place, _ in found), strict=False))
+    depth = next(n for n, keys in together if len({*keys}) > 1)
+    above = found[0][0][:depth]
+    wrong = {place[depth] for place, _ in problems if len(place) > depth and above == place[:depth]}
+    node = functools.reduce(operator.getitem, above, content)
+    keys = [*node] if isinstance(node, dict) else [*range(len(node))]
+    tail = keys[min(map(keys.index, wrong)) :]
+    if all(key in wrong or str(key).startswith("x-") for key in tail):
+        place, text = min(found, key=lambda one: keys.index(one[0][depth]))
+        found = [(place, f"{text}; what follows is wrong, too: a key may be missing above it")]
+    yield from found
 
 
 class _Outside(dict[str, Any]):
