@@ -418,24 +418,20 @@ RULES = {name: rule for step in (*ALONE, *COMPARED) for name, rule in step.items
 
 
 def _apply(name: str, rule: Rule, spec: Spec) -> list[Finding]:
-    try:
-        lines: dict[Finding, dict[int, None]] = {}
-        for each in files.found(f"specs/{spec.name}", spec.lines, name, rule(spec)):
-            same = (other for other in lines if (other.spec, other.text) == (each.spec, each.text))
-            lines.setdefault(next(same, each), {})[each.line] = None
-        found = [
-            dataclasses.replace(each, text=f"{each.text} (also on line {', '.join(others)})")
-            if (others := [str(line) for line in lines[each] if line != each.line])
-            else each
-            for each in lines
-        ]
-        if more := found[MOST:]:
-            text = f"and {len(more)} more of this rule; correct those above first"
-            found = [*found[:MOST], dataclasses.replace(more[0], text=text)]
-        return found
-    except Exception as error:  # noqa: BLE001 (a spec may be wrong in ways that no rule expects)
-        text = f"can't be checked ({type(error).__name__}: {error}); fix the cause of this error"
-        return [Finding(f"specs/{spec.name}", 1, "#", name, text)]
+    lines: dict[Finding, dict[int, None]] = {}
+    for each in files.found(f"specs/{spec.name}", spec.lines, name, rule(spec)):
+        same = (other for other in lines if (other.spec, other.text) == (each.spec, each.text))
+        lines.setdefault(next(same, each), {})[each.line] = None
+    found = [
+        dataclasses.replace(each, text=f"{each.text} (also on line {', '.join(others)})")
+        if (others := [str(line) for line in lines[each] if line != each.line])
+        else each
+        for each in lines
+    ]
+    if more := found[MOST:]:
+        text = f"and {len(more)} more of this rule; correct those above first"
+        found = [*found[:MOST], dataclasses.replace(more[0], text=text)]
+    return found
 
 
 def _types(schema: dict[str, Any]) -> list[str]:

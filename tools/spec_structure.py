@@ -3,6 +3,7 @@
 import keyword
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from spec_file import HOLDERS, MARKS, Spec, objects, place_of, schemas
 
@@ -82,6 +83,10 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
         for key in _MAPS & node.keys():
             if not isinstance(node[key], dict):
                 yield (*place, key), "must be a map; write one"
+        if "schema" in node and not isinstance(node.get("examples", {}), dict):
+            yield (*place, "examples"), "must be a map; write {name: {value: …}}"
+        for error in _schema_errors(object_in(node.get("x-strict"))):
+            yield (*place, "x-strict", *error.path), f"{error.message}; correct it"
         samples = node.get("x-codeSamples", [])
         if not (isinstance(samples, list) and all(isinstance(each, dict) for each in samples)):
             yield (*place, "x-codeSamples"), "must be a list of maps; write {lang: …, source: …}"
@@ -102,6 +107,12 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
             if not isinstance(schema.get(key, kind()), kind):
                 what = "map" if kind is dict else "list"
                 yield (*place, key), f"must be a {what} of schemas; write one"
+
+
+def _schema_errors(schema: dict[str, Any]) -> Iterator[Any]:
+    from jsonschema import Draft202012Validator as Validator  # type: ignore[import-untyped]
+
+    yield from Validator(Validator.META_SCHEMA).iter_errors(schema) if schema else ()
 
 
 def media_types_are_named(spec: Spec) -> Iterator[Problem]:

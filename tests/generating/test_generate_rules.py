@@ -248,6 +248,10 @@ def at_server(url: str) -> Change:
     return lambda content: content.update(servers=[{"url": url}])
 
 
+def fields_are(value: Any) -> Change:
+    return lambda content: content["components"]["schemas"]["Print"].update(properties=value)
+
+
 def without_a_line(content: dict[str, Any]) -> None:
     """The line `schemas:` is missing, so the schemas belong to the key above it."""
     content["components"]["responses"] = content["components"].pop("schemas")
@@ -268,6 +272,8 @@ def no_schema(content: dict[str, Any]) -> None:
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; use one of token"),
         (undefined_scheme, "security: no scheme is called 'tokn'; add it to components"),
         (union, "wait-use: the schema must describe one object"),
+        (fields_are(None), "Print/properties: structure: null can't be read; correct it"),
+        (fields_are(True), "Print/properties: structure: true can't be read; correct it"),
         (without_a_line, "what follows is wrong, too: a key may be missing above it"),
         (of_text, "wait-use: no media type is JSON; add application/json"),
         (unnamed, "wait-form: has an x-wait block but no operationId; add one"),

@@ -367,11 +367,15 @@ def optional_parameters(spec: dict[str, Any]) -> None:
         operation(spec)["parameters"].append({"name": "id", "in": place, "schema": TEXT})
 
 
+def any_schema(spec: dict[str, Any]) -> None:
+    operation(spec)["parameters"][0]["schema"] = True
+
+
 @pytest.mark.parametrize(
     "change",
     [
         *(inline, alias, all_of_one, all_of_two, any_status, xml_first, recursive),
-        *(with_examples, optional_parameters),
+        *(with_examples, optional_parameters, any_schema),
     ],
 )
 def test_what_a_spec_may_do(change: Change, generate: Generate) -> None:

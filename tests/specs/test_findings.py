@@ -99,6 +99,19 @@ def test_each_finding_about_a_deletion_has_a_line_and_a_fix(name: str) -> None:
             assert "can't be checked" not in found.text, (place, str(found))
 
 
+@pytest.mark.parametrize("value", [None, True, 1.5, "a", [], {}, [None], {"a": None}], ids=repr)
+@pytest.mark.parametrize("name", SPECS)
+def test_a_part_of_another_shape_has_its_line(name: str, value: object) -> None:
+    """Whatever a part is replaced by, the finding names the part or one that needs it, and why."""
+    shapes = [*places(SPECS[name].content)][::97]
+    for place in (each for each in shapes if len(each) > 1):
+        content = copy.deepcopy(SPECS[name].content)
+        at(content, place[:-1])[place[-1]] = value
+        for found in spec_rules.check(dataclasses.replace(SPECS[name], content=content)):
+            assert found.line > 1, (place, str(found))
+            assert "can't be checked" not in found.text, (place, str(found))
+
+
 @pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPECS)
 def test_a_line_that_is_deleted_is_at_most_one_finding(folder: Path, name: str, step: int) -> None:

@@ -76,7 +76,7 @@ def checked(path: Path, name: str) -> tuple[dict[str, Any], bytes]:
     for group in groups:
         findings = []
         for rule, problems in group.items():
-            findings += _found(path, lines, rule, lambda: problems(parts))  # noqa: B023
+            findings += spec.found(str(path), lines, rule, problems(parts))
         if findings:
             raise Invalid(findings)
     return content, data
@@ -107,16 +107,6 @@ def _loaded(path: Path) -> tuple[bytes, Any, Any]:
     except (ValueError, TypeError, OverflowError) as error:
         raise ConfigurationError(f"{path} has a value that can't be read: {error}") from None
     return data, content, lines
-
-
-def _found(path: Path, lines: Any, rule: str, problems: Any) -> list[Finding]:
-    try:
-        return spec.found(str(path), lines, rule, problems())
-    except RecursionError:
-        text = "can't be checked: a $ref leads back to itself"
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        text = f"can't be checked ({type(error).__name__}: {error}); is a $ref wrong?"
-    return [Finding(str(path), 1, "#", rule, text)]
 
 
 def _examples(content: dict[str, Any], name: str) -> Iterator[Problem]:

@@ -31,6 +31,7 @@ from opwatch.cli.generating.document import (
     security_of,
     waited,
 )
+from opwatch.reading import object_in
 from opwatch.text import printable
 
 PREFIX = "#/components/schemas/"
@@ -135,7 +136,7 @@ def fixed(content: dict[str, Any], operation: Operation) -> tuple[dict[str, str]
 
 def default_of(content: dict[str, Any], parameter: dict[str, Any]) -> str | None:
     """Return the default of a parameter as it is sent; None if it has none of a single value."""
-    value = referred(content, parameter.get("schema", {})).get("default")
+    value = referred(content, object_in(parameter.get("schema"))).get("default")
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, (str, int, float)) else None

@@ -8,6 +8,7 @@ import itertools
 import json
 import operator
 import re
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def found(
 ) -> list[Finding]:
     """Return the problems that a rule has with a spec, each with its line.
 
-    If the rule fails, what it found before is the reason; else it raises, unless a key is missing.
+    If the rule fails, what it found before is the reason; else the part that it looked at last.
     """
     findings = []
     try:
@@ -138,14 +139,28 @@ def found(
                 findings.append(Finding(place.file, place.number, "#", rule, text))
             else:
                 findings.append(Finding(spec, line_of(lines, place), pointer(place), rule, text))
-    except Missing as error:
+    except Exception as error:  # noqa: BLE001 (a spec may be wrong in ways that no rule expects)
         if not findings:
-            where = line_of(lines, error.place), pointer(error.place)
-            findings = [Finding(spec, *where, rule, f"has no {error.args[0]!r}; add it")]
-    except Exception:
-        if not findings:
-            raise
+            place, text = _failure(error)
+            findings = [Finding(spec, line_of(lines, place), pointer(place), rule, text)]
     return findings
+
+
+def _failure(error: Exception) -> Problem:
+    """What is wrong where a rule failed: in the last map that it looked at."""
+    if isinstance(error, Missing):
+        return error.place, f"has no {error.args[0]!r}; add it"
+    why = f"{type(error).__name__}: {error}"
+    if isinstance(error, RecursionError):
+        why = "a $ref leads back to itself"
+    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
+        if parts := [it for it in frame.f_locals.values() if isinstance(it, Part)]:
+            part = max(parts, key=lambda it: len(it.place))
+            if isinstance(error, KeyError) and error.args[0] in part:
+                value = json.dumps(part[error.args[0]], default=str)
+                return (*part.place, error.args[0]), f"{value:.40} can't be read; correct it"
+            return part.place, f"can't be checked ({why}); correct what is here"
+    return (), f"can't be checked ({why}); correct it"
 
 
 _FIXES = {
