@@ -49,6 +49,8 @@ def values_agree(content: dict[str, Any], document: str) -> Iterator[Problem]:
     yield from _parameters(content, place, operation, found)
     yield from _statuses(content, place, operation, found)
     yield from _headers(content, found)
+    yield from _security(content, found, document)
+    yield from _deprecated(content, ())
     for schema in found.schemas:
         yield from own_schema(content, schema)
 
@@ -115,15 +117,19 @@ def _names(
 
 
 def _addresses(content: dict[str, Any], document: str) -> Iterator[Problem]:
-    """Each address, version and media type that isn't marked is in the document as it is. One is
-    only missed where no longer one is that contains it."""
+    """Each address, version and media type is in the document as it is, or an address in its mark.
+    One is only missed where no longer one is that contains it."""
     literals: list[tuple[Place, str]] = [(("info", "version"), str(content["info"]["version"]))]
-    for index, server in enumerate(content.get("servers", [])):
-        url = str(server["url"])
-        for name, variable in server.get("variables", {}).items():
-            url = url.replace(f"{{{name}}}", str(variable["default"]))
-        if not is_ours(server):
-            literals.append((("servers", index, "url"), url))
+    for place, node, url in _urls(content):
+        literal = url
+        for name, variable in node.get("variables", {}).items():
+            literal = literal.replace(f"{{{name}}}", str(variable["default"]))
+        own = re.escape(url.partition("{")[0].partition("://")[2].rstrip("/"))
+        texts = " ".join(str(node[key]) for key in ("x-inferred", "x-addition") if key in node)
+        if not texts:
+            literals.append((place, literal))
+        elif not re.search(rf"(?<![\w.-]){own}(?![\w/-])", texts):
+            yield place, f"its mark doesn't name {url}; correct one of them"
     for place, _ in _media_types(content, ()):
         if "vnd." in str(place[-1]):
             literals.append((place, str(place[-1])))
@@ -134,6 +140,17 @@ def _addresses(content: dict[str, Any], document: str) -> Iterator[Problem]:
             missed.append(literal)
             text = "isn't in the document; correct it, or name its source in a mark"
             yield place, f"{literal} {text}"
+
+
+def _urls(content: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any], str]]:
+    """Each address of a server and of a token endpoint, with the node that has it."""
+    for index, server in enumerate(content.get("servers", [])):
+        yield ("servers", index, "url"), server, str(server["url"])
+    for name, scheme in content.get("components", {}).get("securitySchemes", {}).items():
+        for kind, flow in scheme.get("flows", {}).items():
+            if "tokenUrl" in flow:
+                place = ("components", "securitySchemes", name, "flows", kind, "tokenUrl")
+                yield place, flow, str(flow["tokenUrl"])
 
 
 def _media_types(node: Any, place: Place) -> Iterator[tuple[Place, Any]]:
@@ -173,6 +190,48 @@ def _headers(content: dict[str, Any], found: Document) -> Iterator[Problem]:
         if said["required"] == ({} in content.get("security", [])):
             text = "requires" if said["required"] else "doesn't require"
             yield ("security",), f"the document {text} the header {header}; correct it"
+
+
+def _security(content: dict[str, Any], found: Document, document: str) -> Iterator[Problem]:
+    """The credentials that the document names are one alternative, and have its scopes."""
+    schemes = content.get("components", {}).get("securitySchemes", {})
+    headers = {key: str(scheme.get("name", "Authorization")) for key, scheme in schemes.items()}
+    said = {
+        key
+        for key, name in headers.items()
+        if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", document)
+    }
+    together = " and ".join(headers[key] for key in sorted(said))
+    scopes = {*re.findall(r"\bscope ([a-z][\w.:-]*\w)", document)}
+    for index, need in enumerate(content.get("security", [])):
+        place: Place = ("security", index)
+        if not found.headers and said and not need:
+            yield place, f"the document requires {together}; remove this alternative"
+        elif said & need.keys() and said != need.keys():
+            text = f"the document asks for {together}, no more and no less"
+            yield place, f"{text}; write that as one alternative"
+        for key, given in need.items():
+            if schemes.get(key, {}).get("type") == "oauth2" and {*given} != scopes:
+                text = f"the document says scope {', '.join(sorted(scopes)) or 'nothing'}"
+                yield (*place, key), f"{text}; correct it"
+
+
+def _deprecated(node: Any, place: Place) -> Iterator[Problem]:
+    """What the document calls deprecated is, and nothing else."""
+    if isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _deprecated(child, (*place, index))
+    if not isinstance(node, dict) or "x-addition" in node:
+        return
+    told = " ".join(str(node.get(key, "")) for key in ("summary", "description", "x-inferred"))
+    is_told = " deprecated " in words(told).casefold()
+    if is_told != (node.get("deprecated") is True) and place[-1:] != ("properties",):
+        fix = "calls this deprecated; add deprecated: true"
+        fix = fix if is_told else "doesn't call this deprecated; remove it, or quote where it does"
+        yield (*place, "deprecated"), f"the document {fix}"
+    for key, child in node.items():
+        if key not in ("value", "example", "examples", "x-wait"):
+            yield from _deprecated(child, (*place, key))
 
 
 def _parameters(

@@ -190,7 +190,7 @@ CHANGES: list[tuple[str, str, Change]] = [
     ("wait-unit", "apig", put(f"{APIG} x-wait started as", "seconds")),
     ("wait-source", "catenis", put(f"{CATENIS} x-wait require is", {"/status": "SUCCESS"})),
     ("document-value", "itwin", drop("servers 0 x-inferred")),
-    ("mark", "catenis", put("servers 1 x-inferred", "Somebody said so.")),
+    ("mark", "catenis", put("servers 1 x-inferred", "Somebody said catenis.io/api.")),
     ("document-value", "apig", put(f"{APIG} x-addition", "No reason given.")),
 ]
 
