@@ -52,7 +52,7 @@ DESCRIBED = [
     ("securitySchemes",),
 ]
 OURS = [
-    *(*MARKS, "x-own", "x-title", "x-strict", "x-phase", "x-error", "x-wait", "x-env"),
+    *(*MARKS, "x-own", "x-title", "x-strict", "x-phase", "x-reads", "x-error", "x-wait", "x-env"),
     *("x-codeSamples", "x-websocket"),
 ]
 KEYWORDS = [

@@ -139,9 +139,21 @@ def loop(content: dict[str, Any]) -> None:
     schemas["Print"] = {"type": "object", "anyOf": [{"$ref": "#/components/schemas/Print"}]}
 
 
-def mislabelled(content: dict[str, Any]) -> None:
-    body = operation(content)["responses"]["200"]["content"]["application/json"]
-    body["examples"]["printing"]["x-phase"] = "succeeded"
+def labelled(**labels: Any) -> Change:
+    """Other labels of the example, in a spec whose step is the wrong field of the right one."""
+
+    def change(content: dict[str, Any]) -> None:
+        body = operation(content)["responses"]["200"]["content"]["application/json"]
+        body["examples"]["printing"] |= {name.replace("_", "-"): it for name, it in labels.items()}
+        wait(content)["step"] = "/at"
+
+    return change
+
+
+def labelled_error(content: dict[str, Any]) -> None:
+    body = operation(content)["responses"]["404"]["content"]["application/json"]
+    labels = {"x-error": "NotFound", "x-reads": {"code": "a"}}
+    body["examples"] = {"gone": {"value": {"code": "b"}, **labels}}
 
 
 def outcome_of(method: str) -> Change:
@@ -291,7 +303,17 @@ def no_schema(content: dict[str, Any]) -> None:
         (refers("responses", target="#/nope"), "#/nope isn't in this file; copy it here"),
         (refers(target="#"), "# isn't in this file; copy it here"),
         (refers("schemas", "Print", "patternProperties", target="a.yaml"), "a.yaml isn't in this"),
-        (mislabelled, "wait-example: is read as running, not succeeded"),
+        (labelled(x_phase="succeeded"), "x-phase: wait-example: is read as running, not succeeded"),
+        (
+            labelled(x_reads={}),
+            'x-reads/step: wait-example: is read as "2026-01-01T00:00:00Z", not null',
+        ),
+        (labelled(x_reads={"percent": 1}), "x-reads/percent: wait-example: is read as null, not 1"),
+        (
+            labelled(x_reads=[]),
+            'x-reads/step: wait-example: is read as "2026-01-01T00:00:00Z", not',
+        ),
+        (labelled_error, 'gone/x-reads/code: wait-example: is read as "b", not "a"; correct the'),
         (set_at("percent", value="/percent"), "wait-pointer: /percent isn't in Print"),
         (
             set_at("state", "is", value={"done": "succeeded"}),

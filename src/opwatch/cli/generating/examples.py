@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,11 +16,21 @@ from opwatch.reading import object_in, text
 def are_read(
     content: dict[str, Any], source: Callable[[], str | None], *, labelled: bool = True
 ) -> Iterator[Problem]:
-    """Each example of an answer is read to the phase that its `x-phase` names, and each of an
-    error as the error that its `x-error` names; `labelled` says whether each must have a label.
+    """Each example of an answer is read to the phase that its `x-phase` names and the values that
+    its `x-reads` lists, and each of an error as the error that its `x-error` names; `labelled` says
+    whether each must have labels.
 
     `source` compiles the module that reads them.
     """
+    problems = [*_misread(content, source, labelled=labelled)]
+    for place, problem in problems[:1]:  # a wrong block misreads many, a wrong label is one
+        others = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        yield place, f"{problem}{others}"
+
+
+def _misread(
+    content: dict[str, Any], source: Callable[[], str | None], *, labelled: bool
+) -> Iterator[Problem]:
     if any(form(content)) or any(pointers_exist(content)) or any(states_have_phases(content)):
         return
     if (module := source()) is None:
@@ -35,22 +46,49 @@ def are_read(
                 if labelled:
                     yield where, "no x-phase; add the phase that the example is read as"
                 continue
-            found = _phase(reader, block, parts, place[-1] == "outcome", example["value"])
-            if found != label:
-                yield (*where, "x-phase"), _otherwise("x-phase", found, label)
+            found = _progress(reader, block, parts, place[-1] == "outcome", example["value"])
+            if (phase := getattr(found, "phase", found)) != label:
+                yield (*where, "x-phase"), _otherwise("x-phase", str(phase), label)
+            elif labelled or "x-reads" in example:
+                values = found.to_dict() | {"service": None, "phase": None}
+                values |= {} if "same" in block else {"job_id": None}
+                yield from _differs((*where, "x-reads"), example, values)
         for status, where, body in errors_of(operation, content):
             for each, one in body.get("examples", {}).items():
                 inside, example = (*where, "examples", each), referred(content, one)
                 if (label := example.get("x-error")) is None:
                     if labelled:
                         yield inside, "no x-error; add the error that the example is read as"
-                elif not (status.isdigit() and "value" in example):
-                    yield (
-                        (*inside, "x-error"),
-                        "can't be checked; give it a value and a specific status",
-                    )
-                elif (found := _error(reader, status, example["value"])) != label:
-                    yield (*inside, "x-error"), _otherwise("x-error", found, label)
+                    continue
+                if not (status.isdigit() and "value" in example):
+                    text = "can't be checked; give it a value and a specific status"
+                    yield (*inside, "x-error"), text
+                    continue
+                kind, values = _error(reader, status, example["value"])
+                if kind != label:
+                    yield (*inside, "x-error"), _otherwise("x-error", kind, label)
+                elif "x-reads" in example:
+                    yield from _differs((*inside, "x-reads"), example, values)
+
+
+def _differs(place: Place, example: dict[str, Any], values: dict[str, Any]) -> Iterator[Problem]:
+    """The first value that is read of an example and isn't in its `x-reads`, or the reverse."""
+    read, said = _given(values), object_in(example.get("x-reads"))
+    for key in {**said, **read}:
+        if read.get(key) != said.get(key):
+            found, label = (json.dumps(each.get(key), default=str) for each in (read, said))
+            text = f"is read as {found}, not {label}; correct the x-reads or the x-wait block"
+            yield (*place, key), text
+            return
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """The values that aren't None, of a map and the maps in it."""
+    return {
+        key: _given(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None
+    }
 
 
 def _otherwise(key: str, found: str, label: str) -> str:
@@ -59,14 +97,16 @@ def _otherwise(key: str, found: str, label: str) -> str:
     return f"{what}; correct the {key} or the x-wait block"
 
 
-def _error(reader: dict[str, Any], status: str, value: Any) -> str:
-    """The error that an example is read as: by its own words, or by its status."""
+def _error(reader: dict[str, Any], status: str, value: Any) -> tuple[str, dict[str, Any]]:
+    """The error that an example is read as, by its own words or by its status; and these words."""
     from opwatch.errors import error_kind
     from opwatch.net.message import Answer
 
     answer = Answer(int(status), (), b"")
-    kind = reader["complaint"](answer, object_in(value)).kind or error_kind(answer.status)
-    return str(kind and kind.__name__)
+    found = reader["complaint"](answer, object_in(value))
+    kind = found.kind or error_kind(answer.status)
+    values = {"code": found.code, "message": found.message, "request_id": found.request_id}
+    return str(kind and kind.__name__), values
 
 
 def examples_of(
@@ -90,10 +130,10 @@ class _Session:
     contradicted = unknown
 
 
-def _phase(
+def _progress(
     reader: dict[str, Any], block: dict[str, Any], parts: list[str], is_outcome: bool, value: Any
-) -> str:
-    """The phase that an example is read to, or why it isn't an answer; `parts` are the ID's."""
+) -> Any:
+    """What an example is read to, or why it isn't an answer; `parts` are the ID's."""
     from opwatch.errors import OpwatchError
     from opwatch.progress import Phase, Progress
 
@@ -106,12 +146,13 @@ def _phase(
         if is_outcome:
             over = Phase(block.get("after", "ended"))
             progress = Progress(service="", job_id=job_id, phase=over, wire=None)
-            return str(reader["read_outcome"](_Session(), progress, value).phase)
+            found = reader["read_outcome"](_Session(), progress, value)
+            return "it is about another job" if found is None else found
         if "_problem" in reader:
             given = (value, job_id) if "same" in block else (value,)
             if (problem := reader["_problem"](*given)) is not None:
                 return str(problem)
-        return str(reader["read"](_Session(), job_id, value, None).phase)
+        return reader["read"](_Session(), job_id, value, None)
     except (LookupError, TypeError, AttributeError, OpwatchError) as error:
         return f"{type(error).__name__}: {error}"
 
