@@ -33,6 +33,8 @@ def strict(content: dict[str, Any]) -> dict[str, Any]:
         if size := _SIZES.get(node["format"]) if isinstance(node.get("format"), str) else None:
             node.setdefault("minimum", -size)
             node.setdefault("maximum", size - 1)
+        if node.get("type") == "object" and "properties" in node:
+            node.setdefault("additionalProperties", False)
         node |= node.pop("x-strict", {})
         if others := cases.get(str(node.get("$ref", "")).removeprefix(_REF)):
             del node["$ref"]

@@ -126,7 +126,7 @@ class Error(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid",
+        extra="allow",
     )
     code: StrictStr | None
     """
