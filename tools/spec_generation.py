@@ -52,7 +52,10 @@ def lost(target: Path = GENERATED) -> list[str]:
 def write(target: Path = GENERATED) -> list[str]:
     """Replace `target` with newly generated code, and return one line for each operation that has
     another name now. It is left unchanged if it is up to date, if there is an error, or if a client
-    or an operation would disappear."""
+    or an operation would disappear. A link to a folder stays one."""
+    target = target.resolve()
+    if target.exists() and not target.is_dir():
+        raise GenerationError(f"{target} isn't a folder; delete it, and generate again")
     for name in lost(target):
         text = f"the spec of {name} is missing; restore it, or delete the files generated from it"
         where = f"{PACKAGE}/{name}, {PACKAGE}/wire/{name}.py, {WAITS}/{name}.py"

@@ -135,6 +135,23 @@ def test_drift_is_named_file_by_file(
     ]
 
 
+def test_a_link_to_the_generated_folder_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays a link, and the folder that it leads to is written; a file there is an error."""
+    monkeypatch.setattr(spec_generation, "_generate", copied)
+    link, elsewhere = tmp_path / "generated", tmp_path / "elsewhere"
+    copied(elsewhere, tmp_path)
+    (elsewhere / "extra.txt").touch()
+    link.symlink_to(elsewhere)
+    assert spec_generation.drift(link) == ["new: extra.txt"]
+    assert spec_generation.write(link) == []
+    assert (link.is_symlink(), spec_generation.drift(link)) == (True, [])
+    (tmp_path / "file").touch()
+    with pytest.raises(spec_generation.GenerationError, match="file isn't a folder; delete it"):
+        spec_generation.write(tmp_path / "file")
+
+
 def test_a_failing_generator_leaves_the_tree_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
