@@ -194,14 +194,26 @@ def same_names(
 
 
 def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Problem]:
-    """Compare the document's "only returned if" with the cases of an `if`."""
+    """Compare the document's "only returned if" with the cases of an `if`. A condition about fields
+    of another object is only compared in that the field is required in one case, and forbidden in
+    another."""
     fields = said.get("properties", {})
-    conditions = {name: inner["x-when"] for name, inner in fields.items() if inner.get("x-when")}
-    conditions = {name: when for name, when in conditions.items() if when.keys() <= fields.keys()}
-    if bool(conditions) != ("if" in node):
-        has = "only returns some fields" if conditions else "returns all fields"
+    every = {name: inner["x-when"] for name, inner in fields.items() if inner.get("x-when")}
+    conditions = {name: when for name, when in every.items() if when.keys() <= fields.keys()}
+    others = every.keys() - conditions.keys() | {
+        name
+        for field in fields.values()
+        for name, inner in field.get("properties", {}).items()
+        if inner.get("x-when") == {}
+    }
+    if bool(conditions or others) != ("if" in node):
+        has = "only returns some fields" if conditions or others else "returns all fields"
         yield at, f"the document {has}; say so with if, then and else"
         return
+    required, forbidden = (set(_named({**node, "properties": {}}, it)) for it in (True, False))
+    for name in sorted(others - (required & forbidden)):
+        text = f"the document only returns {name!r} in some cases; require it there"
+        yield (*at, "if"), f"{text}, and forbid it in the others"
     for _, case in cases_of(node, "") if conditions else ():
         given = {
             name: schema["enum"][0]
@@ -219,6 +231,17 @@ def _conditions(said: Schema, node: dict[str, Any], at: Place) -> Iterator[Probl
         if lacking or extra:
             yield (*at, "if"), text
             return
+
+
+def _named(schema: Any, required: bool) -> Iterator[str]:
+    """The fields that a schema requires, or that it forbids, in any case."""
+    if not isinstance(schema, dict):
+        return
+    yield from schema.get("required", []) if required else []
+    for name, inner in schema.get("properties", {}).items():
+        yield from [name] if inner is False and not required else _named(inner, required)
+    for branch in ("then", "else"):
+        yield from _named(schema.get(branch), required)
 
 
 def _nodes(

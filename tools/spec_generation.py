@@ -13,7 +13,7 @@ from pathlib import Path
 
 import spec_file
 import yaml
-from strict import booleans, strict
+from strict import booleans, conditions, strict
 
 from opwatch.cli.generating import client, document, waits
 from opwatch.cli.generating.client import GenerationError as GenerationError
@@ -136,17 +136,21 @@ def _generate(target: Path, home: Path) -> None:
         _generate_wire_models(spec, package / "wire" / f"{name}.py", home)
         _compile_wait(spec, target / WAITS / f"{name}.py")
     client.format_folder(target / WAITS, home, "opwatch")
+    client.format_folder(package / "wire", home, PACKAGE)
 
 
 def _generate_wire_models(spec: Path, output: Path, home: Path) -> None:
     made = home / "strict" / spec.name
     made.parent.mkdir(exist_ok=True)
-    content = strict(spec_file.read(spec).content)
-    made.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    content = spec_file.read(spec).content
+    made.write_text(
+        yaml.safe_dump(strict(content), allow_unicode=True, sort_keys=False), encoding="utf-8"
+    )
     # Its settings are in pyproject.toml, which it finds from ROOT.
     arguments = ["--input", str(made), "--output", str(output)]
     client.run("datamodel_code_generator", arguments, home, ROOT)
-    output.write_text(booleans(output.read_text(encoding="utf-8")), encoding="utf-8")
+    source = booleans(output.read_text(encoding="utf-8")) + conditions(content)
+    output.write_text(source, encoding="utf-8")
 
 
 def _compile_wait(spec: Path, output: Path) -> None:

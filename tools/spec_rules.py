@@ -46,7 +46,6 @@ OWN_HEADERS = {"authorization", "accept", "content-type", "x-auth-token", "x-bco
 MOST = 5
 """How many findings of one rule about one spec are shown: one mistake may have many."""
 _CONDITION = ("if", "then", "else")
-_NOT_CLOSED = ("properties", *_CONDITION)
 DESCRIBED = [
     *(("parameters",), ("responses",), ("headers",), ("properties",), ("schemas",)),
     ("securitySchemes",),
@@ -139,7 +138,10 @@ def examples_fit(spec: Spec) -> Iterator[Problem]:
         problems = [(where, error.message) for where, error in errors.items()]
         fresh = []
         for where, text in files.innermost(problems):
-            same = where[-1], errors[where].validator, _canonical(errors[where].schema)
+            error, path = errors[where], [*errors[where].absolute_schema_path]
+            same: Any = where[-1], error.validator, _canonical(error.schema)
+            if branch := next((n for n, key in enumerate(path) if key in _CONDITION), 0):
+                same = tuple(path[:branch])
             if same not in seen:  # a wrong schema has a finding, not one for each example
                 fresh.append((where, text))
             seen.add(same)
@@ -155,7 +157,8 @@ def _closed(node: Any, place: Place = ()) -> Any:
     if not isinstance(node, dict):
         return node
     found = {key: _closed(child, (*place, key)) for key, child in node.items()}
-    if isinstance(found.get("properties"), dict) and (place or ("",))[-1] not in _NOT_CLOSED:
+    is_one = place[-1:] != ("properties",) and {*_CONDITION}.isdisjoint(place)
+    if isinstance(found.get("properties"), dict) and is_one:
         found.setdefault("additionalProperties", False)
     return found | (found["x-strict"] if isinstance(found.get("x-strict"), dict) else {})
 
@@ -250,14 +253,16 @@ def _near_ours(key: str) -> list[str]:
 
 
 def conditions_name_fields(spec: Spec) -> Iterator[Problem]:
-    """An `if`, and what follows from it, is about fields of its schema."""
+    """An `if`, and what follows from it, is about fields of its schema, or of one in these."""
+    every = {name for _, schema in schemas(spec.content) for name in schema.get("properties", {})}
     for place, schema in schemas(spec.content):
-        known = schema.get("properties", {})
+        own = schema.get("properties", {})
         for inner, node in objects({key: schema[key] for key in _CONDITION if key in schema}):
             named = [*node] if inner[-1:] == ("properties",) else node.get("required", [])
+            known = every if "properties" in inner[:-1] else own
             for name in named if inner else ():
                 if name not in known:
-                    near = difflib.get_close_matches(str(name), known, 1) or [*known]
+                    near = difflib.get_close_matches(str(name), known, 1) or [*own]
                     text = f"{name!r} isn't a field of this schema; write {' or '.join(near)}"
                     yield (*place, *inner), text
 

@@ -95,9 +95,8 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
         for key in ("then", "else"):
             if not isinstance(node.get(key, {}), dict) and place[-1:] != ("properties",):
                 yield (*place, key), "must be a map; write {properties: …, required: […]}"
-        tests = [*object_in(object_in(node.get("if")).get("properties")).values()]
-        if "if" in node and [type(object_in(each).get("const")) for each in tests] != [bool]:
-            text = "must test one boolean; write {properties: {name: {const: true}}}"
+        if "if" in node and place[-1:] != ("properties",) and not _is_test(node["if"]):
+            text = "must test a constant; write {properties: {name: {const: true}}}"
             yield (*place, "if"), text
     for place, schema in schemas(spec.content):
         if not isinstance(schema, dict):
@@ -107,6 +106,13 @@ def _malformed(spec: Spec) -> Iterator[Problem]:
             if not isinstance(schema.get(key, kind()), kind):
                 what = "map" if kind is dict else "list"
                 yield (*place, key), f"must be a {what} of schemas; write one"
+
+
+def _is_test(node: Any) -> bool:
+    tests = object_in(object_in(node).get("properties")).values()
+    return any(True for _ in tests) and all(
+        "const" in object_in(each) or _is_test(each) for each in tests
+    )
 
 
 def _schema_errors(schema: dict[str, Any]) -> Iterator[Any]:

@@ -24,8 +24,11 @@ def strict(content: dict[str, Any]) -> dict[str, Any]:
     cases = {
         name: {f"{name}{suffix}": case for suffix, case in cases_of(schema, "")}
         for name, schema in schemas.items()
-        if "if" in schema
+        if has_cases(schema)
     }
+    for schema in schemas.values():
+        if "if" in schema and not has_cases(schema):
+            schema["customBasePath"] = "_types.Conditional"
     for found in cases.values():
         schemas |= found
     for node in _nodes(content):
@@ -73,6 +76,22 @@ def _close(node: Schema, schemas: dict[str, Schema]) -> None:
         if ("enum" in named or "format" in named) and not _is_ours(named):
             others.remove({"type": "string"})
             return
+
+
+def conditions(content: dict[str, Any]) -> str:
+    """Return the statements that give the models the conditions that aren't cases of them."""
+    found = content.get("components", {}).get("schemas", {})
+    return "".join(
+        f"{name}.conditions = { {key: schema[key] for key in _CONDITION if key in schema} }\n"
+        for name, schema in found.items()
+        if "if" in schema and not has_cases(schema)
+    )
+
+
+def has_cases(schema: Schema) -> bool:
+    """Whether a schema has an `if` about one boolean of its own."""
+    tests = schema.get("if", {}).get("properties", {}).values()
+    return [isinstance(each.get("const"), bool) for each in tests] == [True]
 
 
 def cases_of(schema: Schema, suffix: str) -> Iterator[tuple[str, Schema]]:

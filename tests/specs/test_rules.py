@@ -97,7 +97,11 @@ CHANGES: list[tuple[str, str, Change]] = [
         "apig",
         put(f"{SCHEMAS} InstanceProgress properties error_code type", "string"),
     ),
-    ("sample", "catenis", put(f"{CATENIS_BODY} examples read value data action", "send")),
+    (
+        "sample",
+        "catenis",
+        put(f"{CATENIS_BODY} examples read value data progress bytesProcessed", 29),
+    ),
     ("sample", "itwin", put(f"{ITWIN_BODY} examples active value jobProgress percentage", 57)),
     ("sample", "itwin", put(f"{ITWIN_BODY} examples active value jobProgress percentage", 56.0)),
     ("sample", "itwin", put(f"{ITWIN_BODY} examples", {})),

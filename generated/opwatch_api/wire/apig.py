@@ -112,9 +112,49 @@ class Gateway(BaseModel):
     """
     Gateway name.
     """
-    status: StrictStr | Literal["Creating", "CreateSuccess", "CreateFail", "CreateTimeout", "Initing", "InitingFailed", "InitTimeout", "Registering", "RegisterFailed", "RegisterTimeout", "Installing", "InstallFailed", "InstallTimeout", "Starting", "Running", "Updating", "UpdateFailed", "UpdateTimeout", "Rollbacking", "RollbackSuccess", "RollbackFailed", "RollbackTimeout", "Restarting", "RestartFail", "RestartTimeout", "Resizing", "ResizeFailed", "ResizeTimeout", "Unhealthy", "Freezing", "Frozen", "Deleting", "DeleteFailed", "DeleteTimeout", "Unregistering", "UnRegisterFailed", "UnregisterTimeout"] | None = (
-        None
-    )
+    status: (
+        StrictStr
+        | Literal[
+            "Creating",
+            "CreateSuccess",
+            "CreateFail",
+            "CreateTimeout",
+            "Initing",
+            "InitingFailed",
+            "InitTimeout",
+            "Registering",
+            "RegisterFailed",
+            "RegisterTimeout",
+            "Installing",
+            "InstallFailed",
+            "InstallTimeout",
+            "Starting",
+            "Running",
+            "Updating",
+            "UpdateFailed",
+            "UpdateTimeout",
+            "Rollbacking",
+            "RollbackSuccess",
+            "RollbackFailed",
+            "RollbackTimeout",
+            "Restarting",
+            "RestartFail",
+            "RestartTimeout",
+            "Resizing",
+            "ResizeFailed",
+            "ResizeTimeout",
+            "Unhealthy",
+            "Freezing",
+            "Frozen",
+            "Deleting",
+            "DeleteFailed",
+            "DeleteTimeout",
+            "Unregistering",
+            "UnRegisterFailed",
+            "UnregisterTimeout",
+        ]
+        | None
+    ) = None
     """
     Instance status.
     """

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
-from ._types import AwareDatetime
+from ._types import AwareDatetime, Conditional
 
 
 class ProcessingError(BaseModel):
@@ -144,7 +144,7 @@ class MessageProgressNotDone(BaseModel):
     """
 
 
-class MessageProgressData(BaseModel):
+class MessageProgressData(Conditional):
     """
     The actual data returned in response to the API request.
     """
@@ -195,7 +195,7 @@ class MessageProgress(BaseModel):
     """
 
 
-class FinalMessageProgressEvent(BaseModel):
+class FinalMessageProgressEvent(Conditional):
     """
     The data of a progress response, and the message it is about.
     """
@@ -231,3 +231,49 @@ class MessageProgressResponse(BaseModel):
     The value `success`, indicating that the request was successful.
     """
     data: MessageProgressData
+
+
+MessageProgressData.conditions = {
+    "if": {
+        "properties": {
+            "progress": {"required": ["success"], "properties": {"success": {"const": True}}}
+        }
+    },
+    "then": {
+        "required": ["result"],
+        "properties": {"result": True},
+        "if": {"properties": {"action": {"const": "read"}}},
+        "then": {
+            "properties": {
+                "result": {
+                    "required": ["continuationToken"],
+                    "properties": {"continuationToken": True},
+                }
+            }
+        },
+        "else": {"properties": {"result": {"properties": {"continuationToken": False}}}},
+    },
+    "else": {"properties": {"result": False}},
+}
+FinalMessageProgressEvent.conditions = {
+    "if": {
+        "properties": {
+            "progress": {"required": ["success"], "properties": {"success": {"const": True}}}
+        }
+    },
+    "then": {
+        "required": ["result"],
+        "properties": {"result": True},
+        "if": {"properties": {"action": {"const": "read"}}},
+        "then": {
+            "properties": {
+                "result": {
+                    "required": ["continuationToken"],
+                    "properties": {"continuationToken": True},
+                }
+            }
+        },
+        "else": {"properties": {"result": {"properties": {"continuationToken": False}}}},
+    },
+    "else": {"properties": {"result": False}},
+}

@@ -68,9 +68,18 @@ class JobProgress(BaseModel):
     """
     Progress of the job.
     """
-    state: Literal["Queued", "Active", "Success", "Failed", "TerminatingOnCancel", "TerminatingOnFailure", "Cancelled"] | None = (
-        None
-    )
+    state: (
+        Literal[
+            "Queued",
+            "Active",
+            "Success",
+            "Failed",
+            "TerminatingOnCancel",
+            "TerminatingOnFailure",
+            "Cancelled",
+        ]
+        | None
+    ) = None
     """
     State of the job.
     """

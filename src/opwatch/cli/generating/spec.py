@@ -150,9 +150,8 @@ def _failure(error: Exception) -> Problem:
     """What is wrong where a rule failed: in the last map that it looked at."""
     if isinstance(error, Missing):
         return error.place, f"has no {error.args[0]!r}; add it"
-    why = f"{type(error).__name__}: {error}"
-    if isinstance(error, RecursionError):
-        why = "a $ref leads back to itself"
+    is_deep = isinstance(error, RecursionError)
+    why = "a $ref leads back to itself" if is_deep else f"{type(error).__name__}: {error}"
     for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
         if parts := [it for it in frame.f_locals.values() if isinstance(it, Part)]:
             part = max(parts, key=lambda it: len(it.place))
@@ -202,10 +201,11 @@ def structure(content: Any) -> Iterator[Problem]:
             problems.append((place, f"{error.message:.500}; {fix}"))
         # What isn't read because of another mistake beside it, and a parameter of several paths.
         beside = {place[:-1] for place, _ in problems if place not in unread}
+        wrong = [place for place, _ in problems]
         problems = [one for one in problems if one[0] not in unread or one[0][:-1] not in beside]
         named = {place: re.match("Path parameter '.*?'", text) for place, text in problems}
         once = {name[0] if name else place: place for place, name in reversed(named.items())}
-        yield from _tails(content, [one for one in problems if one[0] in once.values()])
+        yield from _tails(content, [one for one in problems if one[0] in once.values()], wrong)
     except Unresolvable as error:
         yield (), f"{error.ref} isn't in this file; copy it here"
 
@@ -222,7 +222,7 @@ def innermost(problems: list[Problem]) -> Iterator[Problem]:
             yield place, text
 
 
-def _tails(content: Any, problems: list[Problem]) -> Iterator[Problem]:
+def _tails(content: Any, problems: list[Problem], places: list[Place]) -> Iterator[Problem]:
     """Yield the innermost problems; only the first if they are all the last entries of one map or
     list, which belong to a key that is missing above them."""
     if len(found := [*innermost(problems)]) < 2:
@@ -231,12 +231,12 @@ def _tails(content: Any, problems: list[Problem]) -> Iterator[Problem]:
     together = enumerate(zip(*(place for place, _ in found), strict=False))
     depth = next(n for n, keys in together if len({*keys}) > 1)
     above = found[0][0][:depth]
-    wrong = {place[depth] for place, _ in problems if len(place) > depth and above == place[:depth]}
+    wrong = {place[depth] for place in places if len(place) > depth and above == place[:depth]}
     node = functools.reduce(operator.getitem, above, content)
     keys = [*node] if isinstance(node, dict) else [*range(len(node))]
-    tail = keys[min(map(keys.index, wrong)) :]
-    if all(key in wrong or str(key).startswith("x-") for key in tail):
-        place, text = min(found, key=lambda one: keys.index(one[0][depth]))
+    tail = keys[min(map(keys.index, wrong.intersection(keys)), default=len(keys)) :]
+    if tail and all(key in wrong or str(key).startswith("x-") for key in tail):
+        place, text = min(found, key=lambda one: [*keys, one[0][depth]].index(one[0][depth]))
         found = [(place, f"{text}; what follows is wrong, too: a key may be missing above it")]
     yield from found
 
