@@ -233,7 +233,7 @@ def _tails(content: Any, problems: list[Problem], places: list[Place]) -> Iterat
     above = found[0][0][:depth]
     wrong = {place[depth] for place in places if len(place) > depth and above == place[:depth]}
     node = functools.reduce(operator.getitem, above, content)
-    keys = [*node] if isinstance(node, dict) else [*range(len(node))]
+    keys: list[str | int] = [*node] if isinstance(node, dict) else [*range(len(node))]
     tail = keys[min(map(keys.index, wrong.intersection(keys)), default=len(keys)) :]
     if tail and all(key in wrong or str(key).startswith("x-") for key in tail):
         place, text = min(found, key=lambda one: [*keys, one[0][depth]].index(one[0][depth]))
