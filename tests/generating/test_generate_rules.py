@@ -454,6 +454,19 @@ def test_each_finding_is_a_line(run: Run) -> None:
     assert ("/a isn't in Print" in first, "/b isn't in Print" in second) == (True, True)
 
 
+def test_a_field_that_is_missing_is_one_finding(run: Run) -> None:
+    """However many pointers lead to it, or through it."""
+
+    def change(content: dict[str, Any]) -> None:
+        pointers = {"percent": {"count": "/a/b", "total": "/a/c"}, "step": "/a/b"}
+        wait(content).update(pointers, fault={"at": "/a", "code": "/d"})
+        wait(content)["restart-on-change"] = "/a/b"
+
+    _, _, err = run("generate", spec(change), "--out", "out")
+    [line] = err.splitlines()
+    assert "/a/b isn't in Print; correct it, or add it to the schema" in line
+
+
 def test_many_booleans_take_no_time(run: Run) -> None:
     """Not each of their combinations is checked, of which there are 16 million."""
 

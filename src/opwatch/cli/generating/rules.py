@@ -241,15 +241,19 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
     for place, operation, block in blocks(content):
         lost: dict[str, str | int] = {}
         for inner, pointer in pointers_of(block):
-            if inner[0] in lost.values() or any(pointer.startswith(f"{it}/") for it in lost):
-                continue  # beside or below one that has a finding
+            is_known = any(f"{pointer}/".startswith(f"{it}/") for it in lost)
+            if is_known or inner[0] in lost.values():
+                continue  # the same as one that has a finding, or below or beside it
             found = below(content, operation.schema, keys_of(pointer))
             if not found:
-                lost[pointer] = inner[0]
+                parts = ["/".join(pointer.split("/")[: n + 2]) for n in range(pointer.count("/"))]
+                first = (it for it in parts if not below(content, operation.schema, keys_of(it)))
+                lost[next(first)] = inner[0]
                 fix = _missing(pointer) or "correct it, or add it to the schema"
                 text = f"{pointer} isn't in {operation.model}; {fix}"
                 yield (*place, *inner), text
             elif inner not in HOLDERS and not any(map(_is_value, found)):
+                lost[pointer] = inner[0]
                 or_else = ", or list the object in `contradiction`" if "when" in inner else ""
                 text = f"{pointer} isn't a single value; use a field below it{or_else}"
                 yield (*place, *inner), text
@@ -270,6 +274,7 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
                 fix = _missing(pointer) or "correct it, or add it to one"
                 text = f"{pointer} isn't in any error schema; {fix}"
                 yield (*place, *inner), text
+                break  # one that is missing may have them all
 
 
 def _is_value(schema: dict[str, Any]) -> bool:
