@@ -88,12 +88,9 @@ def of_phase(phase: Phase) -> int:
 def of_all(codes: Iterable[int]) -> int:
     """Return one exit code for several jobs.
 
-    Raises `ConfigurationError` for a code that isn't one, such as that of a job that hasn't ended.
+    Raises `ValueError` for what isn't one, such as the None of a job that hasn't ended.
     """
     found = set(codes)
     if wrong := found - {SUCCEEDED, *ORDER}:
-        from opwatch.errors import ConfigurationError
-
-        problem = f"must be exit codes of opwatch, not {next(iter(wrong))!r:.40}"
-        raise ConfigurationError(problem, argument="codes")
+        raise ValueError(f"must be exit codes of opwatch, not {next(iter(wrong))!r:.40}")
     return next((code for code in ORDER if code in found), SUCCEEDED)

@@ -8,7 +8,6 @@ import pytest
 from cli_tools import Run, run_apart
 
 from opwatch import errors, exits
-from opwatch.errors import ConfigurationError
 from opwatch.progress import Fault, Phase
 from opwatch.simulator import Frame, Polls, Simulator
 
@@ -166,7 +165,7 @@ def test_the_order_of_several(codes: list[int], code: int) -> None:
 @pytest.mark.parametrize("code", [None, 77, "1", -2])
 def test_what_is_no_exit_code_is_no_success(code: Any) -> None:
     """A job whose wait hasn't ended has none."""
-    with pytest.raises(ConfigurationError, match="must be exit codes of opwatch, not"):
+    with pytest.raises(ValueError, match="must be exit codes of opwatch, not"):
         exits.of_all([0, code])
 
 
