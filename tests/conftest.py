@@ -48,8 +48,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """One more than there are processors: a tenth of the time is waiting for time limits."""
-    return (yield) + 1
+    """Two more than there are processors: a fifth of the time is waiting for time limits."""
+    return (yield) + 2
 
 
 @pytest.fixture(scope="session")

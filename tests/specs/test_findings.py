@@ -89,10 +89,11 @@ def test_what_is_deleted_is_named(name: str, end: str, rule: str, text: str) -> 
     assert found.line > 3  # where the comment above the spec ends
 
 
+@pytest.mark.parametrize("step", [97, pytest.param(7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPECS)
-def test_each_finding_about_a_deletion_has_a_line_and_a_fix(name: str) -> None:
+def test_each_finding_about_a_deletion_has_a_line_and_a_fix(name: str, step: int) -> None:
     """Whatever is deleted, no rule fails, and each finding says where, and what to do."""
-    for place in [*places(SPECS[name].content)][::29]:
+    for place in [*places(SPECS[name].content)][::step]:
         for found in without(name, place):
             assert found.line > 1, (place, str(found))
             assert "; " in found.text or "must be" in found.text, (place, str(found))
@@ -100,10 +101,11 @@ def test_each_finding_about_a_deletion_has_a_line_and_a_fix(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, "a", [], {}, [None], {"a": None}], ids=repr)
+@pytest.mark.parametrize("step", [293, pytest.param(41, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPECS)
-def test_a_part_of_another_shape_has_its_line(name: str, value: object) -> None:
+def test_a_part_of_another_shape_has_its_line(name: str, step: int, value: object) -> None:
     """Whatever a part is replaced by, the finding names the part or one that needs it, and why."""
-    shapes = [*places(SPECS[name].content)][::97]
+    shapes = [*places(SPECS[name].content)][::step]
     for place in (each for each in shapes if len(each) > 1):
         content = copy.deepcopy(SPECS[name].content)
         at(content, place[:-1])[place[-1]] = value
@@ -112,7 +114,7 @@ def test_a_part_of_another_shape_has_its_line(name: str, value: object) -> None:
             assert "can't be checked" not in found.text, (place, str(found))
 
 
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [31, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPECS)
 def test_a_line_that_is_deleted_is_at_most_one_finding(folder: Path, name: str, step: int) -> None:
     """So is the key of a map, whose contents then seem to belong to another, or a mark."""
