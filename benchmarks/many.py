@@ -27,7 +27,7 @@ async def watch(port: int, jobs: int, delay: float, seconds: float) -> list[floa
 
         async def noted(request: Request, end: float) -> Answer:
             if request.target.endswith("/progress"):
-                late.append(clock.now() - runs[request.target.split("/")[-2]].due)
+                late.append(clock.now() - runs[request.target.split("/")[-2]].state.due)
             return await send(request, end)
 
         client._transport.send = noted

@@ -113,8 +113,7 @@ class Many(Generic[W]):
                 if not self._heap and not self._in_flight:
                     return None
                 is_full = len(self._in_flight) >= self._at_once
-                due = self.due if self._heap and not is_full else None
-                await self._pause(None if due is None else max(due - self._io.clock.now(), 0.0))
+                await self._pause(self.due if self._heap and not is_full else None)
         return None
 
     async def _launch_due(self) -> bool:
@@ -192,10 +191,9 @@ class Many(Generic[W]):
             self._put_back(run)
         return True
 
-    async def _pause(self, seconds: float | None) -> None:
-        """Sleep until something arrives, for at most `seconds`."""
-        if seconds:
-            await self._io.sleep(self, self._cancel)
+    async def _pause(self, due: float | None) -> None:
+        """Sleep until something arrives, at most until a poll is due."""
+        await self._io.sleep(self, self._cancel)
 
 
 class WatchMany(Many[W], Iterator[Progress[W]]):
@@ -257,11 +255,12 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         self._came = AsyncBell(self._cancel, self._loop)
         self.wake = self._came.ring
 
-    async def _pause(self, seconds: float | None) -> None:
-        if seconds is None:
+    async def _pause(self, due: float | None) -> None:
+        if due is None:
             await self._came.wait()
         else:
-            await self._io.clock.asleep(seconds, self._came)
+            clock = self._io.clock
+            await clock.asleep(max(due - clock.now(), 0.0), self._came)
 
     async def _launch(self, run: Run[W]) -> bool:
         import anyio
