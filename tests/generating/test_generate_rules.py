@@ -156,6 +156,18 @@ def labelled_error(content: dict[str, Any]) -> None:
     body["examples"] = {"gone": {"value": {"code": "b"}, **labels}}
 
 
+def unlabelled(content: dict[str, Any]) -> None:
+    body = operation(content)["responses"]["200"]["content"]["application/json"]
+    del body["examples"]["printing"]["x-phase"]
+    body["examples"]["printing"]["x-reads"] = {"percent": 99}
+
+
+def unlabelled_error(content: dict[str, Any]) -> None:
+    labelled_error(content)
+    body = operation(content)["responses"]["404"]["content"]["application/json"]
+    del body["examples"]["gone"]["x-error"]
+
+
 def outcome_of(method: str) -> Change:
     def change(content: dict[str, Any]) -> None:
         result = copy.deepcopy(operation(content))
@@ -314,6 +326,8 @@ def no_schema(content: dict[str, Any]) -> None:
             'x-reads/step: wait-example: is read as "2026-01-01T00:00:00Z", not',
         ),
         (labelled_error, 'gone/x-reads/code: wait-example: is read as "b", not "a"; correct the'),
+        (unlabelled, "printing: wait-example: no x-phase; add the phase that the example is read"),
+        (unlabelled_error, "gone: wait-example: no x-error; add the error that the example is"),
         (set_at("percent", value="/percent"), "wait-pointer: /percent isn't in Print"),
         (
             set_at("state", "is", value={"done": "succeeded"}),

@@ -43,7 +43,7 @@ def _misread(
         for inner, example in examples_of(content, operation):
             where = (*operation.place, *inner)
             if (label := example.get("x-phase")) is None:
-                if labelled:
+                if labelled or "x-reads" in example:
                     yield where, "no x-phase; add the phase that the example is read as"
                 continue
             found = _progress(reader, block, parts, place[-1] == "outcome", example["value"])
@@ -57,7 +57,7 @@ def _misread(
             for each, one in body.get("examples", {}).items():
                 inside, example = (*where, "examples", each), referred(content, one)
                 if (label := example.get("x-error")) is None:
-                    if labelled:
+                    if labelled or "x-reads" in example:
                         yield inside, "no x-error; add the error that the example is read as"
                     continue
                 if not (status.isdigit() and "value" in example):
