@@ -13,7 +13,7 @@ from drivers_support import ACTIVE, NOTE, SUCCESS, async_client, client, resumed
 
 from opwatch import clock as clocks
 from opwatch.clock import Clock
-from opwatch.errors import ConfigurationError, WaitCancelled, WaitTimeout
+from opwatch.errors import ConfigurationError, TransportError, WaitCancelled, WaitTimeout
 from opwatch.progress import Phase
 from opwatch.testing import FakeClock, Script
 
@@ -134,6 +134,56 @@ def test_an_iterator_that_was_interrupted_in_a_poll_knows_that_it_was_made(many,
         assert watcher.step(iterator.tokens["job-1"] if many else iterator.token).delay == 30
         next(iterator)
     assert times(sent) == [0, 15, 45]
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_an_interrupted_poll_takes_a_delay_of_the_schedule(resumes, clock):
+    """So no later delay is shorter than the documentation says."""
+    with interrupted() as sent:
+        watch = client().watch("job-1", timeout=None)
+        with pytest.raises(KeyboardInterrupt):
+            list(watch)
+        if resumes:
+            token, delay = watch.token, 0.0
+            for _ in range(4):
+                step = client().step(token)
+                token, delay = step.token, step.delay
+                clock.advance(delay)
+        else:
+            for _ in range(3):
+                next(watch)
+    assert times(sent) == [0, 15, 45, 105, 225]
+
+
+def test_a_nudge_after_an_interrupted_poll_brings_no_scheduled_one_forward(clock):
+    with interrupted() as sent:
+        watch = client().watch("job-1", timeout=None)
+        with pytest.raises(KeyboardInterrupt):
+            list(watch)
+        clock.advance(5)
+        watch.nudge()
+        assert next(watch).phase is Phase.RUNNING
+        assert client().step(watch.token).delay == 25
+        next(watch)
+    assert times(sent) == [0, 15, 20, 45]
+
+
+def test_an_interrupted_poll_is_no_failed_one(clock):
+    """It neither shortens the next delay nor counts toward `max_failures`."""
+    replies = iter([ACTIVE, ACTIVE, KeyboardInterrupt(), KeyboardInterrupt(), TransportError("no")])
+
+    def answer(request):
+        if isinstance(found := next(replies, ACTIVE), KeyboardInterrupt):
+            raise found
+        return found
+
+    with Script(answer) as sent:
+        watch = client(max_failures=2).watch("job-1", timeout=None)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                list(watch)
+        assert next(watch).phase is Phase.RUNNING
+    assert times(sent) == [0, 15, 45, 105, 225, 345]
 
 
 def test_a_token_taken_during_a_poll_counts_it(clock):

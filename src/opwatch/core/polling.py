@@ -342,13 +342,16 @@ def advance_nudged(
 
 
 def unanswered(state: PollState, now: float, jitter: float = 0.0) -> PollState:
-    """Return a wait whose poll at `now` may have been made, by a process that was killed then.
+    """Return a wait whose poll at `now` may have been made: nobody saw the answer.
 
-    The next poll is due when it would be, whatever the answer said, but for a `Retry-After` in it.
+    It takes its delay of the schedule, and isn't a failed one. The next poll is due when it would
+    be, whatever the answer said, but for a `Retry-After` in it.
     """
-    still, _ = advance(state, Trouble(transient=True), now, jitter)
-    moved = begin(state.plan, now, delay=state.plan.schedule.delays[0])
-    return state._replace(due=max(still.due, moved.due))
+    schedule, step = state.plan.schedule, min(state.rung, len(state.plan.schedule.delays) - 1)
+    delay = max(schedule.delays[step], schedule.delays[0]) * (1 + schedule.jitter * jitter)
+    due = _cut(now + max(delay, _backoff(state.failures, jitter)), state.plan.deadline)
+    changed = state.changed + _unwatched(state, now)
+    return state._replace(due=due, rung=step + 1, changed=changed)
 
 
 def classify(state: PollState, event: Reading | Trouble, now: float) -> Event:

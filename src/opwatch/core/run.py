@@ -73,9 +73,20 @@ class Run(Generic[W]):
     """The wait for one job."""
 
     __slots__ = (
-        *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged", "error"),
-        *("_on_sending", "_sent", "has_ended", "has_started", "is_over", "job_id", "last"),
-        *("on_event", "over", "resumed", "session", "span", "state", "trouble", "unseen", "wake"),
+        *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged"),
+        *("_on_sending", "_sent", "error", "has_ended", "has_started", "is_over", "job_id"),
+        *(
+            "last",
+            "on_event",
+            "over",
+            "resumed",
+            "session",
+            "span",
+            "state",
+            "trouble",
+            "unseen",
+            "wake",
+        ),
     )
 
     def __init__(
@@ -104,8 +115,8 @@ class Run(Generic[W]):
         self.on_event = on_event
         # A state file also records polls before they are sent.
         self._on_sending = getattr(on_event, "_opwatch_sending", None)
-        self._sent: float | None = None
-        """When a poll was sent that hasn't been answered."""
+        self._sent: tuple[PollState, float] | None = None
+        """The state in which a poll was sent that hasn't been answered, and when."""
         self.span: Any = None
         """The wait's trace span, if there is one (`opwatch.telemetry`)."""
         self.resumed = resumed
@@ -136,9 +147,8 @@ class Run(Generic[W]):
     @property
     def _known(self) -> PollState:
         """The state, in which a poll that was interrupted, or is in flight, counts as made."""
-        if self._sent is None or self._is_ahead:
-            return self.state
-        return polling.unanswered(self.state, self._sent)
+        sent = self._sent  # read once: another thread may be polling
+        return self.state if sent is None else polling.unanswered(*sent)
 
     @property
     def token(self) -> str:
@@ -160,13 +170,15 @@ class Run(Generic[W]):
 
     def begin(self, now: float) -> None:
         """Note that a poll begins."""
+        self.state = self._known
         is_first = self.state.polls == 0  # that one isn't ahead of anything
-        self._is_ahead = self._is_nudged and not is_first and now < self._known.due
+        self._is_ahead = self._is_nudged and not is_first and now < self.state.due
         self._is_nudged, self._sent = False, None
 
     def sending(self) -> None:
         """Note that a request of the poll is about to be sent."""
-        self._sent = self._clock.now()
+        if not self._is_ahead:
+            self._sent = self.state, self._clock.now()
         if self._on_sending is not None:
             self._on_sending(self.session.service.name, self.job_id)
 
@@ -181,7 +193,6 @@ class Run(Generic[W]):
 
         `asked` is until when the service asked for no requests, in whatever answer.
         """
-        self._sent = None
         seen = None if isinstance(brought, OpwatchError) else brought
         self.trouble = brought if isinstance(brought, OpwatchError) else brought.trouble
         progress = None
@@ -278,7 +289,7 @@ class Run(Generic[W]):
 
     def _hold(self, until: float) -> None:
         """Poll no earlier, and at the deadline at the latest."""
-        self.state = polling.delayed(self.state, until)
+        self.state, self._sent = polling.delayed(self.state, until), None
         deadline = self.state.plan.deadline
         until = until if deadline is None else min(until, deadline)
         self._held_until = max(self._held_until, until)
@@ -286,6 +297,7 @@ class Run(Generic[W]):
     def _advance(self, event: Reading | Trouble, now: float, jitter: float) -> None:
         advance = polling.advance_nudged if self._is_ahead else polling.advance
         self.state, verdict = advance(self.state, event, now, jitter)
+        self._sent = None  # not before: an interrupt may come in between
         if self.trouble is not None and logger.isEnabledFor(logging.DEBUG):
             words = (self.session.service.name, self.job_id, verdict.value, self.trouble.message)
             logger.debug("%s %s: %s: %s", *words)
