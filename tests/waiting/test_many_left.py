@@ -8,14 +8,14 @@ import gc
 import anyio
 import anyio.lowlevel
 import pytest
-from many_support import ACTIVE, SUCCESS, script, sent_by, slow, state
+from many_support import ACTIVE, MINUTE, SUCCESS, script, sent_by, slow, state
 
 from opwatch import AsyncITwin, ITwin, Schedule
 from opwatch.errors import TransportError, WaitTimeout
 from opwatch.net.asynchronous import AsyncTransport
 from opwatch.net.message import Answer
 from opwatch.progress import Phase
-from opwatch.testing import Script
+from opwatch.testing import Script, reply
 
 
 def test_a_slow_request_does_not_hold_the_answers_of_the_others(backend, clock):
@@ -327,3 +327,22 @@ def test_a_caller_who_takes_long_still_gets_each_last_poll(clock):
     assert {name: last.phase for name, last in many.last.items()} == dict.fromkeys(
         "abc", Phase.SUCCEEDED
     )
+
+
+def test_a_job_that_is_known_to_be_over_does_not_time_out(watch_many, clock):
+    """Even without a last poll, its wait ends with what is known: that it is over, and not how."""
+
+    def answer(request):
+        if request.target.endswith("/a/progress"):
+            if clock.now() < 60:
+                return ACTIVE
+            clock.advance(30)
+            return TransportError("no response")
+        return state("Over", 100) if request.target.endswith("/progress") else reply(503)
+
+    options = {"max_in_flight": 1, "schedule": MINUTE}
+    with Script(answer):
+        seen = watch_many(["a", "b"], timeout=60, options=options)
+    assert seen.phases[-1] == ("b", Phase.ENDED)
+    assert {name: type(error) for name, error in seen.errors.items()} == {"a": WaitTimeout}
+    assert clock.now() == 90

@@ -141,9 +141,8 @@ class Many(Generic[W]):
         if deadline is not None:
             ends = max(deadline, self._asked) + self._io.request_timeout
             left = ends - self._io.clock.now()
-        progress = None
         if left <= 0:
-            run.time_out()
+            progress = run.time_out()
         else:
             progress = await poll(run, self._io, left)
         if progress is not None:

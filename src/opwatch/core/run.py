@@ -73,7 +73,15 @@ class Run(Generic[W]):
     """The wait for one job."""
 
     __slots__ = (
-        *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_nudged"),
+        *(
+            "__weakref__",
+            "_began",
+            "_clock",
+            "_held_until",
+            "_is_ahead",
+            "_is_doubtful",
+            "_is_nudged",
+        ),
         *("_on_sending", "_sent", "error", "has_ended", "has_started", "is_over", "job_id"),
         *(
             "last",
@@ -134,6 +142,8 @@ class Run(Generic[W]):
         """The answer that iterating hasn't returned yet, because `on_event` raised."""
         self.over: Progress[W] | None = None
         """The answer that isn't requested again: that the job is over, and not yet how."""
+        self._is_doubtful = False
+        """Whether `over` isn't enough to end the wait with."""
         self.trouble: OpwatchError | None = None
         """Why the last poll brought no answer, or None."""
 
@@ -199,6 +209,7 @@ class Run(Generic[W]):
         if seen is not None:
             asked = max(asked, now + (seen.pause or 0.0))
             self.over = seen.over or (seen.progress if seen.trouble else None)
+            self._is_doubtful = seen.doubtful
             if seen.trouble is None or seen.over is not None:
                 self.last = seen.progress  # before the wait can end and report it
         if seen is not None and seen.trouble is None:
@@ -228,9 +239,15 @@ class Run(Generic[W]):
         """End the wait at the caller's request."""
         self._break(WaitCancelled("the wait was cancelled; the job continues", advice=RESUME))
 
-    def time_out(self) -> None:
-        """End the wait at its deadline, without a last poll."""
-        self._break(self._error(Verdict.TIMED_OUT, self.trouble))
+    def time_out(self) -> Progress[W] | None:
+        """End the wait at its deadline, without a last poll; return the answer if the job is over,
+        and it isn't known how."""
+        if self.over is None or self.trouble is None or self._is_doubtful:
+            self._break(self._error(Verdict.TIMED_OUT, self.trouble))
+            return None
+        self.is_over, self.last = True, self.over
+        self.session.unresolved(self.over, self.trouble)
+        return self.over
 
     def interrupt(self) -> None:
         """End the wait because of something outside of it: Ctrl-C, a cancelled task."""
