@@ -268,6 +268,19 @@ def test_a_refusal_that_asks_for_a_pause_is_a_refusal():
     assert [sent.method for sent in played.sent] == ["POST", "GET", "POST", "GET"]
 
 
+@pytest.mark.parametrize("pause", [30, 60, 3600])
+def test_a_pause_as_long_as_a_token_lives_hides_no_refusal(pause):
+    """The token that is renewed after the pause replaces one that was refused, too."""
+    refused = reply(401, {"error": {"code": "Unauthorized"}}, {"Retry-After": str(pause)})
+    tokens = [granted(f"made-up-token-{n}", expires_in=60) for n in range(9)]
+    replies = [refused] * 9 + [reply(404)]
+    with FakeClock() as clock, Script({TOKEN: tokens, PROGRESS: replies}) as played:
+        with pytest.raises(AuthenticationError):
+            ITwin(CREDENTIALS).wait("j", timeout=None)
+        assert clock.now() == pause
+    assert [sent.method for sent in played.sent].count("GET") == 2
+
+
 # --- how long a token is kept ---------------------------------------------------------------------
 
 

@@ -204,6 +204,8 @@ class TokenAuth(Auth):
         else:
             token.end = now + token.life
             token.renew_at = token.end - min(RENEW_BEFORE, token.life / 2)
+            if kept is not None and not kept.is_proven:
+                token.is_second = kept.is_second  # that one was held until it had to be renewed
             self._kept = flight.result = token
 
     def _fail(self, error: OpwatchError, flight: Flight) -> None:
