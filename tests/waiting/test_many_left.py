@@ -346,3 +346,41 @@ def test_a_job_that_is_known_to_be_over_does_not_time_out(watch_many, clock):
     assert seen.phases[-1] == ("b", Phase.ENDED)
     assert {name: type(error) for name, error in seen.errors.items()} == {"a": WaitTimeout}
     assert clock.now() == 90
+
+
+@pytest.mark.parametrize("away", [0, 1000])
+def test_turns_that_are_left_use_up_the_time_of_the_last_polls(away, clock):
+    """Whoever asks again doesn't wait longer for a service that hangs; what passes between two
+    turns is the caller's own time."""
+    interrupts = iter([KeyboardInterrupt])
+
+    def hang(request):
+        if clock.now() >= 60:
+            clock.advance(10)
+            raise next(interrupts, TransportError("no response"))
+        return ACTIVE
+
+    with Script(hang), ITwin("a made-up token", schedule=MINUTE) as client:
+        many = client.watch_many(list("abcdefgh"), timeout=60)
+        with pytest.raises(KeyboardInterrupt):
+            list(many)
+        clock.advance(away)
+        assert list(many) == []
+        assert len(many.errors) == 8
+    assert clock.now() == 60 + 30 + away
+
+
+def test_a_job_that_hangs_costs_no_other_its_last_poll(watch_many, clock):
+    """The jobs whose polls have failed get theirs after the others."""
+
+    def answer(request):
+        if request.target.endswith("/a/progress"):
+            clock.advance(30)
+            return TransportError("no response")
+        return ACTIVE if clock.now() < 80 else SUCCESS
+
+    with Script(answer):
+        options = {"max_in_flight": 1, "schedule": MINUTE}
+        seen = watch_many(list("abcd"), timeout=80, options=options)
+    assert list(seen.errors) == ["a"]
+    assert sorted(seen.phases[-3:]) == [(name, Phase.SUCCEEDED) for name in "bcd"]

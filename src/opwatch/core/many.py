@@ -41,12 +41,17 @@ class Many(Generic[W]):
         self._io = io
         self._cancel = io.check_cancel(cancel)
         self._at_once = io.max_in_flight if io.is_async else 1
-        self._heap = [(run.due, n, run) for n, run in enumerate(runs)]
+        self._heap = [(run.due, 0, n, run) for n, run in enumerate(runs)]
+        """What is due, and of what is due at the same time (the last polls), first the jobs whose
+        polls didn't fail."""
         heapq.heapify(self._heap)
         self._count = len(runs)
+        deadline = runs[0].state.plan.deadline if runs else None
+        self._deadline = math.inf if deadline is None else deadline
         self._has_started = self._is_closed = False
-        self._asked = -math.inf
-        """When the caller asked for the next answer."""
+        self._asked, self._used = -math.inf, 0.0
+        """When the caller asked for the next answer, and what turns without an answer had used of
+        the last polls' time."""
         self._cancelled: list[Run[W]] | None = None
         """The waits that `cancel` has ended, until all of them are reported."""
         self._in_flight: dict[Any, Any] = {}
@@ -94,10 +99,19 @@ class Many(Generic[W]):
 
     async def _upcoming(self) -> Progress[W] | None:
         """Return the next answer of any job; None after the last."""
-        self._asked = self._io.clock.now()
+        self._asked = self._io.clock.now() - self._used
+        try:
+            progress = await self._next()
+        except BaseException:
+            self._used = max(self._io.clock.now() - max(self._asked, self._deadline), 0.0)
+            raise
+        self._used = 0.0
+        return progress
+
+    async def _next(self) -> Progress[W] | None:
         if not self._has_started:
             if self._heap:
-                await self._io.listen(self._heap[0][2].state.plan.deadline, self._cancel)
+                await self._io.listen(self._heap[0][-1].state.plan.deadline, self._cancel)
             for run in self._runs.values():
                 await start(run)
             self._has_started = True
@@ -120,11 +134,11 @@ class Many(Generic[W]):
         """Start due polls, as many as there is room for; return whether something arrived."""
         if self._is_nudged:
             self._is_nudged = False
-            self._heap = [(run.due, n, run) for _, n, run in self._heap]
+            self._heap = [(run.due, failures, n, run) for _, failures, n, run in self._heap]
             heapq.heapify(self._heap)
         now = self._io.clock.now()
         while self._heap and self._heap[0][0] <= now and len(self._in_flight) < self._at_once:
-            run = heapq.heappop(self._heap)[2]
+            run = heapq.heappop(self._heap)[-1]
             if run.is_over or run.due > now:
                 self._put_back(run)
             elif await self._launch(run):
@@ -137,10 +151,8 @@ class Many(Generic[W]):
         The last polls have `request_timeout` from the deadline on, or from when the caller asked
         for the next answer, if that was later.
         """
-        left, deadline = math.inf, run.state.plan.deadline
-        if deadline is not None:
-            ends = max(deadline, self._asked) + self._io.request_timeout
-            left = ends - self._io.clock.now()
+        ends = max(self._deadline, self._asked) + self._io.request_timeout
+        left = ends - self._io.clock.now()
         if left <= 0:
             progress = run.time_out()
         else:
@@ -157,7 +169,7 @@ class Many(Generic[W]):
                 log(logging.WARNING, "%s", run.error, extra=run.events()[-1].to_dict())
         elif not run.is_over and self._cancelled is None:
             self._count += 1
-            heapq.heappush(self._heap, (run.due, self._count, run))
+            heapq.heappush(self._heap, (run.due, run.state.failures, self._count, run))
 
     async def _cancel_all(self) -> None:
         if self._cancelled is None:
