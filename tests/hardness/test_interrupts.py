@@ -12,6 +12,7 @@ import itertools
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -25,7 +26,9 @@ from hardness_interrupts import Handler, Hang, Injector, Interrupter, Watchdog
 from hardness_servers import SOURCE, Service, service
 from hardness_support import ASYNC_MODES, HERE, ITWIN, KINDS, Kind, in_one, leaks
 
+from opwatch import ITwin
 from opwatch.errors import OpwatchError
+from opwatch.testing import FakeClock, Reply, Script, reply
 
 pytestmark = [
     pytest.mark.timeout(max(120, LONG_RUN)),
@@ -248,6 +251,41 @@ def test_an_error_at_any_place_of_a_first_call(
             gc.collect()
             server.wait_until_open(0)
     assert counting.count > 100, "hardly any place was seen: this tested nothing"
+    assert not problems, "\n".join(problems)
+
+
+def interrupted_turn(injector: Injector) -> tuple[set[str], float]:
+    """How the jobs of a `watch_many` ended whose first turn was interrupted, and the shortest time
+    between two polls of a job."""
+    asked: Counter[str] = Counter()
+
+    def answer(request: Any) -> Reply:
+        asked[request.target] += 1
+        state = "Active" if asked[request.target] < 3 else "success"
+        return reply(200, {"jobProgress": {"state": state, "percentage": 0}})
+
+    with FakeClock(), Script(answer) as script, ITwin("a made-up token") as client:
+        many = client.watch_many(["a", "b"], timeout=None)
+        with suppress(KeyboardInterrupt):
+            injector.run(lambda: next(many))
+        list(many)
+    sent = [[one.time for one in script.sent if one.target == target] for target in asked]
+    gaps = [later - time for times in sent for time, later in itertools.pairwise(times)]
+    return {f"{name} {last.phase}" for name, last in many.last.items()}, min(gaps)
+
+
+def test_an_interrupt_at_any_place_of_a_turn_loses_no_job() -> None:
+    """Whoever goes on with the iterator gets to the end of each job, and polls none too early."""
+    interrupted_turn(Injector())  # what is done once in a process is not counted
+    counting = Injector()
+    interrupted_turn(counting)
+    assert counting.count > 100, "hardly any place was seen: this tested nothing"
+    problems = []
+    for at in range(1, counting.count + 1):
+        injector = Injector(at)
+        ends, gap = interrupted_turn(injector)
+        if ends != {"a succeeded", "b succeeded"} or gap < 15:
+            problems.append(f"{injector.where}: {sorted(ends)}, {gap:g} s")
     assert not problems, "\n".join(problems)
 
 

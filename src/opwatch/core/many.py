@@ -48,7 +48,7 @@ class Many(Generic[W]):
         self._count = len(runs)
         deadline = runs[0].state.plan.deadline if runs else None
         self._deadline = math.inf if deadline is None else deadline
-        self._has_started = self._is_closed = False
+        self._has_started = self._is_closed = self._is_left = False
         self._asked, self._used = -math.inf, 0.0
         """When the caller asked for the next answer, and what turns without an answer had used of
         the last polls' time."""
@@ -100,12 +100,14 @@ class Many(Generic[W]):
     async def _upcoming(self) -> Progress[W] | None:
         """Return the next answer of any job; None after the last."""
         self._asked = self._io.clock.now() - self._used
+        # Ctrl-C may have come when a job was in no queue.
+        self._is_nudged, self._is_left = self._is_nudged or self._is_left, True
         try:
             progress = await self._next()
         except BaseException:
             self._used = max(self._io.clock.now() - max(self._asked, self._deadline), 0.0)
             raise
-        self._used = 0.0
+        self._used, self._is_left = 0.0, False
         return progress
 
     async def _next(self) -> Progress[W] | None:
@@ -132,9 +134,12 @@ class Many(Generic[W]):
 
     async def _launch_due(self) -> bool:
         """Start due polls, as many as there is room for; return whether something arrived."""
-        if self._is_nudged:
+        if self._is_nudged and self._cancelled is None:
             self._is_nudged = False
-            self._heap = [(run.due, failures, n, run) for _, failures, n, run in self._heap]
+            idle = dict.fromkeys(run for run in self._runs.values() if not run.is_over)
+            for _, _, run in self._in_flight.values():
+                idle.pop(run, None)
+            self._heap = [(run.due, run.state.failures, n, run) for n, run in enumerate(idle)]
             heapq.heapify(self._heap)
         now = self._io.clock.now()
         while self._heap and self._heap[0][0] <= now and len(self._in_flight) < self._at_once:
@@ -252,7 +257,7 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         import anyio
 
         mine = _within.get()
-        given_up = {scope: ended for scope, (ended, _) in self._in_flight.items()}
+        given_up = {scope: ended for scope, (ended, *_) in self._in_flight.items()}
         if given_up and running_loop() is self._loop:
             with anyio.CancelScope(shield=True):
                 for scope, ended in given_up.items():
@@ -277,10 +282,10 @@ class AsyncWatchMany(Many[W], AsyncIterator[Progress[W]]):
         import anyio
 
         scope, ended = anyio.CancelScope(), anyio.Event()
-        self._in_flight[scope] = ended, None  # an eager task runs before it is returned
+        self._in_flight[scope] = ended, None, run  # an eager task runs before it is returned
         if hasattr(self._loop, "create_task"):
             task = self._loop.create_task(self._attempt(run, scope))
-            self._in_flight[scope] = ended, task
+            self._in_flight[scope] = ended, task, run
             # A task that is cancelled before it started runs no `finally`.
             task.add_done_callback(lambda _: self._land(run, scope))
         else:
