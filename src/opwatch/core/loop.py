@@ -397,6 +397,7 @@ class AsyncIo(_Io):
         turn = anyio.Event()
         try:
             slots.turns.append(turn)
+            slots.call()  # a slot that was dropped may have come back before
             with anyio.move_on_after(seconds):
                 await turn.wait()
                 return slots.get_nowait()

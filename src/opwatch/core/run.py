@@ -73,28 +73,10 @@ class Run(Generic[W]):
     """The wait for one job."""
 
     __slots__ = (
-        *(
-            "__weakref__",
-            "_began",
-            "_clock",
-            "_held_until",
-            "_is_ahead",
-            "_is_doubtful",
-            "_is_nudged",
-        ),
-        *("_on_sending", "_sent", "error", "has_ended", "has_started", "is_over", "job_id"),
-        *(
-            "last",
-            "on_event",
-            "over",
-            "resumed",
-            "session",
-            "span",
-            "state",
-            "trouble",
-            "unseen",
-            "wake",
-        ),
+        *("__weakref__", "_began", "_clock", "_held_until", "_is_ahead", "_is_doubtful"),
+        *("_is_nudged", "_on_sending", "_sent", "error", "has_ended", "has_started", "is_over"),
+        *("job_id", "last", "on_event", "over", "resumed", "session", "span", "state", "trouble"),
+        *("unseen", "wake"),
     )
 
     def __init__(
