@@ -200,6 +200,8 @@ def check(
             assert wait >= retry_after - TICK
             backoff = min(60.0, 2.0 ** (model.failures - 1))
             assert wait >= backoff - TICK or state.due == deadline
+            if retry_after > max(floor, backoff):  # what a pause adds isn't watched
+                model.since += retry_after - max(floor, backoff)
             most = max(most, retry_after, min(60.0, 2 * backoff))
         assert wait <= most + TICK
 
