@@ -289,9 +289,7 @@ class Run(Generic[W]):
     def _hold(self, until: float) -> None:
         """Poll no earlier, and at the deadline at the latest."""
         self.state, self._sent = polling.delayed(self.state, until), None
-        deadline = self.state.plan.deadline
-        until = until if deadline is None else min(until, deadline)
-        self._held_until = max(self._held_until, until)
+        self._held_until = max(self._held_until, min(until, self.state.due))
 
     def _advance(self, event: Reading | Trouble, now: float, jitter: float) -> None:
         advance = polling.advance_nudged if self._is_ahead else polling.advance

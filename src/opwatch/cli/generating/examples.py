@@ -120,7 +120,7 @@ def examples_of(
 
 
 class _Session:
-    """Stands in for a session: reading needs only its two warnings."""
+    """What reading needs of a session: its two warnings."""
 
     def unknown(self, state: object) -> Any:
         from opwatch.progress import Phase

@@ -130,7 +130,7 @@ def found(
 ) -> list[Finding]:
     """Return the problems that a rule has with a spec, each with its line.
 
-    If the rule fails, what it found before is the reason; else the part that it looked at last.
+    If the rule fails, what it found before is the reason; else the last part that it read.
     """
     findings = []
     try:
