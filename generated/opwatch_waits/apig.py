@@ -5,7 +5,6 @@ Compiled from the `x-wait` block of specs/apig.yaml. Don't edit.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,7 +14,14 @@ from opwatch_api.apig.models import InstanceProgress as Wire
 
 from opwatch.core.polling import Schedule
 from opwatch.core.session import Complaint, Seen, Service, Session
-from opwatch.errors import BadResponse, JobGone, RateLimited, ServiceError
+from opwatch.errors import (
+    AuthenticationError,
+    BadResponse,
+    JobGone,
+    PermissionDenied,
+    RateLimited,
+    ServiceError,
+)
 from opwatch.net.message import Answer
 from opwatch.progress import Fault, Phase, Progress
 from opwatch.reading import is_another, milliseconds, object_in, percent, state, text
@@ -70,12 +76,10 @@ _OUTCOMES = {
 }
 
 
-async def query(
-    session: Session[Wire], turn: Turn, job_id: str, closer: bool, *, project_id: str
-) -> Seen[Wire]:
+async def query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -> Seen[Wire]:
     """Poll one job."""
     fields, wire = await session.fetch(
-        turn, poll_operation, project_id=project_id, instance_id=job_id
+        turn, poll_operation, project_id=await session.auth.project_id(turn), instance_id=job_id
     )
     if (problem := _problem(fields)) is not None:
         del fields, wire  # tracebacks show the locals of this frame
@@ -113,11 +117,14 @@ def read(session: Session[Wire], job_id: str, fields: dict[str, Any], wire: Wire
 
 
 async def outcome(
-    session: Session[Wire], turn: Turn, progress: Progress[Wire], *, project_id: str
+    session: Session[Wire], turn: Turn, progress: Progress[Wire]
 ) -> Progress[Wire] | None:
     """Request more about a job; return None if the response is about another one."""
     fields, details = await session.fetch(
-        turn, outcome_operation, instance_id=progress.job_id, project_id=project_id
+        turn,
+        outcome_operation,
+        project_id=await session.auth.project_id(turn),
+        instance_id=progress.job_id,
     )
     found = read_outcome(session, progress, fields)
     return found and attrs.evolve(found, details=details)
@@ -156,50 +163,66 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
         kind = JobGone
     elif code_ in ("apig.0308", "apig.9008"):
         kind = RateLimited
+    elif answer.status == 401 and code_ in (
+        "apic.7100",
+        "apic.7103",
+        "apic.7105",
+        "apic.7107",
+        "apig.0301",
+    ):
+        kind = AuthenticationError
+    elif answer.status == 401 and code_ in (
+        "apig.1000",
+        "apig.1001",
+        "apig.1002",
+        "apig.1003",
+        "apig.1009",
+    ):
+        kind = AuthenticationError
     return Complaint(
         code, message, kind, text(fields.get("request_id")) or answer.header("x-request-id")
     )
 
 
-def service(
-    query: Callable[[Session[Wire], Turn, str, bool], Awaitable[Seen[Wire]]], *, address_help: str
-) -> Service[Wire]:
-    """Return the service, whose `query` adds project_id."""
-    return Service(
-        name="apig",
-        id_name="gateway ID",
-        schedule=Schedule((20,)),
-        accept="application/json",
-        query=query,
-        complaint=complaint,
-        marker=lambda progress: progress.percent,
-        address_help=address_help,
-        known=frozenset(
-            {
-                "APIC.7100",
-                "APIC.7101",
-                "APIC.7102",
-                "APIC.7103",
-                "APIC.7105",
-                "APIC.7106",
-                "APIC.7107",
-                "APIC.7109",
-                "APIC.7110",
-                "APIC.7111",
-                "APIC.7130",
-                "APIC.7300",
-                "APIG.0301",
-                "APIG.0307",
-                "APIG.1000",
-                "APIG.1001",
-                "APIG.1002",
-                "APIG.1003",
-                "APIG.1009",
-                "Incorrect token or token resolution failed",
-                "No permissions to access the instance",
-                "No permissions to request for the method",
-                "The token must be updated.",
-            }
-        ),
-        completes=Phase.SUCCEEDED,
-    )
+SERVICE = Service(
+    name="apig",
+    id_name="gateway ID",
+    schedule=Schedule((20,)),
+    accept="application/json",
+    query=query,
+    complaint=complaint,
+    marker=lambda progress: progress.percent,
+    address_help="check `endpoint` and `project_id` (APIG_ENDPOINT, OS_PROJECT_ID)",
+    help={
+        PermissionDenied: "check the account's permissions, and that `project_id` (OS_PROJECT_ID) is the project that these credentials are for"
+    },
+    known=frozenset(
+        {
+            "APIC.7100",
+            "APIC.7101",
+            "APIC.7102",
+            "APIC.7103",
+            "APIC.7105",
+            "APIC.7106",
+            "APIC.7107",
+            "APIC.7109",
+            "APIC.7110",
+            "APIC.7111",
+            "APIC.7130",
+            "APIC.7300",
+            "APIG.0301",
+            "APIG.0307",
+            "APIG.1000",
+            "APIG.1001",
+            "APIG.1002",
+            "APIG.1003",
+            "APIG.1009",
+            "Incorrect token or token resolution failed",
+            "No permissions to access the instance",
+            "No permissions to request for the method",
+            "The token must be updated.",
+        }
+    ),
+    outcome=outcome,
+    completes=Phase.SUCCEEDED,
+)

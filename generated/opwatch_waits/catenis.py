@@ -94,27 +94,25 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     return Complaint(None, message, kind, None)
 
 
-def service(*, address_help: str) -> Service[Wire]:
-    """Return the service; `address_help` says what to check after a 404."""
-    return Service(
-        name="catenis",
-        id_name="ephemeral message ID",
-        schedule=Schedule((1, 2, 4, 8, 15)),
-        accept="application/json",
-        query=query,
-        complaint=complaint,
-        marker=lambda progress: progress.bytes_processed,
-        address_help=address_help,
-        known=frozenset(
-            {
-                "Authorization failed; authorization value not well formed",
-                "Authorization failed; invalid device or signature",
-                "Authorization failed; missing required HTTP headers",
-                "Authorization failed; signature date not well formed",
-                "Authorization failed; signature date out of bounds",
-                "Authorization failed; timestamp not well formed",
-                "Authorization failed; timestamp not within acceptable time variation",
-                "You must be logged in to do this.",
-            }
-        ),
-    )
+SERVICE = Service(
+    name="catenis",
+    id_name="ephemeral message ID",
+    schedule=Schedule((1, 2, 4, 8, 15)),
+    accept="application/json",
+    query=query,
+    complaint=complaint,
+    marker=lambda progress: progress.bytes_processed,
+    address_help="check `environment`, `version` and `base_url` (CATENIS_ENVIRONMENT, CATENIS_VERSION, CATENIS_BASE_URL)",
+    known=frozenset(
+        {
+            "Authorization failed; authorization value not well formed",
+            "Authorization failed; invalid device or signature",
+            "Authorization failed; missing required HTTP headers",
+            "Authorization failed; signature date not well formed",
+            "Authorization failed; signature date out of bounds",
+            "Authorization failed; timestamp not well formed",
+            "Authorization failed; timestamp not within acceptable time variation",
+            "You must be logged in to do this.",
+        }
+    ),
+)

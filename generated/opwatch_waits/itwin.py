@@ -146,21 +146,18 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     return Complaint(code, message, kind, answer.header("x-correlation-id"))
 
 
-def service(*, address_help: str) -> Service[Wire]:
-    """Return the service; `address_help` says what to check after a 404."""
-    return Service(
-        name="itwin",
-        id_name="job ID",
-        schedule=Schedule((15, 30, 60, 120)),
-        accept="application/vnd.bentley.itwin-platform.v1+json",
-        query=query,
-        complaint=complaint,
-        marker=lambda progress: progress.percent,
-        address_help=address_help,
-        known=frozenset({"HeaderNotFound", "InsufficientPermissions", "Unauthorized"}),
-        outcome=outcome,
-    )
-
+SERVICE = Service(
+    name="itwin",
+    id_name="job ID",
+    schedule=Schedule((15, 30, 60, 120)),
+    accept="application/vnd.bentley.itwin-platform.v1+json",
+    query=query,
+    complaint=complaint,
+    marker=lambda progress: progress.percent,
+    address_help="check `base_url` (ITWIN_BASE_URL)",
+    known=frozenset({"HeaderNotFound", "InsufficientPermissions", "Unauthorized"}),
+    outcome=outcome,
+)
 
 BASE_URL = "https://api.bentley.com/contextcapture"
 SCHEME = Scheme(

@@ -96,22 +96,20 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     return Complaint(code, message, kind, answer.header("x-correlation-id"))
 
 
-def service(*, address_help: str) -> Service[Wire]:
-    """Return the service; `address_help` says what to check after a 404."""
-    return Service(
-        name="itwin-v2",
-        id_name="job ID",
-        schedule=Schedule((15, 30, 60, 120)),
-        accept="application/vnd.bentley.itwin-platform.v2+json",
-        query=query,
-        complaint=complaint,
-        marker=lambda progress: progress.percent,
-        address_help=address_help,
-        known=frozenset({"HeaderNotFound", "InsufficientPermissions", "Unauthorized"}),
-        outcome=outcome,
-        completes=Phase.FAILED,
-    )
-
+SERVICE = Service(
+    name="itwin-v2",
+    id_name="job ID",
+    schedule=Schedule((15, 30, 60, 120)),
+    accept="application/vnd.bentley.itwin-platform.v2+json",
+    query=query,
+    complaint=complaint,
+    marker=lambda progress: progress.percent,
+    address_help="check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)",
+    help={JobGone: "check the job ID, `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"},
+    known=frozenset({"HeaderNotFound", "InsufficientPermissions", "Unauthorized"}),
+    outcome=outcome,
+    completes=Phase.FAILED,
+)
 
 BASE_URL = ""
 SCHEME = Scheme(

@@ -233,8 +233,7 @@ def test_no_answer_takes_long_to_quote(status, text):
 # --- refusals -------------------------------------------------------------------------------------
 
 ANY_TEXT = st.text(min_size=1).filter(str.strip)
-KNOWN = apig.service(apig.query, address_help="").known
-KNOWN |= catenis.service(address_help="").known | itwin.service(address_help="").known
+KNOWN = apig.SERVICE.known | catenis.SERVICE.known | itwin.SERVICE.known
 """The texts and codes that the specs quote."""
 OWN_WORDS = {
     401: (AuthenticationError, "the credentials were refused"),

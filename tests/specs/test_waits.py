@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from opwatch.cli.generating import rules, waits
-from opwatch.errors import JobGone, PermissionDenied, RateLimited, Unavailable
+from opwatch.errors import AuthenticationError, JobGone, PermissionDenied, RateLimited, Unavailable
 from opwatch.net.message import Answer
 from opwatch.progress import Fault, Phase
 
@@ -48,7 +48,10 @@ WAIT = {
             {"is": "rate limited", "status": 403, "header": {"X-Left": 0}},
             {"is": "unavailable", "message": ["try later", "busy"]},
             {"is": "forbidden", "status": 400},
+            {"is": "refused", "status": 401, "code": "NoSuchKey"},
         ],
+        "advice": {"not found": "check the shop", "gone": 'say \u001b[2J "please"'},
+        "known": ["Closed", ["NotYours"]],
     },
 }
 SPEC = {
@@ -168,7 +171,7 @@ def test_a_count_of_a_total(compiled: Any, pages: Any, percent: float | None) ->
     """It is a percentage, and what restarts the schedule; nothing if it makes no sense."""
     progress = read(compiled, {"state": "queued", "pages": pages})
     assert progress.percent == percent
-    assert compiled["service"](None, address_help="").marker(progress) == percent
+    assert compiled["SERVICE"].marker(progress) == percent
 
 
 def test_times_of_both_kinds(compiled: Any) -> None:
@@ -201,6 +204,8 @@ def test_an_answer_about_another_job(compiled: Any, told: Any, is_one: bool) -> 
         (500, {"detail": "We are BUSY."}, (), Unavailable),
         (400, {"detail": "try later"}, (), Unavailable),
         (400, {}, (), PermissionDenied),
+        (401, {"code": "nosuchkey"}, (), AuthenticationError),
+        (401, {"code": "Expired"}, (), None),
         (500, {}, (), None),
     ],
 )
@@ -209,15 +214,27 @@ def test_a_case(compiled: Any, status: int, fields: Any, headers: Any, kind: Any
     assert compiled["complaint"](Answer(status, headers, b""), fields).kind is kind
 
 
-def test_a_path_with_other_parameters_is_the_service_files(compiled: Any) -> None:
-    """The ID is the block's; what else the path needs, the service's `query` adds."""
+def test_other_parameters_of_the_path_come_from_the_credentials(compiled: Any) -> None:
+    """The ID is the block's; what else the path needs, the credentials are for."""
     source = waits.compiled("press", SPEC) or ""
-    assert "closer: bool, *, shop: str)" in source
-    assert "poll_operation, shop=shop, print_id=job_id)" in source
-    service = compiled["service"](None, address_help="check the shop")
+    shop = "shop=await session.auth.shop(turn)"
+    assert f"poll_operation, {shop}, print_id=job_id)" in source
+    service = compiled["SERVICE"]
     assert service.accept == "application/vnd.press+json"
     assert (service.schedule.delays, service.id_name) == ((0.5, 2), "print")
     assert service.outcome is None
+
+
+def test_what_to_check_after_an_error(compiled: Any) -> None:
+    """It is the spec's own text, and without one, the address; the codes that a case gives to
+    refused credentials may be quoted."""
+    service = compiled["SERVICE"]
+    assert service.address_help == "check the shop"
+    assert service.help == {JobGone: 'say \N{REPLACEMENT CHARACTER}[2J "please"'}
+    assert service.known == {"Closed", "NotYours", "NoSuchKey"}
+    content = copy.deepcopy(SPEC)
+    del content["paths"]["/shops/{shop}/prints/{printId}"]["get"]["x-wait"]["errors"]["advice"]
+    assert "`base_url` (PRESS_BASE_URL)" in (waits.compiled("press", content) or "")
 
 
 def test_a_spec_without_a_wait_has_no_module() -> None:

@@ -8,10 +8,10 @@ and second poll is 15 sec and then 30 sec... If the percentage changes the seque
 import itertools
 
 import pytest
+from opwatch_waits.itwin import SERVICE
 
 from opwatch import ITwin
 from opwatch.errors import WaitTimeout
-from opwatch.services.itwin import SERVICE
 from opwatch.testing import FakeClock, Script, reply
 
 STILL = [15, 30, 60, 120, 120, 120, 120, 120]

@@ -43,6 +43,8 @@ class Auth:
 
     max_in_flight = 1_000_000
     """How many simultaneous requests can be refused without harm."""
+    is_expired: Callable[[Answer], bool] = staticmethod(lambda answer: True)
+    """Whether a new token may fix a 401. The session that sends the requests replaces it."""
     _project_id: str | None = None
 
     async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
@@ -50,8 +52,17 @@ class Auth:
         refused, now or earlier."""
         return await turn.send(request)
 
-    async def project_id(self, turn: Turn) -> str | None:
-        """Return the project that the credentials are for, or None if they don't say."""
+    async def project_id(self, turn: Turn) -> str:
+        """Return the project that the credentials are for.
+
+        Raises `ConfigurationError` if neither the client's caller nor they say it.
+        """
+        if self._project_id is None:
+            raise ConfigurationError(
+                "must be passed to the client (or set OS_PROJECT_ID): the token doesn't say which "
+                "project it is for",
+                argument="project_id",
+            )
         return self._project_id
 
 
@@ -107,7 +118,6 @@ class TokenAuth(Auth):
         *,
         header: str,
         prefix: str = "",
-        is_expired: Callable[[Answer], bool] = lambda answer: True,
         project_id: str | None = None,
         as_given: bool = False,
     ) -> None:
@@ -119,7 +129,6 @@ class TokenAuth(Auth):
         self._clock = clock
         self._header = header
         self._prefix = prefix
-        self._is_expired = is_expired
         self._project_id = project_id
         self._kept: Token | None = None
         self._is_proven = False
@@ -131,7 +140,7 @@ class TokenAuth(Auth):
         if turn.holds.has_refused(token.secret) and not self._credentials.is_fixed:
             token = await self._other_than(token, turn)  # a callable may have one by now
         answer, renewals = await turn.send(self._with(request, token)), 0
-        while answer.status == 401 and self._is_expired(answer):
+        while answer.status == 401 and self.is_expired(answer):
             # A token that others have used or replaced meanwhile has expired, and isn't refused.
             is_refused = self._kept is token and not token.is_proven
             if token.is_second and (is_refused or not self._is_proven):
@@ -149,8 +158,9 @@ class TokenAuth(Auth):
             token.is_proven = self._is_proven = True
         return answer
 
-    async def project_id(self, turn: Turn) -> str | None:
-        return self._project_id or (await self._get(turn)).project_id
+    async def project_id(self, turn: Turn) -> str:
+        found = None if self._project_id else (await self._get(turn)).project_id
+        return found or await super().project_id(turn)
 
     def _with(self, request: Request, token: Token) -> Request:
         header = Secret(token.secret, self._prefix)

@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from types import MappingProxyType, ModuleType, SimpleNamespace
@@ -159,6 +160,7 @@ class Session(Generic[W]):
 
         self._request, self._repeated = request, lru_cache(maxsize=1024)(request)
         self._warned: set[str] = set()
+        auth.is_expired = partial(_is_expired, service)  # of no session, which holds this auth
 
     async def call(
         self, turn: Turn, operation: ModuleType, /, *envelope: str, **arguments: Any
@@ -383,6 +385,14 @@ class Session(Generic[W]):
             retry_after=pause,
             advice=advice,
         )
+
+
+def _is_expired(service: Service[Any], answer: Answer) -> bool:
+    """Return whether a new token may fix a 401: not if the spec says what else is wrong."""
+    with suppress(Exception):  # whatever a service's reader may raise
+        complaint = service.complaint(answer, object_in(any_json(answer.body)))
+        return complaint.kind is not AuthenticationError
+    return True
 
 
 def _shown(progress: Progress[W]) -> Progress[W]:

@@ -21,51 +21,27 @@ from opwatch.auth.signing import AkSk, AkSkAuth
 from opwatch.auth.tokens import token_auth, veiled
 from opwatch.client import AsyncClient, Client, Core, Options, Plugin
 from opwatch.core.polling import checked
-from opwatch.core.session import Seen, Session
+from opwatch.core.session import Session
 from opwatch.environment import Connection, arguments, environment, is_set, taken_from
 from opwatch.errors import ConfigurationError, PermissionDenied
 from opwatch.logs import log
 from opwatch.net.address import address, check_id
-from opwatch.net.message import Answer, Secret
+from opwatch.net.message import Secret
 from opwatch.progress import Progress
-from opwatch.reading import any_json, is_another, object_in
+from opwatch.reading import is_another
 
 if TYPE_CHECKING:
     from opwatch.core.loop import Turn
 
 Until: TypeAlias = Literal["created", "usable"]
-_NOT_EXPIRED = {
-    *("APIC.7100", "APIC.7103", "APIC.7105", "APIC.7107"),
-    *("APIG.1000", "APIG.1001", "APIG.1002", "APIG.1003", "APIG.1009", "APIG.0301"),
-}
-"""A 401 that a new token doesn't fix."""
-
-
 _MAY_NOT_READ = {"APIC.7106", "APIC.7130", "APIC.7300"}
 """The codes of a 403 that says that the account may not read the gateway."""
-
-
-async def _project_id(session: Session[Wire], turn: Turn) -> str:
-    project_id = await session.auth.project_id(turn)
-    if project_id is None:
-        raise ConfigurationError(
-            "must be passed to the client (or set OS_PROJECT_ID): the token doesn't say which "
-            "project it is for",
-            argument="project_id",
-        )
-    return project_id
-
-
-async def _query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -> Seen[Wire]:
-    project_id = await _project_id(session, turn)
-    return await waits.query(session, turn, job_id, closer, project_id=project_id)
 
 
 async def _usable(session: Session[Wire], turn: Turn, created: Progress[Wire]) -> Any:
     """Poll a gateway whose creation has succeeded."""
     try:
-        project_id = await _project_id(session, turn)
-        return await waits.outcome(session, turn, created, project_id=project_id)
+        return await waits.outcome(session, turn, created)
     except PermissionDenied as error:
         was_read = created.details is not None
         if error.code not in _MAY_NOT_READ or was_read:
@@ -76,19 +52,6 @@ async def _usable(session: Session[Wire], turn: Turn, created: Progress[Wire]) -
         return created
 
 
-def _is_expired(answer: Answer) -> bool:
-    """Whether a new token may fix a 401."""
-    return waits.complaint(answer, object_in(any_json(answer.body))).code not in _NOT_EXPIRED
-
-
-SERVICE = waits.service(
-    _query, address_help="check `endpoint` and `project_id` (APIG_ENDPOINT, OS_PROJECT_ID)"
-)._replace(
-    help={
-        PermissionDenied: "check the account's permissions, and that `project_id` (OS_PROJECT_ID) "
-        "is the project that these credentials are for"
-    }
-)
 _CLIENT = {"endpoint": "APIG_ENDPOINT", "project_id": "OS_PROJECT_ID"}
 _KEYS = {
     "access_key": "HUAWEICLOUD_SDK_AK",
@@ -153,14 +116,13 @@ class _Apig(Core[Wire]):
             token_auth,
             credentials,
             header="X-Auth-Token",
-            is_expired=_is_expired,
             project_id=project_id,
         )
         if isinstance(credentials, AkSk):
             bound = partial(AkSkAuth, credentials, project_id)
         checked(until, "until", until in ("created", "usable"), "'created' or 'usable'")
-        service = SERVICE._replace(outcome=_usable) if until == "usable" else SERVICE
-        self._open(service, where, bound, options)
+        after = _usable if until == "usable" else None
+        self._open(waits.SERVICE._replace(outcome=after), where, bound, options)
 
     connection_extra = (
         *("auth_url", *_DOMAINS, "project_name", "project_id", "security_token", "until"),

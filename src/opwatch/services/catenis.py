@@ -23,14 +23,6 @@ from opwatch.net.address import address
 from opwatch.net.message import Address, Request, Secret
 
 _HOSTS = {"sandbox": "sandbox.catenis.io", "production": "catenis.io", "prod": "catenis.io"}
-
-
-SERVICE = waits.service(
-    address_help=(
-        "check `environment`, `version` and `base_url` "
-        "(CATENIS_ENVIRONMENT, CATENIS_VERSION, CATENIS_BASE_URL)"
-    )
-)
 _PROXIED = (
     "check the device ID and its API access secret; a reverse proxy in front of the service must "
     "preserve the `Host` header, which is signed"
@@ -66,7 +58,7 @@ class _Catenis(Core[Wire]):
         usual = _base_url(environment, version)  # refuses a typo, even if it doesn't count
         where = address(usual if base_url is None else base_url, "base_url")
         advice = None if base_url is None else _PROXIED
-        self._open(SERVICE, where, partial(Ctn1Auth, device, advice=advice), options)
+        self._open(waits.SERVICE, where, partial(Ctn1Auth, device, advice=advice), options)
         is_bool = isinstance(notifications, bool)
         if checked(notifications, "notifications", is_bool, "True or False"):
             self._listen(_notifications(where, self._session.auth))

@@ -19,7 +19,6 @@ from opwatch.errors import JobGone
 from opwatch.net.address import address
 
 _V2 = {"reality-modeling", "reality-analysis", "reality-conversion"}
-SERVICE = waits.service(address_help="check `base_url` (ITWIN_BASE_URL)")
 
 
 class _ITwin(Described[Wire]):
@@ -46,7 +45,7 @@ class _ITwin(Described[Wire]):
         where = address(base_url, "base_url")
         use = f"use ITwinV2 (service itwin-v2), or {where.origin}/contextcapture for ITwin"
         wrong = f"(ITWIN_BASE_URL) is an address of iTwin's API v2: {use}"
-        service = SERVICE._replace(strangers={"progress": wrong})
+        service = waits.SERVICE._replace(strangers={"progress": wrong})
         is_v2 = not _V2.isdisjoint(where.prefix.lower().split("/"))
         if is_v2 or not where.prefix:
             bare = f"check `base_url` (ITWIN_BASE_URL): iTwin's API v1 needs a path; {use}"

@@ -18,7 +18,7 @@ from opwatch.client import AsyncClient, Client, Options, Plugin
 from opwatch.core.polling import checked
 from opwatch.described import Described
 from opwatch.environment import arguments, taken_from
-from opwatch.errors import ConfigurationError, JobGone
+from opwatch.errors import ConfigurationError
 from opwatch.net.address import address
 from opwatch.net.message import Address
 
@@ -27,11 +27,6 @@ Api: TypeAlias = Literal["reality-modeling", "reality-analysis", "reality-conver
 APIS: tuple[str, ...] = get_args(Api)
 _DEFAULT: Api = "reality-modeling"
 _V1 = "contextcapture"
-
-
-SERVICE = waits.service(
-    address_help="check `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"
-)._replace(help={JobGone: "check the job ID, `api` and `base_url` (ITWIN_API, ITWIN_BASE_URL)"})
 
 
 class _ITwinV2(Described[Wire]):
@@ -60,7 +55,7 @@ class _ITwinV2(Described[Wire]):
         where = address(base_url, "base_url")
         use = f"use ITwin (service itwin), or {where.origin} for ITwinV2"
         wrong = f"(ITWIN_BASE_URL) is an address of iTwin's API v1: {use}"
-        service = SERVICE._replace(strangers={"jobProgress": wrong})
+        service = waits.SERVICE._replace(strangers={"jobProgress": wrong})
         if _V1 in where.prefix.lower().split("/"):
             service = service._replace(address_help=f"`base_url` {wrong}", is_elsewhere=True)
         elif api != _DEFAULT:

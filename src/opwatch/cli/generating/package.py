@@ -208,7 +208,6 @@ def _package(name: str, needed: dict[str, Any], source: str) -> str:
     made = _class(name)
     scheme = _scheme(name, needed)
     operation = waited(needed)[0]
-    variable = scheme["variables"]["base_url"]
     count = len(listed(operation.content["x-wait"]["id"]["parameter"]))
     parts = f", id_parts={count}" if count > 1 else ""
     optional = " It is optional." if scheme.get("optional") else ""
@@ -233,7 +232,7 @@ class _{made}(described.Described[models.{operation.model}]):
     `ConfigurationError` for an invalid argument.
     """
 
-    _service = wait.service(address_help="check `base_url` ({variable})")
+    _service = wait.SERVICE
     _scheme = wait.SCHEME
     _base_url = wait.BASE_URL
 

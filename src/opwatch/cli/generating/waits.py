@@ -31,12 +31,14 @@ from opwatch.cli.generating.python import (
     quoted,
 )
 from opwatch.cli.generating.readers import Reader, Readers
+from opwatch.text import printable
 
 KINDS = {
     "gone": "JobGone",
     "rate limited": "RateLimited",
     "unavailable": "Unavailable",
     "forbidden": "PermissionDenied",
+    "refused": "AuthenticationError",
 }
 UNITS = {"seconds": "", "milliseconds": ", 1000", "epoch": ", since=since"}
 """What `again` is given in, as arguments of `pause`."""
@@ -46,7 +48,7 @@ MODULES = {
     "opwatch.core.polling": ["Schedule"],
     "opwatch.core.session": ["Complaint", "Seen", "Service", "Session"],
     "opwatch.errors": [
-        *("BadResponse", "JobGone", "PermissionDenied"),
+        *("AuthenticationError", "BadResponse", "JobGone", "PermissionDenied"),
         *("RateLimited", "ServiceError", "Unavailable"),
     ],
     "opwatch.net.message": ["Answer"],
@@ -150,14 +152,11 @@ class _Module(Readers):
     # --- polling ---
 
     def _query(self) -> str:
-        extra = [identifier(name) for name in self._others]
-        more = ["*"] + [f"{name}: str" for name in extra] if extra else []
-        parts, own = self._parts("job_id", self.operation)
-        arguments = [f"{name}={name}" for name in extra] + own
+        parts, arguments = self._parts("job_id", self.operation)
         call = ["turn", "poll_operation", *map(quoted, self.required), *arguments]
-        head = ["session: Session[Wire]", "turn: Turn", "job_id: str", "closer: bool", *more]
+        given = "session: Session[Wire], turn: Turn, job_id: str, closer: bool"
         lines = [
-            f"async def query({', '.join(head)}) -> Seen[Wire]:",
+            f"async def query({given}) -> Seen[Wire]:",
             '"""Poll one job."""',
             *parts,
             f"fields, wire = await session.fetch({', '.join(call)})",
@@ -182,14 +181,17 @@ class _Module(Readers):
         return indented([*lines, *reader.lines, f"return Seen({seen})"])
 
     def _parts(self, job_id: str, operation: Operation) -> tuple[list[str], list[str]]:
-        """The line that takes a job's ID apart, and the arguments that an operation needs of it."""
+        """The line that takes a job's ID apart, and the arguments that an operation needs: what
+        isn't part of the ID is known to what authenticates the requests."""
         used = [name for name in self.parts if name in operation.parameters]
+        given = [identifier(name) for name in operation.parameters if name not in self.parts]
+        others = [f"{name}=await session.auth.{name}(turn)" for name in given]
         if len(self.parts) == 1 or not used:
-            return [], [f"{identifier(name)}={job_id}" for name in used]
+            return [], [*others, *(f"{identifier(name)}={job_id}" for name in used)]
         own = {name: f"part_{n}" for n, name in enumerate(self.parts, 1)}
         taken = ", ".join(own[name] if name in used else "_" for name in self.parts)
         arguments = [f"{identifier(name)}={own[name]}" for name in used]
-        return [f'{taken} = {job_id}.split("/")'], arguments
+        return [f'{taken} = {job_id}.split("/")'], [*others, *arguments]
 
     # --- how a job ended, where another operation says so ---
 
@@ -199,19 +201,16 @@ class _Module(Readers):
         parts, given = self._parts("progress.job_id", self.outcome)
         required = self._envelope(self.outcome, self.block["outcome"])
         call = ["turn", "outcome_operation", *map(quoted, required), *given]
-        head = ["session: Session[Wire]", "turn: Turn", "progress: Progress[Wire]"]
-        if extra := [identifier(name) for name in self._others if name in self.outcome.parameters]:
-            head += ["*"] + [f"{name}: str" for name in extra]
-            call += [f"{name}={name}" for name in extra]
         found = "read_outcome(session, progress, fields)"
         lines = ["fields, _ = await", f"return {found}"]
         if self.completes == "succeeded":
             lines = ["fields, details = await", f"found = {found}"]
             lines += ["return found and attrs.evolve(found, details=details)"]
         lines[0] += f" session.fetch({', '.join(call)})"
+        head = "session: Session[Wire], turn: Turn, progress: Progress[Wire]"
         return indented(
             [
-                f"async def outcome({', '.join(head)}) -> Progress[Wire] | None:",
+                f"async def outcome({head}) -> Progress[Wire] | None:",
                 '"""Request more about a job; return None if the response is about another one."""',
                 *parts,
                 *lines,
@@ -297,9 +296,17 @@ class _Module(Readers):
         delays = schedule["delays"] if isinstance(schedule, dict) else schedule
         watched = shown(block).get(block.get("restart-on-change", ""))
         marker = f"progress.{ATTRIBUTES[watched]}" if watched else "None"
-        known = sorted(map(str, listed(block["errors"].get("known", []))))
-        query = "Callable[[Session[Wire], Turn, str, bool], Awaitable[Seen[Wire]]]"
-        head = f"query: {query}, *, address_help: str" if self._others else "*, address_help: str"
+        errors = block["errors"]
+        known = set(map(str, listed(errors.get("known", []))))
+        for case in errors.get("cases", []):
+            if case["is"] == "refused":
+                known.update(map(str, listed(case.get("code", []))))
+        needed = security_of(self.content, self.operation)
+        variables = security.arguments(self.service, self.content, needed).get("variables", {})
+        usual = f"check `base_url` ({variables['base_url']})" if variables else "check the address"
+        advice = {name: printable(text) for name, text in errors.get("advice", {}).items()}
+        advice = {"not found": usual, **advice}
+        address_help = advice.pop("not found")
         fields = {
             "name": quoted(self.service),
             "id_name": quoted(block["id"]["called"]),
@@ -308,13 +315,15 @@ class _Module(Readers):
             "query": "query",
             "complaint": "complaint",
             "marker": f"lambda progress: {marker}",
-            "address_help": "address_help",
+            "address_help": quoted(address_help),
         }
+        if advice:
+            told = [f"{KINDS[name]}: {quoted(text)}" for name, text in advice.items()]
+            fields["help"] = f"{{{', '.join(told)}}}"
         if known:
-            fields["known"] = f"frozenset({{{', '.join(map(quoted, known))}}})"
+            fields["known"] = f"frozenset({{{', '.join(map(quoted, sorted(known)))}}})"
         if self.outcome is not None:
-            if not set(self._others) & set(self.outcome.parameters):
-                fields["outcome"] = "outcome"
+            fields["outcome"] = "outcome"
             if self.completes != "ended":
                 fields["completes"] = phase(self.completes)
         if len(self.parts) > 1:
@@ -326,16 +335,7 @@ class _Module(Readers):
             fields["headers"] = as_tuple(pairs)
         if any("header" in one for one in block.get("again", [])):
             fields["pause"] = "asked"
-        doc = "Return the service; `address_help` says what to check after a 404."
-        if self._others:
-            doc = f"Return the service, whose `query` adds {' and '.join(self._others)}."
-        return indented(
-            [
-                f"def service({head}) -> Service[Wire]:",
-                f'"""{doc}"""',
-                f"return Service({named(fields)})",
-            ]
-        )
+        return f"SERVICE = Service({named(fields)})"
 
     def _client(self, *, own_client: bool) -> str:
         """Where the service is, and what it takes: for a client that needs nothing else."""
@@ -348,8 +348,3 @@ class _Module(Readers):
         scheme = named({name: repr(value) for name, value in found.items()})
         base_url = f"BASE_URL = {quoted(security.base_url(self.content, self.operation.place))}"
         return f"{base_url}\nSCHEME = Scheme({scheme})"
-
-    @property
-    def _others(self) -> list[str]:
-        """The parameters of the path beside the ID: the service's own file gives them."""
-        return [name for name in self.operation.parameters if name not in self.parts]
