@@ -179,6 +179,8 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
         "apig.1009",
     ):
         kind = AuthenticationError
+    elif answer.status == 403 and code_ in ("apic.7106", "apic.7130", "apic.7300"):
+        kind = PermissionDenied
     return Complaint(
         code, message, kind, text(fields.get("request_id")) or answer.header("x-request-id")
     )

@@ -18,7 +18,6 @@ from typing import Any
 import httpx
 
 from opwatch import clock as clocks
-from opwatch.auth import require
 from opwatch.auth.flight import Flight
 from opwatch.auth.iam import IamPassword
 from opwatch.auth.oauth2 import ClientCredentials
@@ -60,10 +59,8 @@ def httpx_auth(
     removes `Authorization` for another host. A token endpoint that redirects is an error.
     """
     clock = clocks.current.get()
-    if project_id is not None:
-        require(project_id=project_id)
-        if not isinstance(credentials, AkSk):
-            raise ConfigurationError("is for AkSk only", argument="project_id")
+    if project_id is not None and not isinstance(credentials, AkSk):
+        raise ConfigurationError("is for AkSk only", argument="project_id")
     auth: Auth
     if isinstance(credentials, Ctn1):
         auth = Ctn1Auth(credentials, clock)

@@ -52,9 +52,9 @@ class Described(Core[W], Generic[W]):
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
-        """Create a client from the variables that the spec names (`x-env`), or its name implies.
+        """Create a client from environment variables: those that its class names.
 
-        Raises a `ConfigurationError` that names all missing ones.
+        Raises a `ConfigurationError` that names all missing variables.
         """
         variables = cls._scheme.variables
         with taken_from(variables):

@@ -164,6 +164,8 @@ class ServiceError(OpwatchError):
     """The ID that the service's support will ask for, or None."""
     retry_after: float | None = None
     """Seconds until the next request may be sent, if the service said so (`Retry-After`)."""
+    _is_certain = False
+    """Whether a case of the spec says that the response means this, and not its status alone."""
 
     def _what(self) -> str:
         parts = [str(part) for part in (self.status, self.code) if part is not None]

@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import re
 
+import httpx
 import pytest
 from auth_support import APIG_CREATING, CATENIS_RUNNING, DEVICE, ITWIN_ACTIVE
+from opwatch_waits import itwin
 
 from opwatch import (
+    AkSk,
     Apig,
     AsyncApig,
     AsyncCatenis,
     AsyncITwin,
     AsyncITwinV2,
     Catenis,
+    ClientCredentials,
+    Ctn1,
+    IamPassword,
     ITwin,
     ITwinV2,
+    httpx_auth,
 )
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import Request
-from opwatch.testing import Script, reply
+from opwatch.testing import FakeClock, Script, reply
 
 PREFIXES = ("CATENIS_", "ITWIN_", "APIG_", "OS_", "HUAWEICLOUD_SDK_")
 
@@ -301,3 +308,100 @@ def test_options_are_passed_on(env):
     assert dict(request.headers)["User-Agent"].startswith("me/1 opwatch/")
     with pytest.raises(ConfigurationError, match="`max_flights` isn't an option"):
         Catenis.from_env(max_flights=3)
+
+
+# --- credentials alone ----------------------------------------------------------------------------
+
+
+PASSWORD = {name: value for name, value in LOGIN.items() if name != "APIG_ENDPOINT"}
+PAIR = {"HUAWEICLOUD_SDK_AK": "AK", "HUAWEICLOUD_SDK_SK": "made up"}
+IAM = ("https://iam.example.com/v3", "a-user", "made up")
+ALONE = {
+    "ctn1": (Ctn1, CATENIS, Ctn1(DEVICE, "made up")),
+    "oauth2": (ClientCredentials, ITWIN, ClientCredentials("a-client", "made up")),
+    "oauth2 elsewhere": (
+        ClientCredentials,
+        ITWIN | {"ITWIN_SCOPE": "a b", "ITWIN_TOKEN_URL": "https://tokens.example.com/t"},
+        ClientCredentials(
+            "a-client", "made up", scope="a b", token_url="https://tokens.example.com/t"
+        ),
+    ),
+    "keys": (AkSk, PAIR, AkSk("AK", "made up")),
+    "temporary keys": (
+        AkSk,
+        PAIR | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "made up too"},
+        AkSk("AK", "made up", security_token="made up too"),
+    ),
+    "password": (
+        IamPassword,
+        PASSWORD,
+        IamPassword(*IAM, domain_name="a-domain", project_name="a-name"),
+    ),
+    "password and ids": (
+        IamPassword,
+        PASSWORD | {"OS_USER_DOMAIN_ID": "d", "OS_PROJECT_ID": "p"},
+        IamPassword(*IAM, user_domain_id="d", project_id="p"),
+    ),
+    "password and another domain": (
+        IamPassword,
+        PASSWORD | {"OS_PROJECT_DOMAIN_NAME": "other", "OS_PROJECT_DOMAIN_ID": "o"},
+        IamPassword(*IAM, domain_name="a-domain", project_name="a-name", project_domain_id="o"),
+    ),
+}
+
+
+def sent_with(credentials) -> list[tuple]:
+    """Return what an httpx client sends with these credentials, down to the signature."""
+    sent = []
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        sent.append((str(request.url), sorted(request.headers.items()), request.content))
+        token = {"access_token": "made up", "token": {"expires_at": "2999-01-01T00:00:00Z"}}
+        return httpx.Response(200, json=token, headers={"X-Subject-Token": "made up"})
+
+    with FakeClock(), httpx.Client(transport=httpx.MockTransport(serve)) as client:
+        client.get("https://service.example.com/things", auth=httpx_auth(credentials))
+    return sent
+
+
+@pytest.mark.parametrize(("kind", "given", "same"), ALONE.values(), ids=ALONE)
+def test_credentials_are_taken_from_the_environment(env, kind, given, same):
+    """They send what the same credentials send, written out."""
+    env(**given)
+    assert sent_with(kind.from_env()) == sent_with(same)
+
+
+@pytest.mark.parametrize(("kind", "given", "same"), ALONE.values(), ids=ALONE)
+def test_credentials_that_are_missing_are_listed(env, kind, given, same):
+    """One error names each variable that has no value, and no other."""
+    with pytest.raises(ConfigurationError) as nothing:
+        kind.from_env()
+    needed = {name for name in given if name in {*CATENIS, *ITWIN, *PAIR, *PASSWORD}}
+    listed = str(nothing.value).partition(" (")[0].removeprefix("not set in the environment: ")
+    assert set(listed.split(", ")) == needed
+    for name in needed - {"OS_USER_DOMAIN_NAME", "OS_PROJECT_NAME"}:
+        env(**given | {name: "  "})
+        with pytest.raises(ConfigurationError, match=f"^not set in the environment: {name}"):
+            kind.from_env()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "name"),
+    [
+        (Ctn1, CATENIS | {"CATENIS_DEVICE_ID": "short"}, "CATENIS_DEVICE_ID"),
+        (ClientCredentials, ITWIN | {"ITWIN_TOKEN_URL": "http://x.example"}, "ITWIN_TOKEN_URL"),
+        (AkSk, PAIR | {"HUAWEICLOUD_SDK_SK": "made\nup"}, "HUAWEICLOUD_SDK_SK"),
+        (IamPassword, PASSWORD | {"OS_AUTH_URL": "nowhere"}, "OS_AUTH_URL"),
+    ],
+)
+def test_an_invalid_variable_of_credentials_is_named(env, kind, given, name):
+    """The error names the variable, as the clients' errors do."""
+    env(**given)
+    with pytest.raises(ConfigurationError, match=f"^{name} "):
+        kind.from_env()
+
+
+def test_the_variables_of_client_credentials_are_those_of_the_spec():
+    """`ClientCredentials.from_env` and `ITwin.from_env` read the same ones."""
+    both = {**ClientCredentials.variables, **itwin.SCHEME.variables}
+    assert both == itwin.SCHEME.variables

@@ -12,7 +12,7 @@ import docs_stage
 import pytest
 from docs_blocks import ROOT, Block, blocks
 
-from opwatch import Apig, Catenis, ITwin, ITwinV2
+from opwatch import AkSk, Apig, Catenis, IamPassword, ITwin, ITwinV2
 from opwatch.cli import commands
 from opwatch.cli.simulating import add_examples
 from opwatch.simulator import Simulator
@@ -93,7 +93,10 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
 def test_every_environment_variable_is_named(
     client: type[Catenis | ITwin | ITwinV2 | Apig],
 ) -> None:
-    """The README names the variables that `from_env` says it reads."""
-    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", client.from_env.__doc__ or ""))
+    """The README names the variables that `from_env` and its class say it reads."""
+    told = f"{client.__doc__} {client.from_env.__doc__}"
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", told))
+    if client is Apig:
+        named |= {*AkSk.variables.values(), *IamPassword.variables.values()}
     assert named
     assert named <= set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", README.read_text("utf-8")))

@@ -139,7 +139,8 @@ def test_a_gateway_that_may_not_be_read(
     assert (found.phase, found.details, asked(sent)) == (Phase.SUCCEEDED, None, ["progress", "g"])
     (warning,) = caplog.messages
     assert vars(caplog.records[0])["service"] == "apig"
-    assert warning.startswith("apig g was created, but opwatch can't tell whether it is usable: ")
+    told = "apig g succeeded, but whether its result can be used is unknown: "
+    assert warning.startswith(told)
     assert "APIC.7106" in warning
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from opwatch.auth import require_text
 from opwatch.auth.endpoint import TokenEndpoint
 from opwatch.auth.tokens import DEFAULT_LIFE, Token
+from opwatch.environment import arguments, is_set
 from opwatch.errors import ConfigurationError, OpwatchError
 from opwatch.net.address import address, check_id
 from opwatch.net.message import Answer, Request, Secret
 from opwatch.reading import any_json, http_date, object_in, parse_time, text
+
+_EITHER = (
+    ("domain_name", "user_domain_id"),
+    ("project_name", "project_id"),
+    ("project_domain_name", "project_domain_id"),
+)
+_IDS = "OS_USER_DOMAIN_ID and OS_PROJECT_ID can replace the names"
 
 
 class IamPassword(TokenEndpoint):
@@ -23,11 +31,27 @@ class IamPassword(TokenEndpoint):
     `project_domain_id` is passed; a project's ID needs no domain.
 
     The token lasts 24 hours. It is renewed before it expires, or when it is revoked, for example
-    because the password or the permissions changed. Raises `ConfigurationError` for a missing,
-    empty or non-string argument, and for an address that isn't https.
+    because the password or the permissions changed.
+
+    `from_env` reads `OS_AUTH_URL`, `OS_USERNAME`, `OS_PASSWORD`, `OS_USER_DOMAIN_NAME` or
+    `OS_USER_DOMAIN_ID`, `OS_PROJECT_NAME` or `OS_PROJECT_ID`, and optionally
+    `OS_PROJECT_DOMAIN_NAME` or `OS_PROJECT_DOMAIN_ID`. An ID takes precedence over a name. Raises
+    `ConfigurationError` for a missing, empty or non-string argument, and for an address that isn't
+    https.
     """
 
     client = "Apig"
+    variables: ClassVar = {
+        "auth_url": "OS_AUTH_URL",
+        "username": "OS_USERNAME",
+        "password": "OS_PASSWORD",
+        "domain_name": "OS_USER_DOMAIN_NAME",
+        "user_domain_id": "OS_USER_DOMAIN_ID",
+        "project_name": "OS_PROJECT_NAME",
+        "project_id": "OS_PROJECT_ID",
+        "project_domain_name": "OS_PROJECT_DOMAIN_NAME",
+        "project_domain_id": "OS_PROJECT_DOMAIN_ID",
+    }
     _called = "identity service"
     _advice = "check `auth_url` (OS_AUTH_URL)"
     _credentials = (
@@ -81,6 +105,15 @@ class IamPassword(TokenEndpoint):
         self._address = address(auth_url, "auth_url")
         if not self._address.prefix.endswith("/v3"):
             self._advice = "check `auth_url` (OS_AUTH_URL): it must end in /v3"
+
+    @classmethod
+    def _from_env(cls, *also: str, instead: str = "") -> Self:
+        """As `from_env`; an ID takes precedence over a name."""
+        names = dict(cls.variables)
+        for name, its_id in _EITHER:
+            del names[name if is_set(names[its_id]) else its_id]
+        needed = [of for name, of in names.items() if not name.startswith("project_domain")]
+        return cls(**arguments(names, *also, *needed, instead=f"{_IDS}{instead}"))
 
     def _request(self) -> Request:
         password = self._secret.reveal()

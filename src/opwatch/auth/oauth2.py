@@ -25,11 +25,20 @@ class ClientCredentials(TokenEndpoint):
 
     Requests a token with `scope` (or None) from `token_url`, and renews it before it expires.
     `basic=True` sends the client ID and secret as Basic authentication instead of form fields.
-    Raises `ConfigurationError` for a missing, empty or non-string credential, and for an address
-    that isn't https.
+
+    `from_env` reads iTwin's variables: `ITWIN_CLIENT_ID`, `ITWIN_CLIENT_SECRET`, and optionally
+    `ITWIN_SCOPE` and `ITWIN_TOKEN_URL`. Raises `ConfigurationError` for a missing, empty or
+    non-string credential, and for an address that isn't https.
     """
 
     client = "ITwin"
+    variables: ClassVar = {
+        "client_id": "ITWIN_CLIENT_ID",
+        "client_secret": "ITWIN_CLIENT_SECRET",
+        "scope": "ITWIN_SCOPE",
+        "token_url": "ITWIN_TOKEN_URL",
+    }
+    optional = ("scope", "token_url")
     _called = "token endpoint"
     _advice = "check `token_url` (ITWIN_TOKEN_URL)"
     _codes: ClassVar = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from opwatch.auth import aksk, ctn1, require
 from opwatch.auth.flight import Flight, Pilot, Single
@@ -65,11 +65,16 @@ class Ctn1(Credentials):
     """A Catenis device and its API access secret, for `httpx_auth`; `Catenis` takes them as two
     arguments.
 
-    Raises `ConfigurationError` for a missing, empty or non-string credential, and for a device ID
-    that isn't 20 letters, digits or underscores.
+    `from_env` reads `CATENIS_DEVICE_ID` and `CATENIS_API_ACCESS_SECRET`. Raises
+    `ConfigurationError` for a missing, empty or non-string credential, and for a device ID that
+    isn't 20 letters, digits or underscores.
     """
 
     client = "Catenis"
+    variables: ClassVar = {
+        "device_id": "CATENIS_DEVICE_ID",
+        "api_access_secret": "CATENIS_API_ACCESS_SECRET",
+    }
 
     def __init__(self, device_id: str, api_access_secret: str) -> None:
         # Neither shows in a traceback: if the two are swapped, the first is the secret.
@@ -88,7 +93,10 @@ class Ctn1(Credentials):
 
 _TOLERANCE = ctn1.CLOCK_TOLERANCE.total_seconds() - 1
 _CLOCK = "check this machine's clock, which differs from the service's"
-_DEVICE = "check the device ID, its API access secret and the environment (sandbox or production)"
+_DEVICE = (
+    "check the device ID, its API access secret and the environment (sandbox or production); a "
+    "reverse proxy in between must preserve the `Host` header, which is signed"
+)
 
 
 class Ctn1Auth(_Signing):
@@ -96,10 +104,9 @@ class Ctn1Auth(_Signing):
 
     _sign = staticmethod(ctn1.sign)
 
-    def __init__(self, device: Ctn1, clock: Clock, advice: str | None = None) -> None:
+    def __init__(self, device: Ctn1, clock: Clock) -> None:
         secret = device._secret
         super().__init__(clock, secret, device_id=device.device_id, secret=secret)
-        self._advice = advice or _DEVICE
         self._skew = 0.0
 
     def signed(self, request: Request) -> Request:
@@ -117,7 +124,7 @@ class Ctn1Auth(_Signing):
         if answer.status == 401:
             error = explain(answer, turn)
             if skew is None:
-                turn.holds.refuse(self._secrets[0], error, self._advice)
+                turn.holds.refuse(self._secrets[0], error, _DEVICE)
             error.advice = _CLOCK  # the secret may be right
             raise error
         return answer
@@ -148,12 +155,21 @@ def measured_skew(answer: Answer, epoch: float) -> float | None:
 class AkSk(Credentials):
     """An access key and secret key for Open Telekom Cloud or Huawei Cloud.
 
-    Temporary keys also have a `security_token`. Raises `ConfigurationError` for a missing, empty or
-    non-string credential. A refused key pair is never sent again: six refusals in a row would lock
-    it for five minutes.
+    Temporary keys also have a `security_token`. A refused key pair is never sent again: six
+    refusals in a row would lock it for five minutes.
+
+    `from_env` reads `HUAWEICLOUD_SDK_AK`, `HUAWEICLOUD_SDK_SK` and, for temporary keys,
+    `HUAWEICLOUD_SDK_SECURITY_TOKEN`. Raises `ConfigurationError` for a missing, empty or non-string
+    credential.
     """
 
     client = "Apig"
+    variables: ClassVar = {
+        "access_key": "HUAWEICLOUD_SDK_AK",
+        "secret_key": "HUAWEICLOUD_SDK_SK",
+        "security_token": "HUAWEICLOUD_SDK_SECURITY_TOKEN",
+    }
+    optional = ("security_token",)
 
     def __init__(
         self, access_key: str, secret_key: str, *, security_token: str | None = None
@@ -183,6 +199,8 @@ class AkSkAuth(_Signing):
     _sign = staticmethod(aksk.sign)
 
     def __init__(self, keys: AkSk, project_id: str | None, clock: Clock) -> None:
+        if project_id is not None:
+            require(project_id=project_id)  # it is also sent as a header
         secret, token = keys._secret_key, keys._security_token
         how: dict[str, Any] = {"access_key": keys.access_key, "project_id": project_id}
         how |= {"secret_key": secret, "security_token": token, "headers": {}}

@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from opwatch.auth import require
 from opwatch.auth.flight import Flight, Pilot, Single
 from opwatch.clock import Clock
+from opwatch.environment import arguments, taken_from
 from opwatch.errors import AuthenticationError, ConfigurationError, OpwatchError, Unavailable, twin
 from opwatch.net.message import Answer, Request, Secret, hidden
 
@@ -100,6 +101,25 @@ class Credentials:
     """The client that takes them, for messages."""
     advice: str | None = None
     """What to check if the service refuses them."""
+    variables: ClassVar[Mapping[str, str]] = {}
+    """The environment variables of its arguments."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """The arguments among them that may be missing."""
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Create credentials from the environment variables that a client's `from_env` reads.
+
+        Raises a `ConfigurationError` that names all missing variables.
+        """
+        with taken_from(cls.variables):
+            return cls._from_env()
+
+    @classmethod
+    def _from_env(cls, *also: str) -> Self:
+        """As `from_env`, if a client needs more variables."""
+        needed = (of for name, of in cls.variables.items() if name not in cls.optional)
+        return cls(**arguments(cls.variables, *also, *needed))
 
     async def fetch(self, turn: Turn) -> Token:
         raise NotImplementedError

@@ -39,6 +39,10 @@ OnEvent: TypeAlias = Callable[[Event[W]], Any] | None
 class Core(Generic[W]):
     """What the two clients of a service share: a session, and what a wait starts with."""
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.__doc__ = cls.__doc__ or cls.__bases__[0].__doc__  # the two clients have the same
+
     _opener: ClassVar[Current[Callable[[Any], Any]]]
     _kind: ClassVar[Callable[..., Io]]
     _session: Session[W]

@@ -9,13 +9,14 @@ every wait.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from opwatch import net
 from opwatch.auth.flight import Flight, Single
@@ -44,12 +45,11 @@ class Notifications(NamedTuple):
     """Opens the channel."""
     subprotocol: str
     sign: Callable[[Request], Request]
-    hello: Callable[[Request], Secret]
-    """Make the first message from the signed request."""
+    """The first message is what this adds to the request: its headers, as a JSON object."""
     confirmation: str
     """The text that confirms that the channel is open."""
-    job_id: Callable[[dict[str, Any]], Any]
-    """Return the ID of the job that an event is about."""
+    job_id: str
+    """The field of an event with the ID of the job that it is about."""
 
 
 class _Thread(NamedTuple):
@@ -138,14 +138,14 @@ class Channel:
         self._holds.check(signed)
         socket = self._connect(self._upgrade, how.subprotocol, end, is_over)
         try:
-            socket.send(hidden(how.hello, signed))
+            socket.send(hidden(_hello, signed))
             while socket.receive(end) != how.confirmation:
                 pass
             if first.has_landed:
                 self._nudges.nudge()
             first.land()
             while not is_over():
-                job_id = how.job_id(object_in(any_json(socket.receive().encode())))
+                job_id = object_in(any_json(socket.receive().encode())).get(how.job_id)
                 if isinstance(job_id, str):
                     self._nudges.nudge(job_id)
         finally:
@@ -164,3 +164,8 @@ class Channel:
         if 400 <= answer.status < 500 and answer.status not in _WORTH_RETRYING:
             return math.inf
         return retry_after(answer, self._clock.epoch()) or 0.0
+
+
+def _hello(signed: Request) -> Secret:
+    plain = {name.lower(): Secret(value).encode().decode() for name, value in signed.headers}
+    return Secret(json.dumps(plain))

@@ -274,13 +274,19 @@ class Session(Generic[W]):
         return seen if found.phase in (Phase.ENDED, Phase.UNKNOWN) else Seen(found)
 
     async def _follow(self, looking_up: Awaitable[Progress[W] | None], seen: Seen[W]) -> Seen[W]:
-        """Return what is known of the result of a job that has succeeded: the end, or not yet."""
+        """Return what is known of the result of a job that has succeeded: the end, or not yet.
+
+        An account that may not read it, as the spec says, learns no more than that the job has.
+        """
         done = seen.progress
         try:
             if (found := await looking_up) is None:
                 kind = self.service.id_name.removesuffix(" ID")
                 raise BadResponse(f"the response isn't about this {kind}", status=200)
         except OpwatchError as error:
+            if isinstance(error, PermissionDenied) and error._is_certain and done.details is None:
+                self.unresolved(done, error)
+                return Seen(done)
             progress = attrs.evolve(done, phase=Phase.RUNNING, finished_at=None)
             return Seen(progress, error, doubtful=True, over=done)
         if found.phase.is_final:
@@ -306,11 +312,12 @@ class Session(Generic[W]):
         return Seen(found) if found is not None and found.phase.is_final else seen
 
     def unresolved(self, progress: Progress[W], error: OpwatchError) -> None:
-        """Warn that a job is over and that looking up how it ended, or why, failed."""
+        """Warn that a job is over and that looking up more about its end failed."""
         name, job_id = self.service.name, progress.job_id
         known = {
             Phase.ENDED: "ended, but its outcome is unknown",
             Phase.RUNNING: "may have ended",
+            Phase.SUCCEEDED: "succeeded, but whether its result can be used is unknown",
         }.get(progress.phase, f"{progress.phase}, but the reason is unknown")
         about = {"service": name, "job_id": job_id}
         words = (name, job_id, known, error._what())
@@ -357,6 +364,7 @@ class Session(Generic[W]):
         code, message, kind, request_id = complaint
         if service.is_elsewhere:
             kind = NotFound if status in _REFUSALS else None
+        is_certain = kind is not None
         kind = kind or error_kind(status)
         if kind is None:
             problem = answer.problem or "has an undocumented status"
@@ -384,6 +392,7 @@ class Session(Generic[W]):
             request_id=printable(hidden(shown, answer.secrets, request_id or ""), 80) or None,
             retry_after=pause,
             advice=advice,
+            _is_certain=is_certain,
         )
 
 

@@ -6,7 +6,6 @@ answers mean; this file says how a client is created.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from typing import Any, Self, Unpack
@@ -23,12 +22,8 @@ from opwatch.net.address import address
 from opwatch.net.message import Address, Request, Secret
 
 _HOSTS = {"sandbox": "sandbox.catenis.io", "production": "catenis.io", "prod": "catenis.io"}
-_PROXIED = (
-    "check the device ID and its API access secret; a reverse proxy in front of the service must "
-    "preserve the `Host` header, which is signed"
-)
-_NAMES = ("device_id", "api_access_secret", "environment", "version", "base_url")
-_VARIABLES = {name: f"CATENIS_{name.upper()}" for name in _NAMES}
+_OWN = {name: f"CATENIS_{name.upper()}" for name in ("environment", "version", "base_url")}
+_VARIABLES = {**Ctn1.variables, **_OWN}
 
 
 class _Catenis(Core[Wire]):
@@ -57,8 +52,7 @@ class _Catenis(Core[Wire]):
         device = Ctn1(device_id, api_access_secret)
         usual = _base_url(environment, version)  # refuses a typo, even if it doesn't count
         where = address(usual if base_url is None else base_url, "base_url")
-        advice = None if base_url is None else _PROXIED
-        self._open(waits.SERVICE, where, partial(Ctn1Auth, device, advice=advice), options)
+        self._open(waits.SERVICE, where, partial(Ctn1Auth, device), options)
         is_bool = isinstance(notifications, bool)
         if checked(notifications, "notifications", is_bool, "True or False"):
             self._listen(_notifications(where, self._session.auth))
@@ -75,13 +69,11 @@ class _Catenis(Core[Wire]):
     def from_env(cls, *, notifications: bool = False, **options: Unpack[Options]) -> Self:
         """Create a client from `CATENIS_DEVICE_ID` and `CATENIS_API_ACCESS_SECRET`.
 
-        Also reads `CATENIS_ENVIRONMENT`, `CATENIS_VERSION` and `CATENIS_BASE_URL`. The official
-        clients read no variables; these are named after those clients' arguments. Raises a
+        Also reads `CATENIS_ENVIRONMENT`, `CATENIS_VERSION` and `CATENIS_BASE_URL`. Raises a
         `ConfigurationError` that names all missing variables.
         """
-        required = ("CATENIS_DEVICE_ID", "CATENIS_API_ACCESS_SECRET")
         with taken_from(_VARIABLES):
-            found = arguments(_VARIABLES, *required)
+            found = arguments(_VARIABLES, *Ctn1.variables.values())
             return cls(**found, notifications=notifications, **options)
 
 
@@ -102,23 +94,15 @@ def _notifications(where: Address, auth: Any) -> Notifications:
         Request("GET", where, f"{where.prefix}/notify/ws/final-msg-progress"),
         subprotocol="notify.catenis.io",
         sign=auth.signed,
-        hello=_hello,
         confirmation="NOTIFICATION_CHANNEL_OPEN",
-        job_id=lambda event: event.get("ephemeralMessageId"),
+        job_id="ephemeralMessageId",
     )
 
 
-def _hello(signed: Request) -> Secret:
-    plain = {name.lower(): Secret(value).encode().decode() for name, value in signed.headers}
-    return Secret(json.dumps(plain))
+class Catenis(_Catenis, Client[Wire]): ...
 
 
-class Catenis(_Catenis, Client[Wire]):
-    __doc__ = _Catenis.__doc__
-
-
-class AsyncCatenis(_Catenis, AsyncClient[Wire]):
-    __doc__ = _Catenis.__doc__
+class AsyncCatenis(_Catenis, AsyncClient[Wire]): ...
 
 
 PLUGIN = Plugin("catenis", Catenis, AsyncCatenis)

@@ -7,7 +7,7 @@ answers mean; this file says how a client is created.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 from opwatch_api.itwin.models import JobProgressResponse as Wire
 from opwatch_waits import itwin as waits
@@ -27,6 +27,9 @@ class _ITwin(Described[Wire]):
     `auth` is `ClientCredentials`, an access token, or a callable that returns one. With
     `resolve_outcome`, a second request finds out how a finished job ended; without it, every
     finished job is `Phase.ENDED`. Raises `ConfigurationError` for an invalid argument.
+
+    `from_env` reads `ITWIN_CLIENT_ID` and `ITWIN_CLIENT_SECRET`, or `ITWIN_ACCESS_TOKEN`; and
+    `ITWIN_BASE_URL`, `ITWIN_TOKEN_URL` and `ITWIN_SCOPE`.
     """
 
     connection_extra = (*Described.connection_extra, "resolve_outcome")
@@ -50,31 +53,18 @@ class _ITwin(Described[Wire]):
         if is_v2 or not where.prefix:
             bare = f"check `base_url` (ITWIN_BASE_URL): iTwin's API v1 needs a path; {use}"
             advice = f"`base_url` {wrong}" if is_v2 else bare
-            is_elsewhere = is_v2 or where.host.endswith("api.bentley.com")  # or it may be a proxy
-            service = service._replace(
-                address_help=advice, help={JobGone: advice}, is_elsewhere=is_elsewhere
-            )
+            service = service._replace(address_help=advice, help={JobGone: advice})
+            is_known = where.host.endswith("api.bentley.com")  # any other may be a proxy
+            service = service._replace(is_elsewhere=is_v2 or is_known)
         if not resolve_outcome:
             service = service._replace(outcome=None)
         self._open(service, where, self._scheme.bind(auth), options)
 
-    @classmethod
-    def from_env(cls, **options: Unpack[Options]) -> Self:
-        """Create a client from `ITWIN_CLIENT_ID` and `ITWIN_CLIENT_SECRET`, or
-        `ITWIN_ACCESS_TOKEN`.
 
-        Also reads `ITWIN_BASE_URL`, `ITWIN_TOKEN_URL` and `ITWIN_SCOPE`. Raises a
-        `ConfigurationError` that names all missing variables.
-        """
-        return super().from_env(**options)
+class ITwin(_ITwin, Client[Wire]): ...
 
 
-class ITwin(_ITwin, Client[Wire]):
-    __doc__ = _ITwin.__doc__
-
-
-class AsyncITwin(_ITwin, AsyncClient[Wire]):
-    __doc__ = _ITwin.__doc__
+class AsyncITwin(_ITwin, AsyncClient[Wire]): ...
 
 
 PLUGIN = Plugin("itwin", ITwin, AsyncITwin)

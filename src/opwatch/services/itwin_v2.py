@@ -95,12 +95,10 @@ def _check_api(api: str | None, where: Address) -> None:
         raise ConfigurationError(problem, argument="api")
 
 
-class ITwinV2(_ITwinV2, Client[Wire]):
-    __doc__ = _ITwinV2.__doc__
+class ITwinV2(_ITwinV2, Client[Wire]): ...
 
 
-class AsyncITwinV2(_ITwinV2, AsyncClient[Wire]):
-    __doc__ = _ITwinV2.__doc__
+class AsyncITwinV2(_ITwinV2, AsyncClient[Wire]): ...
 
 
 PLUGIN = Plugin("itwin-v2", ITwinV2, AsyncITwinV2)

@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,8 @@ def _package(name: str, needed: dict[str, Any], source: str) -> str:
     operation = waited(needed)[0]
     count = len(listed(operation.content["x-wait"]["id"]["parameter"]))
     parts = f", id_parts={count}" if count > 1 else ""
+    variables = ", ".join(f"`{variable}`" for variable in sorted(scheme["variables"].values()))
+    reads = textwrap.fill(f"`from_env` reads {variables}.", 96, subsequent_indent="    ")
     optional = " It is optional." if scheme.get("optional") else ""
     return f'''"""Watches the jobs of {name}.
 
@@ -230,6 +233,8 @@ class _{made}(described.Described[models.{operation.model}]):
     {_AUTH[scheme["kind"]]}{optional}
     `base_url` is the address that the paths of the spec are appended to. Raises
     `ConfigurationError` for an invalid argument.
+
+    {reads}
     """
 
     _service = wait.SERVICE
@@ -237,12 +242,10 @@ class _{made}(described.Described[models.{operation.model}]):
     _base_url = wait.BASE_URL
 
 
-class {made}(_{made}, described.Client[models.{operation.model}]):
-    __doc__ = _{made}.__doc__
+class {made}(_{made}, described.Client[models.{operation.model}]): ...
 
 
-class Async{made}(_{made}, described.AsyncClient[models.{operation.model}]):
-    __doc__ = _{made}.__doc__
+class Async{made}(_{made}, described.AsyncClient[models.{operation.model}]): ...
 
 
 PLUGIN = described.Plugin("{name}", {made}, Async{made}{parts})

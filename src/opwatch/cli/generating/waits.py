@@ -299,7 +299,7 @@ class _Module(Readers):
         errors = block["errors"]
         known = set(map(str, listed(errors.get("known", []))))
         for case in errors.get("cases", []):
-            if case["is"] == "refused":
+            if case["is"] in ("refused", "forbidden"):
                 known.update(map(str, listed(case.get("code", []))))
         needed = security_of(self.content, self.operation)
         variables = security.arguments(self.service, self.content, needed).get("variables", {})
