@@ -63,7 +63,8 @@ class OpwatchError(Exception):
         for name, value in details.items():
             if not hasattr(self, name):
                 raise TypeError(f"{type(self).__name__} has no {name!r}")
-            setattr(self, name, value)
+            if value is not getattr(self, name):  # a waiting job keeps its error
+                setattr(self, name, value)
 
     def __str__(self) -> str:
         where = " ".join(part for part in (self.service, self.job_id) if part)
