@@ -24,8 +24,11 @@ from docs_blocks import DOCS, OTHER, RUN, Block, blocks, pages
 
 from opwatch.simulator import Simulator
 
-UNSTAGED = {"adding-a-service.md", "testing.md"}
+UNSTAGED = {"adding-a-service.md", "recipes/checking-a-spec.md", "testing.md"}
 """Pages whose processes bring their own clock and simulator."""
+
+CONTINUED = {"recipes/checking-a-spec.md": "adding-a-service.md"}
+"""Pages that need the files of another one, which is run first."""
 
 NOT_RUN: dict[str, set[str]] = {
     "adding-a-service.md": {"it installs packages"},
@@ -148,7 +151,8 @@ def page(
 def test_every_block_of_a_page_does_what_the_page_says(name: str, page: Page) -> None:
     """Code runs, files are run by a later block, and what is shown as output is what is printed."""
     has_run = False
-    for block in blocks(DOCS / name):
+    before = blocks(DOCS / CONTINUED[name]) if name in CONTINUED else []
+    for block in (*before, *blocks(DOCS / name)):
         is_data = block.is_file and "/" not in str(block.title)
         is_code = block.language in RUN
         if (block.is_output and has_run) or is_data or (is_code and block.not_run is None):
