@@ -98,7 +98,7 @@ class _Apig(Core[Wire]):
         `IamPassword.from_env`; or `OS_TOKEN` and `OS_PROJECT_ID`. `until` defaults to `APIG_UNTIL`.
         Raises a `ConfigurationError` that names all missing variables.
         """
-        chosen = {} if until is None else {"until": until}
+        chosen: Any = {} if until is None else {"until": until}
         client = _CLIENT if chosen else {**_CLIENT, "until": "APIG_UNTIL"}
         with taken_from(_VARIABLES | client):
             return cls(auth=_auth_from_env(), **arguments(client), **chosen, **options)
