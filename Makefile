@@ -53,7 +53,7 @@ test: $(VENV)/dev.stamp ## Run every test but the slow ones
 
 .PHONY: test-slow
 test-slow: $(VENV)/dev.stamp ## Run the slow tests: large counts, and many random cases
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or hypothesis" --hypothesis-profile=slow --hypothesis-seed=0
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or hypothesis" --hypothesis-profile=slow --hypothesis-seed=0 --timeout=1800
 
 .PHONY: fuzz
 fuzz: fuzz-properties fuzz-readers ## Search for inputs that break opwatch (the next two)

@@ -79,7 +79,10 @@ _OUTCOMES = {
 async def query(session: Session[Wire], turn: Turn, job_id: str, closer: bool) -> Seen[Wire]:
     """Poll one job."""
     fields, wire = await session.fetch(
-        turn, poll_operation, project_id=await session.auth.project_id(turn), instance_id=job_id
+        turn,
+        poll_operation,
+        project_id=await session.parameter("project_id", turn),
+        instance_id=job_id,
     )
     if (problem := _problem(fields)) is not None:
         del fields, wire  # tracebacks show the locals of this frame
@@ -123,7 +126,7 @@ async def outcome(
     fields, details = await session.fetch(
         turn,
         outcome_operation,
-        project_id=await session.auth.project_id(turn),
+        project_id=await session.parameter("project_id", turn),
         instance_id=progress.job_id,
     )
     found = read_outcome(session, progress, fields)

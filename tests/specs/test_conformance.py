@@ -1,5 +1,6 @@
 """Every installed service keeps the contract that `opwatch.testing.conformance` checks."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,17 @@ MAKE: dict[str, Callable[[Any], Any]] = {
     "apig": lambda client: client("https://apig.example", "a-token", project_id="a-project"),
     "catenis": lambda client: client("d0000000000000000000", "a made up secret"),
 }
-"""How a client is made, if not of a token alone."""
+"""How a client is made, if not any text will do for its required arguments."""
+
+
+def made(client: Any) -> Any:
+    """A client that is made of made up texts."""
+    given = {
+        name: f"a-{name}"
+        for name, one in inspect.signature(client).parameters.items()
+        if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+    }
+    return client(**given)
 
 
 def samples(service: str) -> Iterator[tuple[str, Any]]:
@@ -32,5 +43,4 @@ def test_every_service(name: str) -> None:
     """Samples, odd answers, statuses, IDs, pickles and tokens, blocking and async."""
     found = [*samples(name)]
     assert found, f"specs/{name}.yaml has no example"
-    make = MAKE.get(name, lambda client: client("a-token"))
-    conformance(services.find(name), make, job_id="job-1", samples=found)
+    conformance(services.find(name), MAKE.get(name, made), job_id="job-1", samples=found)

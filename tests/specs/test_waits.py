@@ -214,10 +214,10 @@ def test_a_case(compiled: Any, status: int, fields: Any, headers: Any, kind: Any
     assert compiled["complaint"](Answer(status, headers, b""), fields).kind is kind
 
 
-def test_other_parameters_of_the_path_come_from_the_credentials(compiled: Any) -> None:
-    """The ID is the block's; what else the path needs, the credentials are for."""
+def test_other_parameters_of_the_path_are_the_clients(compiled: Any) -> None:
+    """The ID is the block's; what else the path needs, the client was given."""
     source = waits.compiled("press", SPEC) or ""
-    shop = "shop=await session.auth.shop(turn)"
+    shop = "shop=await session.parameter('shop', turn)"
     assert f"poll_operation, {shop}, print_id=job_id)" in source
     service = compiled["SERVICE"]
     assert service.accept == "application/vnd.press+json"

@@ -144,7 +144,7 @@ class IamPassword(TokenEndpoint):
             project_id = check_id(project_id, "project ID") if project_id else self.project_id
         except ConfigurationError:
             return self._bad_answer(answer, "names a project with an invalid ID")
-        return Token(secret, life, project_id)
+        return Token(secret, life, {"project_id": project_id} if project_id else {})
 
     def __repr__(self) -> str:
         known = vars(self)  # empty in a traceback out of the constructor

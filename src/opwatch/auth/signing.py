@@ -210,7 +210,6 @@ class AkSkAuth(_Signing):
             what = "the keys (temporary ones also need a `security_token`)"
         what += ", and this machine's clock"
         self._advice = f"check {what}; six refusals in a row lock the keys for five minutes"
-        self._project_id = project_id
         self._is_proven = False
         self._flights: Single[Flight] = Single()
 

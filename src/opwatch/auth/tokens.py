@@ -12,6 +12,7 @@ import logging
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from opwatch.auth import require
@@ -46,25 +47,15 @@ class Auth:
     """How many simultaneous requests can be refused without harm."""
     is_expired: Callable[[Answer], bool] = staticmethod(lambda answer: True)
     """Whether a new token may fix a 401. The session that sends the requests replaces it."""
-    _project_id: str | None = None
 
     async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
         """Send `request` authenticated; raise what `explain` returns if the credentials are
         refused, now or earlier."""
         return await turn.send(request)
 
-    async def project_id(self, turn: Turn) -> str:
-        """Return the project that the credentials are for.
-
-        Raises `ConfigurationError` if neither the client's caller nor they say it.
-        """
-        if self._project_id is None:
-            raise ConfigurationError(
-                "must be passed to the client (or set OS_PROJECT_ID): the token doesn't say which "
-                "project it is for",
-                argument="project_id",
-            )
-        return self._project_id
+    async def parameter(self, name: str, turn: Turn) -> str | None:
+        """Return a parameter of the path that the credentials determine, or None."""
+        return None
 
 
 class Token:
@@ -81,7 +72,7 @@ class Token:
         self,
         secret: Secret,
         life: float = math.inf,
-        project_id: str | None = None,
+        says: Mapping[str, str] = MappingProxyType({}),
         parts: tuple[Secret, ...] = (),
     ) -> None:
         self.secret = secret
@@ -89,7 +80,8 @@ class Token:
         """What it was made of, and an answer may quote: a password."""
         self.life = life
         """Seconds; infinite if unknown, and then the token is kept until it is refused."""
-        self.project_id = project_id
+        self.says = says
+        """The parameters of a path that it determines: its project."""
 
 
 class Credentials:
@@ -138,7 +130,6 @@ class TokenAuth(Auth):
         *,
         header: str,
         prefix: str = "",
-        project_id: str | None = None,
         as_given: bool = False,
     ) -> None:
         if isinstance(auth, Secret):
@@ -149,7 +140,6 @@ class TokenAuth(Auth):
         self._clock = clock
         self._header = header
         self._prefix = prefix
-        self._project_id = project_id
         self._kept: Token | None = None
         self._is_proven = False
         """Whether the service has accepted a token."""
@@ -178,9 +168,8 @@ class TokenAuth(Auth):
             token.is_proven = self._is_proven = True
         return answer
 
-    async def project_id(self, turn: Turn) -> str:
-        found = None if self._project_id else (await self._get(turn)).project_id
-        return found or await super().project_id(turn)
+    async def parameter(self, name: str, turn: Turn) -> str | None:
+        return (await self._get(turn)).says.get(name)
 
     def _with(self, request: Request, token: Token) -> Request:
         header = Secret(token.secret, self._prefix)

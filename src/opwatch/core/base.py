@@ -54,8 +54,10 @@ class Core(Generic[W]):
         auth: Callable[[Clock], Auth],
         options: Options,
         /,
+        **parameters: str | None,
     ) -> None:
-        """Called by the constructor of each service."""
+        """Called by the constructor of each service. `parameters` are those of the path that aren't
+        part of a job's ID."""
         self._settings = settings = Settings.of(options)  # type: ignore[arg-type]
         self._clock = clocks.current.get()
         self._schedule = service.schedule if settings.schedule is None else settings.schedule
@@ -66,7 +68,7 @@ class Core(Generic[W]):
             context = tls.context()
         at_once = min(settings.max_in_flight, bound.max_in_flight)
         self._settings = attrs.evolve(settings, ssl_context=context, max_in_flight=at_once)
-        self._session = Session(service, address, bound, settings.agent)
+        self._session = Session(service, address, bound, settings.agent, parameters)
         self._owed: dict[str, Progress[W]] = {}
         self._transport = self._opener.get()(self._settings)
         self._io = self._kind(self._transport, self._clock, self._settings)

@@ -145,10 +145,18 @@ _PARSER_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowEr
 class Session(Generic[W]):
     """One service, at one address, with one way to authenticate."""
 
-    def __init__(self, service: Service[W], address: Address, auth: Auth, user_agent: str) -> None:
+    def __init__(
+        self,
+        service: Service[W],
+        address: Address,
+        auth: Auth,
+        user_agent: str,
+        parameters: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> None:
         self.service = service
         self.address = address
         self.auth = auth
+        self._parameters = parameters
         headers = (("Accept", service.accept), ("User-Agent", user_agent), *service.headers)
 
         def request(build: Callable[..., dict[str, Any]], /, **arguments: Any) -> Request:
@@ -161,6 +169,18 @@ class Session(Generic[W]):
         self._request, self._repeated = request, lru_cache(maxsize=1024)(request)
         self._warned: set[str] = set()
         auth.is_expired = partial(_is_expired, service)  # of no session, which holds this auth
+
+    async def parameter(self, name: str, turn: Turn) -> str:
+        """Return a parameter of the path that isn't part of a job's ID: what was passed to the
+        client, or what its token says.
+
+        Raises `ConfigurationError` if neither does.
+        """
+        found = self._parameters.get(name) or await self.auth.parameter(name, turn)
+        if found is None:
+            problem = "must be passed to the client: its token doesn't say it"
+            raise ConfigurationError(problem, argument=name, advice=self.service.address_help)
+        return found
 
     async def call(
         self, turn: Turn, operation: ModuleType, /, *envelope: str, **arguments: Any

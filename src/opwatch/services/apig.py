@@ -65,12 +65,12 @@ class _Apig(Core[Wire]):
             raise ConfigurationError("must be passed with this `auth`", argument="project_id")
         if project_id is not None:
             project_id = check_id(project_id, "project ID", "project_id")
-        bound: Any = partial(TokenAuth, credentials, header="X-Auth-Token", project_id=project_id)
+        bound: Any = partial(TokenAuth, credentials, header="X-Auth-Token")
         if isinstance(credentials, AkSk):
             bound = partial(AkSkAuth, credentials, project_id)
         checked(until, "until", until in ("created", "usable"), "'created' or 'usable'")
         service = waits.SERVICE if until == "usable" else waits.SERVICE._replace(outcome=None)
-        self._open(service, where, bound, options)
+        self._open(service, where, bound, options, project_id=project_id)
 
     _of_password = sorted(IamPassword.variables.keys() - {"username", "password"})
     connection_extra = (*_of_password, "security_token", "until")

@@ -45,6 +45,16 @@ FINAL = ("succeeded", "failed", "cancelled", "ended")
 HOLDERS = {("contradiction",), ("fault", "at"), ("fault", "params")}
 """What may also be an object or a list; each other pointer leads to a single value."""
 TIMES = {("started",), ("finished",)}
+_KINDS = {
+    "object": "a map",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+"""The types of JSON, in the words of who writes a block."""
 
 
 @functools.cache
@@ -202,6 +212,11 @@ def _said(error: Any) -> str:
     if error.validator == "pattern" and "spaces" in error.schema.get("description", ""):
         fix = "write one that isn't empty and has no spaces around it"
         return f"{error.instance!r} can't be a state; {fix}"
+    if error.validator == "type":
+        kinds = " or ".join(_KINDS[kind] for kind in listed(error.validator_value))
+        keys = ", ".join(error.schema.get("properties", {}))
+        given = json.dumps(error.instance, default=str, ensure_ascii=False)
+        return f"must be {kinds}{f' with {keys}' if keys else ''}, not {given:.60}"
     if error.validator == "required":
         lost = [name for name in error.validator_value if name not in error.instance]
         return f"lacks {', '.join(lost)}; add {'it' if len(lost) == 1 else 'them'}"

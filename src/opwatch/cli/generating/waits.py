@@ -181,11 +181,11 @@ class _Module(Readers):
         return indented([*lines, *reader.lines, f"return Seen({seen})"])
 
     def _parts(self, job_id: str, operation: Operation) -> tuple[list[str], list[str]]:
-        """The line that takes a job's ID apart, and the arguments that an operation needs: what
-        isn't part of the ID is known to what authenticates the requests."""
+        """The line that takes a job's ID apart, and the arguments that an operation needs: the
+        session has those that aren't part of the ID."""
         used = [name for name in self.parts if name in operation.parameters]
         given = [identifier(name) for name in operation.parameters if name not in self.parts]
-        others = [f"{name}=await session.auth.{name}(turn)" for name in given]
+        others = [f"{name}=await session.parameter({quoted(name)}, turn)" for name in given]
         if len(self.parts) == 1 or not used:
             return [], [*others, *(f"{identifier(name)}={job_id}" for name in used)]
         own = {name: f"part_{n}" for n, name in enumerate(self.parts, 1)}
