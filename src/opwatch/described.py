@@ -24,7 +24,7 @@ class Described(Core[W], Generic[W]):
     _service: Service[W]
     _scheme: Scheme
     _base_url: str
-    """Empty if the spec names no server."""
+    """Empty if the spec names no server, or not its complete address."""
 
     def __init__(
         self, auth: Any = None, *, base_url: str | None = None, **options: Unpack[Options]
@@ -33,7 +33,7 @@ class Described(Core[W], Generic[W]):
         where = self._base_url if base_url is None else base_url
         if not where:
             raise ConfigurationError(
-                "must be passed: the spec names no server", argument="base_url"
+                "must be passed: the spec has no complete address", argument="base_url"
             )
         bound = self._scheme.bind(credentials)
         self._open(self._service, address(where, "base_url"), bound, options)

@@ -55,6 +55,8 @@ class OpwatchError(Exception):
     """The last progress before the error, or None."""
     token: str | None = None
     """The token that resumes the wait: `client.resume(error.token)`."""
+    _is_certain = False
+    """Whether a case of the spec says that the response means this, and not its status alone."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -165,8 +167,6 @@ class ServiceError(OpwatchError):
     """The ID that the service's support will ask for, or None."""
     retry_after: float | None = None
     """Seconds until the next request may be sent, if the service said so (`Retry-After`)."""
-    _is_certain = False
-    """Whether a case of the spec says that the response means this, and not its status alone."""
 
     def _what(self) -> str:
         parts = [str(part) for part in (self.status, self.code) if part is not None]

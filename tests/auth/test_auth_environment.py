@@ -132,9 +132,9 @@ def test_an_id_in_place_of_a_name_is_named(env):
     with pytest.raises(ConfigurationError) as caught:
         Apig.from_env()
     assert str(caught.value) == (
-        "not set in the environment: OS_USER_DOMAIN_NAME (OS_USER_DOMAIN_ID and OS_PROJECT_ID can "
-        "replace the names; to use a token or keys instead of a password, set the project's ID and "
-        "either OS_TOKEN or both HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK)"
+        "not set in the environment: OS_USER_DOMAIN_NAME (OS_USER_DOMAIN_ID can replace the name; "
+        "to use a token or keys instead of a password, set the project's ID and either OS_TOKEN or "
+        "both HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK)"
     )
     env(OS_USER_DOMAIN_ID="an-id")
     Apig.from_env().close()

@@ -120,11 +120,12 @@ def test_the_credentials_project_id_is_the_clients():
 
 @pytest.mark.parametrize("project", [None, {}, [], {"id": None}, {"id": ""}, {"id": {}}])
 def test_a_token_without_a_project_is_a_configuration_error(project):
-    """If the response names no project, the error says where to pass it."""
+    """If the response names no project, the error says that it must be passed."""
     answer = reply(201, {"token": {"project": project}}, {"X-Subject-Token": "made-up"})
     with Script({LOGIN: [answer]}), pytest.raises(ConfigurationError) as caught:
         Apig("https://apig", USER(project_name="p")).progress("g")
-    assert "`project_id` must be passed to the client (or set OS_PROJECT_ID)" in str(caught.value)
+    assert "`project_id` must be passed to the client: its token doesn't say it" in str(caught.value)
+    assert "(APIG_ENDPOINT, OS_PROJECT_ID)" in str(caught.value)
 
 
 @pytest.mark.parametrize("project", ["..", "a/b", "a?b", "a\nb"])

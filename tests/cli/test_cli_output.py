@@ -129,7 +129,7 @@ def test_an_unknown_state_is_warned_of_in_one_line(run: Run, sim: Simulator) -> 
     done = run("watch", "itwin", "j1")
     assert done.code == 0
     assert done.err == (
-        "opwatch: itwin j1 reports a state unknown to this version of opwatch: 'dreaming'; "
+        "opwatch: itwin j1 reports a state that opwatch doesn't know: 'dreaming'; "
         "the wait continues\n"
     )
 

@@ -194,6 +194,6 @@ def test_a_wait_outlives_log_records_with_attributes_of_the_program(a_name_of_th
     assert list(watch.errors) == ["a"]
     retry, state, lost = caplog.records
     assert "next poll" in retry.message
-    assert "unknown to this version" in state.message
+    assert "that opwatch doesn't know" in state.message
     assert lost.message == str(watch.errors["a"])
     assert {vars(one)[a_name_of_the_program] for one in caplog.records} == {"the program's own"}

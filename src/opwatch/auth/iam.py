@@ -19,7 +19,6 @@ _EITHER = (
     ("project_name", "project_id"),
     ("project_domain_name", "project_domain_id"),
 )
-_IDS = "OS_USER_DOMAIN_ID and OS_PROJECT_ID can replace the names"
 
 
 class IamPassword(TokenEndpoint):
@@ -108,12 +107,16 @@ class IamPassword(TokenEndpoint):
 
     @classmethod
     def _from_env(cls, *also: str, instead: str = "") -> Self:
-        """As `from_env`; an ID takes precedence over a name."""
+        """As `from_env`; an ID takes precedence over a name. `instead` says what else to set."""
         names = dict(cls.variables)
         for name, its_id in _EITHER:
             del names[name if is_set(names[its_id]) else its_id]
         needed = [of for name, of in names.items() if not name.startswith("project_domain")]
-        return cls(**arguments(names, *also, *needed, instead=f"{_IDS}{instead}"))
+        pairs = [pair for pair in _EITHER[:2] if pair[0] in names and not is_set(names[pair[0]])]
+        ids = " and ".join(cls.variables[its_id] for _, its_id in pairs)
+        hint = f"{ids} can replace the name{'s'[: len(pairs) - 1]}" if ids else ""
+        instead = "; ".join(filter(None, (hint, instead)))
+        return cls(**arguments(names, *also, *needed, instead=instead))
 
     def _request(self) -> Request:
         password = self._secret.reveal()

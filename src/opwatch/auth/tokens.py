@@ -163,7 +163,9 @@ class TokenAuth(Auth):
             token.is_second = True
             answer = await turn.send(self._with(request, token))
         if answer.status == 401:
-            turn.holds.refuse(token.secret, explain(answer, turn), self._credentials.advice)
+            error = explain(answer, turn)
+            advice = None if error._is_certain else self._credentials.advice
+            turn.holds.refuse(token.secret, error, advice)
         else:
             token.is_proven = self._is_proven = True
         return answer

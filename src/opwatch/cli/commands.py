@@ -54,7 +54,7 @@ class _Commands(click.Group):
 )
 @click.version_option(__version__, message="opwatch %(version)s")
 def opwatch() -> None:
-    """Watch long-running operations of Catenis, iTwin and APIG."""
+    """Watch long-running operations of Catenis, iTwin, APIG and other services."""
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:

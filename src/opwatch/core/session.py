@@ -357,7 +357,7 @@ class Session(Generic[W]):
         if state is None:
             return self._warn("has no valid state in the response")
         text = printable(hidden(shown, _secrets.get(), str(state)), 80)
-        return self._warn(f"reports a state unknown to this version of opwatch: {text!r}")
+        return self._warn(f"reports a state that opwatch doesn't know: {text!r}")
 
     def contradicted(self, field: str) -> Phase:
         """Return `Phase.UNKNOWN` for a success beside an error; warn once."""

@@ -28,7 +28,7 @@ Until: TypeAlias = Literal["created", "usable"]
 _CLIENT = {"endpoint": "APIG_ENDPOINT", "project_id": "OS_PROJECT_ID"}
 _VARIABLES = {**IamPassword.variables, **AkSk.variables, **_CLIENT, "auth": "OS_TOKEN"}
 _OTHER_WAYS = (
-    "; to use a token or keys instead of a password, set the project's ID and either OS_TOKEN or "
+    "to use a token or keys instead of a password, set the project's ID and either OS_TOKEN or "
     "both HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK"
 )
 
