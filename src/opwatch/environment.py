@@ -56,7 +56,8 @@ class Environment:
         return self._values.get(name)
 
     def __repr__(self) -> str:
-        return f"<environment variables {', '.join(self._values)}>"
+        known = getattr(self, "_values", ())  # none in a traceback out of the constructor
+        return f"<environment variables {', '.join(known)}>"
 
 
 def is_set(variable: str) -> bool:

@@ -124,8 +124,8 @@ def test_a_token_without_a_project_is_a_configuration_error(project):
     answer = reply(201, {"token": {"project": project}}, {"X-Subject-Token": "made-up"})
     with Script({LOGIN: [answer]}), pytest.raises(ConfigurationError) as caught:
         Apig("https://apig", USER(project_name="p")).progress("g")
-    assert "`project_id` must be passed to the client: its token doesn't say it" in str(caught.value)
-    assert "(APIG_ENDPOINT, OS_PROJECT_ID)" in str(caught.value)
+    told = "`project_id` must be passed to the client: its token doesn't say it"
+    assert str(caught.value).endswith(told)
 
 
 @pytest.mark.parametrize("project", ["..", "a/b", "a?b", "a\nb"])

@@ -71,6 +71,55 @@ def refused(call):
     return raised.value
 
 
+# --- projects that are odd strings ----------------------------------------------------------------
+
+
+class Masked(str):
+    """A text that logs don't show."""
+
+    def __str__(self):
+        return "***"
+
+
+class Project(str, enum.Enum):  # noqa: UP042 (unlike a StrEnum, `str` makes another text of it)
+    """Projects by name."""
+
+    DEV = "dev-id"
+
+
+@pytest.mark.parametrize("project_id", [Masked("dev-id"), Project.DEV, "DEV-ID"])
+@pytest.mark.parametrize("own", [Masked("dev-id"), Project.DEV, "dev-id"])
+def test_a_project_is_what_its_string_holds(own, project_id):
+    """Whatever `str` makes of an ID, the one in it is compared, and polled."""
+    auth = iam(project_name=None, project_id=own)
+    token = reply(201, {"token": {}}, {"X-Subject-Token": "made up"})
+    creating = reply(200, {"status": "creating"})
+    with Script({"/auth/tokens?nocatalog=true": token, "/progress": creating}) as script:
+        Apig(ENDPOINT, auth, project_id=project_id).progress("g")
+    assert script.sent[-1].target == f"/v2/{str.__str__(project_id)}/apigw/instances/g/progress"
+
+
+@pytest.mark.parametrize(
+    "project_id",
+    [Masked("other-id"), "other-id", pytest.param(10**5000, id="huge"), b"dev-id", ""],
+)
+@pytest.mark.parametrize("own", [Masked("dev-id"), Project.DEV, "dev-id"])
+def test_another_project_than_the_users(own, project_id):
+    """It is refused, and so is what isn't a project's ID."""
+    auth = iam(project_name=None, project_id=own)
+    assert refused(lambda: Apig(ENDPOINT, auth, project_id=project_id)).argument == "project_id"
+
+
+@pytest.mark.parametrize("project_id", ["a/b", "..", " " * 1_000_000, "a\n"])
+@pytest.mark.parametrize("auth", [AkSk("a-key", "a-secret"), "a-token"])
+def test_a_project_that_no_path_can_hold(auth, project_id):
+    """The error names the argument, and is short."""
+    error = refused(lambda: Apig(ENDPOINT, auth, project_id=project_id))
+    assert error.argument == "project_id"
+    assert len(str(error)) < 250
+    assert refused(lambda: iam(project_name=None, project_id=project_id)).argument == "project_id"
+
+
 # --- a line break at the end ----------------------------------------------------------------------
 
 SECRET = "Kumquat0Zq7Xw9vK0abc"

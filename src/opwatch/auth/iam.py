@@ -99,7 +99,7 @@ class IamPassword(TokenEndpoint):
         self.username = username
         self.domain_name = domain_name
         self.project_name = project_name
-        self.project_id = project_id
+        self.project_id = project_id and check_id(project_id, "project ID", "project_id")
         self._secret = secret
         self._address = address(auth_url, "auth_url")
         if not self._address.prefix.endswith("/v3"):

@@ -15,7 +15,7 @@ from typing import NoReturn
 from opwatch.clock import Clock
 from opwatch.core import polling
 from opwatch.core.polling import Gate
-from opwatch.errors import OpwatchError, RateLimited, twin
+from opwatch.errors import AuthenticationError, OpwatchError, RateLimited, twin
 from opwatch.net import fork
 from opwatch.net.message import Request, Secret
 
@@ -70,9 +70,11 @@ class Holds:
     def refuse(
         self, credential: Secret, error: OpwatchError, advice: str | None = None
     ) -> NoReturn:
-        """Remember that a credential was refused, and raise the refusal."""
-        error.advice = error.advice or advice
-        self._refusals[credential] = error
+        """Remember that a credential was refused, and raise the refusal; if the answer means
+        something else, only raise it."""
+        if isinstance(error, AuthenticationError):
+            error.advice = error.advice or advice
+            self._refusals[credential] = error
         raise twin(error)
 
     def asked(self, origin: str) -> float:

@@ -179,7 +179,7 @@ class Session(Generic[W]):
         found = self._parameters.get(name) or await self.auth.parameter(name, turn)
         if found is None:
             problem = "must be passed to the client: its token doesn't say it"
-            raise ConfigurationError(problem, argument=name, advice=self.service.address_help)
+            raise ConfigurationError(problem, argument=name)
         return found
 
     async def call(
@@ -304,7 +304,8 @@ class Session(Generic[W]):
                 kind = self.service.id_name.removesuffix(" ID")
                 raise BadResponse(f"the response isn't about this {kind}", status=200)
         except OpwatchError as error:
-            if isinstance(error, PermissionDenied) and error._is_certain and done.details is None:
+            is_forbidden = isinstance(error, PermissionDenied) and error.status == 403
+            if is_forbidden and error._is_certain and done.details is None:
                 self.unresolved(done, error)
                 return Seen(done)
             progress = attrs.evolve(done, phase=Phase.RUNNING, finished_at=None)
@@ -420,7 +421,7 @@ def _is_expired(service: Service[Any], answer: Answer) -> bool:
     """Return whether a new token may fix a 401: not if the spec says what else is wrong."""
     with suppress(Exception):  # whatever a service's reader may raise
         complaint = service.complaint(answer, object_in(any_json(answer.body)))
-        return complaint.kind is not AuthenticationError
+        return complaint.kind is None
     return True
 
 

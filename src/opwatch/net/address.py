@@ -94,7 +94,7 @@ def check_id(value: object, called: str, argument: str = "job_id", parts: int = 
         else:
             return "/".join(check_id(part, called, argument) for part in value.split("/"))
     elif value.strip() in ("", ".", ".."):
-        problem = f"must not be empty, blank, '.' or '..': {value!r}"
+        problem = f"must not be empty, blank, '.' or '..': {value!r:.80}"
     elif _BAD_ID.search(value):
         problem = f"must not contain / \\ % ? # or control characters: {value!r:.80}"
     else:

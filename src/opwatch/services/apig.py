@@ -56,15 +56,15 @@ class _Apig(Core[Wire]):
         if isinstance(endpoint, (IamPassword, AkSk)):
             raise ConfigurationError("comes first, then `auth`; swap them", argument="endpoint")
         where = address(endpoint, "endpoint")
+        if project_id is not None:
+            project_id = check_id(project_id, "project ID", "project_id")
         if isinstance(credentials, IamPassword):
-            if project_id and is_another(credentials.project_id, str(project_id)):
+            if project_id and is_another(credentials.project_id, project_id):
                 problem = "differs from the project of `auth`; pass it only to IamPassword"
                 raise ConfigurationError(problem, argument="project_id")
             project_id = project_id or credentials.project_id
         elif project_id is None:
             raise ConfigurationError("must be passed with this `auth`", argument="project_id")
-        if project_id is not None:
-            project_id = check_id(project_id, "project ID", "project_id")
         bound: Any = partial(TokenAuth, credentials, header="X-Auth-Token")
         if isinstance(credentials, AkSk):
             bound = partial(AkSkAuth, credentials, project_id)
