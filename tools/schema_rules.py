@@ -138,7 +138,7 @@ def _bounds(said: Schema, nodes: list[tuple[dict[str, Any], Place]]) -> Iterator
         typed = [node for node, _ in nodes if node.get("type", "null") != "null"]
         others = [node for node in typed if node.get("format") != said["format"]]
         if len(others) == len(typed) or not all("x-deviation" in node for node in others):
-            yield nodes[0][1], f"the document's type is {said['format']}; add it as format"
+            yield nodes[0][1], f"the document says {said['format']}; add it as format"
 
 
 def _fields(

@@ -323,7 +323,46 @@ def no_schema(content: dict[str, Any]) -> None:
         (labelled(x_reads={"percent": 1}), "x-reads/percent: wait-example: is read as null, not 1"),
         (
             labelled(x_reads=[]),
-            'x-reads/step: wait-example: is read as "2026-01-01T00:00:00Z", not',
+            "x-reads: wait-example: must be a map of the values that are read, such as {",
+        ),
+        (labelled(x_phas="failed"), "x-phas: wait-example: 'x-phas' isn't a label; write x-phase"),
+        (labelled(x_error="BadResponse"), "x-error: wait-example: is read as running, not Bad"),
+        (set_at("headers", value={"x-inferred": "a"}), "would be a header; write this mark beside"),
+        (
+            set_at("errors", "cases", value=[{"is": "gone", "header": {"X-Addition": "a"}}]),
+            "cases/0/header/x-addition: wait-form: would be a header; write this mark beside",
+        ),
+        (
+            set_at("errors", "cases", value=[{"is": "refused", "code": "a"}]),
+            "cases/0: wait-form: `refused` is for status 401 alone; add it, or use another kind",
+        ),
+        (
+            set_at("errors", "cases", value=[{"is": "gone", "status": 200}]),
+            "cases/0/status: wait-form: 200 is less than the minimum of 400; see the doc",
+        ),
+        (
+            set_at("errors", "cases", value=[{"is": "gone", "status": 404}] * 201),
+            "errors/cases: wait-form: ",
+        ),
+        (
+            set_at("errors", "advice", value={"gon": "a"}),
+            "advice/gon: wait-form: unknown key 'gon'; the keys are not found, gone, forbidden",
+        ),
+        (
+            set_at("errors", "request-id", value="/code"),
+            'request-id: wait-form: must be a map with at, header, not "/code"; see the doc',
+        ),
+        (
+            set_at("schedule", value="5s"),
+            'schedule: wait-form: must be a list, not "5s"; see the doc',
+        ),
+        (
+            set_at("percent", value={"count": "/next"}),
+            "percent: wait-form: lacks total; add it; see the documentation of x-wait",
+        ),
+        (
+            set_at("finished", value={"at": "/at", "as": "seconds"}),
+            "finished: wait-pointer: /at is a date; remove `as: seconds`",
         ),
         (labelled_error, 'gone/x-reads/code: wait-example: is read as "b", not "a"; correct the'),
         (unlabelled, "printing: wait-example: no x-phase; add the phase that the example is read"),

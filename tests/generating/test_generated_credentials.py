@@ -122,7 +122,7 @@ def test_an_address_is_needed_if_the_spec_has_none(
 ) -> None:
     """A server with a variable or a relative address can't be guessed."""
     made = generate(lambda spec: spec.update(servers=[{"url": "/api"}]))
-    with pytest.raises(ConfigurationError, match="`base_url` must be passed: the spec names no"):
+    with pytest.raises(ConfigurationError, match="`base_url` must be passed: the spec has no"):
         made.Press()
     monkeypatch.setenv("PRESS_BASE_URL", "https://other.example/v2")
     [request] = sent_by(made.Press.from_env)

@@ -8,7 +8,16 @@ from generating_tools import Generate, operation, wait
 from package_support import DONE, RUNNING
 
 from opwatch import Fault, Phase
-from opwatch.errors import BadResponse, JobFailed, RateLimited, WaitTimeout
+from opwatch.errors import (
+    BadResponse,
+    JobFailed,
+    JobGone,
+    NotFound,
+    OpwatchError,
+    RateLimited,
+    ServiceError,
+    WaitTimeout,
+)
 from opwatch.testing import FakeClock, Reply, Script, reply
 
 LIMIT = {"x-left": "0", "x-reset": "1800001000"}
@@ -148,6 +157,50 @@ def test_the_result_of_another_job_is_none(generate: Generate, shop: Any) -> Non
     }
     with FakeClock(), Script(answers), pytest.raises(BadResponse, match="isn't about this print"):
         generate(with_result).Press(max_failures=2).wait("p1", timeout=None)
+
+
+@pytest.mark.parametrize("status", [202, 301, 400, 401, 403, 404, 407, 409, 418, 429, 500, 503])
+def test_only_a_403_means_that_a_result_may_not_be_read(
+    status: int, generate: Generate, caplog: Any
+) -> None:
+    """Whatever the case of the spec makes of another response, it isn't a success."""
+
+    def change(spec: dict[str, Any]) -> None:
+        with_result(spec)
+        wait(spec)["errors"]["cases"] = [{"is": "forbidden", "code": "NoRead"}]
+
+    made = generate(change)
+    answers = {"/prints/p1": DONE, "/results/p1": reply(status, {"code": "NoRead"})}
+    with FakeClock(), Script(answers):
+        if status == 403:
+            assert made.Press().wait("p1", timeout=600).phase is Phase.SUCCEEDED
+            assert "press p1 succeeded, but whether its result can be used is unk" in caplog.text
+        else:
+            with pytest.raises(OpwatchError):
+                made.Press().wait("p1", timeout=600)
+
+
+def test_what_to_check_ends_an_error(generate: Generate) -> None:
+    """The spec says it for each kind of error; extensions elsewhere in it change nothing."""
+
+    def change(spec: dict[str, Any]) -> None:
+        spec["paths"]["x-note"] = {"get": "any"}
+        operation(spec)["responses"]["x-note"] = "any"
+        wait(spec)["errors"]["cases"] = [{"is": "gone", "status": 410}]
+        wait(spec)["errors"]["advice"] = {"gone": "ask the shop", "not found": "check the shop"}
+
+    made = generate(change)
+    answers = {"/p1": reply(410, {}), "/p2": reply(404, {}), "/p3": reply(302, {})}
+    with Script(answers):
+        for job_id, kind, advice in (
+            ("p1", JobGone, "ask the shop"),
+            ("p2", NotFound, "check the shop"),
+            ("p3", ServiceError, "check the shop"),
+        ):
+            with pytest.raises(kind) as caught:
+                made.Press().progress(job_id)
+            assert caught.value.advice == advice
+            assert str(caught.value).endswith(f"; {advice}")
 
 
 @pytest.mark.parametrize("shop", [0, "0"])

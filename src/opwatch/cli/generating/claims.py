@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from opwatch.cli.generating.document import keys_of, listed, waited
-from opwatch.cli.generating.rules import delays_of, form
+from opwatch.cli.generating.rules import MARKS, delays_of, form
 from opwatch.cli.generating.spec import Place, Problem
 
-MARKS = {"x-inferred", "x-addition", "x-deviation"}
 _LIST = re.compile(r"(?<![\w.])[\d.]*\d(?:(?:, ?| and )[\d.]*\d)*(?![\w.]*\d)")
 """Numbers in a text, one or several."""
 HOW_TO_MARK = "quote the document, or name the source in an x-inferred beside it"
@@ -16,13 +15,15 @@ HOW_TO_MARK = "quote the document, or name the source in an x-inferred beside it
 
 def claims_have_sources(content: dict[str, Any], document: str) -> Iterator[Problem]:
     """The schedule and each number, state, code and text of a block are in the document or have a
-    mark, which names each number."""
-    if any(form(content)) or not document:
+    mark, which names each number. Without a document, the schedule is in the description."""
+    if any(form(content)):
         return
     for operation in waited(content):
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
-        if text := _other_schedule(block, document):
+        if text := _other_schedule(block, document or operation.content.get("description", "")):
             yield (*place, *delays_of(block)[0]), text
+        if not document:
+            continue
         lost: dict[Place, list[tuple[Place, Any]]] = {}
         for inner, claim in _claims(block):
             mark = _mark(block, inner)
@@ -32,6 +33,8 @@ def claims_have_sources(content: dict[str, Any], document: str) -> Iterator[Prob
             claims = list(dict.fromkeys(repr(claim) for _, claim in found))
             are = "isn't" if len(claims) == 1 else "aren't"
             text = f"{', '.join(claims)} {are} in the document; {HOW_TO_MARK}"
+            if _mark(block, found[0][0]):
+                text = f"{', '.join(claims)} {are} in the document or the mark; name it in the mark"
             yield (*place, *found[0][0]), text
 
 

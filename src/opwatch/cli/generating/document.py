@@ -79,12 +79,19 @@ def class_name(name: str) -> str:
     return str(ClassName(name, prefix="field_"))
 
 
+def methods(content: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each path of a spec, and what it has for each method; extensions are left out."""
+    for path, item in content.get("paths", {}).items():
+        for method, operation in item.items() if path.startswith("/") else ():
+            if isinstance(operation, dict) and not method.startswith("x-"):
+                yield path, method, operation
+
+
 def operations(content: dict[str, Any]) -> Iterator[Operation]:
     """Each operation of a spec."""
-    for path, item in content.get("paths", {}).items():
-        for method, operation in item.items():
-            if isinstance(operation, dict) and "operationId" in operation:
-                yield Operation(path, method, _answered(content, operation))
+    for path, method, operation in methods(content):
+        if "operationId" in operation:
+            yield Operation(path, method, _answered(content, operation))
 
 
 def _answered(content: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:

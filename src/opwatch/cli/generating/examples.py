@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -12,13 +13,17 @@ from opwatch.cli.generating.rules import blocks, errors_of, form, pointers_exist
 from opwatch.cli.generating.spec import Place, Problem
 from opwatch.reading import object_in, text
 
+_LABELS = ("x-phase", "x-reads", "x-error")
+_UNREADABLE = "BadResponse"
+"""The label of a successful response that isn't valid, or contradicts itself."""
+
 
 def are_read(
     content: dict[str, Any], source: Callable[[], str | None], *, labelled: bool = True
 ) -> Iterator[Problem]:
     """Each example of an answer is read to the phase that its `x-phase` names and the values that
-    its `x-reads` lists, and each of an error as the error that its `x-error` names; `labelled` says
-    whether each must have labels.
+    its `x-reads` lists, or is the `BadResponse` that its `x-error` names; and each of an error is
+    read as the error that its `x-error` names. `labelled` says whether each must have labels.
 
     `source` compiles the module that reads them.
     """
@@ -42,13 +47,17 @@ def _misread(
         parts = listed(waited(content)[0].content["x-wait"]["id"]["parameter"])
         for inner, example in examples_of(content, operation):
             where = (*operation.place, *inner)
-            if (label := example.get("x-phase")) is None:
+            yield from _misspelled(where, example)
+            key = "x-error" if "x-error" in example else "x-phase"
+            if (label := example.get(key)) is None:
                 if labelled or "x-reads" in example:
                     yield where, "no x-phase; add the phase that the example is read as"
                 continue
             found = _progress(reader, block, parts, place[-1] == "outcome", example["value"])
+            if isinstance(found, str) and label == _UNREADABLE:
+                continue
             if (phase := getattr(found, "phase", found)) != label:
-                yield (*where, "x-phase"), _otherwise("x-phase", str(phase), label)
+                yield (*where, key), _otherwise(key, str(phase), label)
             elif labelled or "x-reads" in example:
                 values = found.to_dict() | {"service": None, "phase": None}
                 values |= {} if "same" in block else {"job_id": None}
@@ -56,6 +65,7 @@ def _misread(
         for status, where, body in errors_of(operation, content):
             for each, one in body.get("examples", {}).items():
                 inside, example = (*where, "examples", each), referred(content, one)
+                yield from _misspelled(inside, example)
                 if (label := example.get("x-error")) is None:
                     if labelled or "x-reads" in example:
                         yield inside, "no x-error; add the error that the example is read as"
@@ -71,9 +81,19 @@ def _misread(
                     yield from _differs((*inside, "x-reads"), example, values)
 
 
+def _misspelled(place: Place, example: dict[str, Any]) -> Iterator[Problem]:
+    """Each key that is nearly a label."""
+    for key in example.keys() - _LABELS:
+        if near := difflib.get_close_matches(str(key), _LABELS, 1, 0.8):
+            yield (*place, key), f"{key!r} isn't a label; write {near[0]}"
+
+
 def _differs(place: Place, example: dict[str, Any], values: dict[str, Any]) -> Iterator[Problem]:
     """The first value that is read of an example and isn't in its `x-reads`, or the reverse."""
     read, said = _given(values), object_in(example.get("x-reads"))
+    if not isinstance(example.get("x-reads", {}), dict):
+        yield place, "must be a map of the values that are read, such as {percent: 40}"
+        return
     for key in {**said, **read}:
         if read.get(key) != said.get(key):
             found, label = (json.dumps(each.get(key), default=str) for each in (read, said))
@@ -99,14 +119,15 @@ def _otherwise(key: str, found: str, label: str) -> str:
 
 def _error(reader: dict[str, Any], status: str, value: Any) -> tuple[str, dict[str, Any]]:
     """The error that an example is read as, by its own words or by its status; and these words."""
-    from opwatch.errors import error_kind
+    from opwatch.errors import AuthenticationError, error_kind
     from opwatch.net.message import Answer
 
     answer = Answer(int(status), (), b"")
     found = reader["complaint"](answer, object_in(value))
     kind = found.kind or error_kind(answer.status)
     values = {"code": found.code, "message": found.message, "request_id": found.request_id}
-    return str(kind and kind.__name__), values
+    is_refused = found.kind is AuthenticationError  # by a case: then no new token is requested
+    return "refused" if is_refused else str(kind and kind.__name__), values
 
 
 def examples_of(

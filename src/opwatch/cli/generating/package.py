@@ -188,7 +188,9 @@ def _readme(name: str, content: dict[str, Any], source: str) -> str:
 
 Watches the jobs that `{source}` describes, with opwatch.
 `opwatch generate` wrote this package from it. To change the package, change the spec and generate
-again: this replaces only the folder `opwatch_{_module(name)}`. Install it where opwatch is installed:
+again: this replaces only the folder `opwatch_{_module(name)}`.
+
+Install it in the environment that has opwatch:
 
 ```bash
 pip install .

@@ -24,6 +24,7 @@ from opwatch.cli.generating.document import (
     follow_up,
     keys_of,
     listed,
+    methods,
     operations,
     pointers_of,
     referred,
@@ -31,11 +32,13 @@ from opwatch.cli.generating.document import (
     waited,
 )
 from opwatch.cli.generating.python import plain
+from opwatch.cli.generating.schema_errors import key_of, said
 from opwatch.cli.generating.security import OWN_HEADERS, header_problem
 from opwatch.cli.generating.spec import Place, Problem, deepest, innermost
 from opwatch.core.polling import Schedule
 from opwatch.errors import ConfigurationError
 
+MARKS = {"x-inferred", "x-addition", "x-deviation"}
 SCHEMA = Path(__file__).with_name("x-wait.schema.json")
 MOST = 4096
 """Combinations of values that are checked; beyond that, each value is checked on its own."""
@@ -45,16 +48,6 @@ FINAL = ("succeeded", "failed", "cancelled", "ended")
 HOLDERS = {("contradiction",), ("fault", "at"), ("fault", "params")}
 """What may also be an object or a list; each other pointer leads to a single value."""
 TIMES = {("started",), ("finished",)}
-_KINDS = {
-    "object": "a map",
-    "array": "a list",
-    "string": "a text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "null": "null",
-}
-"""The types of JSON, in the words of who writes a block."""
 
 
 @functools.cache
@@ -71,18 +64,17 @@ def form(content: dict[str, Any]) -> Iterator[Problem]:
         for extra in found[1:]:
             yield (*extra.place, "x-wait"), "a second x-wait block; keep one per spec"
         return
-    for path, item in content.get("paths", {}).items():
-        for method, one in item.items():
-            if isinstance(one, dict) and "x-wait" in one and "operationId" not in one:
-                text = "has an x-wait block but no operationId; add one to name its function"
-                yield ("paths", path, method), text
+    for path, method, one in methods(content):
+        if "x-wait" in one and "operationId" not in one:
+            text = "has an x-wait block but no operationId; add one to name its function"
+            yield ("paths", path, method), text
     for operation in found:
         place, block = (*operation.place, "x-wait"), operation.content["x-wait"]
         if not isinstance(block, dict):
             yield place, "must be a map; see the documentation of x-wait"
             continue
         if errors := [*map(deepest, _form().iter_errors(block))]:
-            problems = [((*place, *it.absolute_path, *_extra(it)[:1]), _said(it)) for it in errors]
+            problems = [((*place, *it.absolute_path, *key_of(it)), said(it)) for it in errors]
             yield from innermost(
                 [(at, f"{said}; see the documentation of x-wait") for at, said in problems]
             )
@@ -124,6 +116,10 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
                 if phases.setdefault(plain(name), phase) != phase:
                     text = f"{name!r} has two phases (ignoring case); keep one"
                     yield (*place, *above, "state", "is", name), text
+    for where, headers in _headers(block):
+        for name in MARKS.intersection(map(str.lower, headers)):
+            text = "would be a header; write this mark beside the map of headers"
+            yield (*place, *where, name), text
     names = [name.lower() for name in block.get("headers", {})]
     for n, (name, value) in enumerate(block.get("headers", {}).items()):
         if name.lower() in names[:n]:
@@ -131,9 +127,21 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
         for problem in filter(None, header_problems(name, str(value))):
             yield (*place, "headers", name), problem
     for n, case in enumerate(block["errors"].get("cases", [])):
+        if case["is"] == "refused" and listed(case.get("status")) != [401]:
+            text = "`refused` is for status 401 alone; add it, or use another kind"
+            yield (*place, "errors", "cases", n), text
         for key in {"code", "message"} & case.keys() - block["errors"].keys():
             text = f"`errors` doesn't say where to find the {key}; add `{key}` to it"
             yield (*place, "errors", "cases", n, key), text
+
+
+def _headers(block: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Each map of a block whose keys are the names of headers."""
+    yield ("headers",), block.get("headers", {})
+    for n, one in enumerate(block.get("again", [])):
+        yield ("again", n, "when"), one.get("when", {})
+    for n, case in enumerate(block["errors"].get("cases", [])):
+        yield ("errors", "cases", n, "header"), case.get("header", {})
 
 
 def _what_lacks(outcome: dict[str, Any]) -> str | None:
@@ -183,7 +191,8 @@ def _names(
             text = f"the response {status} has a different schema than 200; make them the same"
             yield (*operation.place, "responses", str(status)), text
     restart = block.get("restart-on-change")
-    if restart and restart not in shown(block):
+    is_lost = restart and restart not in shown(block)
+    if is_lost and all(below(content, operation.schema, keys_of(it)) for it in shown(block)):
         known = f"{', '.join(SHOWN[:-1])} or {SHOWN[-1]}"
         text = f"{restart} can't restart the schedule; use the pointer of {known}"
         yield (*place, "restart-on-change"), text
@@ -203,40 +212,6 @@ def _schema(operation: Operation, content: dict[str, Any], status: int) -> dict[
     found = referred(content, operation.content["responses"].get(str(status), {}))
     bodies = [body["schema"] for body in found.get("content", {}).values() if "schema" in body]
     return bodies[0] if bodies else None
-
-
-def _said(error: Any) -> str:
-    """What is wrong, in the words of who writes a block."""
-    if error.validator == "pattern" and "Pointer" in error.schema.get("description", ""):
-        return f"{error.instance!r} isn't a JSON Pointer; write one like /status or /job/state"
-    if error.validator == "pattern" and "spaces" in error.schema.get("description", ""):
-        fix = "write one that isn't empty and has no spaces around it"
-        return f"{error.instance!r} can't be a state; {fix}"
-    if error.validator == "type":
-        kinds = " or ".join(_KINDS[kind] for kind in listed(error.validator_value))
-        keys = ", ".join(error.schema.get("properties", {}))
-        given = json.dumps(error.instance, default=str, ensure_ascii=False)
-        return f"must be {kinds}{f' with {keys}' if keys else ''}, not {given:.60}"
-    if error.validator == "required":
-        lost = [name for name in error.validator_value if name not in error.instance]
-        return f"lacks {', '.join(lost)}; add {'it' if len(lost) == 1 else 'them'}"
-    if error.validator == "minProperties" and "properties" in error.schema:
-        missing = ", ".join(
-            name for name in error.schema["properties"] if name not in error.instance
-        )
-        return f"{error.instance} is incomplete; add one of {missing}"
-    if not (extra := _extra(error)):
-        return str(error.message)
-    names, known = ", ".join(map(repr, extra)), ", ".join(error.schema["properties"])
-    return f"unknown key{'s'[: len(extra) - 1]} {names}; the keys are {known}"
-
-
-def _extra(error: Any) -> list[str]:
-    """The keys of a map that don't belong there, if an error is about them."""
-    if error.validator != "additionalProperties" or not isinstance(error.validator_value, bool):
-        return []
-    known = error.schema["properties"]
-    return [key for key in error.instance if key not in known and not key.startswith("x-")]
 
 
 def blocks(content: dict[str, Any]) -> Iterator[tuple[Place, Operation, dict[str, Any]]]:
@@ -272,11 +247,12 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
                 or_else = ", or list the object in `contradiction`" if "when" in inner else ""
                 text = f"{pointer} isn't a single value; use a field below it{or_else}"
                 yield (*place, *inner), text
-            elif inner in TIMES and _is_number(block[str(inner[0])], found):
-                text = (
-                    f"{pointer} is a number; write {{at: {pointer}, as: seconds}} or milliseconds"
-                )
-                yield (*place, *inner), text
+            elif inner in TIMES and (unit := _unit(block[str(inner[0])])) == "date-time":
+                if _is_number(found):
+                    fix = f"write {{at: {pointer}, as: seconds}} or milliseconds"
+                    yield (*place, *inner), f"{pointer} is a number; {fix}"
+            elif inner in TIMES and all(each.get("format") == "date-time" for each in found):
+                yield (*place, *inner), f"{pointer} is a date; remove `as: {unit}`"
         some = listed(block.get("require", {}).get("any", []))
         holders = {pointer.rpartition("/")[0] for pointer in some}
         if len(holders) > 1:
@@ -285,7 +261,10 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
         bodies = [body for _, _, body in errors_of(operation, content)]
         schemas = [body["schema"] for body in bodies if "schema" in body]
         for inner, pointer in error_pointers(block):
-            if not any(below(content, schema, keys_of(pointer)) for schema in schemas):
+            ends = [end for each in schemas for end in below(content, each, keys_of(pointer))]
+            if ends and not any(map(_is_value, ends)):
+                yield (*place, *inner), f"{pointer} isn't a single value; use a field below it"
+            if not ends:
                 fix = _missing(pointer) or "correct it, or add it to one"
                 text = f"{pointer} isn't in any error schema; {fix}"
                 yield (*place, *inner), text
@@ -303,13 +282,17 @@ def _missing(pointer: str) -> str | None:
     return "a pointer can't select an item of a list" if is_item else None
 
 
-def _is_number(time: Any, schemas: list[dict[str, Any]]) -> bool:
-    """Whether a time that is read as text is said to be a number."""
-    return "as" not in (time if isinstance(time, dict) else ()) and all(
+def _is_number(schemas: list[dict[str, Any]]) -> bool:
+    """Whether a field is said to be a number."""
+    return all(
         str(each.get("format", "")).startswith("int")
         or set(listed(each.get("type", ["any"]))) <= {"integer", "number", "null"}
         for each in schemas
     )
+
+
+def _unit(time: Any) -> str:
+    return str(time.get("as", "date-time")) if isinstance(time, dict) else "date-time"
 
 
 def errors_of(
@@ -317,6 +300,8 @@ def errors_of(
 ) -> Iterator[tuple[str, Place, dict[str, Any]]]:
     """Each body of an error: its status, its place in the spec, and what describes it."""
     for status, response in operation.content["responses"].items():
+        if str(status).startswith("x-"):
+            continue
         place: Place = (*operation.place, "responses", status)
         found: Any = response
         if "$ref" in response:

@@ -348,9 +348,12 @@ def _nodes(node: Any, place: Place) -> Iterator[tuple[Place, Any]]:
 
 
 def deepest(error: Any) -> Any:
-    """The part of an error that says most: that of the alternative which came closest."""
+    """The part of an error that says most: that of the alternative that is closest to what was
+    written, if possible one of the same type."""
     while error.context:
-        error = max(error.context, key=lambda inner: len(inner.absolute_path))
+        at = error.absolute_path
+        inner = [it for it in error.context if it.validator != "type" or it.absolute_path != at]
+        error = max(inner or error.context, key=lambda inner: len(inner.absolute_path))
     return error
 
 

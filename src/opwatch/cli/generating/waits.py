@@ -309,7 +309,7 @@ class _Module(Readers):
         address_help = advice.pop("not found")
         fields = {
             "name": quoted(self.service),
-            "id_name": quoted(block["id"]["called"]),
+            "id_name": quoted(printable(block["id"]["called"], 80)),
             "schedule": f"Schedule({as_tuple(list(map(str, delays)))})",
             "accept": quoted(self.operation.media_type),
             "query": "query",
