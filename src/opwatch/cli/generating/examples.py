@@ -54,10 +54,11 @@ def _misread(
                     yield where, "no x-phase; add the phase that the example is read as"
                 continue
             found = _progress(reader, block, parts, place[-1] == "outcome", example["value"])
-            if isinstance(found, str) and label == _UNREADABLE:
-                continue
-            if (phase := getattr(found, "phase", found)) != label:
-                yield (*where, key), _otherwise(key, str(phase), label)
+            if isinstance(found, str):
+                if label != _UNREADABLE:
+                    yield (*where, key), _otherwise(key, found, label)
+            elif found.phase != label:
+                yield (*where, key), _otherwise(key, str(found.phase), label)
             elif labelled or "x-reads" in example:
                 values = found.to_dict() | {"service": None, "phase": None}
                 values |= {} if "same" in block else {"job_id": None}

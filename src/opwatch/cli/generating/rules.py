@@ -247,12 +247,10 @@ def pointers_exist(content: dict[str, Any]) -> Iterator[Problem]:
                 or_else = ", or list the object in `contradiction`" if "when" in inner else ""
                 text = f"{pointer} isn't a single value; use a field below it{or_else}"
                 yield (*place, *inner), text
-            elif inner in TIMES and (unit := _unit(block[str(inner[0])])) == "date-time":
-                if _is_number(found):
-                    fix = f"write {{at: {pointer}, as: seconds}} or milliseconds"
-                    yield (*place, *inner), f"{pointer} is a number; {fix}"
-            elif inner in TIMES and all(each.get("format") == "date-time" for each in found):
-                yield (*place, *inner), f"{pointer} is a date; remove `as: {unit}`"
+            elif inner in TIMES and (
+                problem := _unit_problem(block[str(inner[0])], pointer, found)
+            ):
+                yield (*place, *inner), problem
         some = listed(block.get("require", {}).get("any", []))
         holders = {pointer.rpartition("/")[0] for pointer in some}
         if len(holders) > 1:
@@ -291,8 +289,14 @@ def _is_number(schemas: list[dict[str, Any]]) -> bool:
     )
 
 
-def _unit(time: Any) -> str:
-    return str(time.get("as", "date-time")) if isinstance(time, dict) else "date-time"
+def _unit_problem(time: Any, pointer: str, schemas: list[dict[str, Any]]) -> str | None:
+    """Why a time isn't read as its schema says."""
+    unit = time.get("as", "date-time") if isinstance(time, dict) else "date-time"
+    if unit == "date-time" and _is_number(schemas):
+        return f"{pointer} is a number; write {{at: {pointer}, as: seconds}} or milliseconds"
+    if unit != "date-time" and all(each.get("format") == "date-time" for each in schemas):
+        return f"{pointer} is a date; remove `as: {unit}`"
+    return None
 
 
 def errors_of(
