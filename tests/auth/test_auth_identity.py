@@ -124,7 +124,7 @@ def test_a_token_without_a_project_is_a_configuration_error(project):
     answer = reply(201, {"token": {"project": project}}, {"X-Subject-Token": "made-up"})
     with Script({LOGIN: [answer]}), pytest.raises(ConfigurationError) as caught:
         Apig("https://apig", USER(project_name="p")).progress("g")
-    told = "`project_id` must be passed to the client: its token doesn't say it"
+    told = "`project_id` must be passed to the client, because the token doesn't name it"
     assert str(caught.value).endswith(told)
 
 

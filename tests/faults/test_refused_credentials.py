@@ -16,7 +16,7 @@ from faults_support import (
     times,
 )
 
-from opwatch import AkSk, Apig, Phase
+from opwatch import AkSk, Phase
 from opwatch.errors import AuthenticationError
 from opwatch.testing import Script, reply
 
@@ -326,15 +326,3 @@ def test_a_client_with_accepted_credentials_is_not_affected(driver, clock, kit):
             many = driver.run(scenario)
         assert list(many.errors) == ["job-0"]
         assert len(script.sent) == 5
-
-
-@pytest.mark.parametrize("auth", ["a-token", AkSk("a-key", "a-secret"), lambda: "a-token"])
-def test_a_401_that_means_something_else_is_no_refusal(clock, auth):
-    """A rate limit that is told by a 401 is a rate limit: the credentials are sent again."""
-    limited = reply(401, {"error_code": "APIG.0308", "error_msg": "too many"})
-    created = reply(200, {"status": "success", "progress": 100})
-    with Script({"/progress": [limited, limited, created]}):
-        client = Apig("https://apig.example.com", auth, project_id="p")
-        many = client.watch_many(["g1", "g2", "g3"], timeout=3600)
-        assert {one.job_id for one in many if one.phase is Phase.SUCCEEDED} == {"g1", "g2", "g3"}
-    assert not many.errors

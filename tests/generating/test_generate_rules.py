@@ -162,6 +162,14 @@ def unlabelled(content: dict[str, Any]) -> None:
     body["examples"]["printing"]["x-reads"] = {"percent": 99}
 
 
+def misspelled(content: dict[str, Any]) -> None:
+    unlabelled(content)
+    body = operation(content)["responses"]["200"]["content"]["application/json"]
+    example = body["examples"]["printing"]
+    example["x-phas"] = "failed"
+    del example["x-reads"]
+
+
 def unlabelled_error(content: dict[str, Any]) -> None:
     labelled_error(content)
     body = operation(content)["responses"]["404"]["content"]["application/json"]
@@ -325,12 +333,12 @@ def no_schema(content: dict[str, Any]) -> None:
             labelled(x_reads=[]),
             "x-reads: wait-example: must be a map of the values that are read, such as {",
         ),
-        (labelled(x_phas="failed"), "x-phas: wait-example: 'x-phas' isn't a label; write x-phase"),
-        (labelled(x_error="BadResponse"), "x-error: wait-example: is read as running, not Bad"),
+        (misspelled, "x-phas: wait-example: 'x-phas' isn't a label; write x-phase"),
+        (labelled(x_phase="BadResponse"), "x-phase: wait-example: is read as running, not BadRes"),
         (set_at("headers", value={"x-inferred": "a"}), "would be a header; write this mark beside"),
         (
             set_at("errors", "cases", value=[{"is": "gone", "header": {"X-Addition": "a"}}]),
-            "cases/0/header/x-addition: wait-form: would be a header; write this mark beside",
+            "cases/0/header/X-Addition: wait-form: would be a header; write this mark beside",
         ),
         (
             set_at("errors", "cases", value=[{"is": "refused", "code": "a"}]),
@@ -338,11 +346,20 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (
             set_at("errors", "cases", value=[{"is": "gone", "status": 200}]),
-            "cases/0/status: wait-form: 200 is less than the minimum of 400; see the doc",
+            "cases/0/status: wait-form: must be at least 400; see the doc",
         ),
         (
             set_at("errors", "cases", value=[{"is": "gone", "status": 404}] * 201),
-            "errors/cases: wait-form: ",
+            "errors/cases: wait-form: must have at most this many entries: 200; see the",
+        ),
+        (
+            set_at("errors", "cases", value=[{"is": "gone", "x-inferred": "a"}]),
+            "cases/0: wait-form: add one of status, code, message, header",
+        ),
+        (set_at("require", value={"x-inferred": "a"}), "require: wait-form: add is or any"),
+        (
+            labelled(x_error="BadResponse", x_phase="running"),
+            "x-error: wait-example: a response that isn't valid has no x-phase; remove one of",
         ),
         (
             set_at("errors", "advice", value={"gon": "a"}),
@@ -389,7 +406,7 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (
             set_at("errors", "cases", value=[{"is": "gone"}]),
-            "wait-form: {'is': 'gone'} is incomplete; add one of status, code, message, header",
+            "cases/0: wait-form: add one of status, code, message, header",
         ),
         (example("done"), "wait-example: can't be read as running: it isn't a JSON object"),
         (old_null, "structure: ['string', 'null'] is not"),

@@ -180,11 +180,30 @@ def test_only_a_403_means_that_a_result_may_not_be_read(
                 made.Press().wait("p1", timeout=600)
 
 
+@pytest.mark.parametrize(("kind", "more"), [("rate limited", 0), ("unavailable", 0), ("gone", 1)])
+def test_a_401_that_means_something_else_is_no_refusal(
+    kind: str, more: int, generate: Generate
+) -> None:
+    """The credentials are used for the other jobs, and after a pause."""
+
+    def change(spec: dict[str, Any]) -> None:
+        spec["security"] = [{"token": []}]
+        spec["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        wait(spec)["errors"]["cases"] = [{"is": kind, "status": 401, "code": "Else"}]
+
+    made = generate(change)
+    answers = {"/p1": [reply(401, {"code": "Else"}), DONE], "/p2": DONE, "/p3": DONE}
+    with FakeClock(), Script(answers) as script:
+        many = made.Press("a-token").watch_many(["p1", "p2", "p3"], timeout=600)
+        ended = {one.job_id for one in many if one.phase is Phase.SUCCEEDED}
+    assert (len(ended), len(many.errors), len(script.sent)) == (3 - more, more, 4 - more)
+
+
 def test_what_to_check_ends_an_error(generate: Generate) -> None:
     """The spec says it for each kind of error; extensions elsewhere in it change nothing."""
 
     def change(spec: dict[str, Any]) -> None:
-        spec["paths"]["x-note"] = {"get": "any"}
+        spec["paths"]["x-note"] = "any"
         operation(spec)["responses"]["x-note"] = "any"
         wait(spec)["errors"]["cases"] = [{"is": "gone", "status": 410}]
         wait(spec)["errors"]["advice"] = {"gone": "ask the shop", "not found": "check the shop"}

@@ -118,7 +118,7 @@ def query(scenario: Scenario, sample: Sample, mode: str) -> None:
         with FaultServer(lambda peer: play(peer, sample)) as server:
             [outcome] = ask(sample, mode, scenario.at(server), **scenario.options())
         assert len(server.requests) <= 1
-        assert server.connections == 1
+        assert server.connections == 1 or (scenario.slow and not server.connections)
     assert time.monotonic() - began < scenario.limit + GRACE
     check(scenario, sample, outcome)
 
@@ -140,4 +140,7 @@ def wait_for(scenario: Scenario, sample: Sample, mode: str, most: int) -> None:
     if scenario.play is not None and not scenario.is_answered:
         lives_on = outcome.transient and scenario.gives.retry_after is None  # 90 s are too many
         asked = max(server.connections, len(server.requests))
-        assert asked == (most if lives_on else 1)
+        expected_most = most if lives_on else 1
+        assert asked <= expected_most
+        # On a busy machine, a short time limit may pass before the server accepts a connection.
+        assert scenario.slow or asked == expected_most

@@ -163,9 +163,7 @@ class TokenAuth(Auth):
             token.is_second = True
             answer = await turn.send(self._with(request, token))
         if answer.status == 401:
-            error = explain(answer, turn)
-            advice = None if error._is_certain else self._credentials.advice
-            turn.holds.refuse(token.secret, error, advice)
+            turn.holds.refuse(token.secret, explain(answer, turn), self._credentials.advice)
         else:
             token.is_proven = self._is_proven = True
         return answer

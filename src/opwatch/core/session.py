@@ -178,7 +178,7 @@ class Session(Generic[W]):
         """
         found = self._parameters.get(name) or await self.auth.parameter(name, turn)
         if found is None:
-            problem = "must be passed to the client: its token doesn't say it"
+            problem = "must be passed to the client, because the token doesn't name it"
             raise ConfigurationError(problem, argument=name)
         return found
 

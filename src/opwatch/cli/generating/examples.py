@@ -13,7 +13,7 @@ from opwatch.cli.generating.rules import blocks, errors_of, form, pointers_exist
 from opwatch.cli.generating.spec import Place, Problem
 from opwatch.reading import object_in, text
 
-_LABELS = ("x-phase", "x-reads", "x-error")
+_LABELS = {"x-phase", "x-reads", "x-error"}
 _UNREADABLE = "BadResponse"
 """The label of a successful response that isn't valid, or contradicts itself."""
 
@@ -47,15 +47,19 @@ def _misread(
         parts = listed(waited(content)[0].content["x-wait"]["id"]["parameter"])
         for inner, example in examples_of(content, operation):
             where = (*operation.place, *inner)
-            yield from _misspelled(where, example)
             key = "x-error" if "x-error" in example else "x-phase"
             if (label := example.get(key)) is None:
+                yield from _misspelled(where, example)
                 if labelled or "x-reads" in example:
                     yield where, "no x-phase; add the phase that the example is read as"
                 continue
+            if key == "x-error" and (others := _LABELS & example.keys() - {key}):
+                text = f"a response that isn't valid has no {min(others)}; remove one of the two"
+                yield (*where, key), text
+                continue
             found = _progress(reader, block, parts, place[-1] == "outcome", example["value"])
             if isinstance(found, str):
-                if label != _UNREADABLE:
+                if (key, label) != ("x-error", _UNREADABLE):
                     yield (*where, key), _otherwise(key, found, label)
             elif found.phase != label:
                 yield (*where, key), _otherwise(key, str(found.phase), label)
@@ -66,8 +70,8 @@ def _misread(
         for status, where, body in errors_of(operation, content):
             for each, one in body.get("examples", {}).items():
                 inside, example = (*where, "examples", each), referred(content, one)
-                yield from _misspelled(inside, example)
                 if (label := example.get("x-error")) is None:
+                    yield from _misspelled(inside, example)
                     if labelled or "x-reads" in example:
                         yield inside, "no x-error; add the error that the example is read as"
                     continue
@@ -83,7 +87,7 @@ def _misread(
 
 
 def _misspelled(place: Place, example: dict[str, Any]) -> Iterator[Problem]:
-    """Each key that is nearly a label."""
+    """Each key that is nearly a label, of an example that has none."""
     for key in example.keys() - _LABELS:
         if near := difflib.get_close_matches(str(key), _LABELS, 1, 0.8):
             yield (*place, key), f"{key!r} isn't a label; write {near[0]}"

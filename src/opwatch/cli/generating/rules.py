@@ -107,6 +107,8 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
         Schedule(tuple(delays))
     except ConfigurationError as error:
         yield (*place, *at), str(error)
+    if "require" in block and not {"is", "any"} & block["require"].keys():
+        yield (*place, "require"), "add is or any"
     if (outcome := block.get("outcome")) and (problem := _what_lacks(outcome)):
         yield (*place, "outcome"), problem
     for above, part in (((), block), (("outcome",), block.get("outcome", {}))):
@@ -117,7 +119,7 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
                     text = f"{name!r} has two phases (ignoring case); keep one"
                     yield (*place, *above, "state", "is", name), text
     for where, headers in _headers(block):
-        for name in MARKS.intersection(map(str.lower, headers)):
+        for name in (each for each in headers if each.lower() in MARKS):
             text = "would be a header; write this mark beside the map of headers"
             yield (*place, *where, name), text
     names = [name.lower() for name in block.get("headers", {})]
@@ -127,6 +129,8 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
         for problem in filter(None, header_problems(name, str(value))):
             yield (*place, "headers", name), problem
     for n, case in enumerate(block["errors"].get("cases", [])):
+        if not {"status", "code", "message", "header"} & case.keys():
+            yield (*place, "errors", "cases", n), "add one of status, code, message, header"
         if case["is"] == "refused" and listed(case.get("status")) != [401]:
             text = "`refused` is for status 401 alone; add it, or use another kind"
             yield (*place, "errors", "cases", n), text
@@ -294,7 +298,8 @@ def _unit_problem(time: Any, pointer: str, schemas: list[dict[str, Any]]) -> str
     unit = time.get("as", "date-time") if isinstance(time, dict) else "date-time"
     if unit == "date-time" and _is_number(schemas):
         return f"{pointer} is a number; write {{at: {pointer}, as: seconds}} or milliseconds"
-    if unit != "date-time" and all(each.get("format") == "date-time" for each in schemas):
+    is_date = all(each.get("format") == "date-time" for each in schemas)
+    if unit != "date-time" and is_date and not _is_number(schemas):
         return f"{pointer} is a date; remove `as: {unit}`"
     return None
 

@@ -182,6 +182,9 @@ def structure(content: Any) -> Iterator[Problem]:
     if (kind := _validators().get(str(version)[:3])) is None:
         yield (), f"must be OpenAPI 3.0 or 3.1, but `openapi` is {version!r:.20}"
         return
+    if isinstance(paths := content.get("paths"), dict):  # the validator reads extensions as paths
+        own = {path: item for path, item in paths.items() if not str(path).startswith("x-")}
+        content = {**content, "paths": own}
     # The validator would stop at the first reference that leads nowhere.
     errors = [*itertools.islice(kind.schema_validator.iter_errors(content), MOST)]
     if not errors and (lost := [*lost_references(content, content, ())]):
