@@ -78,6 +78,7 @@ style: $(VENV)/dev.stamp ## Check lint and format
 types: $(VENV)/dev.stamp node_modules/stamp ## Check types, with mypy and pyright
 	$(BIN)/mypy
 	$(BIN)/mypy tools noxfile.py
+	$(BIN)/mypy benchmarks
 	$(BIN)/python -m pytest -q -m typing tests/docs tests/examples tests/generating
 	$(NODE_BIN)/pyright --pythonpath $(BIN)/python
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import units
+from opwatch_waits import apig, catenis, itwin
 
 from opwatch.core.polling import Plan, PollState, Reading, Schedule, advance, begin, dump
 from opwatch.progress import Phase
-from opwatch.services import apig, catenis, itwin
 
 CONTENDERS = {"Catenis": "catenis", "iTwin": "itwin", "APIG": "apig_aksk"}
 """Whose figures count for each service."""

@@ -28,7 +28,8 @@ async def watch(port: int, jobs: int, delay: float, seconds: float) -> list[floa
         async def noted(request: Request, end: float) -> Answer:
             if request.target.endswith("/progress"):
                 late.append(clock.now() - runs[request.target.split("/")[-2]].state.due)
-            return await send(request, end)
+            answer: Answer = await send(request, end)
+            return answer
 
         client._transport.send = noted
         end, answers = time.monotonic() + seconds, 0

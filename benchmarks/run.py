@@ -25,6 +25,7 @@ import tempfile
 import textwrap
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -215,7 +216,7 @@ def poll_rounds(peers: str, names: list[str], rounds: int, turns: int, calls: in
 
 def poll_rows(
     peers: str,
-    pairs: list[tuple[str, str, float | None]],
+    pairs: Sequence[tuple[str, str, float | None]],
     rounds: int,
     how: tuple[int, int] = WARM,
 ) -> tuple[list[Row], dict[str, float]]:
