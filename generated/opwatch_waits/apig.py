@@ -164,7 +164,7 @@ def complaint(answer: Answer, fields: dict[str, Any]) -> Complaint:
     kind: type[ServiceError] | None = None
     if answer.status == 404 and code_ in ("apic.7302", "apig.3030"):
         kind = JobGone
-    elif answer.status == 500 and code_ == "apig.9008":
+    elif code_ in ("apig.0308", "apig.9008"):
         kind = RateLimited
     elif answer.status == 401 and code_ in (
         "apic.7100",

@@ -16,7 +16,7 @@ from faults_support import (
     times,
 )
 
-from opwatch import AkSk, Phase
+from opwatch import AkSk, Apig, Phase
 from opwatch.errors import AuthenticationError
 from opwatch.testing import Script, reply
 
@@ -326,3 +326,16 @@ def test_a_client_with_accepted_credentials_is_not_affected(driver, clock, kit):
             many = driver.run(scenario)
         assert list(many.errors) == ["job-0"]
         assert len(script.sent) == 5
+
+
+@pytest.mark.parametrize(("auth", "sent"), [(AkSk("a-key", "a-secret"), 1), ("a-token", 4)])
+def test_keys_that_could_be_locked_are_not_sent_after_any_401(clock, auth, sent):
+    """Even if its code is that of a rate limit; a token is sent again."""
+    limited = reply(401, {"error_code": "APIG.0308", "error_msg": "too many"})
+    created = reply(200, {"status": "success", "progress": 100})
+    with Script({"/progress": [limited, created]}) as script:
+        client = Apig("https://apig.example.com", auth, project_id="p")
+        many = client.watch_many(["g1", "g2", "g3"], timeout=3600)
+        ended = [one for one in many if one.phase is Phase.SUCCEEDED]
+    assert len(script.sent) == sent
+    assert len(ended) == (0 if sent == 1 else 3)

@@ -228,7 +228,8 @@ class AkSkAuth(_Signing):
     async def _send(self, turn: Turn, request: Request, explain: Explain) -> Answer:
         answer = await turn.send(self._signed(request))
         if answer.status == 401:
-            turn.holds.refuse(self._secrets[0], explain(answer, turn), self._advice)
+            error = explain(answer, turn)
+            turn.holds.refuse(self._secrets[0], error, self._advice, could_lock=True)
         if answer.status < 400 or answer.status == 404:
             self._is_proven = True
         return answer

@@ -68,11 +68,18 @@ class Holds:
         return bool(self._refusals) and credential in self._refusals
 
     def refuse(
-        self, credential: Secret, error: OpwatchError, advice: str | None = None
+        self,
+        credential: Secret,
+        error: OpwatchError,
+        advice: str | None = None,
+        *,
+        could_lock: bool = False,
     ) -> NoReturn:
-        """Remember that a credential was refused, and raise the refusal; if the answer means
-        something else, only raise it."""
-        if isinstance(error, AuthenticationError):
+        """Remember that a credential was refused, and raise the refusal.
+
+        An answer that means something else is only raised, unless more of them could lock it.
+        """
+        if could_lock or isinstance(error, AuthenticationError):
             error.advice = error.advice or advice
             self._refusals[credential] = error
         raise twin(error)
