@@ -354,9 +354,12 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (
             set_at("errors", "cases", value=[{"is": "gone", "x-inferred": "a"}]),
-            "cases/0: wait-form: add one of status, code, message, header",
+            "cases/0: wait-form: has no condition; add status, code, mess",
         ),
-        (set_at("require", value={"x-inferred": "a"}), "require: wait-form: add is or any"),
+        (
+            set_at("require", value={"x-inferred": "a"}),
+            "require: wait-form: has no condition; add is or any",
+        ),
         (
             labelled(x_error="BadResponse", x_phase="running"),
             "x-error: wait-example: a response that isn't valid has no x-phase; remove one of",
@@ -406,7 +409,7 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (
             set_at("errors", "cases", value=[{"is": "gone"}]),
-            "cases/0: wait-form: add one of status, code, message, header",
+            "cases/0: wait-form: has no condition; add status, code, mess",
         ),
         (example("done"), "wait-example: can't be read as running: it isn't a JSON object"),
         (old_null, "structure: ['string', 'null'] is not"),

@@ -108,7 +108,7 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
     except ConfigurationError as error:
         yield (*place, *at), str(error)
     if "require" in block and not {"is", "any"} & block["require"].keys():
-        yield (*place, "require"), "add is or any"
+        yield (*place, "require"), "has no condition; add is or any"
     if (outcome := block.get("outcome")) and (problem := _what_lacks(outcome)):
         yield (*place, "outcome"), problem
     for above, part in (((), block), (("outcome",), block.get("outcome", {}))):
@@ -130,7 +130,10 @@ def _values_fit(block: dict[str, Any], place: Place) -> Iterator[Problem]:
             yield (*place, "headers", name), problem
     for n, case in enumerate(block["errors"].get("cases", [])):
         if not {"status", "code", "message", "header"} & case.keys():
-            yield (*place, "errors", "cases", n), "add one of status, code, message, header"
+            yield (
+                (*place, "errors", "cases", n),
+                "has no condition; add status, code, message or header",
+            )
         if case["is"] == "refused" and listed(case.get("status")) != [401]:
             text = "`refused` is for status 401 alone; add it, or use another kind"
             yield (*place, "errors", "cases", n), text
