@@ -10,10 +10,10 @@ import documents
 
 from opwatch.cli.generating import spec as files
 from opwatch.cli.generating import yaml_rules
+from opwatch.cli.generating.document import MARKS as MARKS
 from opwatch.cli.generating.spec import Line, Place, Problem
 
 SUMS = "documents/SHA256SUMS"
-MARKS = ("x-inferred", "x-addition", "x-deviation")
 SCHEMAS = ("components", "schemas")
 HOLDERS: dict[str, type[dict[str, Any]] | type[list[Any]]] = {
     **dict.fromkeys(("properties", "patternProperties"), dict),

@@ -350,7 +350,7 @@ def no_schema(content: dict[str, Any]) -> None:
         ),
         (
             set_at("errors", "cases", value=[{"is": "gone", "status": 404}] * 201),
-            "errors/cases: wait-form: must have at most this many entries: 200; see the",
+            "errors/cases: wait-form: must have at most 200 entries; see the",
         ),
         (
             set_at("errors", "cases", value=[{"is": "gone", "x-inferred": "a"}]),

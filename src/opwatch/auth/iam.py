@@ -19,6 +19,7 @@ _EITHER = (
     ("project_name", "project_id"),
     ("project_domain_name", "project_domain_id"),
 )
+"""A name and an ID, of which one is enough."""
 
 
 class IamPassword(TokenEndpoint):

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from opwatch.cli.generating.document import keys_of, listed, waited
-from opwatch.cli.generating.rules import MARKS, delays_of, form
+from opwatch.cli.generating.document import MARKS, keys_of, listed, waited
+from opwatch.cli.generating.rules import delays_of, form
 from opwatch.cli.generating.spec import Place, Problem
 
 _LIST = re.compile(r"(?<![\w.])[\d.]*\d(?:(?:, ?| and )[\d.]*\d)*(?![\w.]*\d)")
@@ -89,7 +89,7 @@ def _mark(block: dict[str, Any], place: Place) -> str:
     node: Any = block
     for key in (*place, None):
         if isinstance(node, dict):
-            for mark in MARKS & node.keys():
+            for mark in node.keys() & MARKS:
                 return str(node[mark]) or mark
         node = node[key] if key is not None else node
     return ""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Keys = tuple[str, ...]
+MARKS = ("x-inferred", "x-addition", "x-deviation")
+"""What says that a part of a spec isn't in its document."""
 SHOWN = ("percent", "step", "bytes")
 """What may be named as `restart-on-change`: the pointers of these, which `Progress` keeps."""
 JSON = re.compile(r"application/([!#$&^_.+a-z0-9-]+\+)?json(;[ -~]*)?", re.IGNORECASE)

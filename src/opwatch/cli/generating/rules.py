@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from opwatch.cli.generating.document import (
+    MARKS,
     SHOWN,
     Operation,
     below,
@@ -38,7 +39,6 @@ from opwatch.cli.generating.spec import Place, Problem, deepest, innermost
 from opwatch.core.polling import Schedule
 from opwatch.errors import ConfigurationError
 
-MARKS = {"x-inferred", "x-addition", "x-deviation"}
 SCHEMA = Path(__file__).with_name("x-wait.schema.json")
 MOST = 4096
 """Combinations of values that are checked; beyond that, each value is checked on its own."""

@@ -16,11 +16,11 @@ _KINDS = {
 }
 """The types of JSON, in the words of who writes a block."""
 _LIMITS = {
-    "minimum": "be at least",
-    "maximum": "be at most",
-    "minItems": "have at least this many entries:",
-    "maxItems": "have at most this many entries:",
-    "minLength": "have at least this many characters:",
+    "minimum": "be at least {}",
+    "maximum": "be at most {}",
+    "minItems": "not be empty",
+    "maxItems": "have at most {} entries",
+    "minLength": "not be empty",
 }
 
 
@@ -36,8 +36,8 @@ def said(error: Any) -> str:
         keys = ", ".join(error.schema.get("properties", {}))
         given = json.dumps(error.instance, default=str, ensure_ascii=False)
         return f"must be {kinds}{f' with {keys}' if keys else ''}, not {given:.60}"
-    if error.validator in _LIMITS and isinstance(error.validator_value, int):
-        return f"must {_LIMITS[error.validator]} {error.validator_value}"
+    if error.validator in _LIMITS:
+        return f"must {_LIMITS[error.validator].format(error.validator_value)}"
     if error.validator == "required":
         lost = [name for name in error.validator_value if name not in error.instance]
         return f"lacks {', '.join(lost)}; add {'it' if len(lost) == 1 else 'them'}"
