@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,17 @@ def made_once(
         return root / name
 
     return of
+
+
+@pytest.fixture(autouse=True)
+def no_thread_remains() -> Iterator[None]:
+    """What a test starts is closed in it, and a closed client or simulator ends its thread."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("opwatch"):
+            thread.join(60)
+            assert not thread.is_alive(), f"{thread.name} is still running"
 
 
 def stay_here(event: str, arguments: tuple[Any, ...]) -> None:

@@ -187,7 +187,8 @@ def test_a_kill_loses_nothing_and_no_poll_comes_early(
     for content in copies:
         state_of_then = tmp_path / "then"
         state_of_then.write_bytes(content)
-        lines = [json.loads(line) for line in content.decode().split("]\n}\n")[1].splitlines()]
+        appended = content.decode().split("]\n}\n")[1].splitlines(keepends=True)
+        lines = [json.loads(line) for line in appended if line.endswith("\n")]
         asked = {line["job_id"]: line["sent"] for line in lines if "sent" in line}
         for (_, job_id), token in StateFile(state_of_then).tokens.items():
             answered = [line for line in lines if line["job_id"] == job_id][-1:]

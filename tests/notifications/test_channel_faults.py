@@ -4,7 +4,6 @@ import logging
 import re
 import socket
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,16 +19,6 @@ from opwatch.errors import AuthenticationError, WaitCancelled
 from opwatch.testing import FakeClock, reply
 
 REFUSED = reply(401, {"status": "error", "message": "You must be logged in to do this."})
-
-
-@pytest.fixture(autouse=True)
-def no_thread_remains() -> Iterator[None]:
-    """A client that is closed ends its thread."""
-    yield
-    for thread in threading.enumerate():
-        if thread.name.startswith("opwatch"):
-            thread.join(20)
-            assert not thread.is_alive()
 
 
 # --- what may go wrong ----------------------------------------------------------------------------
