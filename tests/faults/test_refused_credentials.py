@@ -330,7 +330,8 @@ def test_a_client_with_accepted_credentials_is_not_affected(driver, clock, kit):
 
 @pytest.mark.parametrize(("auth", "sent"), [(AkSk("a-key", "a-secret"), 1), ("a-token", 4)])
 def test_keys_that_could_be_locked_are_not_sent_after_any_401(clock, auth, sent):
-    """Even if its code is that of a rate limit; a token is sent again."""
+    """Even if its code is that of a rate limit: each job ends then, and isn't retried without a
+    request. A token is sent again."""
     limited = reply(401, {"error_code": "APIG.0308", "error_msg": "too many"})
     created = reply(200, {"status": "success", "progress": 100})
     with Script({"/progress": [limited, created]}) as script:
@@ -339,3 +340,5 @@ def test_keys_that_could_be_locked_are_not_sent_after_any_401(clock, auth, sent)
         ended = [one for one in many if one.phase is Phase.SUCCEEDED]
     assert len(script.sent) == sent
     assert len(ended) == (0 if sent == 1 else 3)
+    assert [error.transient for error in many.errors.values()] == [False] * (3 - len(ended))
+    assert bool(clock.now()) == bool(ended)

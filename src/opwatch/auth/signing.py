@@ -229,6 +229,7 @@ class AkSkAuth(_Signing):
         answer = await turn.send(self._signed(request))
         if answer.status == 401:
             error = explain(answer, turn)
+            error.transient = False  # a retry would send nothing
             turn.holds.refuse(self._secrets[0], error, self._advice, could_lock=True)
         if answer.status < 400 or answer.status == 404:
             self._is_proven = True
