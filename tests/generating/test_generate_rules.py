@@ -289,6 +289,10 @@ def without_a_line(content: dict[str, Any]) -> None:
     content["components"]["responses"] = content["components"].pop("schemas")
 
 
+def shared_path(target: str) -> Change:
+    return lambda content: content.update(paths={"/prints/{id}": {"$ref": target}})
+
+
 def no_schema(content: dict[str, Any]) -> None:
     body = operation(content)["responses"]["200"]["content"]["application/json"]
     del body["schema"]
@@ -303,7 +307,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (cookie, "wait-use: none of these is supported; opwatch supports HTTP bearer tokens"),
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; use one of token"),
         (undefined_scheme, "security: no scheme is called 'tokn'; add it to components"),
-        (union, "wait-use: the schema must describe one object"),
+        (union, "wait-use: the schema must describe one object; write one with `properties`"),
         (fields_are(None), "Print/properties: structure: null can't be read; correct it"),
         (fields_are(True), "Print/properties: structure: true can't be read; correct it"),
         (without_a_line, "what follows is wrong, too: a key may be missing above it"),
@@ -311,6 +315,15 @@ def no_schema(content: dict[str, Any]) -> None:
         (unnamed, "wait-form: has an x-wait block but no operationId; add one"),
         (required("query"), "wait-use: the query parameter 'version' is required, but opwatch has"),
         (required("header"), "wait-use: the header parameter 'version' is required"),
+        (
+            parameter(schema={"type": "array", "items": {"type": "string"}, "default": ["a"]}),
+            "opwatch has no value for it; give its schema a default (a single value), which",
+        ),
+        (
+            shared_path(target="#/paths/~1prints~1{id}"),
+            "structure: #/paths/~1prints~1{id} refers to itself; write the definition instead",
+        ),
+        (shared_path(target="#/openapi"), "structure: '3.1.0' is not of type 'object'"),
         (above, "wait-use: the query parameter 'v' is required"),
         (posted, "wait-form: opwatch sends only GET requests, not POST; use a GET"),
         (
@@ -356,6 +369,24 @@ def no_schema(content: dict[str, Any]) -> None:
             set_at("errors", "cases", value=[{"is": "gone", "x-inferred": "a"}]),
             "cases/0: wait-form: has no condition; add status, code, mess",
         ),
+        (
+            set_at("errors", "cases", value=[{"is": "gone", "header": {"X Gone": "a"}}]),
+            "header/X Gone: wait-form: 'X Gone' isn't a valid header name; use letters, digits",
+        ),
+        (
+            set_at("errors", "cases", value=[{"is": "Gone", "status": 404}]),
+            "cases/0/is: wait-form: must be 'gone' or 'rate limited' or 'unavailable' or 'forb",
+        ),
+        (
+            set_at("fault", value={"code": "/state", "in": "any"}),
+            "fault/in: wait-form: must be 'any phase', not 'any'; see the doc",
+        ),
+        (set_at("same", value={}), "same: wait-form: must not be empty; see the doc"),
+        (
+            set_at("again", value=[{"header": "Retry After"}]),
+            "again/0/header: wait-form: 'Retry After' isn't a valid header name",
+        ),
+        (set_at("headers", value={"X A": "a"}), "headers/X A: wait-form: 'X A' isn't a valid head"),
         (
             set_at("require", value={"x-inferred": "a"}),
             "require: wait-form: has no condition; add is or any",

@@ -371,11 +371,30 @@ def any_schema(spec: dict[str, Any]) -> None:
     operation(spec)["parameters"][0]["schema"] = True
 
 
+def loud_media_type(spec: dict[str, Any]) -> None:
+    content = operation(spec)["responses"]["200"]["content"]
+    content["Application/JSON"] = content.pop("application/json")
+
+
+def nullable(spec: dict[str, Any]) -> None:
+    spec["components"]["schemas"]["Print"]["type"] = ["object", "null"]
+
+
+def shared_path(spec: dict[str, Any]) -> None:
+    spec["components"]["pathItems"] = {"Job": spec["paths"]["/prints/{id}"]}
+    spec["paths"]["/prints/{id}"] = {"$ref": "#/components/pathItems/Job"}
+
+
+def token_header(spec: dict[str, Any]) -> None:
+    wait(spec)["headers"] = {"X_Press.Version": "1"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
         *(inline, alias, all_of_one, all_of_two, any_status, xml_first, recursive),
-        *(with_examples, optional_parameters, any_schema),
+        *(with_examples, optional_parameters, any_schema, loud_media_type, nullable),
+        *(shared_path, token_header),
     ],
 )
 def test_what_a_spec_may_do(change: Change, generate: Generate) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,6 +25,7 @@ from opwatch.cli.generating.spec import Finding, Place, Problem
 from opwatch.cli.generating.waits import compiled
 from opwatch.errors import ConfigurationError
 from opwatch.net.message import HEADER_NAME
+from opwatch.reading import object_in
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 60
@@ -89,6 +91,7 @@ def _loaded(path: Path) -> tuple[bytes, Any, Any]:
         is_json = spec.is_json(path, text)
         yaml_rules.check(text, str(path), strict=False, is_json=is_json)
         content, lines = spec.load(path, text)
+        _follow_path_items(content)
         json.dumps(content, default=str, ensure_ascii=False).encode()
     except yaml_rules.Unreadable as error:
         raise Invalid(error.findings) from None
@@ -107,6 +110,15 @@ def _loaded(path: Path) -> tuple[bytes, Any, Any]:
     except (ValueError, TypeError, OverflowError) as error:
         raise ConfigurationError(f"{path} has a value that can't be read: {error}") from None
     return data, content, lines
+
+
+def _follow_path_items(content: Any) -> None:
+    """Put each path item in place of a reference to it."""
+    paths = object_in(object_in(content).get("paths"))
+    for path, item in paths.items():
+        if str(object_in(item).get("$ref")).startswith("#/"):
+            with suppress(LookupError, TypeError, RecursionError):  # which are findings
+                paths[path] = referred(content, item)
 
 
 def _examples(content: dict[str, Any], name: str) -> Iterator[Problem]:
@@ -178,8 +190,9 @@ def _answers(content: dict[str, Any], operation: Operation) -> Iterator[Problem]
         yield place, "no schema; describe the response"
         return
     schema = reduced.merged(content, operation.schema)
-    if schema.get("type", "object") != "object" or not {"type", "properties"} & schema.keys():
-        yield place, "the schema must describe one object"
+    kinds = {*listed(schema.get("type", "object"))} - {"null"}
+    if kinds != {"object"} or not {"type", "properties"} & schema.keys():
+        yield place, "the schema must describe one object; write one with `properties`"
 
 
 def _arguments(content: dict[str, Any], operation: Operation) -> Iterator[Problem]:
@@ -196,7 +209,7 @@ def _arguments(content: dict[str, Any], operation: Operation) -> Iterator[Proble
         if parameter["in"] == "path" or not parameter.get("required"):
             continue
         if (value := reduced.default_of(content, parameter)) is None:
-            fix = "give its schema a default, which opwatch will send"
+            fix = "give its schema a default (a single value), which opwatch will send"
             yield place, f"{what} is required, but opwatch has no value for it; {fix}"
         elif parameter["in"] == "header":
             for problem in filter(None, rules.header_problems(parameter["name"], value)):

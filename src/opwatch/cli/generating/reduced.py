@@ -158,7 +158,7 @@ def parameters_of(
 def _operation(
     module: str, operation: Operation, names: dict[str, str], answer: dict[str, Any]
 ) -> dict[str, Any]:
-    body = {operation.media_type: {"schema": answer}}
+    body = {operation.media_type.lower(): {"schema": answer}}
     text = {"type": "string"}
     return {
         "operationId": module,
