@@ -385,6 +385,14 @@ def shared_path(spec: dict[str, Any]) -> None:
     spec["paths"]["/prints/{id}"] = {"$ref": "#/components/pathItems/Job"}
 
 
+def bundled(spec: dict[str, Any]) -> None:
+    """As some tools write references into a file that they make of several."""
+    other = {"operationId": "other", "responses": {"200": {"description": "Another."}}}
+    spec["paths"]["/shops/{id}"] = {"parameters": operation(spec)["parameters"], "get": other}
+    target = "#/paths/~1shops~1%7Bid%7D/parameters/0"
+    operation(spec)["parameters"] = [{"$ref": target}]
+
+
 def token_header(spec: dict[str, Any]) -> None:
     wait(spec)["headers"] = {"X_Press.Version": "1"}
 
@@ -394,7 +402,7 @@ def token_header(spec: dict[str, Any]) -> None:
     [
         *(inline, alias, all_of_one, all_of_two, any_status, xml_first, recursive),
         *(with_examples, optional_parameters, any_schema, loud_media_type, nullable),
-        *(shared_path, token_header),
+        *(shared_path, bundled, token_header),
     ],
 )
 def test_what_a_spec_may_do(change: Change, generate: Generate) -> None:

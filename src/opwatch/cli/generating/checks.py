@@ -117,7 +117,7 @@ def _follow_path_items(content: Any) -> None:
     paths = object_in(object_in(content).get("paths"))
     for path, item in paths.items():
         if str(object_in(item).get("$ref")).startswith("#/"):
-            with suppress(LookupError, TypeError, RecursionError):  # which are findings
+            with suppress(LookupError, TypeError, ValueError, RecursionError):  # which are findings
                 paths[path] = referred(content, item)
 
 

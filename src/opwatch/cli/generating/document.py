@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 Keys = tuple[str, ...]
 MARKS = ("x-inferred", "x-addition", "x-deviation")
@@ -112,7 +113,7 @@ def referred(content: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     """The node, or what it refers to."""
     if "$ref" not in node:
         return node
-    return referred(content, at(content, keys_of(node["$ref"][1:])))
+    return referred(content, at(content, target_of(node["$ref"])))
 
 
 def waited(content: dict[str, Any]) -> list[Operation]:
@@ -137,10 +138,15 @@ def keys_of(pointer: str) -> Keys:
     return tuple(key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:])
 
 
+def target_of(reference: str) -> Keys:
+    """The keys of a `$ref`, a JSON Pointer in a URL."""
+    return keys_of(unquote(reference[1:]))
+
+
 def at(content: Any, keys: Keys) -> Any:
     """The value at the end of a pointer."""
     for key in keys:
-        content = content[key]
+        content = content[int(key) if isinstance(content, list) else key]
     return content
 
 
@@ -167,7 +173,7 @@ def variants(content: dict[str, Any], *schemas: Any) -> list[dict[str, Any]]:
         if not isinstance(schema, dict):  # true and false are schemas, too
             found.append({})
         elif "$ref" in schema:
-            left.append(at(content, keys_of(schema["$ref"][1:])))
+            left.append(at(content, target_of(schema["$ref"])))
         elif inner := [each for key in ("anyOf", "oneOf", "allOf") for each in schema.get(key, [])]:
             left += reversed(inner)
         else:

@@ -29,6 +29,7 @@ from opwatch.cli.generating.document import (
     pointers_of,
     referred,
     security_of,
+    target_of,
     waited,
 )
 from opwatch.reading import object_in
@@ -216,7 +217,7 @@ class _Schemas:
         if _is_one(schema):
             return self._of(schema["allOf"][0], suggested)
         if "$ref" in schema:
-            keys = keys_of(schema["$ref"][1:])
+            keys = target_of(schema["$ref"])
             if keys not in self._known:
                 self._known[keys] = {}  # for one that leads back to itself
                 self._known[keys] = self._of(at(self._content, keys), keys[-1])
@@ -293,7 +294,7 @@ def _merged(
     content: dict[str, Any], node: dict[str, Any], known: dict[int, dict[str, Any]]
 ) -> dict[str, Any]:
     if "$ref" in node:
-        return merged(content, at(content, keys_of(node["$ref"][1:])), known)
+        return merged(content, at(content, target_of(node["$ref"])), known)
     if not isinstance(node.get("allOf"), list):
         return node
     found: dict[str, Any] = {}

@@ -30,6 +30,7 @@ from opwatch.cli.generating.document import (
     pointers_of,
     referred,
     shown,
+    target_of,
     waited,
 )
 from opwatch.cli.generating.python import plain
@@ -317,7 +318,7 @@ def errors_of(
         place: Place = (*operation.place, "responses", status)
         found: Any = response
         if "$ref" in response:
-            place = keys_of(response["$ref"][1:])
+            place = target_of(response["$ref"])
             found = referred(content, response)
         if not str(status).startswith("2"):
             for media, body in found.get("content", {}).items():

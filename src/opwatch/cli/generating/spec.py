@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import yaml
 
@@ -394,8 +395,9 @@ def _lost(content: Any, target: str) -> str | None:
         node = content if root == "#" and keys else None
         near: list[str] = []
         for n, key in enumerate(keys if root == "#" else [], 1):
-            above = node if isinstance(node, dict) else {}
-            node = above.get(key.replace("~1", "/").replace("~0", "~"))
+            items = enumerate(node if isinstance(node, list) else ())
+            above = node if isinstance(node, dict) else {str(n): item for n, item in items}
+            node = above.get(unquote(key).replace("~1", "/").replace("~0", "~"))
             if node is None:
                 near = difflib.get_close_matches(key, above, 1, 0.85)
                 target = "/".join([root, *keys[:n]])
