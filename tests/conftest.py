@@ -22,11 +22,12 @@ from typing import Any
 import pytest
 
 if find_spec("hypothesis"):
-    from hypothesis import settings
+    from hypothesis import HealthCheck, settings
 
-    settings.register_profile("opwatch", deadline=None, max_examples=25)
-    settings.register_profile("slow", deadline=None, max_examples=1000)  # make test-slow
-    settings.register_profile("fuzz", deadline=None, max_examples=5000)  # make fuzz
+    at_any_speed: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("opwatch", max_examples=25, **at_any_speed)
+    settings.register_profile("slow", max_examples=1000, **at_any_speed)  # make test-slow
+    settings.register_profile("fuzz", max_examples=5000, **at_any_speed)  # make fuzz
     settings.load_profile("opwatch")
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -167,7 +167,7 @@ def test_an_interrupt_at_any_place_blocks_nobody(way, monkeypatch):
             return reply(200, {"access_token": "made-up", "expires_in": 3600})
         return reply(200, APIG_CREATING if "instances" in request.target else ITWIN_ACTIVE)
 
-    how = {"max_in_flight": 1, "request_timeout": 0.5}
+    how = {"max_in_flight": 1, "request_timeout": PATIENCE}
     keys = AkSk("AK", "a made up secret key")
     build: dict[str, Callable[[], Any]] = {
         "token": lambda: ITwin("made-up", **how),

@@ -37,7 +37,7 @@ from opwatch import (
 from opwatch.errors import OpwatchError
 from opwatch.testing import FakeClock, reply
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds after which a test that waits for something on another thread has failed."""
 MINUTE = Schedule((60,), jitter=0)
 TEN = Schedule((10,), jitter=0)

@@ -40,7 +40,7 @@ class Child:
                 os._exit(0)
         os.close(writer)
 
-    def result(self, seconds: float = 20.0) -> Any:
+    def result(self, seconds: float = 120.0) -> Any:
         """What the function returned; fails if it raised, or has not ended in time."""
         data, end = b"", time.monotonic() + seconds
         try:
@@ -150,7 +150,7 @@ for line in sys.stdin:
 
     def settle(self) -> None:
         """Return once every SIGINT that was asked for has been sent; raises what it raises."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self._count() < self._sent:
             assert time.monotonic() < end, "no signal was sent"
             select.select([], [], [], 0.0002)

@@ -56,11 +56,11 @@ class Service:
 
     def wait_for(self, what: str, count: int = 1) -> None:
         """Return once so many requests with `what` in their first line have come."""
-        assert self._do("wait_for", what, count, 20), f"no {count} requests for {what} came"
+        assert self._do("wait_for", what, count, 120), f"no {count} requests for {what} came"
 
     def wait_until_open(self, most: int) -> None:
         """Return once no more than so many connections are open."""
-        done = self._do("wait_until_open", most, 5)
+        done = self._do("wait_until_open", most, 60)
         assert done, f"{self.stats()['open']} connections stay open, {most} may"
 
     def count(self, what: str) -> int:
@@ -171,13 +171,13 @@ class Playing:
     ) -> None:
         self.ended.set()
         _dial(self._listener.getsockname()[:2]).close()  # wakes the thread that accepts
-        self._threads[0].join(30)
+        self._threads[0].join(120)
         for sock in (*self._sockets, self._listener):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads
             sock.close()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(120)
 
 
 _connect = socket.socket.connect

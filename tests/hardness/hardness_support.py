@@ -104,7 +104,7 @@ class Asker:
         return progress
 
     def together(self, job_ids: Iterable[str]) -> list[Progress[Any]]:
-        return [future.result(30) for future in [self._start(job_id) for job_id in job_ids]]
+        return [future.result(120) for future in [self._start(job_id) for job_id in job_ids]]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from hardness_support import ASYNC_MODES, ITWIN, TOKEN, in_one, leaks, times
 from opwatch import AsyncITwin, Schedule
 from opwatch.testing import Script, reply
 
-pytestmark = pytest.mark.timeout(max(120, LONG_RUN))
+pytestmark = pytest.mark.timeout(max(300, LONG_RUN))
 REQUEST_TIMEOUT = 40.0  # only a call that hangs takes so long, on the slowest machine too
 LONGEST_CALL = REQUEST_TIMEOUT + 1.0
 MAX_IN_FLIGHT = 4

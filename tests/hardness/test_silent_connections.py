@@ -17,18 +17,18 @@ from contextlib import contextmanager, suppress
 import pytest
 from hardness_servers import Peer, Playing, Relay, http, running
 from hardness_support import MODES, Asker, asking
+from scales import at_some_scale
 
 from opwatch.errors import TransportError
 
-pytestmark = pytest.mark.timeout(60)
-REQUEST_TIMEOUT = 6.0
-LONGEST_LOSS = 5.0
+REQUEST_TIMEOUT = 1.5
+LONGEST_LOSS = 1.25
 
 every_mode = pytest.mark.parametrize("mode", MODES)
 
 
 @contextmanager
-def relayed(mode: str, together: int = 1) -> Iterator[tuple[Asker, Relay, Playing]]:
+def relayed(mode: str, scale: int, together: int = 1) -> Iterator[tuple[Asker, Relay, Playing]]:
     """A client of a server behind a relay. The server answers the first requests once it has so
     many of them: each is then on a connection of its own."""
     barrier = threading.Barrier(together)
@@ -36,7 +36,7 @@ def relayed(mode: str, together: int = 1) -> Iterator[tuple[Asker, Relay, Playin
     def play(peer: Peer) -> None:
         if peer.request():
             if peer.number < together:
-                barrier.wait(20)
+                barrier.wait(120)
             peer.sock.sendall(http(running()))
         while peer.request():
             peer.sock.sendall(http(running()))
@@ -44,32 +44,34 @@ def relayed(mode: str, together: int = 1) -> Iterator[tuple[Asker, Relay, Playin
     with (
         Playing(play) as server,
         Relay(server.port) as relay,
-        asking(mode, relay.url, request_timeout=REQUEST_TIMEOUT) as client,
+        asking(mode, relay.url, request_timeout=REQUEST_TIMEOUT * scale) as client,
     ):
         yield client, relay, server
 
 
 @every_mode
-def test_a_silent_connection_is_given_up(mode: str) -> None:
+@at_some_scale
+def test_a_silent_connection_is_given_up(mode: str, scale: int) -> None:
     """A poll on a kept connection that has fallen silent succeeds on a new one, and takes less than
     a request may; the server is sent each request once."""
-    with relayed(mode) as (client, relay, server):
+    with relayed(mode, scale) as (client, relay, server):
         assert client.ask("j-1").percent == 37
         relay.drop()
         began = time.monotonic()
         assert client.ask("j-1").percent == 37
         took = time.monotonic() - began
         assert client.ask("j-1").percent == 37
-    assert took < LONGEST_LOSS
+    assert took < LONGEST_LOSS * scale
     assert len(server.requests) == 3
     assert relay.connections == 2
 
 
 @every_mode
-def test_one_silent_connection_condemns_the_others(mode: str) -> None:
+@at_some_scale
+def test_one_silent_connection_condemns_the_others(mode: str, scale: int) -> None:
     """Where one of several kept connections turns out to be silent the others are not tried: the
     next polls lose no more time together than one does."""
-    with relayed(mode, together=8) as (client, relay, server):
+    with relayed(mode, scale, together=8) as (client, relay, server):
         assert {progress.percent for progress in client.together(["j-1"] * 8)} == {37}
         assert relay.connections == 8
         relay.drop()
@@ -77,30 +79,32 @@ def test_one_silent_connection_condemns_the_others(mode: str) -> None:
         for _ in range(3):
             assert client.ask("j-1").percent == 37
         took = time.monotonic() - began
-    assert took < LONGEST_LOSS
+    assert took < LONGEST_LOSS * scale
     assert len(server.requests) == 11
 
 
 @every_mode
-def test_a_slow_server_is_sent_each_request_once(mode: str) -> None:
-    """A server that answers every poll on a kept connection after 1.5 s, of the 4 s that it has, is
-    not taken for silent: nothing is sent twice."""
+@at_some_scale
+def test_a_slow_server_is_sent_each_request_once(mode: str, scale: int) -> None:
+    """A server that answers every poll on a kept connection after 0.6 s, of the 1.6 s that it
+    has, is not taken for silent: nothing is sent twice."""
 
     def play(peer: Peer) -> None:
         while peer.request():
-            if server.ended.wait(1.5):
+            if server.ended.wait(0.6 * scale):
                 return
             with suppress(OSError):
                 peer.sock.sendall(http(running()))
 
-    with Playing(play) as server, asking(mode, server.url, request_timeout=4) as client:
+    with Playing(play) as server, asking(mode, server.url, request_timeout=1.6 * scale) as client:
         told = [client.ask("j-1").percent for _ in range(4)]
     assert told == [37] * 4
     assert [number for number, _ in server.requests] == [0] * 4
 
 
 @every_mode
-def test_a_silent_server_is_an_error_in_time(mode: str) -> None:
+@at_some_scale
+def test_a_silent_server_is_an_error_in_time(mode: str, scale: int) -> None:
     """A server that is silent on new connections too is an error within the time of one request."""
 
     def play(peer: Peer) -> None:
@@ -109,13 +113,13 @@ def test_a_silent_server_is_an_error_in_time(mode: str) -> None:
         while peer.request():
             pass
 
-    with Playing(play) as server, asking(mode, server.url, request_timeout=1) as client:
+    with Playing(play) as server, asking(mode, server.url, request_timeout=scale) as client:
         assert client.ask("j-1").percent == 37
         began = time.monotonic()
         with pytest.raises(TransportError):
             client.ask("j-1")
         took = time.monotonic() - began
-    assert took < 2.5
+    assert took < 2.5 * scale
 
 
 @every_mode

@@ -15,7 +15,6 @@ from hardness_support import MODES, SECRETS, TOKEN, Asker, asking
 
 from opwatch.errors import OpwatchError
 
-pytestmark = pytest.mark.timeout(60)
 every_mode = pytest.mark.parametrize("mode", MODES)
 
 # --- stray bytes ----------------------------------------------------------------------------------
@@ -64,19 +63,19 @@ def test_stray_bytes(stray: bytes, later: bool, mode: str) -> None:
             else:
                 peer.sock.sendall(http(running(number)) + stray)
             if not peer.number and later:
-                stray_now.wait(20)
+                stray_now.wait(60)
                 peer.sock.sendall(stray)
                 stray_sent.set()
 
     with (
         all_logs() as records,
         Playing(play) as server,
-        asking(mode, server.url, request_timeout=5) as client,
+        asking(mode, server.url, request_timeout=20) as client,
     ):
         told = [_number(client)]
         if later:
             stray_now.set()
-            assert stray_sent.wait(20)
+            assert stray_sent.wait(60)
         told += [_number(client), _number(client)]
         used = [number for number, _ in server.requests]
     shown = [

@@ -38,7 +38,6 @@ from hardness_support import MODES, TOKEN, asking
 from opwatch import Apig, AsyncITwin, ClientCredentials, IamPassword, ITwin
 from opwatch.errors import ConfigurationError, TransportError
 
-pytestmark = pytest.mark.timeout(60)
 every_mode = pytest.mark.parametrize("mode", MODES)
 VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -145,7 +144,7 @@ def test_hosts_that_no_proxy_exempts(
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", no_proxy.replace("PORT", str(everybody.port)))
         url = f"https://{host}:{everybody.port}"
-        with asking(mode, url, ssl_context=trusting(), request_timeout=5) as client:
+        with asking(mode, url, ssl_context=trusting(), request_timeout=20) as client:
             assert client.ask("j-1").percent == 37
         connects = proxy.connects
     asked = f"{host.encode('idna').decode()}:{everybody.port}"
@@ -279,7 +278,7 @@ def test_the_command_with_a_tls_file_that_cannot_be_used(
         env=environ,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -294,7 +293,7 @@ def test_certificates_are_read_for_each_client(mode: str, monkeypatch: pytest.Mo
     with Playing(answer_all, tls=serving(*LOOPBACK)) as server:
 
         def told() -> Any:
-            with asking(mode, server.url, request_timeout=5) as client:
+            with asking(mode, server.url, request_timeout=20) as client:
                 try:
                     return client.ask("j-1").percent
                 except TransportError:
@@ -319,7 +318,7 @@ def test_a_file_of_the_usual_authorities_and_one_more(
     monkeypatch.setenv("SSL_CERT_FILE", str(both))
     with (
         Playing(answer_all, tls=serving(*LOOPBACK)) as server,
-        asking(mode, server.url, request_timeout=5) as client,
+        asking(mode, server.url, request_timeout=20) as client,
     ):
         assert client.ask("j-1").percent == 37
     assert len(ssl.create_default_context(cafile=both).get_ca_certs()) > 100

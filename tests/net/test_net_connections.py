@@ -18,6 +18,7 @@ import pytest
 from connection_support import GRACE, every_mode, shape
 from fault_server import FaultServer, Peer, nobody
 from net_support import Limits, answering, ask, get, http
+from scales import at_some_scale
 
 from opwatch.errors import TransportError
 from opwatch.net import pool
@@ -147,7 +148,8 @@ def test_a_bad_answer_closes_its_connection(mode: str) -> None:
 
 
 @every_mode
-def test_a_kept_connection_that_is_silent_is_replaced(mode: str) -> None:
+@at_some_scale
+def test_a_kept_connection_that_is_silent_is_replaced(mode: str, scale: int) -> None:
     """A NAT forgot it: a GET is sent again after a third of its time, on a new connection."""
 
     def play(peer: Peer) -> None:
@@ -158,14 +160,15 @@ def test_a_kept_connection_that_is_silent_is_replaced(mode: str) -> None:
 
     began = time.monotonic()
     with FaultServer(play) as server:
-        outcomes = ask(mode, [get(server.url)] * 2, seconds=0.6)
+        outcomes = ask(mode, [get(server.url)] * 2, seconds=0.6 * scale)
     assert [type(outcome) for outcome in outcomes] == [Answer] * 2
     assert shape(server) == [0, 1]
-    assert 0.2 <= time.monotonic() - began < GRACE
+    assert 0.2 <= (time.monotonic() - began) / scale < GRACE
 
 
 @every_mode
-def test_a_silent_post_is_not_sent_again(mode: str) -> None:
+@at_some_scale
+def test_a_silent_post_is_not_sent_again(mode: str, scale: int) -> None:
     """The server may be at work on it."""
 
     def play(peer: Peer) -> None:
@@ -175,28 +178,30 @@ def test_a_silent_post_is_not_sent_again(mode: str) -> None:
             peer.hold()
 
     with FaultServer(play) as server:
-        [_, second] = ask(mode, [get(server.url, method="POST")] * 2, seconds=0.3)
+        [_, second] = ask(mode, [get(server.url, method="POST")] * 2, seconds=0.3 * scale)
     assert "no complete response from http://127.0.0.1" in str(second)
-    assert str(second).endswith(" within 0.3 s")
+    assert str(second).endswith(f" within {0.3 * scale:g} s")
     assert shape(server) == [0, 0]
 
 
 @every_mode
-def test_a_server_known_to_be_slow_gets_each_request_once(mode: str) -> None:
+@at_some_scale
+def test_a_server_known_to_be_slow_gets_each_request_once(mode: str, scale: int) -> None:
     """Twice its slowest answer so far is waited for before a GET is sent again."""
 
     def play(peer: Peer) -> None:
         while peer.request():
-            server.ended.wait(0.15)
+            server.ended.wait(0.15 * scale)
             peer.send(http())
 
     with FaultServer(play) as server:
-        outcomes = ask(mode, [get(server.url)] * 3, seconds=0.4)
+        outcomes = ask(mode, [get(server.url)] * 3, seconds=0.4 * scale)
     assert [type(outcome) for outcome in outcomes] == [Answer] * 3
     assert shape(server) == [0, 0, 0]
 
 
-def test_one_silent_connection_closes_the_others() -> None:
+@at_some_scale
+def test_one_silent_connection_closes_the_others(scale: int) -> None:
     """What dropped one has dropped them all, so none of them is tried first."""
     together = threading.Barrier(3)
     silent = threading.Event()
@@ -215,7 +220,7 @@ def test_one_silent_connection_closes_the_others() -> None:
         send = lambda seconds: transport.send(get(server.url), time.monotonic() + seconds)  # noqa: E731
         list(threads.map(send, [GRACE] * 3))
         silent.set()
-        assert send(0.6).status == 200
+        assert send(0.6 * scale).status == 200
         transport.close()
     assert max(shape(server)) == 3
     assert len(server.requests) == 5
@@ -276,7 +281,10 @@ def test_a_name_that_nobody_knows(mode: str, names: dict[str, list[tuple[str, in
 
 
 @every_mode
-def test_the_next_address_is_tried(mode: str, names: dict[str, list[tuple[str, int]]]) -> None:
+@at_some_scale
+def test_the_next_address_is_tried(
+    mode: str, names: dict[str, list[tuple[str, int]]], scale: int
+) -> None:
     """One that refuses costs nothing; one that does not answer costs its share of the time."""
     with FaultServer(answering(http())) as server, nobody() as dead, full() as port:
         refusing = int(dead.rpartition(":")[2])
@@ -286,9 +294,9 @@ def test_the_next_address_is_tried(mode: str, names: dict[str, list[tuple[str, i
             ("127.0.0.1", server.port),
         ]
         began = time.monotonic()
-        [outcome] = ask(mode, [get("http://localhost")], seconds=0.4)
+        [outcome] = ask(mode, [get("http://localhost")], seconds=0.4 * scale)
         assert type(outcome) is Answer
-        assert 0.2 <= time.monotonic() - began < GRACE
+        assert 0.2 <= (time.monotonic() - began) / scale < GRACE
 
 
 @every_mode

@@ -23,6 +23,7 @@ import pytest
 from connection_support import GRACE, every_mode, shape
 from fault_server import FaultServer, Peer
 from net_support import MODES, TOKEN, Limits, answering, ask, get, http
+from scales import at_some_scale
 
 from opwatch.errors import TransportError
 from opwatch.net.asynchronous import AsyncTransport
@@ -43,12 +44,14 @@ def test_a_large_body_is_sent_completely(mode: str) -> None:
 
 
 @every_mode
-def test_a_server_that_does_not_read_is_given_up_in_time(mode: str) -> None:
+@at_some_scale
+def test_a_server_that_does_not_read_is_given_up_in_time(mode: str, scale: int) -> None:
     """The limit holds for sending too."""
-    with FaultServer(lambda peer: server.ended.wait(GRACE) and None, buffer=65_536) as server:
+    request = {"method": "POST", "body": b"x" * 30_000_000}
+    with FaultServer(lambda peer: server.ended.wait() and None, buffer=65_536) as server:
         began = time.monotonic()
-        [outcome] = ask(mode, [get(server.url, method="POST", body=b"x" * 30_000_000)], seconds=0.2)
-        assert time.monotonic() - began < GRACE
+        [outcome] = ask(mode, [get(server.url, **request)], seconds=0.2 * scale)
+        assert time.monotonic() - began < GRACE * scale
     assert "no complete response" in str(outcome)
 
 
@@ -71,11 +74,12 @@ CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n
 
 
 @every_mode
-def test_one_byte_chunks_do_not_overrun_the_limit(mode: str) -> None:
+@at_some_scale
+def test_one_byte_chunks_do_not_overrun_the_limit(mode: str, scale: int) -> None:
     """The deadline is checked between them: a response that takes seconds to read is an error."""
     whole = CHUNKS + b"0\r\n\r\n"
     with FaultServer(lambda peer: peer.request() and peer.send(whole)) as server:
-        [outcome] = ask(mode, [get(server.url)], seconds=0.1)
+        [outcome] = ask(mode, [get(server.url)], seconds=0.1 * scale)
     assert "no complete response" in str(outcome)
 
 
@@ -108,19 +112,22 @@ def test_one_byte_chunks_do_not_stop_the_event_loop(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES[1:])
 def test_cancelling_closes_the_connection(mode: str) -> None:
     """The server sees its end, and the next request gets a new connection."""
-    closed = threading.Event()
+    arrived, closed = threading.Event(), threading.Event()
 
     def play(peer: Peer) -> None:
         if peer.number == 0:
             peer.request()
+            arrived.set()
             peer.hold()
             closed.set()
         answering(http())(peer)
 
     async def main(url: str) -> Answer:
         transport = AsyncTransport(Limits())
-        with anyio.move_on_after(0.05):
-            await transport.send(get(url), time.monotonic() + 60)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(transport.send, get(url), time.monotonic() + 60)
+            assert await anyio.to_thread.run_sync(arrived.wait, GRACE)
+            tasks.cancel_scope.cancel()
         assert closed.wait(GRACE)
         answer = await transport.send(get(url), time.monotonic() + 60)
         await transport.aclose()

@@ -19,6 +19,7 @@ from fault_plays import Scenario, good, http
 from fault_scenarios import SCENARIOS
 from fault_server import FaultServer, Peer
 from fault_services import EVERY_MODE, ITWIN, MODES, SAMPLES, TOKEN, Sample, ask
+from scales import at_some_scale
 
 from opwatch import AsyncITwin, ClientCredentials, ITwin, Phase, Progress
 from opwatch.errors import TransportError
@@ -152,7 +153,8 @@ def test_what_was_answered_is_not_repeated(sample: Sample, mode: str) -> None:
 
 @every_sample
 @every_mode
-def test_a_silent_connection_is_replaced(sample: Sample, mode: str) -> None:
+@at_some_scale
+def test_a_silent_connection_is_replaced(sample: Sample, mode: str, scale: int) -> None:
     """If a reused connection stays silent, for example because a NAT has dropped it, the request is
     sent once more on a new one, and no error is raised."""
 
@@ -163,13 +165,14 @@ def test_a_silent_connection_is_replaced(sample: Sample, mode: str) -> None:
             peer.hold()
 
     with FaultServer(play) as server:
-        outcomes = ask(sample, mode, server.url, times=2, request_timeout=1.5)
+        outcomes = ask(sample, mode, server.url, times=2, request_timeout=1.5 * scale)
     assert [type(outcome) for outcome in outcomes] == [Progress] * 2
     assert [request.connection for request in server.requests] == [0, 0, 1]
 
 
 @every_mode
-def test_two_silent_connections_take_no_longer_than_one(mode: str) -> None:
+@at_some_scale
+def test_two_silent_connections_take_no_longer_than_one(mode: str, scale: int) -> None:
     """If the new connection stays silent too, the poll ends at its time limit, without a third
     attempt."""
     [sample, *_] = SAMPLES
@@ -188,34 +191,36 @@ def test_two_silent_connections_take_no_longer_than_one(mode: str) -> None:
             server.url,
             times=2,
             between=lambda: took.append(time.monotonic()),
-            request_timeout=0.6,
+            request_timeout=0.6 * scale,
         )
         took.append(time.monotonic())
     assert type(second) is TransportError
     assert "no complete response" in str(second)
     assert [request.connection for request in server.requests] == [0, 0, 1]
-    assert 0.6 <= took[1] - took[0] < 0.6 + GRACE
+    assert 0.6 * scale <= took[1] - took[0] < 0.6 * scale + GRACE
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_server_known_to_be_slow_is_given_more_time(mode: str) -> None:
+@at_some_scale
+def test_a_server_known_to_be_slow_is_given_more_time(mode: str, scale: int) -> None:
     """A slow host isn't mistaken for a dead connection: opwatch waits at least twice the host's
     longest response time so far."""
     [sample, *_] = SAMPLES
 
     def play(peer: Peer) -> None:
         while peer.request():
-            server.ended.wait(0.5)
+            server.ended.wait(0.5 * scale)
             peer.send(http(good(sample)))
 
     with FaultServer(play) as server:  # 1.2 s leave 0.4 s for a connection that may be silent
-        outcomes = ask(sample, mode, server.url, times=2, request_timeout=1.2)
+        outcomes = ask(sample, mode, server.url, times=2, request_timeout=1.2 * scale)
     assert [type(outcome) for outcome in outcomes] == [Progress] * 2
     assert [request.connection for request in server.requests] == [0, 0]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_silent_token_request_is_not_repeated(mode: str) -> None:
+@at_some_scale
+def test_a_silent_token_request_is_not_repeated(mode: str, scale: int) -> None:
     """A token endpoint that stays silent may still be working, so the request isn't repeated."""
 
     def play(peer: Peer) -> None:
@@ -230,7 +235,7 @@ def test_a_silent_token_request_is_not_repeated(mode: str) -> None:
     with FaultServer(play) as server:
         auth = ClientCredentials("made-up", "made-up", token_url=f"{server.url}/token")
         sample = with_auth(auth)
-        [outcome] = ask(sample, mode, server.url, request_timeout=0.6)
+        [outcome] = ask(sample, mode, server.url, request_timeout=0.6 * scale)
     assert type(outcome) is TransportError
     assert [request.line[:4] for request in server.requests] == [b"POST", b"GET ", b"POST"]
     assert server.connections == 1

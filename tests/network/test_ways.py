@@ -16,6 +16,7 @@ import pytest
 from fault_plays import good, http
 from fault_server import FaultServer, Peer, nobody
 from fault_services import APIG, EVERY_MODE, MODES, SAMPLES, TOKEN, Sample, ask
+from scales import at_some_scale
 
 from opwatch import Apig, AsyncApig, IamPassword, Progress
 from opwatch.errors import ConfigurationError, TransportError
@@ -132,7 +133,8 @@ MUCH = 32_000_000
 
 
 @every_mode
-def test_a_server_that_reads_slowly(mode: str) -> None:
+@at_some_scale
+def test_a_server_that_reads_slowly(mode: str, scale: int) -> None:
     """A server that reads slowly can't keep a request open beyond its time limit."""
     read = 0
 
@@ -140,10 +142,10 @@ def test_a_server_that_reads_slowly(mode: str) -> None:
         nonlocal read
         while data := peer.receive(65_536):
             read += len(data)
-            server.ended.wait(0.01)
+            server.ended.wait(0.01 * scale)
 
     with FaultServer(play, buffer=262_144) as server:
-        [outcome] = ask(with_auth("x" * MUCH), mode, server.url, request_timeout=0.4)
+        [outcome] = ask(with_auth("x" * MUCH), mode, server.url, request_timeout=0.4 * scale)
     assert type(outcome) is TransportError
     assert "no complete response" in str(outcome)
     assert read < MUCH / 2
@@ -294,18 +296,20 @@ REFUSALS: dict[str, tuple[Callable[[Peer], object], str, bool]] = {
 
 @every_mode
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+@at_some_scale
 def test_a_proxy_that_does_not_let_through(
     monkeypatch: pytest.MonkeyPatch,
     names: dict[str, list[str]],
     mode: str,
     refusal: tuple[Callable[[Peer], None], str, bool],
+    scale: int,
 ) -> None:
     """Any failure at a proxy raises a `TransportError` within `request_timeout`."""
     play, says, is_slow = refusal
     began = time.monotonic()
     with FaultServer(play) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://made-up:hush@127.0.0.1:{proxy.port}")
-        outcome = reach(mode, request_timeout=0.3 if is_slow else 20)
+        outcome = reach(mode, request_timeout=0.3 * scale if is_slow else 20)
     assert type(outcome) is TransportError
     assert says in str(outcome)
     if "certificate" not in says:
