@@ -60,9 +60,9 @@ class Scenario:
         """Seconds that the client gives a request."""
         return 0.5 if self.slow else 20.0
 
-    def options(self) -> dict[str, Any]:
+    def options(self, scale: int = 1) -> dict[str, Any]:
         """What the client is made with."""
-        options: dict[str, Any] = {"request_timeout": self.limit}
+        options: dict[str, Any] = {"request_timeout": self.limit * scale}
         return options | {"ssl_context": fault_tls.trusting()} if self.https else options
 
     def at(self, server: FaultServer) -> str:

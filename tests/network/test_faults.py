@@ -13,6 +13,7 @@ from fault_plays import Scenario
 from fault_scenarios import SCENARIOS
 from fault_server import FaultServer, nobody
 from fault_services import EVERY_MODE, MODES, SAMPLES, Outcome, Sample, ask, wait
+from scales import at_some_scale
 
 from opwatch import Phase, Progress
 from opwatch.errors import OpwatchError, ServiceError, WaitTimeout
@@ -90,47 +91,49 @@ def test_a_wait(scenario: Scenario, sample: Sample) -> None:
 @pytest.mark.parametrize("mode", EVERY_MODE)
 def test_one_query_to_a_server_that_does_not_come_to_an_end(mode: str) -> None:
     """The same where only the time limit ends it; all at once, since each takes that long."""
-    at_once(lambda scenario, sample: query(scenario, sample, mode))
+    at_once(lambda scenario, sample, scale: query(scenario, sample, mode, scale))
 
 
 @pytest.mark.parametrize("mode", EVERY_MODE)
 def test_a_wait_for_a_server_that_does_not_come_to_an_end(mode: str) -> None:
     """The same for a wait."""
-    at_once(lambda scenario, sample: wait_for(scenario, sample, mode, most=1))
+    at_once(lambda scenario, sample, scale: wait_for(scenario, sample, mode, 1, scale))
 
 
-def at_once(run: Callable[[Scenario, Sample], None]) -> None:
+def at_once(run: Callable[[Scenario, Sample, int], None]) -> None:
+    scaled: Callable[..., None] = at_some_scale(run)
     slow = [(scenario, sample) for scenario in SCENARIOS if scenario.slow for sample in SAMPLES]
     with ThreadPoolExecutor(len(slow)) as threads:
-        running = [threads.submit(run, scenario, sample) for scenario, sample in slow]
+        running = [threads.submit(scaled, scenario, sample) for scenario, sample in slow]
     assert len(slow) >= 30
     for future in running:
         future.result()
 
 
-def query(scenario: Scenario, sample: Sample, mode: str) -> None:
+def query(scenario: Scenario, sample: Sample, mode: str, scale: int = 1) -> None:
     began = time.monotonic()
     if scenario.play is None:
         with nobody() as address:
-            [outcome] = ask(sample, mode, address, **scenario.options())
+            [outcome] = ask(sample, mode, address, **scenario.options(scale))
     else:
         play = scenario.play
         with FaultServer(lambda peer: play(peer, sample)) as server:
-            [outcome] = ask(sample, mode, scenario.at(server), **scenario.options())
+            [outcome] = ask(sample, mode, scenario.at(server), **scenario.options(scale))
         assert len(server.requests) <= 1
         assert server.connections == 1 or (scenario.slow and not server.connections)
-    assert time.monotonic() - began < scenario.limit + GRACE
+    assert time.monotonic() - began < scenario.limit * scale + GRACE
     check(scenario, sample, outcome)
 
 
-def wait_for(scenario: Scenario, sample: Sample, mode: str, most: int) -> None:
+def wait_for(scenario: Scenario, sample: Sample, mode: str, most: int, scale: int = 1) -> None:
     with FakeClock(), ExitStack() as stack:
         url = stack.enter_context(nobody()) if scenario.play is None else ""
         if scenario.play is not None:
             play = scenario.play
             server = stack.enter_context(FaultServer(lambda peer: play(peer, sample)))
             url = scenario.at(server)
-        outcome = wait(sample, mode, url, timeout=60, max_failures=most, **scenario.options())
+        options = scenario.options(scale)
+        outcome = wait(sample, mode, url, timeout=60, max_failures=most, **options)
     expected = scenario.gives.what
     assert type(outcome) is (WaitTimeout if isinstance(expected, Phase) else expected)
     assert isinstance(outcome, OpwatchError)

@@ -5,8 +5,16 @@ from collections.abc import Iterator
 import pytest
 from simulator_tools import Send, sender
 
-from opwatch.simulator import Simulator
+from opwatch.core import loop
+from opwatch.simulator import Simulator, channel
 from opwatch.testing import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither end of a channel gives up the other, however slow the machine is."""
+    monkeypatch.setattr(loop, "PATIENCE", 3600.0)
+    monkeypatch.setattr(channel, "HELLO_TIMEOUT", 3600.0)
 
 
 @pytest.fixture
