@@ -112,6 +112,11 @@ class Terminal:
                 raise AssertionError(f"{text!r} was not shown:\n{self.screen}")
         return str(self.screen)
 
+    def more(self) -> str:
+        """Wait until more is written; the screen."""
+        assert self._take(), f"nothing more was shown:\n{self.screen}"
+        return str(self.screen)
+
     def send(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 

@@ -202,6 +202,8 @@ def test_warnings_stand_above_the_bars(real_sim: Simulator) -> None:
     with Terminal(*CLI, *words, env=real_sim.environ) as terminal:
         terminal.until("7 % unknown")
         rows = terminal.until("that opwatch doesn't know").splitlines()
+        while "%" not in rows[-1]:  # the bar is being drawn again
+            rows = terminal.more().splitlines()
     assert [row for row in rows if "%" in row] == [rows[-1]]
 
 

@@ -35,11 +35,16 @@ class Opened:
         self._came: list[Any] = []
 
     def next(self, kind: type[Any]) -> Any:
-        """Return the next event of a kind; None at the end of the stream."""
+        """Return the next event of a kind, a message completely; None at the end of the stream."""
+        text = ""
         while True:
             while self._came:
                 if isinstance(event := self._came.pop(0), kind):
-                    return event
+                    if not isinstance(event, events.TextMessage):
+                        return event
+                    text += event.data
+                    if event.message_finished:
+                        return events.TextMessage(text)
             data = self.sock.recv(65_536)
             if not data:
                 return None
