@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import attrs
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which a test that waits for something on another thread has failed."""
 
 # --- the server -----------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_many_requests_at_once_lock_no_keys_that_were_accepted(backend: str) -> 
     class Blocking(httpx.BaseTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             if server.requests:
-                together.wait(20)  # answer once five have come, and let others come before that
+                together.wait(120)  # answer once five have come, and let others come before that
                 for _ in range(20):
                     os.sched_yield()
             return server.transport.handle_request(request)
@@ -83,7 +83,7 @@ def test_many_requests_at_once_lock_no_keys_that_were_accepted(backend: str) -> 
             client.get(SERVICE)
 
             def get(_: int) -> int | None:
-                all_at_once.wait(20)
+                all_at_once.wait(120)
                 with suppress(AuthenticationError):
                     return client.get(SERVICE).status_code
                 return None

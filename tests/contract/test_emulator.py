@@ -17,6 +17,7 @@ import anyio
 import pytest
 
 from opwatch import AsyncCatenis, Catenis, Phase, Schedule
+from opwatch.core import loop
 from opwatch.errors import AuthenticationError
 
 pytestmark = pytest.mark.contract
@@ -79,6 +80,12 @@ class Emulator:
         )
         with Catenis(DEVICE, SECRET, base_url=self.url, notifications=True) as another:
             another.wait(ID, timeout=60)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait doesn't give up its channel, however slow the machine is."""
+    monkeypatch.setattr(loop, "PATIENCE", 3600.0)
 
 
 @pytest.fixture(scope="module")

@@ -364,7 +364,7 @@ def test_a_function_of_a_script_may_wait_for_other_requests():
     def answer(request):
         if "/outer/" in request.target:
             assert client.progress("inner").phase is Phase.SUCCEEDED
-            together.wait(20)
+            together.wait(120)
         return SUCCESS
 
     with FakeClock(), Script(answer) as script, ThreadPoolExecutor(2) as threads:

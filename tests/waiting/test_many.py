@@ -251,7 +251,7 @@ def test_a_rate_limit_holds_the_waits_of_other_threads(clock):
         if clock.now() >= 100:
             return SUCCESS
         arrived.set()
-        assert go.wait(20)
+        assert go.wait(120)
         return LIMITED
 
     with Script(answer) as sent, ITwin("a made-up token", max_in_flight=1) as client:
@@ -261,10 +261,10 @@ def test_a_rate_limit_holds_the_waits_of_other_threads(clock):
         ]
         for wait in waits:
             wait.start()
-        assert arrived.wait(20)
+        assert arrived.wait(120)
         go.set()
         for wait in waits:
-            wait.join(20)
+            wait.join(120)
     assert len([request for request in sent.sent if request.time < 100]) == 1
     assert len(sent.sent) == 5
 
