@@ -10,7 +10,9 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import anyio
@@ -88,12 +90,20 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "PATIENCE", 3600.0)
 
 
+def free_port() -> int:
+    """A port below those that systems take by themselves: until the emulator listens, nobody does
+    but another emulator."""
+    for port in SystemRandom().sample(range(20_000, 30_000), 100):
+        with suppress(OSError), socket.create_server(("", port)):
+            return port
+    pytest.fail("there is no free port")
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Emulator]:
     if not EMULATOR.exists():
         pytest.fail("the emulator is not installed: run `make contract`")
-    with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as other:
-        api, command = one.getsockname()[1], other.getsockname()[1]
+    api, command = free_port(), free_port()
     ports = ["--api-port", str(api), "--cmd-port", str(command)]
     with subprocess.Popen(
         ["node", "--no-warnings", EMULATOR, *ports, "--api-version", "0.7"],
