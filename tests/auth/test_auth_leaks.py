@@ -281,10 +281,18 @@ def test_a_subject_token_in_a_wrong_answer_is_not_shown(
 # --- no answer ------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def nowhere():
+    """An address on which nobody listens, and no other test's server meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
 @pytest.mark.parametrize("backend", ["", "asyncio", "trio"])
 @pytest.mark.parametrize("what", ["refused", "silent", "silent after a piece"])
 @pytest.mark.parametrize("where", ["API", "token endpoint"])
-def test_no_answer_shows_nothing(what, where, backend, service, witness):
+def test_no_answer_shows_nothing(what, where, backend, service, witness, nowhere):
     """Refused connections, and responses that don't come in time, show nothing."""
     play, loopback = service
     piece = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" if what != "silent" else b""
@@ -297,9 +305,7 @@ def test_no_answer_shows_nothing(what, where, backend, service, witness):
 
     url = loopback.url
     if what == "refused":
-        with socket.socket() as closed:
-            closed.bind(("127.0.0.1", 0))
-            url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        url = nowhere
     if where == "API":
         play.answers = silent
     else:

@@ -5,18 +5,16 @@ ours. `make contract` runs these tests; they need Node and no network.
 """
 
 import json
-import socket
 import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from random import SystemRandom
 from typing import Any
 
 import anyio
 import pytest
+from ports import free_port
 
 from opwatch import AsyncCatenis, Catenis, Phase, Schedule
 from opwatch.core import loop
@@ -88,15 +86,6 @@ class Emulator:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait doesn't give up its channel, however slow the machine is."""
     monkeypatch.setattr(loop, "PATIENCE", 3600.0)
-
-
-def free_port() -> int:
-    """A port below those that systems take by themselves: until the emulator listens, nobody does
-    but another emulator."""
-    for port in SystemRandom().sample(range(20_000, 30_000), 100):
-        with suppress(OSError), socket.create_server(("", port)):
-            return port
-    pytest.fail("there is no free port")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from engine_checks import add, cases, count_in, early, polls
+from ports import free_port
 
 from opwatch.simulator import Frame, Simulator
 
@@ -28,9 +28,7 @@ def redis(tmp_path):
     """The address of a Redis of our own, on loopback, with nothing on disk."""
     server = shutil.which("redis-server")
     assert server is not None, "this needs Debian's package redis-server"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [server, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", tmp_path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert any("Ready to accept connections" in line for line in process.stdout)

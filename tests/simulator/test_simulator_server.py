@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from opwatch_api.wire import apig as wire
+from ports import free_port
 from simulator_tools import SERVICES, Send, host_of, sender, statuses
 from starlette.routing import BaseRoute, Route
 
@@ -117,12 +118,12 @@ def test_it_cannot_be_started_twice() -> None:
 
 def test_it_takes_the_port_it_is_given() -> None:
     """A fixed port is taken; where somebody else has it, that is said at once."""
-    with Simulator() as first:
-        port = int(first.url.rpartition(":")[2])
-        with pytest.raises(OSError, match="in use"):
-            Simulator(port=port).start()
-    with Simulator(port=port) as second:
-        assert second.url == f"http://127.0.0.1:{port}"
+    port = free_port()
+    for _ in range(2):
+        with Simulator(port=port) as sim:
+            assert sim.url == f"http://127.0.0.1:{port}"
+            with pytest.raises(OSError, match="in use"):
+                Simulator(port=port).start()
 
 
 def test_several_run_side_by_side() -> None:
