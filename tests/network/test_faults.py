@@ -120,7 +120,7 @@ def query(scenario: Scenario, sample: Sample, mode: str, scale: int = 1) -> None
         with FaultServer(lambda peer: play(peer, sample)) as server:
             [outcome] = ask(sample, mode, scenario.at(server), **scenario.options(scale))
         assert len(server.requests) <= 1
-        assert server.connections == 1 or (scenario.slow and not server.connections)
+        assert server.connections == 1
     assert time.monotonic() - began < scenario.limit * scale + GRACE
     check(scenario, sample, outcome)
 
