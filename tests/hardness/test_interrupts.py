@@ -199,7 +199,9 @@ def test_an_error_at_any_place(
         client = make(kind, server)
         client.progress("running-1")
         counting = Injector()
-        counting.run(lambda: client.progress("running-1"))
+        for _ in range(2):  # CPython 3.12 traces little of what is traced for the first time
+            counting = Injector()
+            counting.run(lambda: client.progress("running-1"))
         for at in places(counting.count, count):
             injector = Injector(at, error)
             with watchdog.limit(LONGEST_CALL):
@@ -233,7 +235,7 @@ def test_an_error_at_any_place_of_a_first_call(
     problems = []
     with service() as server:
         counting = Injector()
-        for _ in range(2):  # what is done once in a process is not counted
+        for _ in range(2):  # what is done, or traced, for the first time is not counted
             counting = Injector()
             with make(ITWIN, server) as client:
                 counting.run(lambda: client.progress("running-1"))
@@ -276,7 +278,7 @@ def interrupted_turn(injector: Injector) -> tuple[set[str], float]:
 
 def test_an_interrupt_at_any_place_of_a_turn_loses_no_job() -> None:
     """Whoever goes on with the iterator gets to the end of each job, and polls none too early."""
-    interrupted_turn(Injector())  # what is done once in a process is not counted
+    interrupted_turn(Injector())  # what is done, or traced, for the first time is not counted
     counting = Injector()
     interrupted_turn(counting)
     assert counting.count > 100, "hardly any place was seen: this tested nothing"
@@ -299,7 +301,9 @@ def test_an_interrupt_at_any_place_of_an_async_call(backend: str) -> None:
         call = partial(client.progress, "running-1")
         await call()
         counting = Injector(traced=(SOURCE,))
-        await counting.run_async(call)
+        for _ in range(2):  # CPython 3.12 traces little of what is traced for the first time
+            counting = Injector(traced=(SOURCE,))
+            await counting.run_async(call)
         for at in range(1, counting.count + 1):
             injector = Injector(at, traced=(SOURCE,))
             with suppress(KeyboardInterrupt):
@@ -330,6 +334,8 @@ def test_a_signal_handler_that_uses_a_client(kind: Kind, watchdog: Watchdog) -> 
             told.append(kind.number(client.progress(f"running-{number}")))
 
     with service() as server:
+        Injector().run(partial(call, 1))  # CPython 3.12 traces little of what is traced first
+        told.clear()
         handler = Handler(partial(call, 2))
         with watchdog.limit(120):
             handler.run(partial(call, 1))
