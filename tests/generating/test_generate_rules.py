@@ -333,7 +333,7 @@ def no_schema(content: dict[str, Any]) -> None:
         (nowhere, "structure: #/components/schemas/Prnt isn't in this file"),
         (refers(target="http://127.0.0.1:9/a"), "http://127.0.0.1:9/a isn't in this file; copy it"),
         (refers(target="file:///dev/zero"), "file:///dev/zero isn't in this file; copy it here"),
-        (refers("responses", target="#/nope"), "#/nope isn't in this file; copy it here"),
+        (refers(target="#/nope"), "#/nope isn't in this file; copy it here"),
         (refers(target="#"), "# isn't in this file; copy it here"),
         (refers("schemas", "Print", "patternProperties", target="a.yaml"), "a.yaml isn't in this"),
         (labelled(x_phase="succeeded"), "x-phase: wait-example: is read as running, not succeeded"),
@@ -618,3 +618,79 @@ def test_nothing_that_a_spec_says_is_run(change: Change, run: Run) -> None:
     code, _, err = run("generate", spec(both), "--out", "out")
     assert (code, "/nothing isn't in Print" in err) == (2, True)
     assert ("/deep/a isn't in Print" in err) == (change is not doubling)
+
+
+def with_mistakes_elsewhere(content: dict[str, Any]) -> None:
+    """What published documents have in the parts that no wait reads."""
+    lost = {"$ref": "#/components/schemas/Lost"}
+    body = {"content": {"application/json": {"schema": lost}}}
+    again = {"get": {"operationId": "getPrint", "responses": {"200": body}}, "post": None}
+    content["paths"] |= {
+        "/other": {"get": {"responses": {"200": {"$ref": "#/lost"}}, "security": [{"nope": []}]}},
+        "/more": {"post": {"operationId": 3, "responses": []}},
+        "/again": again,
+        "/none": None,
+    }
+    schemas = {"Twice": {"required": ["a", "a"]}, "Old": {"minimum": 1, "exclusiveMinimum": True}}
+    content["components"]["schemas"] |= schemas | {"Wrong": {"type": "text"}, "To": lost}
+    content["components"]["parameters"] = {"Wrong": {"in": "path"}}
+    content |= {"webhooks": {"made": {"post": 3}}, "tags": [{"description": {"$ref": "a.yml"}}]}
+
+
+def test_mistakes_that_the_wait_does_not_read(run: Run) -> None:
+    """Large documents have some, and whoever writes a wait for one can't correct them."""
+    code, _, err = run("generate", spec(with_mistakes_elsewhere), "--out", "out")
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"exclusiveMinimum": True}, {"pattern": ["a"]}, {"$recursiveAnchor": True}, {"minimum": "1"}],
+)
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
+def test_limits_of_a_schema_are_not_read(limit: dict[str, Any], version: str, run: Run) -> None:
+    """Published documents mix the versions of JSON Schema; a field may have a limit's name."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["openapi"] = version
+        of_print(pattern={"type": "string"}, last={"type": "number"} | limit)(content)
+        wait(content)["step"] = "/pattern"
+
+    code, _, err = run("generate", spec(change), "--out", "out")
+    assert (code, err) == (0, "")
+
+
+def test_errors_that_are_not_described(run: Run) -> None:
+    """Many documents describe only successful responses."""
+
+    def change(content: dict[str, Any]) -> None:
+        del operation(content)["responses"]["404"]
+
+    code, _, err = run("generate", spec(change), "--out", "out")
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("number", ["1e1", "1.0e1", "100E-1"])
+def test_numbers_of_yaml_1_2(number: str, run: Run) -> None:
+    """YAML 1.1 reads them as text, but OpenAPI is YAML 1.2."""
+    text = Path(spec()).read_text(encoding="utf-8").replace(" 20\n", f" {number}\n")
+    Path("press.yaml").write_text(f"# not JSON\n{text}", encoding="utf-8")
+    code, _, err = run("generate", "press.yaml", "--out", "out")
+    assert (code, err) == (0, "")
+    assert "10.0" in Path("out/opwatch_press/wait.py").read_text(encoding="utf-8")
+
+
+def in_another_file(content: dict[str, Any]) -> None:
+    operation(content)["responses"]["200"] |= {"$ref": "responses.yaml#/ok"}
+
+
+def split(content: dict[str, Any]) -> None:
+    operation(content).clear()
+    content["paths"]["/prints/{id}"]["get"] = {"$ref": "print.yaml"}
+
+
+@pytest.mark.parametrize("change", [in_another_file, split])
+def test_a_document_in_several_files(change: Change, run: Run) -> None:
+    """The message says how to make one of them."""
+    code, _, err = run("generate", spec(change), "--out", "out")
+    assert (code, "bundle the document into one file" in err) == (2, True), err

@@ -13,6 +13,9 @@ from opwatch.testing import Script, reply
 
 KEY = secured({"type": "apiKey", "in": "header", "name": "X-Key"})
 BASIC = secured({"type": "http", "scheme": "basic"})
+CODE = {"authorizationUrl": "https://id.example/a", "tokenUrl": "https://id.example/t"}
+SIGNED_IN = secured({"type": "oauth2", "flows": {"authorizationCode": CODE | {"scopes": {}}}})
+OPEN_ID = secured({"type": "openIdConnect", "openIdConnectUrl": "https://id.example/c"})
 
 BASIC_HEADER = f"Basic {base64.b64encode('a-user:a pass wörd'.encode()).decode()}"
 
@@ -22,6 +25,8 @@ BASIC_HEADER = f"Basic {base64.b64encode('a-user:a pass wörd'.encode()).decode(
     [
         (BEARER, "a-token", {"TOKEN": "a-token"}, "Authorization", "Bearer a-token"),
         (BEARER, lambda: "a-token", {"TOKEN": "a-token"}, "Authorization", "Bearer a-token"),
+        (SIGNED_IN, "a-token", {"TOKEN": "a-token"}, "Authorization", "Bearer a-token"),
+        (OPEN_ID, "a-token", {"TOKEN": "a-token"}, "Authorization", "Bearer a-token"),
         (KEY, "a-key", {"API_KEY": "a-key"}, "X-Key", "a-key"),
         (
             BASIC,

@@ -17,6 +17,7 @@ from opwatch.cli.generating.document import (
     Operation,
     follow_up,
     listed,
+    needed,
     referred,
     security_of,
     waited,
@@ -65,8 +66,9 @@ def checked_name(path: Path, name: str | None) -> str:
 
 
 def checked(path: Path, name: str) -> tuple[dict[str, Any], bytes]:
-    """Return what a spec holds, and its file; raise `Invalid` if it breaks a rule."""
+    """Return what the wait needs of a spec, and its file; raise `Invalid` if it breaks a rule."""
     data, content, lines = _loaded(path)
+    content = spec.unlimited(needed(content))
     parts = spec.placed(content)
     groups: list[dict[str, Any]] = [
         {"structure": spec.structure},
@@ -141,7 +143,9 @@ def _uses(content: dict[str, Any]) -> Iterator[Problem]:
             text = f"the path also needs {', '.join(others)}; add {them} to the ID"
             yield (*operation.place, "x-wait", "id", "parameter"), text
         if not security.arguments("", content, security_of(content, operation)):
-            text = f"none of these is supported; opwatch supports {security.SUPPORTED}"
+            text = (
+                f"none of these is supported; opwatch supports {security.SUPPORTED}, one at a time"
+            )
             above = operation.place if "security" in operation.content else ()
             yield (*above, "security"), text
         yield from security.servers_are_usable(content, operation)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
+
+from opwatch.reading import object_in
 
 Keys = tuple[str, ...]
 MARKS = ("x-inferred", "x-addition", "x-deviation")
@@ -84,16 +86,18 @@ def class_name(name: str) -> str:
 
 def methods(content: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Each path of a spec, and what it has for each method; extensions are left out."""
-    for path, item in content.get("paths", {}).items():
-        for method, operation in item.items() if path.startswith("/") else ():
+    for path, item in object_in(object_in(content).get("paths")).items():
+        for method, operation in object_in(item).items() if path.startswith("/") else ():
             if isinstance(operation, dict) and not method.startswith("x-"):
                 yield path, method, operation
 
 
-def operations(content: dict[str, Any]) -> Iterator[Operation]:
-    """Each operation of a spec."""
+def operations(
+    content: dict[str, Any], is_meant: Callable[[dict[str, Any]], bool] = bool
+) -> Iterator[Operation]:
+    """Each operation of a spec, or those that are meant."""
     for path, method, operation in methods(content):
-        if "operationId" in operation:
+        if "operationId" in operation and is_meant(operation):
             yield Operation(path, method, _answered(content, operation))
 
 
@@ -118,14 +122,61 @@ def referred(content: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 
 def waited(content: dict[str, Any]) -> list[Operation]:
     """The operations that have an `x-wait` block: at most one."""
-    return [found for found in operations(content) if "x-wait" in found.content]
+    return [*operations(content, lambda operation: "x-wait" in operation)]
 
 
 def follow_up(content: dict[str, Any], block: dict[str, Any]) -> Operation | None:
     """The operation that says how a job ended, if the block names one."""
     name = block.get("outcome", {}).get("operation")
-    found = (each for each in operations(content) if each.content["operationId"] == name)
-    return next(found, None)
+    return next(operations(content, lambda operation: operation["operationId"] == name), None)
+
+
+def needed(content: Any) -> Any:
+    """Return the part of a document that its wait needs: the operations, and what they refer to.
+
+    The rest may be large and have mistakes. All of it is needed to say what is missing.
+    """
+    found = [*methods(content)]
+    blocks = [object_in(operation["x-wait"]) for *_, operation in found if "x-wait" in operation]
+    names = [name for it in blocks if (name := object_in(it.get("outcome")).get("operation"))]
+    known = [operation.get("operationId") for *_, operation in found]
+    if not blocks or any(name not in known for name in names):
+        return content
+    kept = {key: part for key, part in content.items() if key not in ("tags", "webhooks")}
+    kept["paths"] = {}
+    for path, method, operation in found:
+        if "x-wait" in operation or operation.get("operationId") in names:
+            others = {name for at_path, name, _ in found if at_path == path}
+            item = content["paths"][path]
+            shared = {key: part for key, part in item.items() if key not in others}
+            kept["paths"].setdefault(path, shared)[method] = operation
+    if isinstance(components := content.get("components"), dict):
+        kept["components"] = {
+            kind: {} if isinstance(part, dict) and kind != "securitySchemes" else part
+            for kind, part in components.items()
+        }
+    return kept if _has_references(content, kept) else content
+
+
+def _has_references(content: dict[str, Any], kept: dict[str, Any]) -> bool:
+    """Add what a part of a document refers to, as a complete component or path, if it is there."""
+    left: list[Any] = [kept]
+    seen = set()
+    while left:
+        node = left.pop()
+        left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        reference = str(node.get("$ref")) if isinstance(node, dict) else ""
+        keys = target_of(reference)
+        keys = keys[: 3 if keys[:1] == ("components",) else 2]
+        if keys[:1] in (("components",), ("paths",)) and keys not in seen:
+            seen.add(keys)
+            try:
+                part = at(content, keys)
+                at(kept, keys[:-1])[keys[-1]] = part
+            except (LookupError, TypeError, ValueError):
+                return False
+            left.append(part)
+    return True
 
 
 def security_of(content: dict[str, Any], operation: Operation) -> Any:

@@ -24,10 +24,7 @@ VARIABLES: dict[str, dict[str, str]] = {
     },
 }
 """What `x-env` may name, by kind, and which argument it is."""
-SUPPORTED = (
-    "HTTP bearer tokens, HTTP basic authentication, API keys in a header, and OAuth2 client "
-    "credentials"
-)
+SUPPORTED = "HTTP bearer tokens, HTTP basic authentication, API keys in a header, and OAuth2"
 
 
 def arguments(service: str, content: dict[str, Any], security: Any) -> dict[str, Any]:
@@ -82,7 +79,9 @@ def kind_of(scheme: dict[str, Any]) -> str | None:
         return {"bearer": "token", "basic": "basic"}.get(str(scheme.get("scheme")).lower())
     if of == "apiKey":
         return "key" if scheme.get("in") == "header" else None
-    return "oauth2" if of == "oauth2" and "clientCredentials" in scheme.get("flows", {}) else None
+    if of == "oauth2" and "clientCredentials" in scheme.get("flows", {}):
+        return "oauth2"
+    return "token" if of in ("oauth2", "openIdConnect") else None
 
 
 def schemes_are_usable(content: dict[str, Any]) -> Iterator[Problem]:

@@ -371,6 +371,30 @@ _NAMED = {
 """Maps whose keys are names, so that one called `default` or `x-press` is like any other."""
 
 
+_LIMITS = {
+    *("$recursiveAnchor", "exclusiveMaximum", "exclusiveMinimum", "maxItems", "maxLength"),
+    *("maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum"),
+    *("multipleOf", "pattern", "uniqueItems"),
+}
+"""What a schema may say and nothing is generated from. Published documents have mistakes there:
+they mix the versions of JSON Schema."""
+
+
+def unlimited(node: Any, above: str | int = "") -> Any:
+    """Return a part of a spec, which is at the key `above`, without the limits of its schemas."""
+    if isinstance(node, list):
+        return [unlimited(child) for child in node]
+    if not isinstance(node, dict) or str(above).startswith("x-"):
+        return node
+    if above in _NAMED:
+        return {key: unlimited(child) for key, child in node.items()}
+    return {
+        key: child if key in _VALUES else unlimited(child, key)
+        for key, child in node.items()
+        if key not in _LIMITS
+    }
+
+
 def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
     """Each `$ref` of a part of a spec that leads nowhere, or back to itself."""
     if isinstance(node, dict):
@@ -424,9 +448,13 @@ def line_of(lines: Mapping[Place, int], place: Place) -> int:
     return lines.get(place, 1)
 
 
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
+"""The numbers of YAML 1.2 and JSON that YAML 1.1 reads as text, unless they have a dot and a sign."""
+
+
 def _as_openapi_reads(node: yaml.Node | None, *, is_key: bool = False, depth: int = 0) -> None:
     """Make text of what only YAML 1.1 reads as something else, such as `no` and `2026-01-01`, and
-    of each key, such as `200`."""
+    of each key, such as `200`; and a number of what only YAML 1.1 reads as text."""
     if depth > DEEPEST:
         raise RecursionError
     if isinstance(node, yaml.ScalarNode):
@@ -434,6 +462,8 @@ def _as_openapi_reads(node: yaml.Node | None, *, is_key: bool = False, depth: in
         is_word = kind == "bool" and node.value.lower() not in ("true", "false")
         if is_word or kind == "timestamp" or (is_key and kind != "merge"):
             node.tag = "tag:yaml.org,2002:str"
+        elif kind == "str" and not (node.style or is_key) and _FLOAT.fullmatch(node.value):
+            node.tag = "tag:yaml.org,2002:float"
     elif isinstance(node, yaml.MappingNode):
         for key, child in node.value:
             _as_openapi_reads(key, is_key=True, depth=depth + 1)
