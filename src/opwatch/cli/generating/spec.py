@@ -169,6 +169,7 @@ _FIXES = {
     "enum": "write one of these",
     "additionalProperties": "correct its name, or remove it",
     "unevaluatedProperties": "correct its name, or remove it",
+    "uniqueItems": "remove one",
 }
 
 
@@ -187,8 +188,13 @@ def structure(content: Any) -> Iterator[Problem]:
         own = {path: item for path, item in paths.items() if not str(path).startswith("x-")}
         content = {**content, "paths": own}
     # The validator would stop at the first reference that leads nowhere.
+    lost = [*lost_references(content, content, ())]
+    if outside := [(place, text) for place, text in lost if not text.startswith("#")]:
+        more = f" ({len(outside)} references lead to other files)" if outside[1:] else ""
+        yield outside[0][0], f"{outside[0][1]}, or bundle the document into one file{more}"
+        return
     errors = [*itertools.islice(kind.schema_validator.iter_errors(content), MOST)]
-    if not errors and (lost := [*lost_references(content, content, ())]):
+    if lost and not errors:
         for text, count in Counter(text for _, text in lost).items():
             place = next(place for place, other in lost if other == text)
             yield place, f"{text} ({count} references point there)" if count > 1 else text
@@ -202,7 +208,7 @@ def structure(content: Any) -> Iterator[Problem]:
             fix = _FIXES.get(str(error.validator), "correct it")
             place = _place(content, error)
             unread |= {place} if error.validator == "unevaluatedProperties" else set()
-            problems.append((place, f"{error.message:.500}; {fix}"))
+            problems.append((place, f"{_said(error):.500}; {fix}"))
         # What isn't read because of another mistake beside it, and a parameter of several paths.
         beside = {place[:-1] for place, _ in problems if place not in unread}
         wrong = [place for place, _ in problems]
@@ -212,6 +218,13 @@ def structure(content: Any) -> Iterator[Problem]:
         yield from _tails(content, [one for one in problems if one[0] in once.values()], wrong)
     except Unresolvable as error:
         yield (), f"{error.ref} isn't in this file; copy it here"
+
+
+def _said(error: Any) -> str:
+    if error.validator == "uniqueItems":
+        twice = (one for n, one in enumerate(error.instance) if one in error.instance[:n])
+        return f"{next(twice)!r} is listed twice"
+    return str(error.message)
 
 
 def innermost(problems: list[Problem]) -> Iterator[Problem]:
@@ -449,7 +462,7 @@ def line_of(lines: Mapping[Place, int], place: Place) -> int:
 
 
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
-"""The numbers of YAML 1.2 and JSON that YAML 1.1 reads as text, unless they have a dot and a sign."""
+"""Numbers of YAML 1.2, some of which YAML 1.1 reads as text."""
 
 
 def _as_openapi_reads(node: yaml.Node | None, *, is_key: bool = False, depth: int = 0) -> None:
