@@ -251,6 +251,11 @@ def set_path(path: str) -> Change:
     return change
 
 
+def unsupported_with_variables(content: dict[str, Any]) -> None:
+    cookie(content)
+    content["components"]["securitySchemes"]["one"]["x-env"] = {"token": "A"}
+
+
 def undefined_scheme(content: dict[str, Any]) -> None:
     content["security"] = [{"tokn": []}]
 
@@ -306,10 +311,11 @@ def no_schema(content: dict[str, Any]) -> None:
         (two_more_parameters, "wait-use: the path also needs shop, floor; add them to the ID"),
         (cookie, "wait-use: none of these is supported; opwatch supports HTTP bearer tokens"),
         (unnamed_variable, "security: 'tokn' isn't an argument of this scheme; use one of token"),
+        (unsupported_with_variables, "security: opwatch doesn't support this scheme; it supports"),
         (undefined_scheme, "security: no scheme is called 'tokn'; add it to components"),
         (union, "wait-use: the schema must describe one object; write one with `properties`"),
-        (fields_are(None), "Print/properties: structure: null can't be read; correct it"),
-        (fields_are(True), "Print/properties: structure: true can't be read; correct it"),
+        (fields_are(None), "Print/properties: structure: None is not of type 'object'"),
+        (fields_are(True), "Print/properties: structure: True is not of type 'object'"),
         (without_a_line, "what follows is wrong, too: a key may be missing above it"),
         (of_text, "wait-use: no media type is JSON; add application/json"),
         (unnamed, "wait-form: has an x-wait block but no operationId; add one"),

@@ -76,7 +76,6 @@ def places(node: Any, place: Place = ()) -> Iterator[Place]:
             "wait-form",
             "doesn't say where to find the code; add `code`",
         ),
-        ("itwin", "/flows/clientCredentials", "security", "doesn't support this scheme; it"),
         ("catenis", "/then/if/properties/success", "structure", "must test a constant; write"),
         ("catenis", "/FinalMessageProgressEvent", "structure", "isn't in this file; copy it here"),
     ],

@@ -258,10 +258,11 @@ def _tails(content: Any, problems: list[Problem], places: list[Place]) -> Iterat
     yield from found
 
 
-class _Outside(dict[str, Any]):
-    """What fetches a file that a spec refers to, by the scheme of its URL: nothing does."""
+class _All(dict[str, Any]):
+    """What says that it has each key: a way to fetch a file that a spec refers to, though none is
+    fetched, and each schema as one that was visited."""
 
-    def __contains__(self, scheme: object) -> bool:
+    def __contains__(self, key: object) -> bool:
         return True
 
 
@@ -279,17 +280,12 @@ def _closed(kind: Any) -> Any:
     known: Any = kind.keyword_validators["schema"]
 
     class Schema(known):  # type: ignore[misc]
-        def __call__(self, schema: Any, **named: Any) -> Any:
-            return super().__call__(schema, **{**named, "require_properties": False})
-
-        def _collect_properties(self, _: Any) -> tuple[()]:
-            return ()
-
-        def default_validator(self, *_: Any) -> tuple[()]:
-            return ()
+        def __init__(self, registry: Any) -> None:
+            super().__init__(registry)
+            self.visited_schema_ids = _All()  # JSON Schema checks what is inside of one
 
     closed = {
-        "resolver_handlers": _Outside(),
+        "resolver_handlers": _All(),
         "keyword_validators": {
             **kind.keyword_validators,
             **{key: _headed(kind.keyword_validators[key]) for key in ("components", "response")},
