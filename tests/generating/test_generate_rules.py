@@ -700,3 +700,18 @@ def test_a_document_in_several_files(change: Change, run: Run) -> None:
     """The message says how to make one of them."""
     code, _, err = run("generate", spec(change), "--out", "out")
     assert (code, "bundle the document into one file" in err) == (2, True), err
+
+
+def test_a_long_chain_of_references(run: Run) -> None:
+    """Each schema may lead to the next one, as in a large document."""
+
+    def change(content: dict[str, Any]) -> None:
+        schemas = content["components"]["schemas"]
+        for n in range(1500):
+            following = {"$ref": f"#/components/schemas/A{n + 1}"}
+            schemas[f"A{n}"] = {"type": "object", "properties": {"next": following}}
+        schemas["A1500"] = {"type": "string"}
+        schemas["Problem"]["properties"]["first"] = {"$ref": "#/components/schemas/A0"}
+
+    code, _, err = run("generate", spec(change), "--out", "out")
+    assert (code, err) == (0, "")
