@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from opwatch.cli.generating import security
 from opwatch.cli.generating import spec as files
@@ -28,11 +29,12 @@ class GenerationError(Exception):
     """A generator failed; the text is what it printed."""
 
 
-def generate_client(spec: Path, output: Path, home: Path) -> None:
-    """Write the typed client of one spec to `output`; `home` is an empty folder to run in."""
+def generate_client(spec: Path, output: Path, home: Path, content: Any = None) -> None:
+    """Write the typed client of one spec to `output`; `home` is an empty folder to run in, and
+    `content` is what the spec holds, if it was read already."""
     templates = home / "templates"
     shutil.copytree(TEMPLATES, templates, dirs_exist_ok=True)
-    header, prefix = security.token_header(files.load(spec)[0])
+    header, prefix = security.token_header(content or files.load(spec)[0])
     text = f"{{% set token_header, token_prefix = {json.dumps(header)}, {json.dumps(prefix)} %}}\n"
     (templates / "service.jinja").write_text(text, encoding="utf-8")
     arguments = ["generate", "--path", str(spec), "--output-path", str(output), "--meta", "none"]

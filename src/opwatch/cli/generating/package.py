@@ -107,7 +107,7 @@ def _generate(
     document = home / "reduced.json"
     document.write_text(json.dumps(needed), encoding="utf-8")
     try:
-        client.generate_client(document, package / "client", home)
+        client.generate_client(document, package / "client", home, needed)
     except client.GenerationError as error:
         said = " ".join(str(error).split())[-300:]
         raise ConfigurationError(f"no client can be generated from the spec: {said}") from None
