@@ -715,3 +715,16 @@ def test_a_long_chain_of_references(run: Run) -> None:
 
     code, _, err = run("generate", spec(change), "--out", "out")
     assert (code, err) == (0, "")
+
+
+def test_the_line_in_a_file_with_an_emoji(run: Run) -> None:
+    """JSON escapes it as two characters, which YAML doesn't know."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["info"]["title"] = "Press \U0001f5a8"
+        wait(content)["step"] = "/nope"
+
+    _, _, err = run("generate", spec(change), "--out", "out")
+    lines = Path("press.json").read_text(encoding="utf-8").splitlines()
+    assert "\\ud83d" in lines[3]
+    assert lines[int(err.split(":")[2]) - 1].strip() == '"step": "/nope"'

@@ -92,7 +92,9 @@ def is_json(path: Path, text: str) -> bool:
 
 
 def _lines_of_json(text: str) -> dict[Place, int]:
-    """The lines of a JSON file, as far as it is YAML, too: then they are known."""
+    """The lines of a JSON file, as far as it is YAML, too: then they are known. A pair of escapes
+    for one character, such as an emoji, is JSON alone."""
+    text = re.sub(r"(?<!\\)\\u[dD][89a-fA-F][0-9a-fA-F]{2}", "?", text)
     try:
         return _lines_by_place(_Loader(text).get_single_node())
     except yaml.YAMLError:
