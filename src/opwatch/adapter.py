@@ -30,6 +30,7 @@ from opwatch.errors import (
     AuthenticationError,
     ConfigurationError,
     OpwatchError,
+    ServiceError,
     TransportError,
 )
 from opwatch.net import fork
@@ -136,6 +137,10 @@ def _is_own(request: Request) -> bool:
     return not request.address.origin
 
 
+class _RefusedHere(ServiceError):
+    """A token was refused. That isn't remembered, because it may be valid at another address."""
+
+
 class _HttpxAuth(httpx.Auth):
     def __init__(self, auth: Auth, clock: Clock) -> None:
         self._auth = auth
@@ -204,9 +209,11 @@ class _HttpxAuth(httpx.Auth):
                     )
             except StopIteration:
                 pass
-            except AuthenticationError:
+            except (AuthenticationError, _RefusedHere) as error:
                 if sent is not request:
-                    raise
+                    if isinstance(error, AuthenticationError):
+                        raise
+                    raise AuthenticationError(error.message, status=error.status) from None
                 # httpx returns the response that says so.
             yield None
 
@@ -223,15 +230,12 @@ class _HttpxAuth(httpx.Auth):
         target = url.raw_path.decode("ascii")
         return Request(request.method, own, target, body=request.content)
 
-    def _explain(self, answer: Answer, turn: Turn) -> AuthenticationError:
-        """Return why these credentials aren't sent again.
-
-        A token may be refused at one address only, so that the refusal is raised, not remembered.
-        """
+    def _explain(self, answer: Answer, turn: Turn) -> ServiceError:
+        """Return why these credentials aren't sent again."""
         advice = "check them, and call httpx_auth again"
         text = "the credentials were refused earlier, so opwatch won't send them again"
         if isinstance(self._auth, TokenAuth):
-            raise AuthenticationError("the new token was refused as well", status=answer.status)
+            return _RefusedHere("the new token was refused as well", status=answer.status)
         return AuthenticationError(text, status=answer.status, advice=advice)
 
 

@@ -225,13 +225,18 @@ class Kit(NamedTuple):
             f"{url}/v3", "a-user", "a made-up word", domain_name="d", project_id="a-project"
         )
 
-    def token(self, clock: Any, life: float = 3600) -> Any:
+    @property
+    def header(self) -> str:
+        """The header with the token."""
+        return "Authorization" if self.name == "itwin" else "X-Auth-Token"
+
+    def token(self, clock: Any, life: float = 3600, value: str = "an-access-token") -> Any:
         """What its token endpoint answers."""
         if self.name == "itwin":
-            return reply(200, {"access_token": "an-access-token", "expires_in": life})
+            return reply(200, {"access_token": value, "expires_in": life})
         end = datetime.fromtimestamp(clock.epoch() + life, UTC).isoformat()
         fields = {"token": {"expires_at": end, "project": {"id": "a-project"}}}
-        return reply(201, fields, {"X-Subject-Token": "a-subject-token"})
+        return reply(201, fields, {"X-Subject-Token": value})
 
     def refusals(self) -> list[Any]:
         """What its token endpoint answers to credentials that it doesn't know."""

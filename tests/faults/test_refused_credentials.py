@@ -1,6 +1,7 @@
 """Refused credentials aren't sent again: the other jobs end with the same error."""
 
 import threading
+from collections import Counter
 
 import pytest
 from faults_support import (
@@ -217,6 +218,28 @@ def test_40_calls_at_once_send_a_refused_token_no_more_than_was_in_flight(driver
     )
 
 
+def test_40_calls_at_once_send_no_fetched_token_after_its_refusal(driver, clock, kit):
+    """Those that had to wait for a slot take the next token, or end with its refusal."""
+    tokens, shown = [], Counter()
+
+    def handler(request):
+        if request.method == "POST":
+            tokens.append(f"a-made-up-token-{len(tokens)}")
+            return kit.token(clock, value=tokens[-1])
+        shown.update([dict(request.headers)[kit.header]])
+        return kit.unauthorized
+
+    async def scenario(driver):
+        async with driver.opened(kit.client(driver, max_in_flight=4)) as client:
+            return await driver.at_once(client.progress, JOBS)
+
+    with Script(handler):
+        results = driver.run(scenario)
+    check_alike(dict(zip(JOBS, [result.outcome for result in results], strict=True)))
+    assert len(tokens) == len(shown) == 2
+    assert max(shown.values()) <= 4
+
+
 def test_waits_at_once_end_with_the_refusal_too(clock):
     """Forty threads in `wait` with a wrong access key: one signed request."""
     driver = DRIVERS["blocking"]
@@ -301,6 +324,27 @@ def test_a_callable_may_correct_its_token_within_one_call(driver):
     with Server(gatekeeper) as server:
         assert driver.run(run).phase is Phase.SUCCEEDED
     assert gatekeeper.shown == ["refused-token", "valid-token"]
+
+
+def test_a_callable_that_returns_two_refused_tokens_by_turns_is_believed_once(driver):
+    """Neither of them is sent again, and a valid one that comes later is."""
+    gatekeeper, given = Gatekeeper("valid-token"), ["first-token", "second-token"]
+
+    async def run(driver):
+        def token():
+            given.append(given.pop(0))
+            return given[-1]
+
+        async with driver.opened(driver.clients["itwin"](token, base_url=server.url)) as client:
+            errors = [await outcome(driver, client.progress, job) for job in JOBS[:7]]
+            given[:] = ["valid-token"]
+            return errors, await driver.call(client.progress, "j")
+
+    with Server(gatekeeper) as server:
+        errors, progress = driver.run(run)
+    assert {type(error) for error in errors} == {AuthenticationError}
+    assert progress.phase is Phase.SUCCEEDED
+    assert gatekeeper.shown == ["first-token", "second-token", "valid-token"]
 
 
 def test_a_callables_refused_token_ends_all_jobs(driver, clock, kit):

@@ -54,7 +54,7 @@ class TokenEndpoint(Credentials):
         if isinstance(found, Token):
             return found
         if isinstance(found, AuthenticationError):
-            turn.holds.refuse(self._secret, found)
+            raise turn.holds.refuse(self._secret, found)
         raise found
 
     def _request(self) -> Request:

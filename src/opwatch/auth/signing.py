@@ -124,7 +124,7 @@ class Ctn1Auth(_Signing):
         if answer.status == 401:
             error = explain(answer, turn)
             if skew is None:
-                turn.holds.refuse(self._secrets[0], error, _DEVICE)
+                raise turn.holds.refuse(self._secrets[0], error, _DEVICE)
             error.advice = _CLOCK  # the secret may be right
             raise error
         return answer
@@ -230,7 +230,7 @@ class AkSkAuth(_Signing):
         if answer.status == 401:
             error = explain(answer, turn)
             error.transient = False  # a retry would send nothing
-            turn.holds.refuse(self._secrets[0], error, self._advice, could_lock=True)
+            raise turn.holds.refuse(self._secrets[0], error, self._advice, could_lock=True)
         if answer.status < 400 or answer.status == 404:
             self._is_proven = True
         return answer

@@ -146,27 +146,41 @@ class TokenAuth(Auth):
         self._flights: Single[Flight] = Single()
 
     async def flow(self, turn: Turn, request: Request, explain: Explain) -> Answer:
-        token = self._current() or await self._get(turn)
-        if turn.holds.has_refused(token.secret) and not self._credentials.is_fixed:
-            token = await self._other_than(token, turn)  # a callable may have one by now
-        answer, renewals = await turn.send(self._with(request, token)), 0
-        while answer.status == 401 and self.is_expired(answer):
+        token, renewals = self._current() or await self._get(turn), 0
+        advice = self._credentials.advice
+        while True:
+            refusal: OpwatchError | None = None
+            try:
+                answer = await turn.send(self._with(request, token))
+            except AuthenticationError as error:
+                refusal = error  # of an earlier request: nothing was sent
+            if refusal is not None:
+                # It was replaced while this request waited, or a callable may have another by now.
+                is_last = self._credentials.is_fixed and self._kept is token
+                fresh = token if renewals or is_last else await self._other_than(token, turn)
+                if fresh.secret == token.secret:
+                    raise refusal
+                token, renewals = fresh, 1
+                continue
+            if answer.status != 401:
+                token.is_proven = self._is_proven = True
+                return answer
+            if not self.is_expired(answer):
+                break
             # A token that others have used or replaced meanwhile has expired, and isn't refused.
             is_refused = self._kept is token and not token.is_proven
             if token.is_second and (is_refused or not self._is_proven):
                 break
             if renewals == MOST_RENEWALS:
                 raise Unavailable("each new token expired before it could be sent", status=401)
+            if is_refused:
+                self._kept = None  # first, so that nobody takes the refusal for the last one
+                turn.holds.refuse(token.secret, explain(answer, turn), advice)
             if (fresh := await self._other_than(token, turn)).secret == token.secret:
                 break
             token, renewals = fresh, renewals + 1
             token.is_second = True
-            answer = await turn.send(self._with(request, token))
-        if answer.status == 401:
-            turn.holds.refuse(token.secret, explain(answer, turn), self._credentials.advice)
-        else:
-            token.is_proven = self._is_proven = True
-        return answer
+        raise turn.holds.refuse(token.secret, explain(answer, turn), advice)
 
     async def parameter(self, name: str, turn: Turn) -> str | None:
         return (await self._get(turn)).says.get(name)

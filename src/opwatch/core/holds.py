@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import NoReturn
 
 from opwatch.clock import Clock
 from opwatch.core import polling
@@ -61,11 +60,8 @@ class Holds:
 
     def check_credential(self, credential: Secret) -> None:
         """Raise the refusal of a credential, if it was refused."""
-        if self.has_refused(credential):
-            raise twin(self._refusals[credential])
-
-    def has_refused(self, credential: Secret) -> bool:
-        return bool(self._refusals) and credential in self._refusals
+        if self._refusals and (refusal := self._refusals.get(credential)) is not None:
+            raise twin(refusal)
 
     def refuse(
         self,
@@ -74,15 +70,15 @@ class Holds:
         advice: str | None = None,
         *,
         could_lock: bool = False,
-    ) -> NoReturn:
-        """Remember that a credential was refused, and raise the refusal.
+    ) -> OpwatchError:
+        """Remember that a credential was refused; return the refusal, to be raised.
 
-        An answer that means something else is only raised, unless more of them could lock it.
+        An answer that means something else isn't remembered, unless more of them could lock it.
         """
         if could_lock or isinstance(error, AuthenticationError):
             error.advice = error.advice or advice
             self._refusals[credential] = error
-        raise twin(error)
+        return twin(error)
 
     def asked(self, origin: str) -> float:
         """Return until when `origin` asked for no requests."""
