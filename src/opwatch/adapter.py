@@ -99,8 +99,8 @@ class _Io:
         self.after_fork()
         fork.watch(self)
 
-    def _no_token(self) -> TransportError:
-        return TransportError("timed out waiting for the token that another request was fetching")
+    def _late(self, awaited: str = "token that another request was fetching") -> TransportError:
+        return TransportError(f"timed out waiting for the {awaited}")
 
     async def send(self, request: Request, turn: Turn) -> Answer:
         is_limited = self.max_in_flight and _is_own(request)
@@ -127,8 +127,8 @@ class _AsyncIo(_Io, AsyncIo):
     async def _slot(self, seconds: float) -> Any:
         return await _outside(super()._slot(seconds))
 
-    async def landing(self, flight: Flight, turn: Turn) -> None:
-        await _outside(super().landing(flight, turn))
+    async def landing(self, flight: Flight, turn: Turn, *awaited: str) -> None:
+        await _outside(super().landing(flight, turn, *awaited))
 
 
 def _is_own(request: Request) -> bool:

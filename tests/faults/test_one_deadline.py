@@ -6,14 +6,16 @@ the tests leaves half a second to a slow machine, or more if it needs more.
 
 import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import pytest
-from faults_support import Server, answer, outcome
+from faults_support import DRIVERS, KITS, Server, answer, outcome, signing
 from scales import at_some_scale
 
 from opwatch import ClientCredentials, Phase
 from opwatch.errors import OpwatchError, TransportError
+from opwatch.testing import Script
 
 LIMIT = 1.5
 
@@ -126,3 +128,30 @@ def test_waiting_for_anothers_token_counts(driver, scale):
         results = driver.run(scenario)
     assert max(result.seconds for result in results) < LIMIT * scale
     assert [request.method for request in server.asked].count("POST") == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (KITS["apig"].client, "no token arrived within"),
+        (signing, "no response to the first signed request arrived within"),
+    ],
+    ids=["token", "keys"],
+)
+def test_the_error_says_what_a_call_waited_for(make, words, clock):
+    """With keys, there is no token that could be late."""
+    second = []
+
+    def handler(request):
+        """Answer the first request once the second call has ended."""
+        if not second:
+            second.append(None)
+            with ThreadPoolExecutor(1) as pool:
+                second[0] = pool.submit(client.progress, "g2").exception()
+        return KITS["apig"].token(clock) if request.method == "POST" else KITS["apig"].active
+
+    with Script(handler), make(DRIVERS["blocking"], request_timeout=0.2) as client:
+        with suppress(TransportError):  # its own time may be up as well
+            client.progress("g1")
+    assert isinstance(second[0], TransportError)
+    assert words in str(second[0])

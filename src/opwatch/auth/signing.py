@@ -191,8 +191,8 @@ class AkSkAuth(_Signing):
     """Signs each request with `Host`, `X-Sdk-Date` and `X-Project-Id`, and nothing more.
 
     Until a signature has been accepted, one request is in flight at a time, so that wrong keys are
-    sent once and not by sixteen jobs at the same moment; and never more than five, since keys that
-    are refused six times in a row are locked.
+    sent once and not by sixteen jobs at the same moment; and never more than five in one event
+    loop, since keys that are refused six times in a row are locked.
     """
 
     max_in_flight = 5
@@ -222,7 +222,7 @@ class AkSkAuth(_Signing):
                     return await self._send(turn, request, explain)
                 finally:
                     pilot.land()
-            await turn.io.landing(pilot.flight, turn)
+            await turn.io.landing(pilot.flight, turn, "response to the first signed request")
         return await self._send(turn, request, explain)
 
     async def _send(self, turn: Turn, request: Request, explain: Explain) -> Answer:

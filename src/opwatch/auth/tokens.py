@@ -153,13 +153,13 @@ class TokenAuth(Auth):
             try:
                 answer = await turn.send(self._with(request, token))
             except AuthenticationError as error:
-                refusal = error  # of an earlier request: nothing was sent
+                refusal = error.with_traceback(None)  # of an earlier request: nothing was sent
             if refusal is not None:
                 # It was replaced while this request waited, or a callable may have another by now.
                 is_last = self._credentials.is_fixed and self._kept is token
                 fresh = token if renewals or is_last else await self._other_than(token, turn)
                 if fresh.secret == token.secret:
-                    raise refusal
+                    raise twin(refusal)
                 token, renewals = fresh, 1
                 continue
             if answer.status != 401:

@@ -310,10 +310,11 @@ class _Io:
         await self._sleep(Clock(), seconds, bell)
         return flight.has_landed
 
-    async def landing(self, flight: Flight, turn: Turn) -> None:
-        """Wait until another caller's request has landed."""
+    async def landing(self, flight: Flight, turn: Turn, *awaited: str) -> None:
+        """Wait until another caller's request has landed; `awaited` is what it brings, if that
+        isn't a token."""
         if not await self.landed(flight, turn.left()):
-            raise self._no_token()
+            raise self._late(*awaited)
 
     def last_word(self) -> AbstractContextManager[object]:
         """Return what to tell the last event of a cancelled wait in."""
@@ -336,7 +337,7 @@ class _Io:
 
         with anyio.move_on_after(turn.left()):
             return await value
-        raise self._no_token()
+        raise self._late()
 
     def check_cancel(self, cancel: Any) -> Any:
         """Return `cancel`; raise a `ConfigurationError` if it isn't an event of the right kind."""
@@ -350,9 +351,9 @@ class _Io:
             raise ConfigurationError(problem, argument="cancel")
         return cancel
 
-    def _no_token(self) -> TransportError:
+    def _late(self, awaited: str = "token") -> TransportError:
         return TransportError(
-            f"no token arrived within `request_timeout` ({self.request_timeout:g} s)"
+            f"no {awaited} arrived within `request_timeout` ({self.request_timeout:g} s)"
         )
 
 
