@@ -195,6 +195,21 @@ def test_40_calls_at_once_sign_one_request_with_a_refused_key(driver):
     )
 
 
+def test_a_redirect_does_not_prove_a_key(driver, clock):
+    """It may be a proxy's: the next request is still the only one in flight."""
+    responses = [reply(302), REFUSED_KEYS["wrong signature"]]
+
+    async def scenario(driver):
+        async with driver.opened(signing(driver)) as client:
+            return await driver.at_once(client.progress, JOBS)
+
+    with Script({"/progress": responses}) as script:
+        results = driver.run(scenario)
+    assert len(script.sent) == 2
+    kinds = [type(result.outcome) for result in results]
+    assert kinds.count(AuthenticationError) == len(JOBS) - 1
+
+
 def test_40_calls_at_once_send_a_refused_secret_once(driver, kit):
     """In threads or tasks, a wrong password or client secret is sent once."""
     refused = kit.refusals()[-1]

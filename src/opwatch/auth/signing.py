@@ -231,6 +231,6 @@ class AkSkAuth(_Signing):
             error = explain(answer, turn)
             error.transient = False  # a retry would send nothing
             raise turn.holds.refuse(self._secrets[0], error, self._advice, could_lock=True)
-        if answer.status < 400 or answer.status == 404:
+        if answer.is_success or answer.status == 404:
             self._is_proven = True
         return answer
