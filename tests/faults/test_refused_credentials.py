@@ -18,7 +18,7 @@ from faults_support import (
 )
 
 from opwatch import AkSk, Apig, Phase
-from opwatch.errors import AuthenticationError
+from opwatch.errors import AuthenticationError, RateLimited
 from opwatch.testing import Script, reply
 
 JOBS = [f"job-{n}" for n in range(40)]
@@ -360,6 +360,25 @@ def test_a_callable_that_returns_two_refused_tokens_by_turns_is_believed_once(dr
     assert {type(error) for error in errors} == {AuthenticationError}
     assert progress.phase is Phase.SUCCEEDED
     assert gatekeeper.shown == ["first-token", "second-token", "valid-token"]
+
+
+def test_a_pause_that_a_callable_raises_is_a_failed_poll(driver, clock):
+    """It is that of another client, and may be over: each try takes its delay of the schedule."""
+    calls = []
+
+    def token():
+        calls.append(clock.now())
+        assert len(calls) < 20
+        raise RateLimited("too many", held_until=0.0)
+
+    async def scenario(driver):
+        async with driver.opened(driver.clients["itwin"](token, max_failures=3)) as client:
+            return await outcome(driver, client.wait, "j", timeout=None, schedule=MINUTE)
+
+    with Script({"": [reply(200)]}):
+        error = driver.run(scenario)
+    assert isinstance(error, RateLimited)
+    assert calls == [0, 60, 120]
 
 
 def test_a_callables_refused_token_ends_all_jobs(driver, clock, kit):

@@ -330,7 +330,8 @@ class _Called(Credentials):
         try:
             token = Secret(await turn.io.result(self._function(), turn))
             token = token if self.as_given else bare(token)
-        except OpwatchError:
+        except OpwatchError as error:
+            error.held_until = None  # a pause of another client's
             raise
         except Exception as error:
             name = type(error).__name__
