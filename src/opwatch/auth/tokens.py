@@ -149,17 +149,17 @@ class TokenAuth(Auth):
         token, renewals = self._current() or await self._get(turn), 0
         advice = self._credentials.advice
         while True:
-            refusal: OpwatchError | None = None
+            answer: Answer | AuthenticationError
             try:
                 answer = await turn.send(self._with(request, token))
             except AuthenticationError as error:
-                refusal = error.with_traceback(None)  # of an earlier request: nothing was sent
-            if refusal is not None:
+                answer = error.with_traceback(None)  # of an earlier request: nothing was sent
+            if isinstance(answer, AuthenticationError):
                 # It was replaced while this request waited, or a callable may have another by now.
                 is_last = self._credentials.is_fixed and self._kept is token
                 fresh = token if renewals or is_last else await self._other_than(token, turn)
                 if fresh.secret == token.secret:
-                    raise twin(refusal)
+                    raise twin(answer)
                 token, renewals = fresh, 1
                 continue
             if answer.status != 401:
