@@ -9,15 +9,15 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 from connection_support import GRACE, every_mode, shape
 from fault_server import FaultServer, Peer, nobody
 from net_support import Limits, answering, ask, get, http
+from ports import full
 from scales import at_some_scale
 
 from opwatch.errors import TransportError
@@ -235,18 +235,6 @@ def test_a_refused_connection_gives_its_reason(mode: str) -> None:
     with nobody() as url:
         [outcome] = ask(mode, [get(url)])
     assert str(outcome) == f"could not connect to {url}: Connection refused"
-
-
-@contextmanager
-def full() -> Iterator[int]:
-    """A port of loopback that takes no further connection and refuses none."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 @pytest.fixture

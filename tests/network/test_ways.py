@@ -6,8 +6,7 @@ import base64
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -16,6 +15,7 @@ import pytest
 from fault_plays import good, http
 from fault_server import FaultServer, Peer, nobody
 from fault_services import APIG, EVERY_MODE, MODES, SAMPLES, TOKEN, Sample, ask
+from ports import full
 from scales import at_some_scale
 
 from opwatch import Apig, AsyncApig, IamPassword, Progress
@@ -79,18 +79,6 @@ def test_the_next_address_of_a_name_is_tried(names: dict[str, list[str]], mode: 
         names["localhost"] = ["127.0.0.2", "127.0.0.1"]
         [outcome] = ask(APIG, mode, f"http://localhost:{server.port}")
     assert type(outcome) is Progress
-
-
-@contextmanager
-def full() -> Iterator[int]:
-    """A port of loopback that takes no further connection and refuses none."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 @every_mode

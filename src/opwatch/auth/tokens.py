@@ -155,7 +155,7 @@ class TokenAuth(Auth):
             except AuthenticationError as error:
                 answer = error.with_traceback(None)  # of an earlier request: nothing was sent
             if isinstance(answer, AuthenticationError):
-                # It was replaced while this request waited, or a callable may have another by now.
+                # Another may have come while this request waited, or from a callable.
                 is_last = self._credentials.is_fixed and self._kept is token
                 fresh = token if renewals or is_last else await self._other_than(token, turn)
                 if fresh.secret == token.secret:
@@ -174,7 +174,7 @@ class TokenAuth(Auth):
             if renewals == MOST_RENEWALS:
                 raise Unavailable("each new token expired before it could be sent", status=401)
             if is_refused:
-                self._kept = None  # first, so that nobody takes the refusal for the last one
+                self._kept = None  # first: whoever meets the refusal fetches another token
                 turn.holds.refuse(token.secret, explain(answer, turn), advice)
             if (fresh := await self._other_than(token, turn)).secret == token.secret:
                 break

@@ -134,7 +134,8 @@ def follow_up(content: dict[str, Any], block: dict[str, Any]) -> Operation | Non
 def needed(content: Any) -> Any:
     """Return the part of a document that its wait needs: the operations, and what they refer to.
 
-    The rest may be large and have mistakes. All of it is needed to say what is missing.
+    The rest may be large and have mistakes. If one of these parts is missing, return the whole
+    document, so that an error can name what is there.
     """
     found = [*methods(content)]
     blocks = [object_in(operation["x-wait"]) for *_, operation in found if "x-wait" in operation]
@@ -155,11 +156,11 @@ def needed(content: Any) -> Any:
             kind: {} if isinstance(part, dict) and kind != "securitySchemes" else part
             for kind, part in components.items()
         }
-    return kept if _has_references(content, kept) else content
+    return kept if _add_references(content, kept) else content
 
 
-def _has_references(content: dict[str, Any], kept: dict[str, Any]) -> bool:
-    """Add what a part of a document refers to, as a complete component or path, if it is there."""
+def _add_references(content: dict[str, Any], kept: dict[str, Any]) -> bool:
+    """Add each component and path that a part of a document refers to; return whether all exist."""
     left: list[Any] = [kept]
     seen = set()
     while left:

@@ -92,8 +92,8 @@ def is_json(path: Path, text: str) -> bool:
 
 
 def _lines_of_json(text: str) -> dict[Place, int]:
-    """The lines of a JSON file, as far as it is YAML, too: then they are known. A pair of escapes
-    for one character, such as an emoji, is JSON alone."""
+    """The lines of a JSON file, as far as it is YAML, too: then they are known. YAML has no pairs
+    of escapes, which JSON writes for an emoji."""
     text = re.sub(r"(?<!\\)\\u[dD][89a-fA-F][0-9a-fA-F]{2}", "?", text)
     try:
         return _lines_by_place(_Loader(text).get_single_node())
@@ -227,6 +227,8 @@ def _said(error: Any) -> str:
     if error.validator == "uniqueItems":
         twice = (one for n, one in enumerate(error.instance) if one in error.instance[:n])
         return f"{next(twice)!r} is listed twice"
+    if error.validator == "type" and isinstance(error.instance, bool | None):
+        return f"{json.dumps(error.instance)} {error.message.partition(' ')[2]}"  # as in the file
     return str(error.message)
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 
 class _All(dict[str, Any]):
-    """What says that it has each key: a way to fetch a file that a spec refers to, though none is
-    fetched, and each schema as one that was visited."""
+    """A map that claims to have every key: then no file is fetched, and no schema is visited."""
 
     def __contains__(self, key: object) -> bool:
         return True
