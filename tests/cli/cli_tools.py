@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +92,11 @@ class Running:
             left -= {text for text in left if text in line}
 
     def send_until_the_end(self, number: signal.Signals) -> None:
-        """Send the signal again and again, every few milliseconds."""
+        """Send the signal again and again, several times a millisecond: between any two steps."""
         limit = time.monotonic() + LIMIT
-        while time.monotonic() < limit:
+        while self._process.poll() is None and time.monotonic() < limit:
             self._process.send_signal(number)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.002)
-                return
+            time.sleep(0.0001)
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

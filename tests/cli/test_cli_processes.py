@@ -37,16 +37,39 @@ def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_interrupted_again(real_sim: Simulator, number: signal.Signals) -> None:
-    """Signals that come while `watch` stops change neither its last line nor its exit code."""
+@pytest.mark.parametrize(
+    ("words", "code", "last"),
+    [
+        ("watch itwin j1", 130, "opwatch: interrupted; itwin j1 is still running; run the same "),
+        ("watch --json itwin j1", 130, "opwatch: interrupted; itwin j1 is still running; run the "),
+        ("demo", 130, "opwatch: interrupted\n"),
+        ("simulate", 0, ""),
+    ],
+    ids=["watch", "json", "demo", "simulate"],
+)
+def test_interrupted_again(
+    real_sim: Simulator, number: signal.Signals, words: str, code: int, last: str
+) -> None:
+    """Signals that come while a run stops change neither its last line nor its exit code."""
     real_sim.add("itwin", "j1", RUNNING)
-    with Running("watch", "itwin", "j1", env=real_sim.environ) as running:
-        running.until("running")
+    with Running(*words.split(), env=real_sim.environ) as running:
+        running.until("running" if "j1" in words else "watch")
         running.send_until_the_end(number)
         done = running.end()
-    assert done.code == 130
-    assert done.err.startswith("opwatch: interrupted; itwin j1 is still running; run the same ")
-    assert len(done.err.splitlines()) == 1
+    assert done.code == code
+    assert done.err.startswith(last)
+    assert len(done.err.splitlines()) == bool(last)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_single_poll_interrupted_again(real_sim: Simulator, number: signal.Signals) -> None:
+    """Neither do they for `progress`."""
+    real_sim.add("itwin", "j1", Frame(silent=True))
+    with Running("progress", "itwin", "j1", env=real_sim.environ) as running:
+        real_sim.wait_for_requests(2, timeout=LIMIT)
+        running.send_until_the_end(number)
+        done = running.end()
+    assert (done.code, done.err.strip()) == (130, "opwatch: interrupted")
 
 
 def test_interrupted_while_a_request_is_under_way(real_sim: Simulator) -> None:

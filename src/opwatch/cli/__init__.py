@@ -14,13 +14,27 @@ from contextvars import copy_context
 from importlib.util import find_spec
 
 from opwatch import exits
+from opwatch.cli.signals import ignore, restored
 from opwatch.cli.streams import OutputLost, guarded
 
 _MISSING = "the command line needs the cli extra; run pip install 'opwatch[cli]' to install it"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `opwatch` with these arguments, by default those of the process; return the exit code."""
+    """Run `opwatch` with these arguments, by default those of the process; return the exit code.
+
+    Without arguments, the process should exit afterwards: once a signal has stopped the run, it
+    ignores SIGTERM and SIGHUP, since another one would replace the exit code.
+    """
+    if argv is not None:
+        with restored():
+            return _main(argv)
+    code = _main(None)
+    ignore()
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     with guarded():
         if find_spec("click") is None or find_spec("rich") is None:
             complain(_MISSING)
@@ -41,10 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             traceback.print_exc()
             return exits.USAGE
-        if code == exits.INTERRUPTED and argv is None:
-            from opwatch.cli import signals
-
-            signals.ignore()  # a second one would replace the exit code
         return code
 
 

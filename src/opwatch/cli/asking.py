@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from opwatch import clock, exits
-from opwatch.cli import signals, values
+from opwatch.cli import values
 from opwatch.cli.clients import blocking
+from opwatch.cli.signals import Interrupt, handled, raise_interrupt
 from opwatch.errors import ConfigurationError, OpwatchError
 from opwatch.events import Ended, Polled
 from opwatch.progress import Progress
@@ -42,7 +43,7 @@ def ask(
     [(service, job_id)] = jobs
     asked: dict[str, Any] = {"service": service, "job_id": job_id}
     try:
-        with signals.handled():
+        with handled(Interrupt(raise_interrupt)):
             progress = _progress(service, job_id, env_file)
     except OpwatchError as error:
         if as_json:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import signal
-import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from opwatch import exits
 from opwatch.cli import complain
 from opwatch.cli.run import shown, watch
-from opwatch.cli.signals import ending_signals
+from opwatch.cli.signals import Interrupt, ending_signals, raise_interrupt
 from opwatch.cli.state import StateFile
 from opwatch.cli.watching import Crew, Limits
 from opwatch.core.polling import Schedule
@@ -34,22 +35,28 @@ def simulate(port: int) -> int:
     except OSError as error:
         raise ConfigurationError(f"can't listen on port {port}: {error.strerror}") from None
     try:
-        print(f"# The services listen on {simulator.url} until Ctrl-C. In another shell:")
-        for name, value in simulator.environ.items():
-            print(f"export {name}={shlex.quote(value)}")
-        words = [f"{service}:{job_id}" for service, job_id in jobs.items()]
-        print(
-            "# Each job starts at its first poll and runs once; restart the simulator to repeat it."
-        )
-        print(
-            "# The simulator also has the jobs from the README and the documentation. "
-            "To watch the demo jobs:"
-        )
-        print(f"# opwatch watch --schedule 1s {shlex.join(words)}", flush=True)
-        _until_signal()
+        with suppress(KeyboardInterrupt):
+            _interrupt_at_signals()
+            _introduce(simulator, jobs)
+            while True:
+                time.sleep(3600)
     finally:
         simulator.stop()
     return exits.SUCCEEDED
+
+
+def _introduce(simulator: Simulator, jobs: dict[str, str]) -> None:
+    """Print how to watch the simulator's jobs, as lines that a shell can run."""
+    print(f"# The services listen on {simulator.url} until Ctrl-C. In another shell:")
+    for name, value in simulator.environ.items():
+        print(f"export {name}={shlex.quote(value)}")
+    words = [f"{service}:{job_id}" for service, job_id in jobs.items()]
+    print("# Each job starts at its first poll and runs once; restart the simulator to repeat it.")
+    print(
+        "# The simulator also has the jobs from the README and the documentation. "
+        "To watch the demo jobs:"
+    )
+    print(f"# opwatch watch --schedule 1s {shlex.join(words)}", flush=True)
 
 
 def demo(*, no_color: bool) -> int:
@@ -139,10 +146,11 @@ def _as_scripted(simulator: Simulator, service: str, result: Ended[Any]) -> bool
     return not any(frame.is_refusal for frame in frames) or 429 in refused
 
 
-def _until_signal() -> None:
-    """Block until SIGINT, SIGTERM, or the terminal is closed."""
-    over = threading.Event()
+def _interrupt_at_signals() -> None:
+    """Raise KeyboardInterrupt at SIGINT, SIGTERM, or when the terminal is closed.
+
+    SIGINT counts also where it is ignored, as in a shell's background: nothing else may end it.
+    """
+    interrupt = Interrupt(raise_interrupt)  # to set a threading.Event in a handler can deadlock
     for number in {signal.SIGINT, signal.SIGTERM, *ending_signals()}:
-        signal.signal(number, lambda *_: over.set())
-    while not over.wait(3600):
-        pass
+        signal.signal(number, interrupt)
