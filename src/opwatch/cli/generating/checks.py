@@ -32,7 +32,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 60
 _OWN = ("apig", "catenis", "itwin", "itwin-v2")
 _COOKIE = re.compile(f"({HEADER_NAME.pattern})=([ -:<-~]*[!-:<-~])?")
-_PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+")
+_PATH = re.compile(r"(?!//)(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+")
 
 
 class Invalid(ConfigurationError):
@@ -115,12 +115,14 @@ def _loaded(path: Path) -> tuple[bytes, Any, Any]:
 
 
 def _follow_path_items(content: Any) -> None:
-    """Put each path item in place of a reference to it."""
+    """Put each path item in place of a reference to it, with what is beside the reference."""
     paths = object_in(object_in(content).get("paths"))
     for path, item in paths.items():
         if str(object_in(item).get("$ref")).startswith("#/"):
             with suppress(LookupError, TypeError, ValueError, RecursionError):  # which are findings
-                paths[path] = referred(content, item)
+                own = {key: part for key, part in item.items() if key != "$ref"}
+                found = referred(content, item)
+                paths[path] = found | own if isinstance(found, dict) else found
 
 
 def _examples(content: dict[str, Any], name: str) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from opwatch.cli.generating.spec import references
 from opwatch.reading import object_in
 
 Keys = tuple[str, ...]
@@ -15,7 +16,7 @@ MARKS = ("x-inferred", "x-addition", "x-deviation")
 """What says that a part of a spec isn't in its document."""
 SHOWN = ("percent", "step", "bytes")
 """What may be named as `restart-on-change`: the pointers of these, which `Progress` keeps."""
-JSON = re.compile(r"application/([!#$&^_.+a-z0-9-]+\+)?json(;[ -~]*)?", re.IGNORECASE)
+JSON = re.compile(r"application/([!#$&^_.+a-z0-9-]+\+)?json( *;[ -~]*)?", re.IGNORECASE)
 """The media types that hold JSON."""
 
 
@@ -143,40 +144,47 @@ def needed(content: Any) -> Any:
     known = [operation.get("operationId") for *_, operation in found]
     if not blocks or any(name not in known for name in names):
         return content
-    kept = {key: part for key, part in content.items() if key not in ("tags", "webhooks")}
-    kept["paths"] = {}
+    unneeded = ("security", "tags", "webhooks")
+    kept = {key: part for key, part in content.items() if key not in unneeded}
+    kept |= {"paths": {}, "components": {}}
+    schemes: list[Keys] = []
     for path, method, operation in found:
         if "x-wait" in operation or operation.get("operationId") in names:
-            others = {name for at_path, name, _ in found if at_path == path}
             item = content["paths"][path]
-            shared = {key: part for key, part in item.items() if key not in others}
+            shared = {key: item[key] for key in ("$ref", "parameters", "servers") if key in item}
             kept["paths"].setdefault(path, shared)[method] = operation
-    if isinstance(components := content.get("components"), dict):
-        kept["components"] = {
-            kind: {} if isinstance(part, dict) and kind != "securitySchemes" else part
-            for kind, part in components.items()
-        }
-    return kept if _add_references(content, kept) else content
+            if "security" in content.keys() - operation.keys():
+                kept["security"] = content["security"]
+            for need in listed(operation.get("security", content.get("security", []))):
+                schemes += (("components", "securitySchemes", name) for name in object_in(need))
+    return kept if _add_parts(content, kept, schemes) else content
 
 
-def _add_references(content: dict[str, Any], kept: dict[str, Any]) -> bool:
-    """Add each component and path that a part of a document refers to; return whether all exist."""
+def _add_parts(content: dict[str, Any], kept: dict[str, Any], parts: list[Keys]) -> bool:
+    """Add these parts of a document to what is kept of it, and all that both refer to; return
+    whether all exist."""
     left: list[Any] = [kept]
-    seen = set()
-    while left:
-        node = left.pop()
-        left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-        reference = str(node.get("$ref")) if isinstance(node, dict) else ""
-        keys = target_of(reference)
-        keys = keys[: 3 if keys[:1] == ("components",) else 2]
-        if keys[:1] in (("components",), ("paths",)) and keys not in seen:
-            seen.add(keys)
-            try:
-                part = at(content, keys)
-                at(kept, keys[:-1])[keys[-1]] = part
-            except (LookupError, TypeError, ValueError):
-                return False
-            left.append(part)
+    seen: set[Keys] = set()
+    while left or parts:
+        if not parts:
+            told = references(left.pop())
+            parts += (target_of(target) for _, target in told if target.startswith("#/"))
+            continue
+        keys = parts.pop()
+        depth = {"components": 3, "paths": 2}.get(keys[0], len(keys))
+        if (keys := keys[:depth]) in seen:
+            continue
+        seen.add(keys)
+        try:
+            part = at(content, keys)
+            if keys[0] in ("components", "paths"):
+                holder = kept[keys[0]]
+                for key in keys[1 : depth - 1]:
+                    holder = holder.setdefault(key, {})
+                holder[keys[depth - 1]] = part
+        except (LookupError, TypeError, ValueError):
+            return False
+        left.append(part)
     return True
 
 
@@ -213,7 +221,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def variants(content: dict[str, Any], *schemas: Any) -> list[dict[str, Any]]:
-    """What schemas may be: themselves, or each of their alternatives, references followed; nothing
+    """What schemas may be: themselves, and each of their alternatives, references followed; nothing
     is read twice."""
     found: list[dict[str, Any]] = []
     left, seen = [*reversed(schemas)], set()
@@ -224,13 +232,18 @@ def variants(content: dict[str, Any], *schemas: Any) -> list[dict[str, Any]]:
         seen.add(id(schema))
         if not isinstance(schema, dict):  # true and false are schemas, too
             found.append({})
-        elif "$ref" in schema:
-            left.append(at(content, target_of(schema["$ref"])))
-        elif inner := [each for key in ("anyOf", "oneOf", "allOf") for each in schema.get(key, [])]:
-            left += reversed(inner)
-        else:
+            continue
+        inner = [each for key in ("anyOf", "oneOf", "allOf") for each in schema.get(key, [])]
+        if "$ref" in schema:
+            inner = [at(content, target_of(schema["$ref"]))]
+        left += reversed(inner)
+        if not inner or _OWN & schema.keys():
             found.append(schema)
     return found
+
+
+_OWN = {"properties", "items", "enum", "const"}
+"""What a schema says of a value itself, beside its alternatives."""
 
 
 def below(content: dict[str, Any], schema: dict[str, Any], keys: Keys) -> list[dict[str, Any]]:

@@ -346,19 +346,26 @@ def unlimited(node: Any, above: str | int = "") -> Any:
     }
 
 
-def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
-    """Each `$ref` of a part of a spec that leads nowhere, or back to itself."""
+def references(node: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Each `$ref` of a part of a spec and its place; one in a value or an extension is none."""
     if isinstance(node, dict):
-        target = node.get("$ref")
-        if isinstance(target, str) and (problem := _lost(content, target)):
-            yield (*place, "$ref"), problem
+        if isinstance(target := node.get("$ref"), str):
+            yield (*place, "$ref"), target
         for key, child in node.items():
             is_name = _NAMED.issuperset(place[-1:]) and place != ()
-            if is_name or not (key in _VALUES or str(key).startswith("x-")):
-                yield from lost_references(content, child, (*place, key))
+            is_value = key in _VALUES or (key == "examples" and isinstance(child, list))
+            if is_name or not (is_value or str(key).startswith("x-")):
+                yield from references(child, (*place, key))
     elif isinstance(node, list):
         for index, child in enumerate(node):
-            yield from lost_references(content, child, (*place, index))
+            yield from references(child, (*place, index))
+
+
+def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
+    """Each `$ref` of a part of a spec that leads nowhere, or back to itself."""
+    for at, target in references(node, place):
+        if problem := _lost(content, target):
+            yield at, problem
 
 
 def _lost(content: Any, target: str) -> str | None:
@@ -399,21 +406,26 @@ def line_of(lines: Mapping[Place, int], place: Place) -> int:
     return lines.get(place, 1)
 
 
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
-"""Numbers of YAML 1.2, some of which YAML 1.1 reads as text."""
+_NUMBER = re.compile(
+    r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0x[0-9a-fA-F]+"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
+"""Numbers of YAML 1.2. YAML 1.1 reads some of them as text, and also others: 010, 1:30, 1_0."""
 
 
 def _as_openapi_reads(node: yaml.Node | None, *, is_key: bool = False, depth: int = 0) -> None:
-    """Make text of what only YAML 1.1 reads as something else, such as `no` and `2026-01-01`, and
+    """Make text of what only YAML 1.1 reads as something else, such as `no`, `=` and `12:30`, and
     of each key, such as `200`; and a number of what only YAML 1.1 reads as text."""
     if depth > DEEPEST:
         raise RecursionError
     if isinstance(node, yaml.ScalarNode):
         kind = node.tag.rpartition(":")[2]
+        is_number = _NUMBER.fullmatch(node.value)
         is_word = kind == "bool" and node.value.lower() not in ("true", "false")
-        if is_word or kind == "timestamp" or (is_key and kind != "merge"):
+        is_word |= kind in ("int", "float") and not is_number
+        if is_word or kind in ("timestamp", "value") or is_key == (kind != "merge"):
             node.tag = "tag:yaml.org,2002:str"
-        elif kind == "str" and not (node.style or is_key) and _FLOAT.fullmatch(node.value):
+        elif kind == "str" and not node.style and is_number and "e" in node.value.lower():
             node.tag = "tag:yaml.org,2002:float"
     elif isinstance(node, yaml.MappingNode):
         for key, child in node.value:

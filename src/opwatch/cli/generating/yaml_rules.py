@@ -20,7 +20,7 @@ LARGEST = 16 * 1024 * 1024
 MOST = 1_000_000
 """The most values in a spec, each alias counted as what it stands for."""
 _TAG = "tag:yaml.org,2002:"
-_KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")
+_KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value")
 _INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
 
