@@ -255,6 +255,32 @@ def test_40_calls_at_once_send_no_fetched_token_after_its_refusal(driver, clock,
     assert max(shown.values()) <= 4
 
 
+def test_40_calls_at_once_send_an_accepted_token_no_more_once_it_is_refused(driver, clock, kit):
+    """Those that had to wait for a slot take the next token."""
+    tokens, shown, accepted = [], Counter(), []
+
+    def handler(request):
+        if request.method == "POST":
+            tokens.append(f"a-made-up-token-{len(tokens)}")
+            return kit.token(clock, value=tokens[-1])
+        token = dict(request.headers)[kit.header].removeprefix("Bearer ")
+        shown.update([token])
+        return kit.active if token in accepted else kit.unauthorized
+
+    async def scenario(driver):
+        async with driver.opened(kit.client(driver, max_in_flight=4)) as client:
+            accepted.append("a-made-up-token-0")
+            await driver.call(client.progress, JOBS[0])
+            accepted[:] = ["a-made-up-token-1"]
+            return await driver.at_once(client.progress, JOBS)
+
+    with Script(handler):
+        results = driver.run(scenario)
+    assert {result.outcome.phase for result in results} == {Phase.RUNNING}
+    assert len(tokens) == 2
+    assert shown["a-made-up-token-0"] <= 1 + 4
+
+
 def test_waits_at_once_end_with_the_refusal_too(clock):
     """Forty threads in `wait` with a wrong access key: one signed request."""
     driver = DRIVERS["blocking"]

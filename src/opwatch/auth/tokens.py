@@ -149,38 +149,33 @@ class TokenAuth(Auth):
         token, renewals = self._current() or await self._get(turn), 0
         advice = self._credentials.advice
         while True:
-            answer: Answer | AuthenticationError
             try:
                 answer = await turn.send(self._with(request, token))
-            except AuthenticationError as error:
-                answer = error.with_traceback(None)  # of an earlier request: nothing was sent
-            if isinstance(answer, AuthenticationError):
+            except AuthenticationError as error:  # of an earlier request: nothing was sent
+                refusal: OpwatchError = twin(error.with_traceback(None))
                 # Another may have come while this request waited, or from a callable.
                 is_last = self._credentials.is_fixed and self._kept is token
-                fresh = token if renewals or is_last else await self._other_than(token, turn)
-                if fresh.secret == token.secret:
-                    raise twin(answer)
-                token, renewals = fresh, 1
-                continue
-            if answer.status != 401:
-                token.is_proven = self._is_proven = True
-                return answer
-            if not self.is_expired(answer):
-                break
-            # A token that others have used or replaced meanwhile has expired, and isn't refused.
-            is_refused = self._kept is token and not token.is_proven
-            if token.is_second and (is_refused or not self._is_proven):
-                break
+                is_last |= renewals > 0 and not token.is_proven
+                is_second = False
+            else:
+                if answer.status != 401:
+                    token.is_proven = self._is_proven = True
+                    return answer
+                # A token that others have used or replaced meanwhile has expired.
+                has_expired = self._is_proven and (token.is_proven or self._kept is not token)
+                is_last = not self.is_expired(answer) or (token.is_second and not has_expired)
+                if self._kept is token and not is_last:
+                    self._kept = None  # first: whoever meets the refusal fetches another token
+                refusal = turn.holds.refuse(token.secret, explain(answer, turn), advice)
+                is_second = True
+            if is_last:
+                raise refusal
             if renewals == MOST_RENEWALS:
                 raise Unavailable("each new token expired before it could be sent", status=401)
-            if is_refused:
-                self._kept = None  # first: whoever meets the refusal fetches another token
-                turn.holds.refuse(token.secret, explain(answer, turn), advice)
             if (fresh := await self._other_than(token, turn)).secret == token.secret:
-                break
+                raise refusal
             token, renewals = fresh, renewals + 1
-            token.is_second = True
-        raise turn.holds.refuse(token.secret, explain(answer, turn), advice)
+            token.is_second |= is_second
 
     async def parameter(self, name: str, turn: Turn) -> str | None:
         return (await self._get(turn)).says.get(name)
