@@ -154,8 +154,8 @@ class TokenAuth(Auth):
             except AuthenticationError as error:  # of an earlier request: nothing was sent
                 refusal: OpwatchError = twin(error.with_traceback(None))
                 # Another may have come while this request waited, or from a callable.
-                is_last = self._credentials.is_fixed and self._kept is token
-                is_last |= renewals > 0 and not token.is_proven
+                is_last = self._kept is token and (self._credentials.is_fixed or renewals > 0)
+                is_last |= renewals == MOST_RENEWALS
                 is_second = False
             else:
                 if answer.status != 401:
