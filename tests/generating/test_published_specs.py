@@ -1,13 +1,15 @@
 """Documents as they are published: mistakes in parts that no wait needs, and other ways to say the
 same."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_support import Run, spec
-from generating_tools import Change, Generate, operation
+from generating_tools import Change, Generate, operation, wait
 
+from opwatch.errors import BadResponse
 from opwatch.testing import FakeClock, Script, reply
 
 TEXT = {"type": "string"}
@@ -174,3 +176,66 @@ def test_a_circle_of_a_path_item(run: Run) -> None:
 
     code, _, err = run("generate", spec(change), "--out", "out")
     assert (code, err) == (0, "")
+
+
+JOB = {
+    "type": "object",
+    "required": ["state"],
+    "properties": {"state": {"type": "string", "enum": ["printing", "done", "jammed"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("job", "is_object"),
+    [
+        (JOB, True),
+        ({"allOf": [JOB]}, True),
+        (JOB | {"type": ["object", "null"]}, False),
+        (JOB | {"nullable": True}, False),
+        ({"nullable": True, "allOf": [JOB]}, False),
+        ({"oneOf": [JOB, {"type": "null"}]}, False),
+        ({"anyOf": [TEXT, JOB]}, False),
+    ],
+)
+def test_an_object_that_is_required_and_may_be_null(
+    job: Any, is_object: bool, generate: Generate
+) -> None:
+    """A response without it is valid, and has no state."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["openapi"] = "3.0.3" if "nullable" in job else "3.1.0"
+        required = {"type": "object", "required": ["job"], "properties": {"job": job}}
+        schemas(content)["Print"] = required
+        del operation(content)["responses"]["200"]["content"]["application/json"]["examples"]
+        wait(content)["state"]["at"] = "/job/state"
+
+    made, done = generate(change), {"job": {"state": "done"}}
+    with FakeClock(), Script({"/prints/p1": [reply(200, {"job": None}), reply(200, done)]}):
+        with nullcontext() if not is_object else pytest.raises(BadResponse):
+            assert made.Press().progress("p1").phase == "unknown"
+        assert made.Press().progress("p1").phase == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("at", "schema", "value"),
+    [
+        ("/errors/*", {"type": "array", "items": {"properties": {"code": TEXT}}}, [{"code": "E5"}]),
+        ("/errors", {"type": "object", "properties": {"code": TEXT}}, {"code": "E5"}),
+    ],
+)
+def test_errors_that_are_required(at: str, schema: Any, value: Any, generate: Generate) -> None:
+    """Of a response, only the state is required, and the objects that contain it."""
+
+    def change(content: dict[str, Any]) -> None:
+        schemas(content)["Print"]["properties"]["errors"] = schema
+        schemas(content)["Print"]["required"] = ["errors", "state"]
+        del operation(content)["responses"]["200"]["content"]["application/json"]["examples"]
+        wait(content)["fault"] = {"at": at, "code": "/code"}
+
+    made = generate(change)
+    for errors, code in ((value, "E5"), ([], None), (None, None)):
+        found = reply(200, {"state": "jammed", "errors": errors})
+        with FakeClock(), Script({"/prints/p1": found}):
+            progress = made.Press().progress("p1")
+        assert progress.phase == "failed"
+        assert (progress.fault and progress.fault.code) == code

@@ -239,6 +239,8 @@ def variants(content: dict[str, Any], *schemas: Any) -> list[dict[str, Any]]:
         left += reversed(inner)
         if not inner or _OWN & schema.keys():
             found.append(schema)
+        elif schema.get("nullable"):
+            found.append({"type": "null"})
     return found
 
 
@@ -259,16 +261,26 @@ def below(content: dict[str, Any], schema: dict[str, Any], keys: Keys) -> list[d
 
 
 def envelope(content: dict[str, Any], schema: dict[str, Any], pointers: list[Keys]) -> Keys:
-    """The objects that must be in an answer, each inside the one before."""
+    """The objects that must be in an answer, each inside the one before: what is required, and is
+    nothing but an object."""
     longest: Keys = ()
     for keys in pointers:
         for length in range(1, len(keys)):
-            *above, last = keys[:length]
-            holders = below(content, schema, tuple(above))
-            if not all(last in each.get("required", []) for each in holders):
+            found = below(content, schema, keys[:length])
+            is_object = all(
+                listed(each.get("type", "object")) == ["object"] and not each.get("nullable")
+                for each in found
+            )
+            if not is_object or not is_required(content, schema, keys[:length]):
                 break
             longest = max(longest, keys[:length], key=len)
     return longest
+
+
+def is_required(content: dict[str, Any], schema: dict[str, Any], keys: Keys) -> bool:
+    """Whether the object that holds the end of a pointer must have it."""
+    holders = below(content, schema, keys[:-1])
+    return all(keys[-1] in each.get("required", []) for each in holders)
 
 
 # --- the block ------------------------------------------------------------------------------------

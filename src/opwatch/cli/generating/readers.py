@@ -273,5 +273,6 @@ class Readers:
         )
 
     def _envelope(self, operation: Operation, block: dict[str, Any]) -> Keys:
-        pointers = [keys_of(pointer) for _, pointer in pointers_of(block)]
-        return envelope(self.content, operation.schema, pointers)
+        pointers = [(place, keys_of(pointer)) for place, pointer in pointers_of(block)]
+        states = [keys for place, keys in pointers if place[0] == "state"]
+        return envelope(self.content, operation.schema, states or [keys for _, keys in pointers])

@@ -24,6 +24,7 @@ from opwatch.cli.generating.document import (
     envelope,
     follow_up,
     identifier,
+    is_required,
     keys_of,
     listed,
     pointers_of,
@@ -108,14 +109,12 @@ def _require(
     answer: dict[str, Any],
     block: dict[str, Any],
 ) -> None:
-    """Require of an answer its state, and the objects that hold what the wait reads, if the spec
-    does. Whatever else a spec requires, an answer without it can be read."""
-    pointers = {place: keys_of(pointer) for place, pointer in pointers_of(block)}
-    needed = {envelope(content, operation.schema, [*pointers.values()])}
-    for place, keys in pointers.items():
-        if place[0] == "state":  # the key at the end is required if an object there would be
-            needed.add(envelope(content, operation.schema, [(*keys, "")]))
-    for keys in needed:
+    """Require of an answer its state, and the objects that hold it, if the spec does. Whatever else
+    a spec requires, an answer without it can be read."""
+    for keys in (keys_of(pointer) for place, pointer in pointers_of(block) if place[0] == "state"):
+        above = envelope(content, operation.schema, [keys])
+        is_needed = above == keys[:-1] and is_required(content, operation.schema, keys)
+        keys = keys if is_needed else above
         for n, key in enumerate(keys):
             for schema in below(document, answer, keys[:n]):
                 if (found := schema.get("properties", {}).get(key)) is not None:
