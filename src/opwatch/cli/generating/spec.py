@@ -363,9 +363,8 @@ def references(node: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
 
 def lost_references(content: Any, node: Any, place: Place) -> Iterator[Problem]:
     """Each `$ref` of a part of a spec that leads nowhere, or back to itself."""
-    for at, target in references(node, place):
-        if problem := _lost(content, target):
-            yield at, problem
+    found = ((at, _lost(content, target)) for at, target in references(node, place))
+    yield from ((at, problem) for at, problem in found if problem)
 
 
 def _lost(content: Any, target: str) -> str | None:
