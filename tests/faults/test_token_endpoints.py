@@ -1,4 +1,5 @@
-"""What a token endpoint's response means, by its status or by an OAuth2 error in a 200."""
+"""What a token endpoint's response means (by its status, or by an OAuth2 error in a 200), and how
+long its token is sent."""
 
 import pytest
 from faults_support import KITS, MINUTE, outcome, times
@@ -100,3 +101,28 @@ def test_a_documented_code_of_a_refusal_is_reported(driver, clock, status):
     assert type(error) is AuthenticationError
     assert (error.code, error.status) == ("invalid_client", status)
     assert "invalid_client" in str(error)
+
+
+def test_no_token_is_sent_once_it_has_expired(driver, kit, clock):
+    """Requests that waited for a slot until then take the next one."""
+    jobs, ends, late = [f"job-{n}" for n in range(8)], {}, []
+
+    def handler(request):
+        if request.method == "POST":
+            token = f"a-made-up-token-{len(ends)}"
+            ends[token] = clock.now() + 30
+            return kit.token(clock, 30, token)
+        token = dict(request.headers)[kit.header].removeprefix("Bearer ")
+        if clock.now() >= ends[token]:
+            late.append(token)
+        clock.advance(20)
+        return kit.active
+
+    async def scenario(driver):
+        async with driver.opened(kit.client(driver, max_in_flight=1)) as client:
+            return await driver.at_once(client.progress, jobs)
+
+    with Script(handler):
+        results = driver.run(scenario)
+    assert {result.outcome.phase for result in results} == {Phase.RUNNING}
+    assert late == []

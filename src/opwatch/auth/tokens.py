@@ -151,10 +151,11 @@ class TokenAuth(Auth):
         while True:
             try:
                 answer = await turn.send(self._with(request, token))
-            except AuthenticationError as error:  # of an earlier request: nothing was sent
+            except (AuthenticationError, Unavailable) as error:  # nothing was sent
                 refusal: OpwatchError = twin(error.with_traceback(None))
                 # Another may have come while this request waited, or from a callable.
                 is_last = self._kept is token and (self._credentials.is_fixed or renewals > 0)
+                is_last &= not error.transient  # it was refused, and hasn't expired
                 is_last |= renewals == MOST_RENEWALS
                 is_second = False
             else:
@@ -182,7 +183,9 @@ class TokenAuth(Auth):
 
     def _with(self, request: Request, token: Token) -> Request:
         header = Secret(token.secret, self._prefix)
-        return request.authenticated([(self._header, header)], token.secret, *token.parts)
+        # One that came expired is sent all the same: the clocks may differ.
+        end = token.end if self._clock.now() < token.end else math.inf
+        return request.authenticated([(self._header, header)], token.secret, *token.parts, end=end)
 
     def _current(self) -> Token | None:
         """Return the token, unless it has expired or should be renewed, and nothing does so yet."""

@@ -14,7 +14,7 @@ import threading
 from opwatch.clock import Clock
 from opwatch.core import polling
 from opwatch.core.polling import Gate
-from opwatch.errors import AuthenticationError, OpwatchError, RateLimited, twin
+from opwatch.errors import AuthenticationError, OpwatchError, RateLimited, Unavailable, twin
 from opwatch.net import fork
 from opwatch.net.message import Request, Secret
 
@@ -35,12 +35,14 @@ class Holds:
     def check(self, request: Request, last: float | None = None) -> None:
         """Raise what keeps a request from being sent, if anything does.
 
-        That is the refusal of its credential, or a `RateLimited` with `held_until`. From `last` on
-        (a wait's deadline) only what was asked for counts: a backoff of our own doesn't stop the
-        last poll.
+        That is the refusal of its credential, `Unavailable` if it has expired, or a `RateLimited`
+        with `held_until`. From `last` on (a wait's deadline) only what was asked for counts: a
+        backoff of our own doesn't stop the last poll.
         """
         if request.credential is not None:
             self.check_credential(request.credential)
+        if request.end <= self._clock.now():
+            raise Unavailable("the token expired before the request could be sent")
         origin = request.address.origin
         if (gate := self._gates.get(origin)) is None:
             return

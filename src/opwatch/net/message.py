@@ -5,6 +5,7 @@ Nothing here opens a connection or knows a service. No repr shows a header, a bo
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple, NoReturn, TypeVar
@@ -97,17 +98,22 @@ class Request(NamedTuple):
     body: bytes | Secret = b""
     secrets: tuple[Secret, ...] = ()  # what an answer might echo and no error may quote
     credential: Secret | None = None  # what a refusal of this request is a refusal of
+    end: float = math.inf  # when the credential expires, on the client's clock
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.address.origin}{self.target}>"
 
     def authenticated(
-        self, headers: Iterable[tuple[str, str | Secret]], credential: Secret, *secrets: Secret
+        self,
+        headers: Iterable[tuple[str, str | Secret]],
+        credential: Secret,
+        *secrets: Secret,
+        end: float = math.inf,
     ) -> Request:
         """Return the same request with more headers, made from a credential."""
-        method, address, target, own, body, known, _ = self
+        method, address, target, own, body, known, *_ = self
         known = (*known, credential, *secrets)
-        return Request(method, address, target, (*own, *headers), body, known, credential)
+        return Request(method, address, target, (*own, *headers), body, known, credential, end)
 
 
 @attrs.define(eq=False)
