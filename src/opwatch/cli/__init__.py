@@ -14,7 +14,7 @@ from contextvars import copy_context
 from importlib.util import find_spec
 
 from opwatch import exits
-from opwatch.cli.signals import ignore, restored
+from opwatch.cli.signals import Interrupt, current, handled
 from opwatch.cli.streams import OutputLost, guarded
 
 _MISSING = "the command line needs the cli extra; run pip install 'opwatch[cli]' to install it"
@@ -23,39 +23,39 @@ _MISSING = "the command line needs the cli extra; run pip install 'opwatch[cli]'
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `opwatch` with these arguments, by default those of the process; return the exit code.
 
-    Without arguments, the process should exit afterwards: once a signal has stopped the run, it
-    ignores SIGTERM and SIGHUP, since another one would replace the exit code.
+    Without arguments, the process should exit afterwards: until then, the handlers of signals
+    remain, since Python's own would replace the exit code.
     """
-    if argv is not None:
-        with restored():
-            return _main(argv)
-    code = _main(None)
-    ignore()
-    return code
-
-
-def _main(argv: Sequence[str] | None) -> int:
-    with guarded():
-        if find_spec("click") is None or find_spec("rich") is None:
-            complain(_MISSING)
-            return exits.USAGE
+    with handled(until_exit=argv is None) as interrupt, guarded():
         try:
-            code = copy_context().run(_run, argv)  # a run's context variables end with it
-            sys.stdout.flush()
+            interrupt.stops_by_raising()
+            code = copy_context().run(_main, argv, interrupt)  # its context variables end with it
+            interrupt.ends()
         except KeyboardInterrupt:
             complain("interrupted")
             return exits.INTERRUPTED
-        except OutputLost as lost:
-            if lost.nobody_reads:
-                return exits.INTERRUPTED
-            complain(str(lost))
-            return exits.USAGE
-        except Exception:  # noqa: BLE001 (Python would exit with 1, as if the job had failed)
-            import traceback
-
-            traceback.print_exc()
-            return exits.USAGE
         return code
+
+
+def _main(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
+    current.set(interrupt)
+    if find_spec("click") is None or find_spec("rich") is None:
+        complain(_MISSING)
+        return exits.USAGE
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except OutputLost as lost:
+        if lost.nobody_reads:
+            return exits.INTERRUPTED
+        complain(str(lost))
+        return exits.USAGE
+    except Exception:  # noqa: BLE001 (Python would exit with 1, as if the job had failed)
+        import traceback
+
+        traceback.print_exc()
+        return exits.USAGE
+    return code
 
 
 def complain(message: str, *more: str) -> None:

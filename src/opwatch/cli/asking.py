@@ -13,7 +13,6 @@ import click
 from opwatch import clock, exits
 from opwatch.cli import values
 from opwatch.cli.clients import blocking
-from opwatch.cli.signals import Interrupt, handled, raise_interrupt
 from opwatch.errors import ConfigurationError, OpwatchError
 from opwatch.events import Ended, Polled
 from opwatch.progress import Progress
@@ -43,8 +42,7 @@ def ask(
     [(service, job_id)] = jobs
     asked: dict[str, Any] = {"service": service, "job_id": job_id}
     try:
-        with handled(Interrupt(raise_interrupt)):
-            progress = _progress(service, job_id, env_file)
+        progress = _progress(service, job_id, env_file)
     except OpwatchError as error:
         if as_json:
             asked["attempt"] = int(not isinstance(error, ConfigurationError))  # whether it polled

@@ -1,18 +1,30 @@
 """The signals that end a run.
 
-The first one stops the run. Later ones change neither its last line nor its exit code: `handled`
-keeps its handlers after a signal until the process ends, or until `restored` puts the old ones back
-for a caller that goes on.
+One handler takes them from the start of a run to its end, so none finds Python's own, which would
+end the process with another exit code. What the first signal does depends on what the run is doing.
+Later ones do nothing, whatever their number: the run is stopping. If that takes longer than
+`PATIENCE`, Ctrl-C ends it at once.
 """
 
 from __future__ import annotations
 
+import atexit
+import math
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+from opwatch import exits
+
+PATIENCE = 1.0
+"""Seconds after which another Ctrl-C cuts short what the first signal began: longer than a key
+that is held down takes to repeat."""
 _ALL: list[signal.Signals] = [
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
@@ -20,75 +32,75 @@ _ALL: list[signal.Signals] = [
 ]
 
 
-def ending_signals() -> list[signal.Signals]:
-    """Return the signals that end a run, without those that are ignored, as under nohup."""
-    return [number for number in _ALL if signal.getsignal(number) is not signal.SIG_IGN]
-
-
-class Interrupt:
-    """A handler that stops a run at the first signal, and ignores later ones, which would end the
-    process before its last line; only another Ctrl-C is a KeyboardInterrupt."""
-
-    def __init__(self, stop: Callable[[], object] | None = None) -> None:
-        self.came = False
-        self.stop = stop
-
-    def __call__(self, number: int, frame: object) -> None:
-        if self.came:
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt
-            return
-        self.came = True
-        if self.stop is not None:
-            self.stop()
-
-
 def raise_interrupt() -> None:
     """Stop as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
-@contextmanager
-def handled(interrupt: Interrupt) -> Iterator[None]:
-    """Handle the ending signals with `interrupt`, and go on doing so if one came.
+class Interrupt:
+    """The handler of a run. It takes no lock: the thread that it interrupts may hold it."""
 
-    In another thread than the main one, this does nothing.
+    def __init__(self, cut_short: Callable[[], object] = raise_interrupt) -> None:
+        self.came = False
+        """Whether a signal came."""
+        self.stop: Callable[[], object] | None = None
+        """What the first signal does. With None it is only noted."""
+        self._cut_short = cut_short
+        self._patient_until = math.inf
+
+    def __call__(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        if not self.came:
+            self._patient_until = now + PATIENCE
+            self.came = True
+            if self.stop is not None:
+                self.stop()
+        elif number == signal.SIGINT and now > self._patient_until:
+            self._cut_short()
+
+    def stops_by_raising(self) -> None:
+        """From now on, the first signal raises KeyboardInterrupt; one that came does so now."""
+        self.stop = raise_interrupt
+        if self.came:
+            raise KeyboardInterrupt
+
+    def ends(self) -> None:
+        """From now on, signals do nothing."""
+        self.stop, self._patient_until = None, math.inf
+
+    def heeds(self, number: signal.Signals) -> None:
+        """Handle this signal even if it was ignored at the start."""
+        if _may_handle():
+            signal.signal(number, self)
+
+
+current: ContextVar[Interrupt] = ContextVar("interrupt", default=Interrupt())  # noqa: B039
+"""The handler of this run."""
+
+
+@contextmanager
+def handled(*, until_exit: bool) -> Iterator[Interrupt]:
+    """Handle the signals of a run, except those that are ignored, as under nohup.
+
+    Afterwards, the handlers are the caller's again. With `until_exit`, they stay: the process is
+    about to exit. In another thread than the main one, no signal arrives.
     """
+    interrupt = Interrupt(_exit if until_exit else raise_interrupt)
     if not _may_handle():
-        yield
+        yield interrupt
         return
-    before = {number: signal.signal(number, interrupt) for number in ending_signals()}
-    try:
-        yield
-    finally:
-        if not interrupt.came:
-            _restore(before)
-
-
-@contextmanager
-def restored() -> Iterator[None]:
-    """Restore the handlers at the end, whatever came."""
     before = {number: signal.getsignal(number) for number in _ALL}
     try:
-        yield
+        for number, handler in before.items():
+            if handler not in (signal.SIG_IGN, None):  # None: not Python's, so it can't be restored
+                signal.signal(number, interrupt)
+        if until_exit:
+            atexit.register(_ignore)  # after the last thread has ended
+        yield interrupt
     finally:
-        if _may_handle():
+        if not until_exit:
+            interrupt.ends()
             _restore(before)
-
-
-def ignore() -> None:
-    """Ignore SIGTERM and SIGHUP if a signal came: the process is about to exit.
-
-    They are blocked, too: Python would complain about one that arrives while it is set to ignored.
-    """
-    if not _may_handle():
-        return
-    others = [number for number in _ALL if number != signal.SIGINT]
-    kept = [number for number in others if callable(signal.getsignal(number))]
-    if hasattr(signal, "pthread_sigmask"):  # Windows has none
-        signal.pthread_sigmask(signal.SIG_BLOCK, kept)
-    for number in kept:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _may_handle() -> bool:
@@ -96,5 +108,26 @@ def _may_handle() -> bool:
 
 
 def _restore(before: Mapping[signal.Signals, Any]) -> None:
+    """Restore handlers; what arrives meanwhile is for them."""
+    can_block = hasattr(signal, "pthread_sigmask")  # Windows can't
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL) if can_block else set()
     for number, handler in before.items():
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if handler is not None:
+            signal.signal(number, handler)
+    if can_block:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _ignore() -> None:
+    """Ignore the signals while the interpreter shuts down, when no handler can run."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda _: None  # it would be told of one that arrives right now
+    for number in _ALL:
+        if isinstance(signal.getsignal(number), Interrupt):
+            signal.signal(number, signal.SIG_IGN)
+    sys.unraisablehook = hook
+
+
+def _exit() -> None:
+    """End the process, without anything that it still has to do."""
+    os._exit(exits.INTERRUPTED)

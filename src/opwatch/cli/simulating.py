@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opwatch import exits
 from opwatch.cli import complain
 from opwatch.cli.run import shown, watch
-from opwatch.cli.signals import Interrupt, ending_signals, raise_interrupt
+from opwatch.cli.signals import current
 from opwatch.cli.state import StateFile
 from opwatch.cli.watching import Crew, Limits
 from opwatch.core.polling import Schedule
@@ -36,7 +36,7 @@ def simulate(port: int) -> int:
         raise ConfigurationError(f"can't listen on port {port}: {error.strerror}") from None
     try:
         with suppress(KeyboardInterrupt):
-            _interrupt_at_signals()
+            current.get().heeds(signal.SIGINT)  # in a shell's background, nothing else may end it
             _introduce(simulator, jobs)
             while True:
                 time.sleep(3600)
@@ -144,13 +144,3 @@ def _as_scripted(simulator: Simulator, service: str, result: Ended[Any]) -> bool
         return False
     refused = [one.status for one in simulator.requests if one.service == service]
     return not any(frame.is_refusal for frame in frames) or 429 in refused
-
-
-def _interrupt_at_signals() -> None:
-    """Raise KeyboardInterrupt at SIGINT, SIGTERM, or when the terminal is closed.
-
-    SIGINT counts also where it is ignored, as in a shell's background: nothing else may end it.
-    """
-    interrupt = Interrupt(raise_interrupt)  # to set a threading.Event in a handler can deadlock
-    for number in {signal.SIGINT, signal.SIGTERM, *ending_signals()}:
-        signal.signal(number, interrupt)
