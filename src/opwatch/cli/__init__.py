@@ -46,7 +46,7 @@ def _main(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
         code = _run(argv)
         sys.stdout.flush()
     except OutputLost as lost:
-        if lost.nobody_reads:
+        if lost.nobody_reads or interrupt.came:  # when a terminal hangs up, output is lost, too
             return exits.INTERRUPTED
         complain(str(lost))
         return exits.USAGE

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio import from_thread
+from anyio.lowlevel import checkpoint, current_token
 
 from opwatch.net.connection import Io
 from opwatch.net.message import Answer, Request
@@ -31,8 +35,21 @@ class AsyncIo(Io):
     async def addresses(self, host: str, port: int, until: float) -> list[Any]:
         if ":" in host or host.replace(".", "").isdecimal():
             return await super().addresses(host, port, until)  # an IP address takes no thread
+        token, over, found = current_token(), anyio.Event(), Future[list[Any]]()
+
+        def look_up() -> None:
+            try:
+                found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except Exception as error:  # noqa: BLE001 (raised by the task that waits)
+                found.set_exception(error)
+            with suppress(RuntimeError):  # the loop has ended
+                from_thread.run_sync(over.set, token=token)
+
+        # A thread of its own: the end of the loop and of the process would wait for the loop's.
+        Thread(target=look_up, name="opwatch lookup", daemon=True).start()
         with anyio.fail_after(until - time.monotonic()):
-            return await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            await over.wait()
+        return found.result()
 
     async def pause(self) -> None:
         await checkpoint()
