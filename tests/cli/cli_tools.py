@@ -1,5 +1,6 @@
 """What the tests of the command line share: runs in separate processes, read line by line."""
 
+import itertools
 import os
 import queue
 import signal
@@ -45,17 +46,30 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
         for name in ("PATH", "HOME", "LANG", "PYTHONPATH")
         if name in os.environ
     }
-    return {**kept, "PYTHONUNBUFFERED": "1", "COLUMNS": "80", **(more or {})}
+    return {**kept, "COLUMNS": "80", **(more or {})}
+
+
+def after(code: str) -> list[str]:
+    """The words that start `opwatch` in a process where `code` is run first."""
+    start = "sys.argv[0] = 'opwatch'; from opwatch.cli import main; sys.exit(main())"
+    return [sys.executable, "-c", f"import sys\n{code}\n{start}"]
 
 
 class Running:
-    """`opwatch` in a process of its own, read line by line. A context manager: killed then."""
+    """`opwatch` in a process of its own, read line by line. A context manager: killed then.
+
+    With `code`, that is run there first, and opwatch is as patient as anywhere.
+    """
 
     def __init__(
-        self, *words: object, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        *words: object,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        code: str = "",
     ) -> None:
         self._process = subprocess.Popen(
-            [*ANY_RUN, *map(str, words)],
+            [*(after(code) if code else ANY_RUN), *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -91,11 +105,11 @@ class Running:
             line = self.until("")
             left -= {text for text in left if text in line}
 
-    def send_until_the_end(self, number: signal.Signals) -> None:
-        """Send the signal again and again, several times a millisecond: between any two steps."""
-        limit = time.monotonic() + LIMIT
+    def send_until_the_end(self, *numbers: signal.Signals) -> None:
+        """Send the signals again and again, several times a millisecond: between any two steps."""
+        limit, turn = time.monotonic() + LIMIT, itertools.cycle(numbers)
         while self._process.poll() is None and time.monotonic() < limit:
-            self._process.send_signal(number)
+            self._process.send_signal(next(turn))
             time.sleep(0.0001)
 
     def send(self, number: signal.Signals) -> None:
@@ -150,9 +164,8 @@ def killed(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
 
 def run_apart(*words: object, env: Mapping[str, str] | None = None, code: str = "pass") -> Result:
     """A whole run in a process of its own; `code` is run there first."""
-    start = f"import sys; {code}; sys.argv[0] = 'opwatch'; from opwatch.cli import main; "
     done = subprocess.run(
-        [sys.executable, "-c", f"{start}sys.exit(main())", *map(str, words)],
+        [*after(code), *map(str, words)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=environment(env),

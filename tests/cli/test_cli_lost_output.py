@@ -30,7 +30,6 @@ def shell(
 ) -> tuple[int, str, str]:
     """What a shell gets of `opwatch` with a redirection: exit code, output, errors."""
     env = environment({**(sim.environ if sim is not None else {}), **(more or {})})
-    del env["PYTHONUNBUFFERED"]  # so that what is printed stays in the buffer, as it does there
     done = subprocess.run(
         ["bash", "-c", f"{shlex.join(ANY_RUN)} {words} {redirection}"],
         input=EVENT,

@@ -1,27 +1,33 @@
 """Runs in separate processes: interrupts, closed pipes, the simulator, the demo."""
 
+import io
 import json
 import re
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import attrs
 import pytest
-from cli_tools import ANY_RUN, LIMIT, Run, Running, environment, killed
+from cli_tools import ANY_RUN, LIMIT, Connect, Run, Running, environment, killed, run_apart
 
+from opwatch.cli import main
+from opwatch.cli.state import StateFile
 from opwatch.progress import Phase
 from opwatch.simulator import Frame, Polls, Simulator
 from opwatch.simulator.itwin import SIMULATION
 from opwatch.testing import FakeClock
 
 RUNNING = Frame("running", percent=40)
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+every_mix = pytest.mark.parametrize("mix", [*([one] for one in _SIGNALS), _SIGNALS], ids=str)
 
 
 # --- interrupts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", _SIGNALS)
 def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
     """An interrupt exits with 130 and says which job is still running and how to watch it."""
     real_sim.add("itwin", "j1", RUNNING)
@@ -36,7 +42,7 @@ def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@every_mix
 @pytest.mark.parametrize(
     ("words", "code", "last"),
     [
@@ -48,28 +54,172 @@ def test_interrupted(real_sim: Simulator, number: signal.Signals) -> None:
     ids=["watch", "json", "demo", "simulate"],
 )
 def test_interrupted_again(
-    real_sim: Simulator, number: signal.Signals, words: str, code: int, last: str
+    real_sim: Simulator, mix: list[signal.Signals], words: str, code: int, last: str
 ) -> None:
     """Signals that come while a run stops change neither its last line nor its exit code."""
     real_sim.add("itwin", "j1", RUNNING)
     with Running(*words.split(), env=real_sim.environ) as running:
         running.until("running" if "j1" in words else "watch")
-        running.send_until_the_end(number)
+        running.send_until_the_end(*mix)
         done = running.end()
     assert done.code == code
     assert done.err.startswith(last)
     assert len(done.err.splitlines()) == bool(last)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_single_poll_interrupted_again(real_sim: Simulator, number: signal.Signals) -> None:
+@every_mix
+def test_a_single_poll_interrupted_again(real_sim: Simulator, mix: list[signal.Signals]) -> None:
     """Neither do they for `progress`."""
     real_sim.add("itwin", "j1", Frame(silent=True))
     with Running("progress", "itwin", "j1", env=real_sim.environ) as running:
         real_sim.wait_for_requests(2, timeout=LIMIT)
-        running.send_until_the_end(number)
+        running.send_until_the_end(*mix)
         done = running.end()
     assert (done.code, done.err.strip()) == (130, "opwatch: interrupted")
+
+
+@every_mix
+@pytest.mark.parametrize("words", ["watch", "watch --json", "progress"])
+def test_interrupted_at_the_end(real_sim: Simulator, words: str, mix: list[signal.Signals]) -> None:
+    """Signals after the last line of a run that was over are too late, or an interrupt."""
+    real_sim.add("itwin", "j1", [Frame("succeeded")])
+    with Running(*words.split(), "itwin", "j1", env=real_sim.environ) as running:
+        running.until("succeeded")
+        running.send_until_the_end(*mix)
+        done = running.end()
+    assert done.code in (0, 130)
+    assert [line[:20] for line in done.err.split("\n") if line] == (
+        ["opwatch: interrupted"] if done.code else []
+    )
+
+
+def test_ctrl_c_cuts_short_what_takes_long(real_sim: Simulator) -> None:
+    """If a run doesn't stop, another Ctrl-C ends it, with the same exit code; no other signal."""
+    real_sim.add("itwin", "j1", RUNNING)
+    code = """
+import os, signal
+from opwatch.cli import signals
+from opwatch.cli.watching import Crew
+def stop(crew):
+    came, note = os.pipe()
+    os.set_blocking(note, False)
+    signal.set_wakeup_fd(note)
+    print("stopping", flush=True)
+    while os.read(came, 1):
+        print("still stopping", flush=True)
+signals.PATIENCE = 0.0
+Crew.close = stop
+"""
+    with Running("watch", "itwin", "j1", env=real_sim.environ, code=code) as running:
+        running.until("running")
+        running.send(signal.SIGTERM)
+        running.until("stopping")
+        running.send(signal.SIGTERM)
+        running.until("still stopping")
+        running.send(signal.SIGINT)
+        done = running.end()
+    assert (done.code, done.err) == (130, "")
+
+
+def test_interrupted_while_a_name_is_looked_up(real_sim: Simulator) -> None:
+    """An interrupt does not wait for a name server that does not answer."""
+    code = """
+import socket, threading
+def getaddrinfo(*args, **kwargs):
+    print("looking up", flush=True)
+    threading.Event().wait()
+socket.getaddrinfo = getaddrinfo
+"""
+    variables = {
+        name: value.replace("http://127.0.0.1", "http://localhost")
+        for name, value in real_sim.environ.items()
+    }
+    with Running("watch", "itwin", "j1", env=variables, code=code) as running:
+        running.until("looking up")
+        running.send(signal.SIGTERM)
+        done = running.end()
+    assert done.code == 130
+    assert done.err.startswith("opwatch: interrupted; itwin j1 is still running; run the same ")
+
+
+def test_interrupted_before_a_wait_begins(real_sim: Simulator, tmp_path: Path) -> None:
+    """Each wait begins and is interrupted, without a poll, so the state file resumes it."""
+    jobs, state = ["itwin:j1", "itwin:j2", "apig:g1"], tmp_path / "state"
+    code = """
+import anyio, signal
+run = anyio.run
+anyio.run = lambda *args: (signal.raise_signal(signal.SIGTERM), run(*args))
+"""
+    words = ("watch", "--json", "--state", state)
+    done = run_apart(*words, *jobs, env=real_sim.environ, code=code)
+    assert done.code == 130
+    assert done.err == (
+        "opwatch: interrupted; itwin j1 and 2 more jobs are still running; "
+        f"to resume: opwatch watch --state {state}\n"
+    )
+    events = [json.loads(line) for line in done.lines]
+    kinds = [(event["event"], event.get("outcome")) for event in events]
+    assert kinds == [("start", None)] * 3 + [("result", "interrupted")] * 3
+    assert sorted(f"{service}:{job_id}" for service, job_id in StateFile(state).tokens) == sorted(
+        jobs
+    )
+    assert not real_sim.requests
+
+
+# --- in a program ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["watch itwin j1", "progress itwin j1", "demo", "simulate"])
+def test_the_handlers_of_a_program(
+    real_sim: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """A run in a program leaves its handlers and its signal mask as they were."""
+    real_sim.add("itwin", "j1", RUNNING)
+    connect(real_sim)
+    own = signal.SIG_IGN, lambda *_: None, signal.SIG_DFL
+    before = [signal.signal(*pair) for pair in zip(_SIGNALS, own, strict=True)]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    monkeypatch.setattr("sys.stdout", _Interrupting())
+    try:
+        code = main(words.split())
+        after = tuple(map(signal.getsignal, _SIGNALS)), signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        for pair in zip(_SIGNALS, before, strict=True):
+            signal.signal(*pair)
+    assert after == (own, mask)
+    assert code == (0 if words == "simulate" else 130)
+
+
+class _Interrupting(io.StringIO):
+    """Standard output: whatever is written is followed by two signals."""
+
+    def write(self, text: str) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+        return super().write(text)
+
+
+def test_a_run_in_another_thread(real_sim: Simulator, connect: Connect) -> None:
+    """A run in another thread than the main one takes no signals."""
+    real_sim.add("itwin", "j1", [Frame("succeeded")])
+    connect(real_sim)
+    handlers: list[object] = []
+    codes: list[int] = []
+
+    def work() -> None:
+        codes.append(main(["watch", "itwin", "j1"]))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():
+        handlers.append(signal.getsignal(signal.SIGTERM))
+        thread.join(0.001)
+    assert codes == [0]
+    assert set(handlers) == {before}
+
+
+# --- one interrupt --------------------------------------------------------------------------------
 
 
 def test_interrupted_while_a_request_is_under_way(real_sim: Simulator) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -88,7 +88,11 @@ def run(
     if report is not None:
         sinks.append(Report(report))
     crew = Crew(kept, *sinks)
-    resume = partial(_how_to_resume, kept, again) if state is not None else _how_to_start_over
+    resume = (
+        "run the same command to start over; to be able to resume, use --state FILE from the start"
+    )
+    if state is not None:
+        resume = f"to resume: {shlex.join(again)}"
     code = watch(crew, jobs, clients, Limits(timeout, stall_timeout), resume)
     return exits.of_all([code, *others])
 
@@ -132,11 +136,12 @@ def _jobs(
 
 def _stopped(kept: StateFile, again: Sequence[str]) -> str:
     """Return which waits ended before their jobs, and how to begin them again."""
+    jobs = [f"{service}:{job_id}" for service, job_id in kept.stopped]
     ends = [
         f"{service} {printable(job_id)} {outcome}"
         for (service, job_id), outcome in kept.stopped.items()
     ]
-    return f"{', '.join(ends)}; to watch them again: {shlex.join([*again, *_words(kept.stopped)])}"
+    return f"{', '.join(ends)}; to watch them again: {shlex.join([*again, *jobs])}"
 
 
 def _say_what_is_ignored(given: Sequence[str], resumed: Sequence[Job]) -> None:
@@ -149,23 +154,6 @@ def _say_what_is_ignored(given: Sequence[str], resumed: Sequence[Job]) -> None:
 
 def _options(schedule: tuple[float, ...] | None) -> Options:
     return {} if schedule is None else {"schedule": Schedule(schedule)}
-
-
-def _how_to_start_over(left: Sequence[Job]) -> str:
-    return (
-        "run the same command to start over; to be able to resume, use --state FILE from the start"
-    )
-
-
-def _how_to_resume(kept: StateFile, again: Sequence[str], left: Sequence[Job]) -> str:
-    """Return the command that resumes the jobs. It names them if a wait had not begun, since the
-    state file doesn't have it yet."""
-    has_all = all(job in kept.tokens for job in left)
-    return f"to resume: {shlex.join([*again, *([] if has_all else _words(left))])}"
-
-
-def _words(jobs: Iterable[Job]) -> list[str]:
-    return [f"{service}:{job_id}" for service, job_id in jobs]
 
 
 def _command(state: Path | None, env_file: Path | None, spec: Path | None) -> list[str]:
@@ -235,11 +223,11 @@ def watch(
     jobs: list[Job],
     clients: Mapping[str, AsyncClient[Any]],
     limits: Limits,
-    resume: Callable[[Sequence[Job]], str] | None = None,
+    resume: str | None = None,
 ) -> int:
     """Watch until all jobs finish or an interrupt; return the exit code of all jobs.
 
-    `resume` says how to watch the jobs again that an interrupt left running.
+    `resume` says how to resume after an interrupt if jobs are still running.
     """
     interrupt = current.get()
     interrupt.stop = None
@@ -249,12 +237,7 @@ def watch(
         if not interrupt.came:  # when a terminal hangs up, output is lost, too
             raise
     if interrupt.came:
-        left = [
-            job
-            for job in jobs
-            if job not in crew.results or crew.results[job].exit_code == exits.INTERRUPTED
-        ]
-        still = f"; {_still_running(left)}; {resume(left)}" if resume else ""
+        still = f"; {_still_running(crew, jobs)}; {resume}" if resume else ""
         complain(f"interrupted{still}")
         return exits.INTERRUPTED
     return exits.of_all(event.exit_code for event in crew.results.values())
@@ -299,8 +282,13 @@ def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return found
 
 
-def _still_running(left: Sequence[Job]) -> str:
+def _still_running(crew: Crew, jobs: list[Job]) -> str:
     """Return "itwin j1 and 2 more jobs are still running"."""
+    left = [
+        job
+        for job in jobs
+        if job not in crew.results or crew.results[job].exit_code == exits.INTERRUPTED
+    ]
     if not left:
         return "all waits had already ended"
     return f"{_named(left)} {'is' if len(left) == 1 else 'are'} still running"
