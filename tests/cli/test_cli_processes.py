@@ -169,9 +169,12 @@ anyio.run = lambda *args: (signal.raise_signal(signal.SIGTERM), run(*args))
 # --- in a program ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", ["watch itwin j1", "progress itwin j1", "demo", "simulate"])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("watch itwin j1", 130), ("progress itwin j1", 0), ("demo", 130), ("simulate", 0)],
+)
 def test_the_handlers_of_a_program(
-    real_sim: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch, words: str
+    real_sim: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch, words: str, code: int
 ) -> None:
     """A run in a program leaves its handlers and its signal mask as they were."""
     real_sim.add("itwin", "j1", RUNNING)
@@ -181,13 +184,12 @@ def test_the_handlers_of_a_program(
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     monkeypatch.setattr("sys.stdout", _Interrupting())
     try:
-        code = main(words.split())
+        ended = main(words.split())
         after = tuple(map(signal.getsignal, _SIGNALS)), signal.pthread_sigmask(signal.SIG_BLOCK, [])
     finally:
         for pair in zip(_SIGNALS, before, strict=True):
             signal.signal(*pair)
-    assert after == (own, mask)
-    assert code == (0 if words == "simulate" else 130)
+    assert (after, ended) == ((own, mask), code)
 
 
 class _Interrupting(io.StringIO):

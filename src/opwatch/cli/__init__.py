@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     with handled(until_exit=argv is None) as interrupt, guarded():
         try:
-            interrupt.stops_by_raising()
+            interrupt.raises()
             code = copy_context().run(_main, argv, interrupt)  # its context variables end with it
-            interrupt.ends()
+            interrupt.only_notes()
         except KeyboardInterrupt:
             complain("interrupted")
             return exits.INTERRUPTED

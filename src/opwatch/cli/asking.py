@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import click
 
 from opwatch import clock, exits
 from opwatch.cli import values
-from opwatch.cli.clients import blocking
+from opwatch.cli.clients import asynchronous
+from opwatch.cli.signals import current, until_signal
+from opwatch.client import AsyncClient
 from opwatch.errors import ConfigurationError, OpwatchError
 from opwatch.events import Ended, Polled
 from opwatch.progress import Progress
@@ -62,5 +66,14 @@ def _now() -> datetime:
 def _progress(service: str, job_id: str, env_file: Path | None) -> Progress[Any]:
     if env_file is not None:
         values.load_environment(env_file)
-    with blocking(service) as client:
-        return client.progress(job_id)
+    interrupt = current.get()
+    interrupt.only_notes()
+    progress = anyio.run(until_signal, partial(_poll, asynchronous(service, {}), job_id))
+    if progress is None:
+        raise KeyboardInterrupt
+    return progress
+
+
+async def _poll(client: AsyncClient[Any], job_id: str) -> Progress[Any]:
+    async with client:
+        return await client.progress(job_id)

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from opwatch.client import AsyncClient, Client, Options
+from opwatch.client import AsyncClient, Options
 from opwatch.errors import ConfigurationError
 from opwatch.services import find
-
-
-def blocking(service: str) -> Client[Any]:
-    """Return a blocking client, made by the service's `from_env`."""
-    maker: Any = plugin(service).client
-    client: Client[Any] = maker.from_env()
-    return client
 
 
 def asynchronous(service: str, options: Options) -> AsyncClient[Any]:

@@ -6,11 +6,10 @@ state file. `watching` then watches the jobs; this file chooses the output and h
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from opwatch.cli import complain, values
 from opwatch.cli.clients import asynchronous
 from opwatch.cli.files import Named, check_target, refused
 from opwatch.cli.lines import JsonLines, Lines, Quiet
-from opwatch.cli.signals import Interrupt, current
+from opwatch.cli.signals import Interrupt, current, until_signal
 from opwatch.cli.state import StateFile
 from opwatch.cli.streams import OutputLost
 from opwatch.cli.values import Job
@@ -70,6 +69,7 @@ def run(
     check_target("--report", report, *read, ("the state file", state))
     if spec is not None:
         words = values.of_spec(spec, words)
+    current.get().only_notes()
     kept = StateFile(state)
     again = _command(state, env_file, spec)
     jobs = _jobs(words, kept, state, again)
@@ -81,7 +81,6 @@ def run(
 
         log_requests()
     clients = _clients(sorted({name for name, _ in jobs}), _options(schedule))
-    current.get().stop = None  # files are written from here on: a signal waits for the loop
     kept.write()
     _say_what_is_ignored(given, [job for job in jobs if job in kept.tokens])
     sinks = [shown(as_json=as_json, quiet=quiet, color=not no_color)]
@@ -230,7 +229,7 @@ def watch(
     `resume` says how to resume after an interrupt if jobs are still running.
     """
     interrupt = current.get()
-    interrupt.stop = None
+    interrupt.only_notes()
     try:
         _run(crew, jobs, clients, limits, interrupt)
     except OutputLost:
@@ -252,26 +251,13 @@ def _run(
 ) -> None:
     try:
         with _warnings_shown():
-            anyio.run(_until_signal, partial(crew.watch, jobs, clients, limits), interrupt)
+            anyio.run(until_signal, partial(crew.watch, jobs, clients, limits))
     except KeyboardInterrupt:
         interrupt.came = True
     except BaseExceptionGroup as group:
         raise _leaf(group) from None
     finally:
         crew.close()
-
-
-async def _until_signal(watch: Callable[[], Awaitable[None]], interrupt: Interrupt) -> None:
-    """Watch until the end, or until a signal."""
-    loop = asyncio.get_running_loop()
-    with anyio.CancelScope() as scope:
-        interrupt.stop = lambda: loop.call_soon_threadsafe(scope.cancel)
-        try:
-            if interrupt.came:
-                scope.cancel()
-            await watch()
-        finally:
-            interrupt.stop = None
 
 
 def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

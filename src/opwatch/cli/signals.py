@@ -1,9 +1,10 @@
 """The signals that end a run.
 
 One handler takes them from the start of a run to its end, so none finds Python's own, which would
-end the process with another exit code. What the first signal does depends on what the run is doing.
-Later ones do nothing, whatever their number: the run is stopping. If that takes longer than
-`PATIENCE`, Ctrl-C ends it at once.
+end the process with another exit code. The first signal stops the run: by an exception while a run
+checks its arguments, by cancellation while it polls. In between it is only noted, since an
+exception could end anything there, such as a file that is half written, or get lost in a `__del__`.
+Later signals do nothing. If the run takes longer than `PATIENCE` to stop, Ctrl-C ends it at once.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from opwatch import exits
 
+T = TypeVar("T")
 PATIENCE = 1.0
 """Seconds after which another Ctrl-C cuts short what the first signal began: longer than a key
 that is held down takes to repeat."""
@@ -44,29 +46,29 @@ class Interrupt:
         self.came = False
         """Whether a signal came."""
         self.stop: Callable[[], object] | None = None
-        """What the first signal does. With None it is only noted."""
+        """What the first signal does. With None, it is only noted."""
         self._cut_short = cut_short
-        self._patient_until = math.inf
+        self.patient_until = math.inf
 
     def __call__(self, number: int, frame: object) -> None:
         now = time.monotonic()
         if not self.came:
-            self._patient_until = now + PATIENCE
+            self.patient_until = now + PATIENCE
             self.came = True
             if self.stop is not None:
                 self.stop()
-        elif number == signal.SIGINT and now > self._patient_until:
+        elif number == signal.SIGINT and now > self.patient_until:
             self._cut_short()
 
-    def stops_by_raising(self) -> None:
+    def raises(self) -> None:
         """From now on, the first signal raises KeyboardInterrupt; one that came does so now."""
         self.stop = raise_interrupt
         if self.came:
             raise KeyboardInterrupt
 
-    def ends(self) -> None:
-        """From now on, signals do nothing."""
-        self.stop, self._patient_until = None, math.inf
+    def only_notes(self) -> None:
+        """From now on, signals are only noted."""
+        self.stop = None
 
     def heeds(self, number: signal.Signals) -> None:
         """Handle this signal even if it was ignored at the start."""
@@ -99,8 +101,27 @@ def handled(*, until_exit: bool) -> Iterator[Interrupt]:
         yield interrupt
     finally:
         if not until_exit:
-            interrupt.ends()
+            interrupt.only_notes()
+            interrupt.patient_until = math.inf
             _restore(before)
+
+
+async def until_signal(work: Callable[[], Awaitable[T]]) -> T | None:
+    """Return what the work returns, or None if a signal cancelled it."""
+    import asyncio  # here, since they cost more than all of --version
+
+    import anyio
+
+    interrupt, loop = current.get(), asyncio.get_running_loop()
+    with anyio.CancelScope() as scope:
+        interrupt.stop = lambda: loop.call_soon_threadsafe(scope.cancel)
+        try:
+            if interrupt.came:
+                scope.cancel()
+            return await work()
+        finally:
+            interrupt.only_notes()
+    return None
 
 
 def _may_handle() -> bool:

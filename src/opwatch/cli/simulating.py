@@ -35,9 +35,12 @@ def simulate(port: int) -> int:
     except OSError as error:
         raise ConfigurationError(f"can't listen on port {port}: {error.strerror}") from None
     try:
+        interrupt = current.get()
+        interrupt.heeds(signal.SIGINT)  # in a shell's background, nothing else may end it
+        interrupt.only_notes()
+        _introduce(simulator, jobs)
         with suppress(KeyboardInterrupt):
-            current.get().heeds(signal.SIGINT)  # in a shell's background, nothing else may end it
-            _introduce(simulator, jobs)
+            interrupt.raises()
             while True:
                 time.sleep(3600)
     finally:

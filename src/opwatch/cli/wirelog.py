@@ -6,7 +6,6 @@ Headers, bodies and query strings aren't shown: they may contain credentials.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,35 +13,17 @@ import click
 
 from opwatch import net
 from opwatch.cli import complain
-from opwatch.current import Current
 from opwatch.errors import OpwatchError
 from opwatch.net.message import Answer, Request
 
 
 def log_requests() -> None:
     """Log every request of the clients that this command creates from now on."""
-    _log(net.open_blocking, _logged)
-    _log(net.open_async, _logged_async)
-
-
-def _log(opener: Current[Any], wrap: Callable[[Any], Any]) -> None:
-    logged = opener.wrap(lambda usual: lambda settings: wrap(usual(settings)))
-    click.get_current_context().call_on_close(partial(opener.reset, logged))
+    logged = net.open_async.wrap(lambda usual: lambda settings: _logged(usual(settings)))
+    click.get_current_context().call_on_close(partial(net.open_async.reset, logged))
 
 
 def _logged(transport: Any) -> Any:
-    send = transport.send
-
-    def logged(request: Request, end: float) -> Answer:
-        with _Timed(request) as timed:
-            timed.answer = send(request, end)
-        return timed.answer
-
-    transport.send = logged
-    return transport
-
-
-def _logged_async(transport: Any) -> Any:
     send = transport.send
 
     async def logged(request: Request, end: float) -> Answer:
