@@ -18,6 +18,8 @@ SHOWN = ("percent", "step", "bytes")
 """What may be named as `restart-on-change`: the pointers of these, which `Progress` keeps."""
 JSON = re.compile(r"application/([!#$&^_.+a-z0-9-]+\+)?json( *;[ -~]*)?", re.IGNORECASE)
 """The media types that hold JSON."""
+_OWN = {"properties", "items", "enum", "const"}
+"""What a schema says of a value itself, beside its alternatives."""
 
 
 @dataclass(frozen=True)
@@ -242,10 +244,6 @@ def variants(content: dict[str, Any], *schemas: Any) -> list[dict[str, Any]]:
         elif schema.get("nullable"):
             found.append({"type": "null"})
     return found
-
-
-_OWN = {"properties", "items", "enum", "const"}
-"""What a schema says of a value itself, beside its alternatives."""
 
 
 def below(content: dict[str, Any], schema: dict[str, Any], keys: Keys) -> list[dict[str, Any]]:
