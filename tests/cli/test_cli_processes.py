@@ -21,9 +21,7 @@ from opwatch.testing import FakeClock
 
 RUNNING = Frame("running", percent=40)
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-every_mix = pytest.mark.parametrize(
-    "mix", [*([one] for one in _SIGNALS), _SIGNALS], ids=[*(one.name for one in _SIGNALS), "all"]
-)
+every_mix = pytest.mark.parametrize("mix", [[signal.SIGTERM], _SIGNALS], ids=["one", "all"])
 
 
 # --- interrupts -----------------------------------------------------------------------------------
