@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -75,7 +76,7 @@ def test_a_single_poll_interrupted_again(real_sim: Simulator, mix: list[signal.S
         real_sim.wait_for_requests(2, timeout=LIMIT)
         running.send_until_the_end(*mix)
         done = running.end()
-    assert (done.code, done.err.strip()) == (130, "opwatch: interrupted")
+    assert (done.code, done.err) == (130, "opwatch: interrupted\n")
 
 
 @every_mix
@@ -257,6 +258,20 @@ def test_interrupted_with_an_env_file(real_sim: Simulator, tmp_path: Path) -> No
         running.send(signal.SIGINT)
         done = running.end()
     assert done.err.endswith(f"; to resume: opwatch watch --state {state} --env-file '{path}'\n")
+
+
+def test_interrupted_with_an_env_file_that_is_a_pipe(real_sim: Simulator, tmp_path: Path) -> None:
+    """It can't be read again, so what resumes leaves its name open."""
+    real_sim.add("itwin", "j1", RUNNING)
+    path, state = tmp_path / "pipe", tmp_path / "state"
+    os.mkfifo(path)
+    with Running("watch", "itwin", "j1", "--state", state, "--env-file", path) as running:
+        lines = [f"{name}={value}" for name, value in real_sim.environ.items()]
+        path.write_text("\n".join(lines), "utf-8")
+        running.until("running")
+        running.send(signal.SIGINT)
+        done = running.end()
+    assert done.err.endswith(f"; to resume: opwatch watch --state {state} --env-file FILE\n")
 
 
 def test_a_signal_that_is_ignored_stays_ignored(real_sim: Simulator) -> None:

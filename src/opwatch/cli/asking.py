@@ -13,7 +13,7 @@ import anyio
 import click
 
 from opwatch import clock, exits
-from opwatch.cli import values
+from opwatch.cli import complain, values
 from opwatch.cli.clients import asynchronous
 from opwatch.cli.signals import current, until_signal
 from opwatch.client import AsyncClient
@@ -52,6 +52,9 @@ def ask(
             asked["attempt"] = int(not isinstance(error, ConfigurationError))  # whether it polled
             print(json.dumps(Ended(error=error, time=_now(), **asked).to_dict()))
         raise
+    if progress is None:
+        complain("interrupted")
+        return exits.INTERRUPTED
     if as_json:
         print(json.dumps(Polled(progress=progress, time=_now(), attempt=1, **asked).to_dict()))
     else:
@@ -63,15 +66,12 @@ def _now() -> datetime:
     return datetime.fromtimestamp(clock.current.get().epoch(), UTC)
 
 
-def _progress(service: str, job_id: str, env_file: Path | None) -> Progress[Any]:
+def _progress(service: str, job_id: str, env_file: Path | None) -> Progress[Any] | None:
+    """Poll; return None if a signal came first."""
     if env_file is not None:
         values.load_environment(env_file)
-    interrupt = current.get()
-    interrupt.only_notes()
-    progress = anyio.run(until_signal, partial(_poll, asynchronous(service, {}), job_id))
-    if progress is None:
-        raise KeyboardInterrupt
-    return progress
+    current.get().only_notes()
+    return anyio.run(until_signal, partial(_poll, asynchronous(service, {}), job_id))
 
 
 async def _poll(client: AsyncClient[Any], job_id: str) -> Progress[Any]:

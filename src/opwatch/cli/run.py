@@ -156,10 +156,14 @@ def _options(schedule: tuple[float, ...] | None) -> Options:
 
 
 def _command(state: Path | None, env_file: Path | None, spec: Path | None) -> list[str]:
-    """Return the command that resumes the jobs of the state file."""
-    words = ["opwatch", "watch"]
-    for option, path in (("--state", state), ("--env-file", env_file), ("--spec", spec)):
-        words += [] if path is None else [option, str(path)]
+    """Return the command that resumes the jobs of the state file.
+
+    It has FILE in place of what can be read only once, such as a pipe.
+    """
+    words = ["opwatch", "watch"] if state is None else ["opwatch", "watch", "--state", str(state)]
+    for option, path in (("--env-file", env_file), ("--spec", spec)):
+        if path is not None:
+            words += [option, str(path) if path.is_file() else "FILE"]
     return words
 
 
