@@ -193,6 +193,17 @@ async def outcome(driver: Any, function: Callable[..., Any], *args: Any, **how: 
 # --- services -------------------------------------------------------------------------------------
 
 
+def polled_at_once(driver: Any, client: Any, jobs: list[str]) -> list[Any]:
+    """What concurrent polls, one for each job, come to."""
+
+    async def scenario(driver: Any) -> list[Result]:
+        async with driver.opened(client) as opened:
+            found: list[Result] = await driver.at_once(opened.progress, jobs)
+            return found
+
+    return [result.outcome for result in driver.run(scenario)]
+
+
 def state(name: str, percentage: float = 10, **headers: str) -> Any:
     """A response of iTwin's progress."""
     fields = {"jobProgress": {"state": name, "percentage": percentage}}

@@ -13,6 +13,7 @@ from faults_support import (
     Server,
     answer,
     outcome,
+    polled_at_once,
     signing,
     times,
 )
@@ -198,15 +199,9 @@ def test_40_calls_at_once_sign_one_request_with_a_refused_key(driver):
 def test_a_redirect_does_not_prove_a_key(driver, clock):
     """It may be a proxy's: the next request is still the only one in flight."""
     responses = [reply(302), REFUSED_KEYS["wrong signature"]]
-
-    async def scenario(driver):
-        async with driver.opened(signing(driver)) as client:
-            return await driver.at_once(client.progress, JOBS)
-
     with Script({"/progress": responses}) as script:
-        results = driver.run(scenario)
+        kinds = [type(found) for found in polled_at_once(driver, signing(driver), JOBS)]
     assert len(script.sent) == 2
-    kinds = [type(result.outcome) for result in results]
     assert kinds.count(AuthenticationError) == len(JOBS) - 1
 
 
@@ -244,13 +239,9 @@ def test_40_calls_at_once_send_no_fetched_token_after_its_refusal(driver, clock,
         shown.update([dict(request.headers)[kit.header]])
         return kit.unauthorized
 
-    async def scenario(driver):
-        async with driver.opened(kit.client(driver, max_in_flight=4)) as client:
-            return await driver.at_once(client.progress, JOBS)
-
     with Script(handler):
-        results = driver.run(scenario)
-    check_alike(dict(zip(JOBS, [result.outcome for result in results], strict=True)))
+        errors = polled_at_once(driver, kit.client(driver, max_in_flight=4), JOBS)
+    check_alike(dict(zip(JOBS, errors, strict=True)))
     assert len(tokens) == len(shown) == 2
     assert max(shown.values()) <= 4
 

@@ -2,7 +2,7 @@
 long its token is sent."""
 
 import pytest
-from faults_support import KITS, MINUTE, outcome, times
+from faults_support import KITS, MINUTE, outcome, polled_at_once, times
 
 from opwatch import Phase
 from opwatch.errors import AuthenticationError, RateLimited, ServiceError, Unavailable
@@ -118,11 +118,7 @@ def test_no_token_is_sent_once_it_has_expired(driver, kit, clock):
         clock.advance(20)
         return kit.active
 
-    async def scenario(driver):
-        async with driver.opened(kit.client(driver, max_in_flight=1)) as client:
-            return await driver.at_once(client.progress, jobs)
-
     with Script(handler):
-        results = driver.run(scenario)
-    assert {result.outcome.phase for result in results} == {Phase.RUNNING}
+        found = polled_at_once(driver, kit.client(driver, max_in_flight=1), jobs)
+    assert {progress.phase for progress in found} == {Phase.RUNNING}
     assert late == []

@@ -34,7 +34,7 @@ _ALL: list[signal.Signals] = [
 ]
 
 
-def raise_interrupt() -> None:
+def _raise_interrupt() -> None:
     """Stop as Ctrl-C does."""
     raise KeyboardInterrupt
 
@@ -42,7 +42,7 @@ def raise_interrupt() -> None:
 class Interrupt:
     """The handler of a run. It takes no lock: the thread that it interrupts may hold it."""
 
-    def __init__(self, cut_short: Callable[[], object] = raise_interrupt) -> None:
+    def __init__(self, cut_short: Callable[[], object] = _raise_interrupt) -> None:
         self.came = False
         """Whether a signal came."""
         self.stop: Callable[[], object] | None = None
@@ -62,7 +62,7 @@ class Interrupt:
 
     def raises(self) -> None:
         """From now on, the first signal raises KeyboardInterrupt; one that came does so now."""
-        self.stop = raise_interrupt
+        self.stop = _raise_interrupt
         if self.came:
             raise KeyboardInterrupt
 
@@ -87,7 +87,7 @@ def handled(*, until_exit: bool) -> Iterator[Interrupt]:
     Afterwards, the handlers are the caller's again. With `until_exit`, they stay: the process is
     about to exit. In another thread than the main one, no signal arrives.
     """
-    interrupt = Interrupt(_exit if until_exit else raise_interrupt)
+    interrupt = Interrupt(_exit if until_exit else _raise_interrupt)
     if not _may_handle():
         yield interrupt
         return
